@@ -1,0 +1,45 @@
+# Two commands: `make demo` and `make test`. Both set up .venv first, once.
+PYTHON ?= python3
+SEEDS ?= 0
+BIN = .venv/bin
+
+.PHONY: help demo demo-seeds test lint types .venv clean
+
+help:
+	@echo "make demo        the main job on generated scenes: about three minutes on two cores, after the set-up"
+	@echo "make demo-seeds  the same for three seeds: about seven minutes"
+	@echo "make test        the tests: under ten minutes on two cores, after the set-up"
+	@echo "make lint types  style and types"
+	@echo "The set-up (.venv) downloads about 5 GB from the package registry once: two to five minutes."
+
+demo: .venv
+	@echo "== demo: image views against region views on generated scenes, seeds $(SEEDS); about three minutes a seed"
+	$(BIN)/samclr demo --out runs/demo --seeds $(SEEDS)
+
+demo-seeds: .venv
+	@$(MAKE) --no-print-directory demo SEEDS="0 1 2"
+
+test: .venv
+	@echo "== tests: under ten minutes on two cores"
+	$(BIN)/python -m pytest
+
+lint: .venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv
+	$(BIN)/mypy
+
+# The marker is written last, so an interrupted set-up is done again.
+.venv: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "samclr needs Python 3.11 to 3.13; name one: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "== set-up: an environment in .venv, about 5 GB from the package registry; two to five minutes, once"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch .venv/ready
+
+clean:
+	rm -rf .venv runs

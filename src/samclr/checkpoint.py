@@ -1,0 +1,99 @@
+"""Checkpoints: written whole or not at all, read as data only, and turned into backbones."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from samclr.config import ModelConfig, PretrainConfig, from_dict
+from samclr.errors import RunError
+from samclr.models.backbone import create_backbone
+
+CHECKPOINT_FILE, CONFIG_FILE = "checkpoint.pt", "config.json"
+BACKBONE_PREFIX = "online_encoder.backbone."
+
+
+def save_checkpoint(run: Path, state: dict[str, Any]) -> None:
+    """Replace the run's checkpoint in one move, so that a kill leaves the old one or the new one."""
+    beside = run / f"{CHECKPOINT_FILE}.tmp"
+    with open(beside, "wb") as handle:
+        torch.save(state, handle)
+        handle.flush()
+        os.fsync(handle.fileno())
+    os.replace(beside, run / CHECKPOINT_FILE)
+
+
+def load_checkpoint(run: Path) -> dict[str, Any] | None:
+    """The run's checkpoint on the CPU, or None if there is none yet. Raises RunError if it is damaged."""
+    path = run / CHECKPOINT_FILE
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever unpickling and unzipping raise
+        raise RunError(f"{path} is damaged ({type(error).__name__}); delete it to start the run anew") from error
+
+
+def load_config(run: Path) -> PretrainConfig:
+    """The configuration of a run. Raises RunError if there is none, ConfigError if it is of another version."""
+    path = run / CONFIG_FILE
+    if not path.exists():
+        raise RunError(f"{run} is no run directory: it has no {CONFIG_FILE}; name what `samclr pretrain --out` made")
+    try:
+        saved = json.loads(path.read_text())
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}") from None
+    return from_dict(PretrainConfig, saved["config"])
+
+
+def load_backbone(run: str | Path) -> nn.Module:
+    """The pre-trained backbone of a run directory, in evaluation mode: [n 3 h w] -> features [n d].
+
+    Input is RGB from 0 to 1, normalised by ImageNet's mean and deviation (samclr.views.augment.normalise).
+
+    Raises:
+        RunError: `run` is no run directory, or has no checkpoint yet.
+    """
+    run = Path(run)
+    config = load_config(run)
+    state = load_checkpoint(run)
+    if state is None:
+        raise RunError(f"{run} has no checkpoint yet; let `samclr pretrain` run until it has saved one")
+    backbone = create_backbone(config.model)
+    backbone.load_state_dict(backbone_weights(state["method"]))
+    return backbone.eval()
+
+
+def backbone_weights(method_weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The backbone's part of a method's weights."""
+    return {
+        name.removeprefix(BACKBONE_PREFIX): tensor
+        for name, tensor in method_weights.items()
+        if name.startswith(BACKBONE_PREFIX)
+    }
+
+
+def export_backbone(run: Path, out: Path) -> ModelConfig:
+    """Write the backbone as safetensors under timm's parameter names, with its settings as metadata."""
+    config = load_config(run).model
+    out.parent.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.contiguous() for name, tensor in load_backbone(run).state_dict().items()}
+    save_file(weights, out, metadata={"backbone": config.backbone, "stem": config.stem})
+    return config
+
+
+def load_exported(path: Path, config: ModelConfig) -> nn.Module:
+    """A backbone from a safetensors file. Raises RunError if its weights do not fit the named backbone."""
+    backbone = create_backbone(config)
+    try:
+        backbone.load_state_dict(load_file(path))
+    except Exception as error:  # safetensors and torch raise their own kinds for what does not fit
+        raise RunError(
+            f"{path} does not fit the backbone {config.backbone} with stem {config.stem}: {str(error)[:300]}; "
+            f"name the right ones with --backbone and --stem"
+        ) from error
+    return backbone.eval()

@@ -1,0 +1,467 @@
+"""The command line. Each command imports what it needs when it runs, so that --help is instant."""
+
+import json
+import sys
+import traceback
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+from tyro.conf import (
+    CascadeSubcommandArgs,
+    FlagCreatePairsOff,
+    OmitArgPrefixes,
+    OmitSubcommandPrefixes,
+    Positional,
+    arg,
+    subcommand,
+)
+
+from samclr import __version__
+from samclr.config import KnnConfig, ModelConfig, PretrainConfig, ProbeConfig, SegmenterConfig
+from samclr.errors import ConfigError, SamclrError, UsageError
+from samclr.recipes import RECIPES
+
+DESCRIPTION = """Contrastive pre-training on complex scenes, with both views from one segmented region.
+
+Example: samclr segment photos/ --out photos.regions
+         samclr pretrain samclr --scenes photos/ --regions photos.regions --out runs/photos
+         samclr evaluate runs/photos --on cifar10/
+         samclr report runs/photos
+"""
+STOPPED_STATUS = 143  # as a shell reports a process that SIGTERM ended
+Scenes = Annotated[
+    tuple[Path, ...], arg(help="Folders of images or Parquet files; several are joined.", metavar="PATH...")
+]
+Json = Annotated[bool, arg(help="Print the table as JSON.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fill:
+    """Options of the jobs that work through all images."""
+
+    workers: Annotated[int | None, arg(help="Processes; by default one per core.")] = None
+    retry_errors: Annotated[bool, arg(help="Try images again that failed before.")] = False
+    replace_changed: Annotated[bool, arg(help="Make rows anew whose file was replaced, instead of stopping.")] = False
+    strict: Annotated[bool, arg(help="End with status 1 if any image failed.")] = False
+
+    def options(self) -> Any:
+        """As the job takes them."""
+        import os
+
+        from samclr.fill import FillOptions
+
+        return FillOptions(
+            retry_errors=self.retry_errors,
+            replace_changed=self.replace_changed,
+            num_workers=self.workers or os.cpu_count() or 1,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pack:
+    """Decode scenes once into a memory-mapped bank. `pretrain` does this by itself.
+
+    Example: samclr pack photos/ --max-side 2048
+    """
+
+    scenes: Positional[Scenes]
+    bank: Annotated[Path | None, arg(help="Folder of the bank; by default one in the user's cache.")] = None
+    max_side: Annotated[int | None, arg(help="Cap on the longer side, px; native size by default.")] = None
+    fill: Fill = field(default_factory=Fill)
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.cache import default_bank, refuse_inside_scenes
+        from samclr.scenes.bank import missing_bytes, pack_scenes
+        from samclr.scenes.sources import list_scenes
+
+        refs = list_scenes(self.scenes)
+        path = self.bank or default_bank(self.scenes, self.max_side)
+        refuse_inside_scenes(path, self.scenes, "--bank")
+        if not path.exists():
+            say(f"the bank {path} will take about {missing_bytes(None, refs, self.max_side) / 1e9:.2f} GB")
+        _, report = pack_scenes(refs, path, self.max_side, self.fill.options())
+        return show_fill("packed", path, report, self.fill.strict, self.json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """Find the regions of every scene and keep them in a store. Kill it and run it again: it goes on.
+
+    Example: samclr segment photos/ --segmenter felzenszwalb --out photos.regions
+    """
+
+    scenes: Positional[Scenes]
+    out: Annotated[Path, arg(help="Folder of the region store, made if missing.")]
+    settings: SegmenterConfig = field(default_factory=SegmenterConfig)
+    fill: Fill = field(default_factory=Fill)
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.cache import refuse_inside_scenes
+        from samclr.regions.segment import segment_scenes
+        from samclr.scenes.sources import list_scenes
+
+        refuse_inside_scenes(self.out, self.scenes, "--out")
+        _, report = segment_scenes(list_scenes(self.scenes), self.settings, self.out, self.fill.options())
+        return show_fill("segmented", self.out, report, self.fill.strict, self.json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify:
+    """Decode every mask of a region store and compare it with its box and area.
+
+    Example: samclr regions verify photos.regions
+    """
+
+    store: Positional[Path]
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.regions.store import open_store, verify_store
+
+        faults = verify_store(open_store(self.store))
+        if self.json:
+            print(json.dumps({"faults": faults}))
+        else:
+            print("\n".join([*faults, f"{len(faults)} faults in {self.store}"]))
+        return 1 if faults else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stats:
+    """Counts, areas, errors and times of a region store.
+
+    Example: samclr regions stats photos.regions
+    """
+
+    store: Positional[Path]
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.regions.store import open_store, store_stats
+
+        stats = store_stats(open_store(self.store))
+        if self.json:
+            print(json.dumps(stats))
+            return 0
+        rows = []
+        for name, value in stats.items():
+            if isinstance(value, dict):
+                value = len(value) if name == "errors" else "  ".join(f"{k} {v:.4g}" for k, v in value.items())
+            rows.append({"": name, "value": value})
+        show_table(str(self.store), rows)
+        for image_id, text in stats["errors"].items():
+            print(f"  {image_id}: {text}")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regions:
+    """Check or count a region store.
+
+    Example: samclr regions stats photos.regions
+    """
+
+    command: Annotated[Annotated[Verify, subcommand("verify")] | Annotated[Stats, subcommand("stats")], arg(name="")]
+
+    def run(self) -> int:
+        """Run the command."""
+        return self.command.run()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromConfig:
+    """Run the config.json of another run again."""
+
+    file: Positional[Path]
+
+
+AnyRecipe = Any
+if not TYPE_CHECKING:
+    AnyRecipe = (
+        tyro.extras.subcommand_type_from_defaults(
+            {name: recipe.config for name, recipe in RECIPES.items()},
+            {
+                name: f"{recipe.summary}.\n\nPaper: {recipe.paper}.\nOverrides: {recipe.overrides}.\n"
+                f"Cost: {recipe.cost}.\nExpected: {recipe.expected}.\nExample: {recipe.command}"
+                for name, recipe in RECIPES.items()
+            },
+            prefix_names=False,
+        )
+        | Annotated[FromConfig, subcommand("from-config")]
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain:
+    """Pre-train a backbone by a recipe. The same command resumes a run that was stopped or killed.
+
+    Example: samclr pretrain samclr --scenes photos/ --regions photos.regions --out runs/photos
+    """
+
+    recipe: Annotated[AnyRecipe, arg(name="")]
+    out: Annotated[Path, arg(help="Run directory, made if missing.")]
+    dry_run: Annotated[bool, arg(help="Print steps, expected time, disk and memory, and stop.")] = False
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.cache import refuse_inside_scenes
+        from samclr.pretrain import pretrain
+
+        config = self.config()
+        refuse_inside_scenes(self.out, config.data.scenes, "--out")
+        if self.dry_run:
+            from samclr.dry_run import estimate
+
+            show_rows("dry run", estimate(config, self.out), self.json)
+            return 0
+        result = pretrain(config, self.out)
+        state = f"{self.out}: {result.steps_done} of {result.num_steps} steps"
+        if self.json:
+            print(json.dumps({"run": str(self.out), "steps_done": result.steps_done, "num_steps": result.num_steps}))
+        for name, count in result.data_counts.items():
+            if count and name not in ("images", "regions"):
+                say(f"{count} {name.replace('_', ' ')}")
+        if result.stopped:
+            say(f"stopped: {state} are saved; the same command goes on")
+            return STOPPED_STATUS
+        say(f"done: {state}")
+        return 0
+
+    def config(self) -> PretrainConfig:
+        """The recipe with its overrides and absolute paths, or the configuration of another run."""
+        if isinstance(self.recipe, FromConfig):
+            from samclr.checkpoint import load_config
+
+            return load_config(self.recipe.file.parent if self.recipe.file.is_file() else self.recipe.file)
+        config: PretrainConfig = self.recipe
+        data = config.data
+        return replace(
+            config,
+            data=replace(
+                data,
+                scenes=tuple(path.absolute() for path in data.scenes),
+                regions=data.regions and data.regions.absolute(),
+                bank=data.bank and data.bank.absolute(),
+            ),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Measure a frozen backbone by kNN and linear probe on labelled sets.
+
+    TARGET is a run directory, a .safetensors file of `samclr export`, or the name of a timm model.
+    A set is a folder with train/CLASS/* and test/CLASS/*, or with train*.parquet and test*.parquet.
+
+    Example: samclr evaluate runs/photos --on cifar10/ --image-px 48
+    """
+
+    target: Positional[str]
+    on: Annotated[tuple[Path, ...], arg(help="Labelled sets.", metavar="PATH...")]
+    knn: KnnConfig = field(default_factory=KnnConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    untrained: Annotated[bool, arg(help="Measure the same backbone before any training, as a floor.")] = False
+    seed: Annotated[int, arg(help="Seed of an untrained timm model.")] = 0
+    out: Annotated[Path | None, arg(help="File the results are added to; by default the run's results.json.")] = None
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        import torch
+
+        from samclr.evaluation.evaluate import evaluate, open_target
+
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        target = open_target(self.target, self.model, self.untrained, self.seed)
+        rows = evaluate(target, self.on, self.knn, self.probe, device, self.out)
+        columns = ("target", "on", "knn_top1", "linear_top1_last", "linear_top1_best", "num_train", "num_test")
+        if self.json:
+            print(json.dumps({"results": rows}))
+        else:
+            show_table("frozen backbone", [{key: row[key] for key in columns if key in row} for row in rows])
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a run's backbone as safetensors under timm's parameter names.
+
+    Example: samclr export runs/photos --out backbone.safetensors
+    """
+
+    target: Annotated[Positional[Path], arg(metavar="RUN")]
+    out: Annotated[Path, arg(help="The .safetensors file to write.")]
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.checkpoint import export_backbone
+
+        config = export_backbone(self.target, self.out)
+        say(f"wrote {self.out}")
+        if config.stem == "standard" and config.backbone != "small-cnn":
+            print(f'timm.create_model("{config.backbone}", num_classes=0, checkpoint_path="{self.out}")')
+        else:
+            print(f'samclr.load_backbone("{self.target}")  # timm has no {config.backbone} with stem {config.stem}')
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Write one self-contained HTML page about one run or several.
+
+    Example: samclr report runs/photos runs/photos-image --out report.html
+    """
+
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...")]
+    out: Annotated[Path | None, arg(help="The page; by default report.html in the first run.")] = None
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.report import write_report
+
+        say(f"wrote {write_report(self.runs, self.out)}")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """The main job on generated scenes of handwritten digits: image views against region views, without a network.
+
+    Example: samclr demo --out runs/demo --seeds 0 1 2
+    """
+
+    out: Annotated[Path, arg(help="Folder for scenes, store, runs, results.json and report.html.")] = Path("runs/demo")
+    seeds: Annotated[tuple[int, ...], arg(help="One pair of runs for each seed.")] = (0,)
+    segmenter: Annotated[
+        Literal["felzenszwalb", "labels"], arg(help="Where regions come from: found, or ground truth.")
+    ] = "felzenszwalb"
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.demo import run_demo
+
+        arms = run_demo(self.out, self.seeds, self.segmenter, say)
+        show_rows("kNN top-1 on held-out digits", arms, self.json, key="arms")
+        say(f"report: {self.out / 'report.html'}   numbers: {self.out / 'results.json'}")
+        return 0
+
+
+Command = (
+    Annotated[Pack, subcommand("pack")]
+    | Annotated[Segment, subcommand("segment")]
+    | Annotated[Regions, subcommand("regions")]
+    | Annotated[Pretrain, subcommand("pretrain")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Export, subcommand("export")]
+    | Annotated[Report, subcommand("report")]
+    | Annotated[Demo, subcommand("demo")]
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of `samclr`. Exit status 0, 1 for a failure, 2 for wrong usage, 143 when stopped by SIGTERM."""
+    given = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in given
+    given = [argument for argument in given if argument != "--debug"]
+    if given == ["--version"]:
+        print(f"samclr {__version__}")
+        return
+    try:
+        command = tyro.cli(
+            Command,
+            prog="samclr",
+            description=DESCRIPTION,
+            args=given or ["--help"],
+            config=(OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs, FlagCreatePairsOff),
+        )
+        status = command.run()
+    except SamclrError as error:
+        fail(str(error), debug)
+        status = 2 if isinstance(error, UsageError | ConfigError) else 1
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on")
+        status = 130
+    except BrokenPipeError:  # the reader, `head` for instance, has seen enough
+        sys.stdout = None
+        status = 0
+    except OSError as error:
+        fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", debug)
+        status = 1
+    except Exception as error:  # a fault of ours: still one line, with the way to the rest
+        fail(f"unexpected {type(error).__name__}: {error}; run again with --debug for the traceback", debug)
+        status = 1
+    sys.exit(status)
+
+
+def fail(message: str, debug: bool) -> None:
+    """Print an error to stderr, with its traceback if asked for."""
+    if debug:
+        traceback.print_exc()
+    print(f"samclr: error: {message}", file=sys.stderr)
+
+
+def say(text: str) -> None:
+    """A remark for the person at the terminal; results go to stdout."""
+    print(text, file=sys.stderr)
+
+
+def show_rows(title: str, rows: list[dict[str, Any]], as_json: bool, key: str = "rows") -> None:
+    """A table, or JSON."""
+    if as_json:
+        print(json.dumps({key: rows}))
+    else:
+        show_table(title, rows)
+
+
+def show_table(title: str, rows: list[dict[str, Any]]) -> None:
+    """Print rows of equal keys as a table; shares in [0, 1] called top1 as percentages."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = list(rows[0]) if rows else []
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    for name in columns:
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(name, row.get(name)) for name in columns))
+    console = Console()
+    console.width = max(console.width, 100)
+    console.print(table)
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.1%}" if "top1" in name else f"{value:.4g}"
+    return str(value)
+
+
+def show_fill(verb: str, path: Path, report: Any, strict: bool, as_json: bool) -> int:
+    """What a job over all images did; exit status 1 for failures under --strict."""
+    if as_json:
+        facts = {"path": str(path), "images": report.num_images, "new": report.num_new, "errors": report.errors}
+        print(json.dumps(facts))
+    for image_id, text in report.errors.items():
+        say(f"  failed: {image_id}: {text}")
+    say(
+        f"{verb} {report.num_new} of {report.num_images} images into {path} in {report.wall_s:.1f} s"
+        f"{f', {len(report.errors)} failed' if report.errors else ''}"
+    )
+    return 1 if strict and report.errors else 0
+
+
+if __name__ == "__main__":
+    main()

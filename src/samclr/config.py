@@ -1,0 +1,349 @@
+"""All settings as frozen dataclasses: validated when made, saved and loaded strictly, with a fingerprint.
+
+Nothing here imports torch or numpy, so the command line can show every default at once.
+"""
+
+import hashlib
+import json
+import types
+import typing
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tyro.conf import Suppress
+
+from samclr.errors import ConfigError
+
+Strategy = Literal["image", "region", "random-box"]
+Role = Literal["global", "local"]
+
+
+def _check_share(owner: object, *names: str) -> None:
+    for name in names:
+        if not 0 <= getattr(owner, name) <= 1:
+            raise ConfigError(f"{name} is {getattr(owner, name)}; expected a share from 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewsConfig:
+    """Where the views of an image come from.
+
+    Attributes:
+        strategy: image = the whole image; region = one segmented region; random-box = a box of the region's size
+            at a random place, the control for "smaller crops".
+        regions_per_image: regions drawn per image and step, each with its own positive pair.
+        min_coverage: least share of a view that its region's mask must cover; crops are drawn again until it does.
+        coverage_tries: crops tried for min_coverage before the best of them is taken and counted.
+        image_view_share: share of the pairs that use the whole image in spite of the strategy.
+        redraw: random-box only: a new place at each step instead of one fixed place per region.
+    """
+
+    strategy: Strategy = "region"
+    regions_per_image: int = 1
+    min_coverage: float = 0.0
+    coverage_tries: int = 10
+    image_view_share: float = 0.0
+    redraw: bool = False
+
+    def __post_init__(self) -> None:
+        _check_share(self, "min_coverage", "image_view_share")
+        if self.regions_per_image < 1 or self.coverage_tries < 1:
+            raise ConfigError("regions_per_image and coverage_tries must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewGroup:
+    """Views of one size and role; a plan holds one group or more."""
+
+    role: Role = "global"
+    num_views: int = 2
+    size_px: int = 128
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """SimCLR's augmentation (Chen et al. 2020, appendix A) with lightly's numbers.
+
+    Attributes:
+        jitter_strength: factor on 0.8 brightness, 0.8 contrast, 0.8 saturation, 0.2 hue.
+        blur_sigma: range of the Gaussian blur's sigma, px.
+    """
+
+    flip_prob: float = 0.5
+    jitter_prob: float = 0.8
+    jitter_strength: float = 0.5
+    grey_prob: float = 0.2
+    blur_prob: float = 0.5
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    solarise_prob: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_share(self, "flip_prob", "jitter_prob", "grey_prob", "blur_prob", "solarise_prob")
+        if not 0 < self.blur_sigma[0] <= self.blur_sigma[1]:
+            raise ConfigError(f"blur_sigma is {self.blur_sigma}; expected two numbers over 0, the smaller first")
+        if not 0 <= self.jitter_strength <= 2.5:
+            raise ConfigError(f"jitter_strength is {self.jitter_strength}; expected 0 to 2.5 (hue turns at most half)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterConfig:
+    """Which regions training sees, and how much context their boxes get.
+
+    Attributes:
+        min_area_px: drop regions with fewer mask pixels, counted at native size.
+        min_area_frac: drop regions under this share of the image; for sets of mixed sizes.
+        max_area_frac: drop regions over this share of the image (1 keeps all), before the containment test.
+        containment_frac: a region with more than this share of its area inside one kept larger region is dropped.
+        padding: box height and width are multiplied by this about the centre, then clipped to the image.
+        min_box_px: drop regions whose padded box is shorter than this on its shorter side.
+    """
+
+    min_area_px: int = 1000
+    min_area_frac: float = 0.0
+    max_area_frac: float = 1.0
+    containment_frac: float = 0.9
+    padding: float = 1.3
+    min_box_px: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("min_area_frac", "max_area_frac", "containment_frac"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected a share from 0 to 1")
+        if self.padding <= 0:
+            raise ConfigError(f"padding is {self.padding}; expected a factor over 0, 1.0 for none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterConfig:
+    """Names a segmenter with its settings; the same for every row of a region store.
+
+    Attributes:
+        segmenter: felzenszwalb (any images), or labels (ground truth, an upper bound).
+        scale, sigma, min_size: felzenszwalb only: larger scale gives larger pieces; blur before; least piece, px.
+        labels: labels only: folder of label maps with the images' relative stems.
+        ignore_labels: labels only: values that are no region, such as void.
+    """
+
+    segmenter: Literal["felzenszwalb", "labels"] = "felzenszwalb"
+    scale: float = 500.0
+    sigma: float = 0.8
+    min_size: int = 400
+    labels: Path | None = None
+    ignore_labels: tuple[int, ...] = ()
+
+    def maker(self) -> dict[str, Any]:
+        """What the store's manifest keeps: the name, and the settings that this segmenter uses."""
+        if self.segmenter == "labels":
+            return {"segmenter": "labels", "ignore_labels": list(self.ignore_labels)}
+        return {"segmenter": self.segmenter, "scale": self.scale, "sigma": self.sigma, "min_size": self.min_size}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where images and regions lie.
+
+    Attributes:
+        scenes: folders of images or Parquet files; several are joined.
+        regions: a region store made by `samclr segment`; needed by the strategies region and random-box.
+        bank: folder of the scene bank; by default one in the user's cache, made when missing.
+        max_side: cap on the longer side in the bank, px; None keeps the native size.
+    """
+
+    scenes: tuple[Path, ...] = ()
+    regions: Path | None = None
+    bank: Path | None = None
+    max_side: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Backbone and projector.
+
+    Attributes:
+        backbone: any timm model name, or small-cnn (four layers, for demos).
+        stem: ResNets only: standard (7x7 stride 2), or a 3x3 convolution of stride 2 (max-pooling stays),
+            or of stride 1 without max-pooling (the usual one for CIFAR-10).
+        projector_hidden: width of the projector's hidden layer; None takes the backbone's feature width.
+        projector_out: width of the embeddings.
+    """
+
+    backbone: str = "resnet18"
+    stem: Literal["standard", "conv3x3-stride2", "conv3x3-stride1"] = "standard"
+    projector_hidden: int | None = None
+    projector_out: int = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """Optimiser and its schedule.
+
+    Attributes:
+        steps: length of the run.
+        epochs: length in epochs of floor(images / global_batch_size) steps; overrides steps.
+        warmup_steps: linear warm-up of the learning rate.
+        schedule: cosine to zero, or constant after warm-up.
+        decay_norm_and_bias: whether weight decay also acts on norms and biases.
+    """
+
+    global_batch_size: int = 256
+    steps: int = 17_600
+    epochs: float | None = None
+    optimizer: Literal["sgd", "adamw", "lars"] = "sgd"
+    lr: float = 0.06
+    sgd_momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup_steps: int = 0
+    schedule: Literal["cosine", "constant"] = "cosine"
+    decay_norm_and_bias: bool = True
+
+    def __post_init__(self) -> None:
+        if self.global_batch_size < 2:
+            raise ConfigError(f"global_batch_size is {self.global_batch_size}; contrast needs at least 2 images a step")
+        if self.lr <= 0 or self.weight_decay < 0 or self.warmup_steps < 0:
+            raise ConfigError("lr must be over 0, weight_decay and warmup_steps at least 0")
+        if self.steps < 1 or (self.epochs is not None and self.epochs <= 0):
+            raise ConfigError("steps must be at least 1 and epochs over 0")
+
+    def num_steps(self, num_images: int) -> int:
+        """Steps of the whole run; a folder smaller than a batch counts one step an epoch."""
+        if self.epochs is None:
+            return self.steps
+        return max(round(self.epochs * max(num_images // self.global_batch_size, 1)), 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnnConfig:
+    """Weighted kNN (Wu et al. 2018) on a labelled set.
+
+    Attributes:
+        image_px: side to which labelled images are resized and centre-cropped.
+        num_train, num_test: take a seeded random subset of this size; None takes all.
+        knn_k, knn_temperature: neighbours, and the temperature of their votes.
+    """
+
+    image_px: int = 128
+    num_train: int | None = None
+    num_test: int | None = None
+    knn_k: int = 20
+    knn_temperature: float = 0.07
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """Linear probe on cached features.
+
+    Attributes:
+        probe_lr: SGD's learning rate for a batch of 256; scaled with the batch.
+    """
+
+    skip_linear: bool = False
+    probe_epochs: int = 90
+    probe_batch_size: int = 256
+    probe_lr: float = 0.1
+    probe_seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeConfig:
+    """How a run is carried out; changes no result (but see num_threads), so a resumed run may change it.
+
+    Attributes:
+        accelerator: auto, cpu, cuda, ...; devices, precision: as in Lightning Fabric.
+        num_threads: threads of torch on the CPU; results are bit-equal only at equal thread counts.
+        num_workers: processes that pack, and threads that crop; None takes one per core.
+        checkpoint_every_s: seconds between checkpoints; 0 saves after each step.
+        knn_on: labelled set measured during training; knn_every: epochs between two measurements.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    precision: str = "32-true"
+    num_threads: int | None = None
+    num_workers: int | None = None
+    checkpoint_every_s: float = 120.0
+    knn_on: Path | None = None
+    knn_every: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """One pre-training run. `config.json` holds it whole and alone reproduces the run."""
+
+    recipe: Suppress[str] = "samclr"
+    method: Suppress[Literal["simclr"]] = "simclr"
+    temperature: float = 0.5
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    filter: FilterConfig = field(default_factory=FilterConfig)
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+    group: ViewGroup = field(default_factory=ViewGroup)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    knn: KnnConfig = field(default_factory=KnnConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise ConfigError(f"temperature is {self.temperature}; expected a number over 0")
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides the result: all but the places of files and the way of running."""
+        settings = to_dict(self)
+        del settings["runtime"], settings["knn"]
+        settings["data"] = {"max_side": self.data.max_side}
+        return settings
+
+
+# ---- saving and loading ----
+
+
+def to_dict(config: Any) -> Any:
+    """Plain JSON values of a configuration."""
+    if is_dataclass(config):
+        return {f.name: to_dict(getattr(config, f.name)) for f in fields(config)}
+    if isinstance(config, tuple):
+        return [to_dict(item) for item in config]
+    return str(config) if isinstance(config, Path) else config
+
+
+def from_dict(kind: Any, value: Any, where: str = "config") -> Any:
+    """Rebuild a configuration. Raises ConfigError on an unknown, missing or ill-typed key."""
+    if is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where} is {value!r}; expected an object of settings")
+        hints = typing.get_type_hints(kind)
+        known = {f.name: f for f in fields(kind)}
+        unknown = sorted(set(value) - set(known))
+        if unknown:
+            raise ConfigError(f"{where} has the unknown setting {unknown[0]!r}; known are {', '.join(known)}")
+        missing = [name for name in known if name not in value]
+        if missing:
+            raise ConfigError(f"{where} lacks the setting {missing[0]!r}; it was written by another version of samclr")
+        return kind(**{name: from_dict(hints[name], value[name], f"{where}.{name}") for name in known})  # type: ignore[operator]
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in arguments:
+            return None
+        return from_dict(next(a for a in arguments if a is not type(None)), value, where)
+    if origin is tuple and isinstance(value, list):
+        kinds = [arguments[0]] * len(value) if arguments[-1] is ... else list(arguments)
+        if len(kinds) == len(value):
+            return tuple(from_dict(k, item, where) for k, item in zip(kinds, value, strict=True))
+    elif origin is Literal and value in arguments:
+        return value
+    elif kind is Path and isinstance(value, str):
+        return Path(value)
+    elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif isinstance(kind, type) and type(value) is kind:
+        return value
+    raise ConfigError(f"{where} is {value!r}; expected {getattr(kind, '__name__', kind)}")
+
+
+def fingerprint(value: Any) -> str:
+    """Sixteen hex digits that change with any setting."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,205 @@
+"""The demo: the main job on generated scenes, by the same functions as every other job.
+
+Scenes hold several real handwritten digits (scikit-learn's load_digits) on smooth clutter, with known label maps.
+Two crops of a whole scene rarely show the same digit, two crops of a region do: what the project is about, in
+minutes on a CPU. Single digits that stand in no scene are the labelled set.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from samclr.config import (
+    DataConfig,
+    FilterConfig,
+    KnnConfig,
+    ModelConfig,
+    OptimConfig,
+    PretrainConfig,
+    ProbeConfig,
+    RuntimeConfig,
+    SegmenterConfig,
+    ViewGroup,
+)
+from samclr.errors import RunError
+from samclr.evaluation.evaluate import evaluate, open_target
+from samclr.fill import FillOptions
+from samclr.pretrain import pretrain
+from samclr.recipes import RECIPES
+from samclr.regions.segment import segment_scenes
+from samclr.report import write_report
+from samclr.run_directory import write_json
+from samclr.scenes.sources import list_scenes
+from samclr.training_data import num_workers
+from samclr.views.draws import epoch_order
+
+DATA_VERSION = 1
+NUM_SCENES, SCENE_PX, DIGITS_PER_SCENE = 1500, 96, 5
+DIGIT_PX, SINGLE_PX = 26, 32
+NUM_IN_SCENES, NUM_TRAIN = 897, 450  # digits drawn into scenes, and of the rest those that the kNN looks among
+DATA_SEED = 0
+
+
+def run_demo(
+    out: Path,
+    seeds: Sequence[int],
+    segmenter: Literal["felzenszwalb", "labels"],
+    say: Callable[[str], None],
+    steps: int = 300,
+    num_scenes: int = NUM_SCENES,
+) -> list[dict[str, Any]]:
+    """Scenes, regions, both arms for each seed, kNN, results.json and report.html in `out`; returns the arms.
+
+    Each part is resumed or reused when it is there already.
+    """
+    start = time.monotonic()
+    data = out / "data"
+    make_data(data, num_scenes)
+    say(f"{num_scenes} scenes of {DIGITS_PER_SCENE} digits in {data}")
+    store = out / f"regions-{segmenter}"
+    base = demo_config(data, store, out / "bank", steps)
+    settings = SegmenterConfig(segmenter=segmenter, scale=60.0, sigma=0.4, min_size=20)
+    if segmenter == "labels":
+        settings = SegmenterConfig(segmenter="labels", labels=data / "labels", ignore_labels=(0,))
+    refs = list_scenes([data / "scenes"])
+    _, report = segment_scenes(refs, settings, store, FillOptions(num_workers=num_workers(base)))
+    say(f"segmented with {segmenter} in {report.wall_s:.0f} s")
+    arms: list[dict[str, Any]] = []
+    runs = []
+    for seed in seeds:
+        for recipe in ("simclr", "samclr"):
+            config = replace(base, recipe=recipe, views=RECIPES[recipe].config.views, seed=seed)
+            region = config.views.strategy == "region"
+            run = out / (f"samclr-{segmenter}-seed{seed}" if region else f"simclr-seed{seed}")
+            runs.append(run)
+            result = pretrain(config, run)
+            if result.stopped:
+                raise RunError(f"stopped at step {result.steps_done}; the same command goes on")
+            if not region:
+                arms.append(_arm(run, data, config, "untrained", None))
+            arms.append(_arm(run, data, config, config.views.strategy, segmenter if region else None))
+            say(f"{config.views.strategy} views, seed {seed}: kNN top-1 {arms[-1]['top1']:.1%}")
+    arms.sort(key=lambda arm: (arm["seed"], ("untrained", "image", "region").index(arm["strategy"])))
+    write_json(out / "results.json", {"arms": arms})
+    write_report(runs, out / "report.html")
+    say(f"all in {time.monotonic() - start:.0f} s")
+    return arms
+
+
+def demo_config(data: Path, store: Path, bank: Path, steps: int) -> PretrainConfig:
+    """What both arms share; they differ in the strategy alone."""
+    return PretrainConfig(
+        temperature=0.2,
+        data=DataConfig(scenes=((data / "scenes").absolute(),), regions=store.absolute(), bank=bank.absolute()),
+        filter=FilterConfig(min_area_px=30, max_area_frac=0.15, padding=1.1),
+        group=ViewGroup(size_px=SINGLE_PX, crop_scale=(0.2, 1.0)),
+        model=ModelConfig(backbone="small-cnn"),
+        optim=OptimConfig(global_batch_size=128, steps=steps, optimizer="adamw", lr=2e-3, warmup_steps=10),
+        knn=KnnConfig(image_px=SINGLE_PX),
+        runtime=RuntimeConfig(accelerator="cpu"),
+    )
+
+
+def _arm(run: Path, data: Path, config: PretrainConfig, strategy: str, segmenter: str | None) -> dict[str, Any]:
+    target = open_target(str(run), config.model, untrained=strategy == "untrained", seed=config.seed)
+    (row,) = evaluate(target, [data / "digits"], config.knn, ProbeConfig(), torch.device("cpu"), None)
+    return {
+        "strategy": strategy,
+        "segmenter": segmenter,
+        "seed": config.seed,
+        "top1": row["knn_top1"],
+        "linear_top1": row["linear_top1_last"],
+        "steps": 0 if strategy == "untrained" else config.optim.steps,
+        "run": run.name,
+    }
+
+
+# ---- the generated data ----
+
+
+def make_data(data: Path, num_scenes: int) -> None:
+    """Write scenes/, labels/ and digits/{train,test}/CLASS/ as PNG files, the same bytes everywhere."""
+    marker = data / "made.json"
+    made = {"version": DATA_VERSION, "num_scenes": num_scenes}
+    if marker.exists() and json.loads(marker.read_text()) == made:
+        return
+    digits = load_digits()
+    order = epoch_order(DATA_SEED, 0, len(digits.images))
+    strokes = [digits.images[number] / 16.0 for number in order]
+    for name in ("scenes", "labels"):
+        (data / name).mkdir(parents=True, exist_ok=True)
+    for number in range(num_scenes):
+        random = np.random.Generator(np.random.PCG64([DATA_SEED, number]))
+        scene, labels = compose_scene(strokes[:NUM_IN_SCENES], random)
+        Image.fromarray(scene).save(data / "scenes" / f"{number:05d}.png")
+        Image.fromarray(labels).save(data / "labels" / f"{number:05d}.png")
+    for position in range(NUM_IN_SCENES, len(strokes)):
+        split = "train" if position < NUM_IN_SCENES + NUM_TRAIN else "test"
+        folder = data / "digits" / split / str(digits.target[order[position]])
+        folder.mkdir(parents=True, exist_ok=True)
+        random = np.random.Generator(np.random.PCG64([DATA_SEED, 1_000_000 + position]))
+        canvas = clutter(SINGLE_PX, random)
+        place = (SINGLE_PX - DIGIT_PX) // 2
+        draw_digit(canvas, strokes[position], (place, place), random)
+        Image.fromarray(_to_uint8(canvas)).save(folder / f"{position:04d}.png")
+    write_json(marker, made)
+
+
+def compose_scene(
+    strokes: Sequence[Float[np.ndarray, "8 8"]], random: np.random.Generator
+) -> tuple[UInt8[np.ndarray, "s s 3"], UInt8[np.ndarray, "s s"]]:
+    """One scene and its label map: 0 for clutter, k for the ink of the k-th digit. Digits do not overlap."""
+    canvas = clutter(SCENE_PX, random)
+    labels = np.zeros((SCENE_PX, SCENE_PX), np.uint8)
+    places: list[tuple[int, int]] = []
+    while len(places) < DIGITS_PER_SCENE:
+        top, left = (int(v) for v in random.integers(0, SCENE_PX - DIGIT_PX + 1, 2))
+        if all(max(abs(top - t), abs(left - x)) >= DIGIT_PX for t, x in places):
+            places.append((top, left))
+        elif random.random() < 0.02:  # a layout without room for the rest: begin again
+            places.clear()
+    for number, place in enumerate(places, start=1):
+        ink = draw_digit(canvas, strokes[int(random.integers(len(strokes)))], place, random)
+        window = labels[place[0] : place[0] + DIGIT_PX, place[1] : place[1] + DIGIT_PX]
+        window[ink > 0.5] = number
+    return _to_uint8(canvas), labels
+
+
+def clutter(side_px: int, random: np.random.Generator) -> Float[np.ndarray, "s s 3"]:
+    """A smooth dark pattern with a little colour, [h w 3] from 0 to 1."""
+    coarse = random.uniform(0.1, 0.35) + random.uniform(-0.08, 0.08, (4, 4, 1)) + random.uniform(-0.02, 0.02, (4, 4, 3))
+    channels = [
+        np.asarray(
+            Image.fromarray(coarse[..., c].astype(np.float32)).resize((side_px, side_px), Image.Resampling.BICUBIC)
+        )
+        for c in range(3)
+    ]
+    return np.stack(channels, -1).astype(np.float64)
+
+
+def draw_digit(
+    canvas: Float[np.ndarray, "h w 3"],
+    strokes: Float[np.ndarray, "8 8"],
+    place: tuple[int, int],
+    random: np.random.Generator,
+) -> Float[np.ndarray, "p p"]:
+    """Blend one digit into the canvas in a light tone; returns its ink, 0 to 1."""
+    image = Image.fromarray(strokes.astype(np.float32))
+    smooth = np.asarray(image.resize((DIGIT_PX, DIGIT_PX), Image.Resampling.BICUBIC))
+    ink = np.clip((smooth - 0.15) / 0.6, 0, 1)[..., None].astype(np.float64)
+    window = canvas[place[0] : place[0] + DIGIT_PX, place[1] : place[1] + DIGIT_PX]
+    window[:] = (1 - ink) * window + ink * random.uniform(0.75, 1.0)
+    return ink[..., 0]
+
+
+def _to_uint8(canvas: Float[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    return np.round(np.clip(canvas, 0, 1) * 255).astype(np.uint8)

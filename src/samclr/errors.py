@@ -1,0 +1,51 @@
+"""Every error a user can cause, as one tree.
+
+    SamclrError            exit status 1
+    |-- UsageError         exit status 2: the command itself is wrong
+    |-- ConfigError        a setting, or a config.json, is out of its range
+    |-- ScenesError        no images, a wrong path, a file that was replaced
+    |-- PartsError         a bank or region store that cannot be opened or filled
+    |-- RegionError        a region or a label map that cannot be right
+    |-- RunError           a run directory that cannot be started, resumed or read
+    `-- EvaluationError    a labelled set or a backbone that cannot be measured
+
+A message says what was given, what was expected, and what to type instead.
+"""
+
+
+class SamclrError(Exception):
+    """Base of all errors whose message is meant for the user."""
+
+
+class UsageError(SamclrError):
+    """The command line does not make sense as a whole."""
+
+
+class ConfigError(SamclrError):
+    """A setting is out of its range, or a configuration file does not fit this version."""
+
+
+class ScenesError(SamclrError):
+    """The scenes cannot be listed or are not the ones that were packed or segmented."""
+
+
+class PartsError(SamclrError):
+    """A folder of parts (bank, region store) cannot be opened, filled or read."""
+
+
+class RegionError(SamclrError):
+    """A region, a mask or a label map contradicts itself or its image."""
+
+
+class RunError(SamclrError):
+    """A run directory cannot be started, resumed or read."""
+
+
+class EvaluationError(SamclrError):
+    """A labelled set or a backbone cannot be measured."""
+
+
+def name_some(names: list[str], limit: int = 5) -> str:
+    """Join the first names for a message and count the rest: `a, b and 7 more`."""
+    shown = ", ".join(names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

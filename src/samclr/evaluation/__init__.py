@@ -1,0 +1,1 @@
+"""Evaluation: labelled sets, frozen features, kNN and linear probe."""

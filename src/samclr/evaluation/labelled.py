@@ -1,0 +1,157 @@
+"""Labelled sets: an image folder (ROOT/train/CLASS/*, ROOT/test/CLASS/*) or Parquet in the Hugging Face layout."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Int, UInt8
+from PIL import Image
+
+from samclr.errors import EvaluationError, name_some
+from samclr.scenes.decode import DecodeError, load_scene
+from samclr.scenes.sources import SceneRef, content_hash, list_scenes, read_bytes
+from samclr.views.draws import epoch_order
+
+TRAIN_NAMES, TEST_NAMES = ("train", "training"), ("test", "val", "valid", "validation")
+SUBSET_SEED = 0
+LABEL_COLUMNS = ("label", "labels", "class", "fine_label", "target")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledSplit:
+    """Images with labels, not decoded yet. labels: [n] numbers of classes."""
+
+    refs: Sequence[SceneRef]
+    labels: Int[np.ndarray, "n"]
+
+    def subset(self, num: int | None) -> "LabelledSplit":
+        """A seeded random subset, the same in every run; all images where `num` is None or larger."""
+        if num is None or num >= len(self.refs):
+            return self
+        chosen = np.sort(epoch_order(SUBSET_SEED, 0, len(self.refs))[:num])
+        return LabelledSplit(refs=[self.refs[i] for i in chosen], labels=self.labels[chosen])
+
+    def fingerprint(self) -> str:
+        """Changes with any image, label or their order."""
+        digest = hashlib.sha256(self.labels.astype(np.int64).tobytes())
+        for ref in self.refs:
+            digest.update(content_hash(read_bytes(ref)).encode())
+        return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledSet:
+    """A training and a test split over the same classes."""
+
+    name: str
+    classes: tuple[str, ...]
+    train: LabelledSplit
+    test: LabelledSplit
+
+
+def open_labelled(path: Path) -> LabelledSet:
+    """Open a labelled set.
+
+    Raises:
+        EvaluationError: no such folder, a missing split, no labels, or classes that differ between the splits.
+    """
+    if not path.is_dir():
+        raise EvaluationError(
+            f"no labelled set at {path}: expected a folder with train/ and test/ (or val/) of class folders, "
+            f"or with train*.parquet and test*.parquet"
+        )
+    entries = sorted(os.listdir(path))
+    parquet = [name for name in entries if name.endswith(".parquet")]
+    if parquet:
+        train, test = (_split_files(path, parquet, names) for names in (TRAIN_NAMES, TEST_NAMES))
+        splits = [_read_parquet(files) for files in (train, test)]
+        count = int(max(split.labels.max() for split in splits)) + 1
+        classes: tuple[str, ...] = tuple(str(number) for number in range(count))
+    else:
+        folders = [_split_folder(path, entries, names) for names in (TRAIN_NAMES, TEST_NAMES)]
+        classes = tuple(sorted(entry.name for entry in folders[0].iterdir() if entry.is_dir()))
+        splits = [_read_folder(folder, classes) for folder in folders]
+    return LabelledSet(name=path.resolve().name, classes=classes, train=splits[0], test=splits[1])
+
+
+def _split_files(path: Path, files: list[str], names: tuple[str, ...]) -> list[Path]:
+    for name in names:
+        found = [path / file for file in files if file.startswith(name)]
+        if found:
+            return found
+    raise EvaluationError(f"{path} has no {names[0]} split: expected {names[0]}*.parquet; found {name_some(files)}")
+
+
+def _split_folder(path: Path, entries: list[str], names: tuple[str, ...]) -> Path:
+    for name in names:
+        if (path / name).is_dir():
+            return path / name
+    raise EvaluationError(f"{path} has no {names[0]} split: expected a folder {names[0]}/; found {name_some(entries)}")
+
+
+def _read_parquet(files: list[Path]) -> LabelledSplit:
+    refs: list[SceneRef] = []
+    labels: list[int] = []
+    for file in files:
+        try:
+            schema = pq.read_schema(file)
+            column = next((name for name in LABEL_COLUMNS if name in schema.names), None)
+            if column is None or not pa.types.is_integer(schema.field(column).type):
+                raise EvaluationError(
+                    f"{file} has no label column: expected integers named {' or '.join(LABEL_COLUMNS)}; "
+                    f"found {', '.join(schema.names)}"
+                )
+            values = pq.read_table(file, columns=[column]).column(0).to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            raise EvaluationError(f"cannot read {file}: {error}") from None
+        refs += [SceneRef(image_id=f"{file.name}#{row}", path=str(file), row=row) for row in range(len(values))]
+        labels += values
+    if not labels or any(label is None or label < 0 for label in labels):
+        raise EvaluationError(f"{files[0]} has no rows, or rows without a label; expected numbers from 0 on")
+    return LabelledSplit(refs=refs, labels=np.array(labels, np.int64))
+
+
+def _read_folder(folder: Path, classes: tuple[str, ...]) -> LabelledSplit:
+    refs = [ref for ref in list_scenes([folder]) if "/" in ref.image_id]
+    numbers = {name: number for number, name in enumerate(classes)}
+    unknown = sorted({ref.image_id.split("/")[0] for ref in refs} - set(numbers))
+    if unknown:
+        raise EvaluationError(f"{folder} has classes that the training split lacks: {name_some(unknown)}")
+    if not refs:
+        raise EvaluationError(f"{folder} has no class folders with images; expected {folder}/CLASS/image.jpg")
+    return LabelledSplit(refs=refs, labels=np.array([numbers[ref.image_id.split("/")[0]] for ref in refs], np.int64))
+
+
+def decode_square(refs: Sequence[SceneRef], image_px: int, num_threads: int) -> UInt8[np.ndarray, "n 3 s s"]:
+    """Decode images, resize the shorter side to `image_px` and crop the centre.
+
+    Raises:
+        EvaluationError: an image is broken; a result over other images than those named would be no result.
+    """
+    pixels = np.empty((len(refs), 3, image_px, image_px), np.uint8)
+
+    def work(number: int) -> str | None:
+        try:
+            image = Image.fromarray(load_scene(refs[number]).pixels)
+        except DecodeError as error:
+            return f"{refs[number].image_id} ({error})"
+        scale = image_px / min(image.size)
+        size = (max(round(image.width * scale), image_px), max(round(image.height * scale), image_px))
+        if image.size != size:
+            image = image.resize(size, Image.Resampling.BILINEAR)
+        left, top = (size[0] - image_px) // 2, (size[1] - image_px) // 2
+        square = np.asarray(image.crop((left, top, left + image_px, top + image_px)))
+        pixels[number] = square.transpose(2, 0, 1)
+        return None
+
+    with ThreadPoolExecutor(num_threads) as pool:
+        broken = [fault for fault in pool.map(work, range(len(refs))) if fault]
+    if broken:
+        raise EvaluationError(f"{len(broken)} labelled images cannot be read: {name_some(broken)}; mend or remove them")
+    return pixels

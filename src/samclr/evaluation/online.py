@@ -1,0 +1,30 @@
+"""kNN during training: the labelled images are decoded once and kept, features are made anew each time."""
+
+import os
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from samclr.config import KnnConfig
+from samclr.evaluation.features import pixel_features
+from samclr.evaluation.knn import knn_predict, top1
+from samclr.evaluation.labelled import decode_square, open_labelled
+
+
+class OnlineKnn:
+    """Measures the backbone on one labelled set."""
+
+    def __init__(self, path: Path, config: KnnConfig, device: torch.device):
+        labelled = open_labelled(path)
+        splits = labelled.train.subset(config.num_train), labelled.test.subset(config.num_test)
+        self._pixels = [decode_square(split.refs, config.image_px, os.cpu_count() or 1) for split in splits]
+        self._labels = [torch.from_numpy(split.labels) for split in splits]
+        self._num_classes, self._config, self._device = len(labelled.classes), config, device
+
+    def measure(self, backbone: nn.Module) -> dict[str, float]:
+        """top-1 of the test split among the training split."""
+        train, test = (pixel_features(backbone, pixels, self._device) for pixels in self._pixels)
+        config = self._config
+        predicted = knn_predict(test, train, self._labels[0], self._num_classes, config.knn_k, config.knn_temperature)
+        return {"knn_top1": top1(predicted, self._labels[1])}

@@ -1,0 +1,192 @@
+"""Fill a folder of parts from a list of images, in as many processes as wanted.
+
+Pack and segment are this job with different work: look what is missing, do it part by part, notice files
+that were replaced, count what failed.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import pyarrow as pa
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from samclr.errors import SamclrError, ScenesError, name_some
+from samclr.parts import OK, PartsFolder
+from samclr.scenes.sources import SceneRef, content_hash, file_stamp, read_bytes
+
+BUSY_WAIT_S = 0.5
+
+
+@runtime_checkable
+class Work(Protocol):
+    """Makes the rows of one part. Must survive pickling, and turn every image's fault into that row's status."""
+
+    def __call__(self, refs: list[SceneRef], companion: Path) -> pa.Table: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class FillOptions:
+    """How to treat rows that exist already."""
+
+    retry_errors: bool = False
+    replace_changed: bool = False
+    num_workers: int = 1
+
+
+@dataclass(kw_only=True)
+class FillReport:
+    """What one `fill` did, and the state of all its images afterwards."""
+
+    num_images: int = 0
+    num_new: int = 0
+    wall_s: float = 0.0
+    changed: list[str] = field(default_factory=list)
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class _BucketResult:
+    busy: bool = False
+    num_new: int = 0
+    changed: list[str] = field(default_factory=list)
+
+
+def fill(folder: PartsFolder, refs: Sequence[SceneRef], work: Work, options: FillOptions, title: str) -> FillReport:
+    """Make the missing rows and return when every image has one, also those another process is making.
+
+    Raises:
+        ScenesError: files were replaced since their rows were made (all other rows are made first).
+    """
+    start = time.monotonic()
+    report = FillReport(num_images=len(refs))
+    buckets: dict[int, list[SceneRef]] = {}
+    for ref in refs:
+        buckets.setdefault(folder.bucket_of(ref.locality_key), []).append(ref)
+    with _progress() as progress:
+        bar = progress.add_task(title, total=len(refs))
+        for bucket, result in _run_buckets(folder.path, folder.kind, buckets, work, options):
+            report.num_new += result.num_new
+            report.changed += result.changed
+            progress.advance(bar, len(buckets[bucket]))
+    report.wall_s = time.monotonic() - start
+    if report.changed:
+        raise ScenesError(
+            f"{len(report.changed)} images were replaced since {folder.path} was made: "
+            f"{name_some(sorted(report.changed))}; add --replace-changed to make their rows anew, or restore the files"
+        )
+    wanted = {ref.image_id for ref in refs}
+    states = folder.read(["image_id", "status"])
+    for image_id, status in zip(states["image_id"].to_pylist(), states["status"].to_pylist(), strict=True):
+        if status != OK and image_id in wanted:
+            report.errors[image_id] = status
+    return report
+
+
+def _run_buckets(  # type: ignore[no-untyped-def]
+    path: Path, kind: str, buckets: dict[int, list[SceneRef]], work: Work, options: FillOptions
+):
+    """Yield (bucket, result) as they end; buckets locked by another process are asked for again."""
+    waiting = list(buckets)
+    if options.num_workers <= 1 or len(buckets) == 1:
+        while waiting:
+            busy = []
+            for bucket in waiting:
+                result = _fill_bucket(path, kind, bucket, buckets[bucket], work, options)
+                if result.busy:
+                    busy.append(bucket)
+                else:
+                    yield bucket, result
+            waiting = busy
+            time.sleep(BUSY_WAIT_S if busy else 0)
+        return
+    workers = min(options.num_workers, len(buckets))
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
+        try:
+            while waiting:
+                running: dict[Future[_BucketResult], int] = {
+                    pool.submit(_fill_bucket, path, kind, bucket, buckets[bucket], work, options): bucket
+                    for bucket in waiting
+                }
+                waiting = []
+                for future in as_completed(running):
+                    result = future.result()
+                    if result.busy:
+                        waiting.append(running[future])
+                    else:
+                        yield running[future], result
+                time.sleep(BUSY_WAIT_S if waiting else 0)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _fill_bucket(
+    path: Path, kind: str, bucket: int, refs: list[SceneRef], work: Work, options: FillOptions
+) -> _BucketResult:
+    folder = PartsFolder(path, kind)
+    with folder.lock(bucket) as locked:
+        if not locked:
+            return _BucketResult(busy=True)
+        folder.remove_leftovers(bucket)
+        result = _BucketResult()
+        todo = []
+        columns = ["image_id", "status", "content_hash", "file_size", "mtime_ns"]
+        rows = {row["image_id"]: row for row in folder.read(columns, bucket).to_pylist()}
+        for ref in refs:
+            row = rows.get(ref.image_id)
+            if row is None:
+                todo.append(ref)
+            elif row["status"] != OK:
+                if options.retry_errors or file_stamp(ref) != (row["file_size"], row["mtime_ns"]):
+                    todo.append(ref)
+            elif file_stamp(ref) != (row["file_size"], row["mtime_ns"]) and _hash_now(ref) != row["content_hash"]:
+                result.changed.append(ref.image_id)
+        if options.replace_changed:
+            changed = set(result.changed)
+            todo += [ref for ref in refs if ref.image_id in changed]
+            result.changed = []
+        for first in range(0, len(todo), folder.part_rows):
+            part = todo[first : first + folder.part_rows]
+            folder.publish(bucket, lambda companion, part=part: work(part, companion))  # type: ignore[misc]
+        result.num_new = len(todo)
+        return result
+
+
+def _hash_now(ref: SceneRef) -> str:
+    try:
+        return content_hash(read_bytes(ref))
+    except (OSError, ValueError, SamclrError, pa.ArrowException):
+        return ""
+
+
+def _end_with_parent() -> None:
+    """Leave when the parent was killed; a pool's workers would else wait for work for ever."""
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("images"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )

@@ -1,0 +1,1 @@
+"""Models: backbones from timm, and the heads put on them."""

@@ -1,0 +1,80 @@
+"""Backbones: any timm model without its classifier, with a choice of stems for small views."""
+
+from typing import Any
+
+import timm
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from samclr.config import ModelConfig
+from samclr.errors import ConfigError
+
+SMALL_CNN = "small-cnn"
+
+
+class SmallCnn(nn.Module):
+    """Four 3x3 convolutions with batch norm, each halving the side but the first: minutes on a CPU, for demos."""
+
+    num_features = 128
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for width_in, width, stride in ((3, 32, 2), (32, 64, 2), (64, 128, 2), (128, 128, 1)):
+            layers += [nn.Conv2d(width_in, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(True)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 128"]:
+        """Features, averaged over space."""
+        return self.layers(pixels).mean((2, 3))
+
+
+def create_backbone(config: ModelConfig) -> nn.Module:
+    """Make an untrained backbone: [n 3 h w] -> features [n d], with the attribute `num_features` = d.
+
+    Raises:
+        ConfigError: timm has no such model, or the model has no stem of this kind.
+    """
+    if config.backbone == SMALL_CNN:
+        if config.stem != "standard":
+            raise ConfigError(f"{SMALL_CNN} has no stem {config.stem}; leave --stem at standard")
+        return SmallCnn()
+    if not timm.is_model(config.backbone):
+        near = ", ".join(timm.list_models(f"*{config.backbone.split('_')[0]}*")[:5])
+        raise ConfigError(
+            f"timm {timm.__version__} has no backbone {config.backbone!r}; "
+            + (f"near it: {near}" if near else "timm.list_models() lists all")
+        )
+    options: dict[str, Any] = {"dynamic_img_size": True} if config.backbone.startswith(("vit_", "deit")) else {}
+    backbone = timm.create_model(config.backbone, pretrained=False, num_classes=0, **options)
+    if config.stem != "standard":
+        _replace_stem(backbone, config)
+    return backbone
+
+
+def _replace_stem(backbone: nn.Module, config: ModelConfig) -> None:
+    """conv3x3-stride2 keeps the max-pooling (a stride of 4 in all, as the standard stem); stride1 drops it."""
+    first = getattr(backbone, "conv1", None)
+    if not isinstance(first, nn.Conv2d) or not hasattr(backbone, "maxpool"):
+        raise ConfigError(f"--stem {config.stem} is for ResNets with a 7x7 stem; {config.backbone} has none")
+    stride = 2 if config.stem == "conv3x3-stride2" else 1
+    backbone.conv1 = nn.Conv2d(3, first.out_channels, 3, stride, 1, bias=False)
+    nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
+    if stride == 1:
+        backbone.maxpool = nn.Identity()
+
+
+def feature_width(backbone: nn.Module) -> int:
+    """Width d of the features."""
+    return int(backbone.num_features)  # type: ignore[arg-type]
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of trained numbers."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def seeded(seed: int) -> None:
+    """Seed torch's initialisation; nothing after that draws from torch."""
+    torch.manual_seed(seed)

@@ -1,0 +1,170 @@
+"""A folder of rows that several processes may fill, that loses nothing when one is killed.
+
+Scene bank and region store are both such folders. Rows are spread over buckets by a hash of their key; a
+process locks a bucket, works off what is missing in it, and publishes parts: Parquet files written beside
+their name and renamed when whole. A lock ends with its process, so a killed one blocks nobody.
+Where a row stands in several parts (an error tried again), the later part of its bucket wins.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from samclr.errors import PartsError
+
+FORMAT = 1
+MIN_PART_ROWS, MAX_PART_ROWS = 16, 256
+MAX_BUCKETS = 4096
+OK = "ok"
+
+# Columns that every kind of part has: enough to tell whether a row is still that of the file on disk.
+HEAD_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("content_hash", pa.string()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("status", pa.string()),
+        ("file_size", pa.int64()),
+        ("mtime_ns", pa.int64()),
+    ]
+)
+
+
+class PartsFolder:
+    """One folder of parts: `manifest.json`, `bKKKKK-pNNNNN.parquet` and, for a bank, `.bin` beside each."""
+
+    def __init__(self, path: Path, kind: str):
+        """Open an existing folder. Raises PartsError if it is none, or is of another kind or version."""
+        self.path = path
+        manifest_path = path / "manifest.json"
+        try:
+            manifest = json.loads(manifest_path.read_text())
+        except FileNotFoundError:
+            raise PartsError(f"{path} is no {kind}: it has no manifest.json") from None
+        except ValueError as error:
+            raise PartsError(f"{manifest_path} is damaged ({error}); remove {path} and make it again") from None
+        if manifest.get("kind") != kind or manifest.get("format") != FORMAT:
+            raise PartsError(
+                f"{path} is a {manifest.get('kind')} of format {manifest.get('format')}; "
+                f"expected a {kind} of format {FORMAT}: name another folder or make it again"
+            )
+        self.kind = kind
+        self.maker: dict[str, Any] = manifest["maker"]
+        self.num_buckets = int(manifest["num_buckets"])
+        self.part_rows = int(manifest["part_rows"])  # rows a process may lose when it is killed
+
+    @classmethod
+    def create_or_open(cls, path: Path, kind: str, maker: dict[str, Any], num_expected: int) -> "PartsFolder":
+        """Open the folder, or make it for about `num_expected` rows.
+
+        `maker` says what makes the rows (segmenter and settings). Raises PartsError if the folder was made by
+        another maker: rows of two makers never stand in one folder.
+        """
+        manifest_path = path / "manifest.json"
+        if not manifest_path.exists():
+            if path.exists() and (not path.is_dir() or any(p.suffix != ".tmp" for p in path.iterdir())):
+                raise PartsError(f"{path} exists and is no {kind}; name a new or empty folder")
+            path.mkdir(parents=True, exist_ok=True)
+            part_rows = min(max(num_expected // 1024, MIN_PART_ROWS), MAX_PART_ROWS)
+            num_buckets = min(max(-(-num_expected // part_rows), 1), MAX_BUCKETS)
+            manifest = {"kind": kind, "format": FORMAT, "maker": maker}
+            manifest |= {"num_buckets": num_buckets, "part_rows": part_rows}
+            beside = path / f"manifest-{os.getpid()}.tmp"
+            beside.write_text(json.dumps(manifest, indent=1))
+            try:
+                os.link(beside, manifest_path)  # unlike rename, leaves another process's manifest alone
+            except FileExistsError:
+                pass
+            finally:
+                beside.unlink()
+        folder = cls(path, kind)
+        if folder.maker != maker:
+            raise PartsError(
+                f"{path} was made with {json.dumps(folder.maker)}, now asked for {json.dumps(maker)}; "
+                f"name another folder for the new settings"
+            )
+        return folder
+
+    def bucket_of(self, locality_key: str) -> int:
+        """The bucket a row belongs to, the same in every process and for ever."""
+        return zlib.crc32(locality_key.encode()) % self.num_buckets
+
+    @contextmanager
+    def lock(self, bucket: int) -> Iterator[bool]:
+        """Try to lock a bucket; yields whether this process has it."""
+        locks = self.path / "locks"
+        locks.mkdir(exist_ok=True)
+        with open(locks / f"b{bucket:05d}", "w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+    def part_paths(self, bucket: int | None = None) -> list[Path]:
+        """Parquet files of one bucket, or of all, oldest first within a bucket."""
+        pattern = "b*-p*.parquet" if bucket is None else f"b{bucket:05d}-p*.parquet"
+        return sorted(self.path.glob(pattern))
+
+    def publish(self, bucket: int, make_part: Callable[[Path], pa.Table]) -> None:
+        """Add a part to a locked bucket; it appears whole or not at all.
+
+        `make_part(companion)` returns the rows and may write `companion`, which is put in place before them.
+        """
+        existing = self.part_paths(bucket)
+        number = int(existing[-1].stem.split("-p")[1]) + 1 if existing else 0
+        path = self.path / f"b{bucket:05d}-p{number:05d}.parquet"
+        companion, beside = (path.with_name(path.stem + end) for end in (".bin.tmp", ".parquet.tmp"))
+        rows = make_part(companion)
+        if companion.exists():
+            _put_in_place(companion)
+        pq.write_table(rows, beside, compression="zstd")
+        _put_in_place(beside)
+
+    def remove_leftovers(self, bucket: int) -> None:
+        """Delete what a killed process left unfinished in a bucket that is locked now."""
+        for path in self.path.glob(f"b{bucket:05d}-p*.tmp"):
+            path.unlink()
+
+    def read(self, columns: Sequence[str] | None = None, bucket: int | None = None) -> pa.Table:
+        """Rows in the order of image_id, each image once, with an extra column `part` (the part's stem)."""
+        tables = []
+        for path in self.part_paths(bucket):
+            try:
+                table = pq.read_table(path, columns=list(columns) if columns is not None else None)
+            except (OSError, pa.ArrowException) as error:
+                raise PartsError(
+                    f"{path} is damaged ({error}); delete this file and run the same command again"
+                ) from None
+            tables.append(table.append_column("part", pa.array([path.stem] * len(table), pa.string())))
+        if not tables:
+            names = list(columns) if columns is not None else HEAD_SCHEMA.names
+            return pa.table({name: pa.array([], pa.string()) for name in [*names, "part"]})
+        rows = pa.concat_tables(tables)
+        last = {image_id: position for position, image_id in enumerate(rows["image_id"].to_pylist())}
+        return rows.take([last[image_id] for image_id in sorted(last)])
+
+    def fingerprint(self) -> str:
+        """Changes whenever a part is added: a hash over part names and sizes and the manifest."""
+        digest = hashlib.sha256((self.path / "manifest.json").read_bytes())
+        for path in self.part_paths():
+            digest.update(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns};".encode())
+        return digest.hexdigest()[:16]
+
+
+def _put_in_place(beside: Path) -> None:
+    """Rename `name.tmp` to `name` once its bytes are on the disk."""
+    with open(beside, "rb") as handle:
+        os.fsync(handle.fileno())
+    os.replace(beside, beside.with_suffix(""))

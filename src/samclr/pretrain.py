@@ -1,0 +1,242 @@
+"""Pre-training: one loop that reads from top to bottom."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from samclr.checkpoint import load_checkpoint, save_checkpoint
+from samclr.config import PretrainConfig, fingerprint
+from samclr.errors import RunError
+from samclr.evaluation.online import OnlineKnn
+from samclr.methods import backbone_of, create_method
+from samclr.monitor import CollapseMonitor
+from samclr.optim import create_optimizer, learning_rate
+from samclr.progress import TrainingProgress
+from samclr.run_directory import SUMMARY_FILE, MetricsLog, open_run, read_json, write_json
+from samclr.training_data import TrainingData, num_workers, prepare_data
+from samclr.views.augment import augment
+from samclr.views.batch import ViewBatch, ViewGroupBatch
+from samclr.views.crop import ViewCropper
+from samclr.views.loader import ViewLoader
+from samclr.views.plan import ViewPlan
+
+FLUSH_STEPS = 20  # steps whose metrics are fetched from the device at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainResult:
+    """Where a run stands when `pretrain` returns. `stopped` says that SIGTERM or Ctrl-C ended it early."""
+
+    run: Path
+    steps_done: int
+    num_steps: int
+    stopped: bool
+    data_counts: dict[str, int]
+
+
+def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
+    """Train until the last step, or go on from the run's checkpoint. The same call on the same run resumes it.
+
+    Raises:
+        RunError: the run directory has other settings or other data, or the loss is no longer finite.
+        ScenesError, PartsError, UsageError: as prepare_data.
+    """
+    open_run(run, config)
+    fabric = create_fabric(config)
+    data = prepare_data(config)
+    _check_same_data(run, data)
+    num_steps = config.optim.num_steps(data.bank.num_images)
+
+    torch.manual_seed(config.seed)
+    method = create_method(config)
+    optimizer = create_optimizer(method, config.optim)
+    totals: dict[str, int] = {}
+    first_step = 0
+    if (checkpoint := load_checkpoint(run)) is not None:
+        first_step = _restore(checkpoint, method, optimizer, config, totals)
+    method, optimizer = fabric.setup(method, optimizer)
+    method.mark_forward_method("loss")
+
+    loader = ViewLoader(
+        data.planner,
+        ViewCropper(data.bank, num_workers(config)),
+        range(first_step, num_steps),
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+        pin_memory=fabric.device.type == "cuda",
+    )
+    monitor = CollapseMonitor(config.optim.global_batch_size * config.views.regions_per_image * config.group.num_views)
+    metrics_log = MetricsLog(run, first_step)
+    pending_rows: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
+    knn = _online_knn(config, fabric)
+    knn_every = config.runtime.knn_every * max(data.bank.num_images // config.optim.global_batch_size, 1)
+    last_saved = time.monotonic()
+    steps_done = first_step
+
+    def flush() -> None:
+        rows = [row | {name: float(value) for name, value in tensors.items()} for row, tensors in pending_rows]
+        pending_rows.clear()
+        metrics_log.write(rows)
+        for row in rows:
+            if warning := monitor.check(row["step"], row["loss"], row.get("embedding_spread", 1.0)):
+                progress.warn(warning)
+        if rows:
+            progress.show(rows[-1])
+
+    def save() -> None:
+        flush()
+        _save(run, method, optimizer, config, steps_done, totals)
+
+    with TrainingProgress(num_steps, first_step) as progress, stop_signals() as stop:
+        step_end = time.perf_counter()
+        for plan, crops in loader:
+            rate = learning_rate(plan.step, num_steps, config.optim)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            batch = make_batch(plan, crops, fabric.device)
+            output = method.loss(batch)
+            optimizer.zero_grad()
+            fabric.backward(output.loss)
+            optimizer.step()
+            method.module.after_step(plan.step, output.pending)
+
+            steps_done = plan.step + 1
+            for name, count in plan.counts.items():
+                totals[name] = totals.get(name, 0) + count
+            row = {"step": plan.step, "epoch": _epoch(plan.step, config, data), "lr": rate} | plan.counts
+            row |= _speed(plan, loader, step_end)
+            step_end = time.perf_counter()
+            if knn is not None and (steps_done % knn_every == 0 or steps_done == num_steps):
+                row |= knn.measure(backbone_of(method.module))
+            pending_rows.append((row, {"loss": output.loss.detach()} | output.metrics))
+            if len(pending_rows) == FLUSH_STEPS or fabric.device.type == "cpu":
+                flush()
+            if stop.is_set() or time.monotonic() - last_saved >= config.runtime.checkpoint_every_s:
+                save()
+                last_saved = time.monotonic()
+            if stop.is_set():
+                break
+        else:
+            save()
+    metrics_log.close()
+    counts = data.counts()
+    summary: dict[str, Any] = {"data_fingerprint": data.fingerprint, "data": counts, "plan_counts": totals}
+    summary |= {"steps_done": steps_done, "num_steps": num_steps, "torch": torch.__version__}
+    write_json(run / SUMMARY_FILE, summary | {"errors": data.bank.errors})
+    return PretrainResult(
+        run=run, steps_done=steps_done, num_steps=num_steps, stopped=steps_done < num_steps, data_counts=counts
+    )
+
+
+def make_batch(plan: ViewPlan, crops: list[Tensor], device: torch.device) -> ViewBatch:
+    """Move the crops to the device and augment them there."""
+    groups = tuple(
+        ViewGroupBatch(
+            role=group.role,
+            pixels=augment(pixels.to(device, non_blocking=True), group.augment),
+            boxes_xyxy=group.boxes_xyxy,
+        )
+        for group, pixels in zip(plan.groups, crops, strict=True)
+    )
+    return ViewBatch(groups=groups, image_index=plan.image_index, region_index=plan.region_index)
+
+
+def create_fabric(config: PretrainConfig) -> Fabric:
+    """Devices and precision; also torch's threads."""
+    runtime = config.runtime
+    if runtime.num_threads is not None:
+        torch.set_num_threads(runtime.num_threads)
+    try:
+        fabric = Fabric(accelerator=runtime.accelerator, devices=runtime.devices, precision=runtime.precision)  # type: ignore[arg-type]
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise RunError(
+            f"cannot use accelerator {runtime.accelerator!r}, devices {runtime.devices}, "
+            f"precision {runtime.precision!r}: {error}"
+        ) from None
+    fabric.launch()
+    return fabric
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and Ctrl-C set; a second Ctrl-C interrupts at once."""
+    stop = threading.Event()
+
+    def on_signal(number: int, _: Any) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _check_same_data(run: Path, data: TrainingData) -> None:
+    known = read_json(run / SUMMARY_FILE, {}).get("data_fingerprint", data.fingerprint)
+    if known != data.fingerprint:
+        raise RunError(
+            f"{run} was started on other images or regions (fingerprint {known}, now {data.fingerprint}); "
+            f"name another --out, or restore the scenes and the region store"
+        )
+    summary = read_json(run / SUMMARY_FILE, {})
+    write_json(run / SUMMARY_FILE, summary | {"data_fingerprint": data.fingerprint, "data": data.counts()})
+
+
+def _restore(
+    checkpoint: dict[str, Any],
+    method: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    config: PretrainConfig,
+    totals: dict[str, int],
+) -> int:
+    if checkpoint["settings"] != fingerprint(config.settings()):
+        raise RunError("the checkpoint was written under other settings; name another --out")
+    method.load_state_dict(checkpoint["method"])
+    optimizer.load_state_dict(checkpoint["optimizer"])
+    totals.update(checkpoint["plan_counts"])
+    return int(checkpoint["steps_done"])
+
+
+def _save(
+    run: Path, method: Any, optimizer: Any, config: PretrainConfig, steps_done: int, totals: dict[str, int]
+) -> None:
+    state = {
+        "steps_done": steps_done,
+        "settings": fingerprint(config.settings()),
+        "method": method.module.state_dict(),
+        "optimizer": optimizer.optimizer.state_dict(),
+        "plan_counts": dict(totals),
+    }
+    save_checkpoint(run, state)
+
+
+def _epoch(step: int, config: PretrainConfig, data: TrainingData) -> float:
+    return round((step + 1) * config.optim.global_batch_size / data.bank.num_images, 4)
+
+
+def _speed(plan: ViewPlan, loader: ViewLoader, step_start: float) -> dict[str, float]:
+    views = sum(group.boxes_xyxy.shape[0] * group.boxes_xyxy.shape[1] for group in plan.groups)
+    seconds = time.perf_counter() - step_start
+    return {"views_per_s": round(views / seconds, 1), "wait_frac": round(loader.last_wait_s / seconds, 4)}
+
+
+def _online_knn(config: PretrainConfig, fabric: Fabric) -> OnlineKnn | None:
+    if config.runtime.knn_on is None:
+        return None
+    return OnlineKnn(config.runtime.knn_on, config.knn, fabric.device)

@@ -1,0 +1,45 @@
+"""Named experiments: what a paper did, what it costs, what to expect, and the command that runs it."""
+
+from dataclasses import dataclass, replace
+
+from samclr.config import PretrainConfig, ViewsConfig
+
+# ResNet-18, 128 px, batch 256, SGD 0.06 with cosine, crop scale 0.08 to 1: the defaults of the configuration.
+# 17,600 steps are the paper's 1600 epochs of Cityscapes' 2,975 training images; on ADE20K it ran 250 epochs.
+SIMCLR = PretrainConfig(recipe="simclr", temperature=0.5, views=ViewsConfig(strategy="image"))
+SAMCLR = replace(SIMCLR, recipe="samclr", temperature=0.07, views=ViewsConfig(strategy="region"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A configuration with its source."""
+
+    config: PretrainConfig
+    summary: str
+    paper: str
+    overrides: str
+    cost: str
+    expected: str
+    command: str
+
+
+RECIPES = {
+    "simclr": Recipe(
+        config=SIMCLR,
+        summary="SimCLR: both views from the whole image",
+        paper="Chen et al., ICML 2020 (arXiv 2002.05709), in the setting of the SAMCLR paper",
+        overrides="none: this is the base",
+        cost="17,600 steps of 512 views at 128 px",
+        expected="Cityscapes to CIFAR-10: kNN 50.5, linear 42.5 (the SAMCLR paper's figures)",
+        command="samclr pretrain simclr --scenes SCENES --out RUN",
+    ),
+    "samclr": Recipe(
+        config=SAMCLR,
+        summary="SAMCLR: SimCLR with both views from one region",
+        paper="Missaoui and Yuan, NeurIPS 2023 workshop (arXiv 2310.14736)",
+        overrides="strategy region (was image), temperature 0.07 (was 0.5)",
+        cost="as simclr; segmenting comes once before it",
+        expected="Cityscapes to CIFAR-10: kNN 63.9, linear 63.4 (the paper's figures, with HQ-SAM regions)",
+        command="samclr pretrain samclr --scenes SCENES --regions STORE --out RUN",
+    ),
+}

@@ -1,0 +1,132 @@
+"""Region and ImageRegions: what a segmenter finds in one image, validated on construction."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool
+from pycocotools import mask as coco_mask
+
+from samclr.errors import RegionError
+
+BoxXYXY = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """One proposal in an image.
+
+    Attributes:
+        box_xyxy: half-open box in native pixels after EXIF rotation: columns x0 to x1-1, rows y0 to y1-1.
+        area_px: number of mask pixels.
+        rle: COCO's compressed run lengths of the mask (column-major), as bytes.
+        predicted_iou, stability_score, point_xy: the segmenter's scores and prompt, None where it has none.
+    """
+
+    box_xyxy: BoxXYXY
+    area_px: int
+    rle: bytes
+    predicted_iou: float | None = None
+    stability_score: float | None = None
+    point_xy: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        x0, y0, x1, y1 = self.box_xyxy
+        if not (0 <= x0 < x1 and 0 <= y0 < y1):
+            raise RegionError(f"box_xyxy {self.box_xyxy} is empty or negative; expected 0 <= x0 < x1 and 0 <= y0 < y1")
+        if not 1 <= self.area_px <= (x1 - x0) * (y1 - y0):
+            raise RegionError(f"area_px {self.area_px} does not fit box_xyxy {self.box_xyxy}")
+        for name in ("predicted_iou", "stability_score"):
+            score = getattr(self, name)
+            if score is not None and not math.isfinite(score):
+                raise RegionError(f"{name} is {score}; expected a finite number")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRegions:
+    """All regions of one image of `height` x `width` native pixels after EXIF rotation."""
+
+    image_id: str
+    content_hash: str
+    height: int
+    width: int
+    regions: tuple[Region, ...]
+
+    def __post_init__(self) -> None:
+        for region in self.regions:
+            if region.box_xyxy[2] > self.width or region.box_xyxy[3] > self.height:
+                raise RegionError(
+                    f"{self.image_id}: box_xyxy {region.box_xyxy} reaches outside the image "
+                    f"of {self.width}x{self.height} px"
+                )
+
+    def coco_rles(self) -> list[dict[str, object]]:
+        """The masks as pycocotools takes them."""
+        return [{"size": [self.height, self.width], "counts": region.rle} for region in self.regions]
+
+    def mask(self, region_index: int) -> Bool[np.ndarray, "h w"]:
+        """Decode one mask. Raises RegionError on run lengths that do not fit the image."""
+        region = self.regions[region_index]
+        check_rle(region.rle, self.height, self.width, f"{self.image_id}, region {region_index}")
+        return coco_mask.decode(self.coco_rles()[region_index]).astype(bool)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentError:
+    """A segmenter's refusal of one image; the text becomes the row's status."""
+
+    image_id: str
+    message: str
+
+
+def region_from_mask(mask: Bool[np.ndarray, "h w"]) -> Region:
+    """Make a Region of a boolean mask. Raises RegionError if the mask is empty."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if len(rows) == 0:
+        raise RegionError("the mask is empty")
+    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return Region(
+        box_xyxy=(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1),
+        area_px=int(mask.sum()),
+        rle=bytes(rle["counts"]),
+    )
+
+
+def check_rle(rle: bytes, height: int, width: int, where: str) -> None:
+    """Raise RegionError unless the compressed run lengths describe exactly height x width pixels.
+
+    pycocotools does not check this and writes outside its memory when they do not.
+    """
+    total = 0
+    counts: list[int] = []
+    for count in _run_lengths(rle, where):
+        counts.append(count)
+        total += count
+        if count < 0 or total > height * width:
+            break
+    if total != height * width or any(count < 0 for count in counts):
+        raise RegionError(f"{where}: malformed RLE: its runs do not add up to {width}x{height} px")
+
+
+def _run_lengths(rle: bytes, where: str) -> Sequence[int]:
+    """Decode COCO's text form: groups of 5 bits, low group first, a sixth bit that says more follow;
+    from the third run on, the difference to the run before the last one is stored."""
+    counts: list[int] = []
+    position = 0
+    while position < len(rle):
+        value, shift, more = 0, 0, True
+        while more:
+            if position >= len(rle) or not 0 <= rle[position] - 48 < 64:
+                raise RegionError(f"{where}: malformed RLE: ends inside a number or holds a foreign character")
+            code = rle[position] - 48
+            value |= (code & 0x1F) << shift
+            more = bool(code & 0x20)
+            position += 1
+            shift += 5
+            if not more and code & 0x10:
+                value -= 1 << shift
+        if len(counts) > 2:
+            value += counts[-2]
+        counts.append(value)
+    return counts

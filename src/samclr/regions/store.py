@@ -1,0 +1,133 @@
+"""The region store: a folder of Parquet parts with one row for every image that was tried."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pycocotools import mask as coco_mask
+
+from samclr.errors import RegionError
+from samclr.parts import HEAD_SCHEMA, OK, PartsFolder
+from samclr.regions.records import ImageRegions, Region, check_rle
+
+KIND = "region store"
+REGION_TYPE = pa.struct(
+    [
+        ("box_xyxy", pa.list_(pa.int32(), 4)),
+        ("area_px", pa.int64()),
+        ("rle", pa.binary()),
+        ("predicted_iou", pa.float32()),
+        ("stability_score", pa.float32()),
+        ("point_xy", pa.list_(pa.float32(), 2)),
+    ]
+)
+STORE_SCHEMA = pa.schema([*HEAD_SCHEMA, ("regions", pa.list_(REGION_TYPE)), ("segment_s", pa.float32())])
+
+
+def open_store(path: Path) -> PartsFolder:
+    """Open a region store for reading. Raises PartsError if `path` is none."""
+    return PartsFolder(path, KIND)
+
+
+def regions_to_row(found: ImageRegions) -> dict[str, Any]:
+    """The store's columns that an ImageRegions fills."""
+    return {
+        "image_id": found.image_id,
+        "content_hash": found.content_hash,
+        "height": found.height,
+        "width": found.width,
+        "status": OK,
+        "regions": [
+            {
+                "box_xyxy": list(region.box_xyxy),
+                "area_px": region.area_px,
+                "rle": region.rle,
+                "predicted_iou": region.predicted_iou,
+                "stability_score": region.stability_score,
+                "point_xy": None if region.point_xy is None else list(region.point_xy),
+            }
+            for region in found.regions
+        ],
+    }
+
+
+def row_to_regions(row: dict[str, Any]) -> ImageRegions:
+    """The ImageRegions of an `ok` row. Raises RegionError if the row contradicts itself."""
+    return ImageRegions(
+        image_id=row["image_id"],
+        content_hash=row["content_hash"],
+        height=row["height"],
+        width=row["width"],
+        regions=tuple(
+            Region(
+                box_xyxy=tuple(region["box_xyxy"]),
+                area_px=region["area_px"],
+                rle=region["rle"],
+                predicted_iou=region["predicted_iou"],
+                stability_score=region["stability_score"],
+                point_xy=None if region["point_xy"] is None else tuple(region["point_xy"]),
+            )
+            for region in row["regions"]
+        ),
+    )
+
+
+def iterate_rows(store: PartsFolder) -> Iterator[dict[str, Any]]:
+    """Every row, a bucket in memory at a time."""
+    for bucket in range(store.num_buckets):
+        yield from store.read(bucket=bucket).to_pylist()
+
+
+def verify_store(store: PartsFolder) -> list[str]:
+    """Decode every mask and compare it with its box, area and image; returns a sentence for each fault."""
+    faults = []
+    for row in iterate_rows(store):
+        if row["status"] != OK:
+            continue
+        try:
+            found = row_to_regions(row)
+            for index, region in enumerate(found.regions):
+                where = f"{found.image_id}, region {index}"
+                check_rle(region.rle, found.height, found.width, where)
+                rle = found.coco_rles()[index]
+                area_px = int(coco_mask.area(rle))
+                x, y, w, h = (int(v) for v in coco_mask.toBbox(rle))
+                if area_px != region.area_px:
+                    raise RegionError(f"{where}: area_px is {region.area_px}, its mask has {area_px}")
+                if (x, y, x + w, y + h) != region.box_xyxy:
+                    raise RegionError(f"{where}: box_xyxy is {region.box_xyxy}, its mask's {(x, y, x + w, y + h)}")
+        except RegionError as error:
+            faults.append(str(error))
+    return faults
+
+
+def store_stats(store: PartsFolder) -> dict[str, Any]:
+    """Counts, areas, errors and times of a store, as plain numbers."""
+    counts, area_fracs, seconds = [], [], []
+    errors: dict[str, str] = {}
+    for row in iterate_rows(store):
+        if row["status"] != OK:
+            errors[row["image_id"]] = row["status"]
+            continue
+        counts.append(len(row["regions"]))
+        area_fracs += [region["area_px"] / (row["height"] * row["width"]) for region in row["regions"]]
+        seconds.append(row["segment_s"])
+    return {
+        **store.maker,
+        "images": len(counts) + len(errors),
+        "errors": errors,
+        "images_without_regions": sum(count == 0 for count in counts),
+        "regions": sum(counts),
+        "regions_per_image": _spread(counts),
+        "area_frac": _spread(area_fracs),
+        "segment_s_per_image": _spread(seconds),
+    }
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    if not values:
+        return {}
+    low, middle, high = np.percentile(values, [5, 50, 95])
+    return {"mean": float(np.mean(values)), "p5": float(low), "p50": float(middle), "p95": float(high)}

@@ -1,0 +1,151 @@
+"""The job `samclr report`: one self-contained HTML page about runs. Reads files only."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from samclr import __version__
+from samclr.charts import Chart, Series, make_chart
+from samclr.checkpoint import CHECKPOINT_FILE, load_config
+from samclr.config import PretrainConfig, to_dict
+from samclr.errors import RunError, SamclrError
+from samclr.gallery import make_gallery
+from samclr.run_directory import RESULTS_FILE, SUMMARY_FILE, read_json, read_metrics
+
+CURVES = (
+    ("loss", "Loss", "NT-Xent of each step"),
+    ("embedding_spread", "Embedding spread", "1 is spread over the sphere, 0 is collapsed"),
+    ("knn_top1", "kNN top-1 while training", "on the labelled set given by --knn-on"),
+    ("views_per_s", "Speed", "views a second"),
+    ("wait_frac", "Waiting for data", "share of a step's time"),
+)
+COUNT_TEXTS = {
+    "images": "images trained on",
+    "unreadable_images": "images that could not be read",
+    "segment_errors": "images whose segmentation failed",
+    "regions": "regions after the filter",
+    "images_without_regions": "images without a region (the whole image is used)",
+}
+PLAN_TEXTS = {
+    "images_without_regions": "draws of an image without a region",
+    "repeated_regions": "regions repeated, as the image has fewer than asked for",
+    "crop_fallbacks": "central crops, as ten tries found none that fits",
+    "identical_pairs": "pairs whose views show the same box",
+    "coverage_fallbacks": "views under the wanted coverage after all tries",
+    "upscaled_views": "views cut from fewer pixels than they have",
+}
+
+
+def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
+    """Write the page to `out`, by default `report.html` in the first run, and return its path.
+
+    Raises:
+        RunError: no run was named, or one is no run directory.
+    """
+    if not runs:
+        raise RunError("no run was named; give one run directory or more: samclr report RUN...")
+    configs = {run: load_config(run) for run in runs}
+    metrics = {run: read_metrics(run) for run in runs}
+    labels = _labels(runs)
+    try:
+        gallery, gallery_fault = make_gallery(_run_with_regions(configs)), ""
+    except (SamclrError, OSError) as error:
+        gallery, gallery_fault = [], str(error)
+    template = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    page = template.from_string(files("samclr").joinpath("templates/report.html.j2").read_text()).render(
+        version=__version__,
+        title=", ".join(labels.values()) if len(runs) < 4 else f"{len(runs)} runs",
+        results=_results(runs, labels),
+        charts=_charts(runs, metrics, labels),
+        gallery=gallery,
+        gallery_fault=gallery_fault,
+        runs=[_run_facts(run, labels[run]) for run in runs],
+        settings=_settings_table(configs, labels),
+    )
+    out = out or runs[0] / "report.html"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page, encoding="utf-8")
+    return out
+
+
+def _labels(runs: Sequence[Path]) -> dict[Path, str]:
+    names = [run.resolve().name for run in runs]
+    return {
+        run: name if names.count(name) == 1 else f"{run.resolve().parent.name}/{name}"
+        for run, name in zip(runs, names, strict=True)
+    }
+
+
+def _run_with_regions(configs: dict[Path, PretrainConfig]) -> PretrainConfig:
+    return next((c for c in configs.values() if c.data.regions is not None), next(iter(configs.values())))
+
+
+def _results(runs: Sequence[Path], labels: dict[Path, str]) -> list[dict[str, Any]]:
+    rows = []
+    for run in runs:
+        for result in read_json(run / RESULTS_FILE, {"results": []})["results"]:
+            untrained = result["target"].endswith("(untrained)")
+            rows.append(
+                result | {"label": f"{labels[run]}, untrained" if untrained else labels[run], "floor": untrained}
+            )
+    return sorted(rows, key=lambda row: (row["on"], not row["floor"]))
+
+
+def _charts(runs: Sequence[Path], metrics: dict[Path, list[dict[str, Any]]], labels: dict[Path, str]) -> list[Chart]:
+    charts = []
+    for name, title, note in CURVES:
+        series = [
+            Series(
+                label=labels[run],
+                colour=number,
+                points=[(row["step"] + 1, row[name]) for row in metrics[run] if row.get(name) is not None],
+            )
+            for number, run in enumerate(runs)
+        ]
+        if any(s.points for s in series):
+            charts.append(make_chart(title, note, [s for s in series if s.points]))
+    return charts
+
+
+def _run_facts(run: Path, label: str) -> dict[str, Any]:
+    summary = read_json(run / SUMMARY_FILE, {})
+    plan = summary.get("plan_counts", {})
+    errors = summary.get("errors", {})
+    return {
+        "label": label,
+        "state": f"{summary.get('steps_done', 0):,} of {summary.get('num_steps', 0):,} steps"
+        if (run / CHECKPOINT_FILE).exists()
+        else "not started",
+        "counts": [
+            (text, summary.get("data", {})[key]) for key, text in COUNT_TEXTS.items() if key in summary.get("data", {})
+        ],
+        "plan": [(text, plan[key]) for key, text in PLAN_TEXTS.items() if key in plan],
+        "errors": sorted(errors.items())[:50],
+        "num_errors": len(errors),
+        "fingerprint": summary.get("data_fingerprint", ""),
+    }
+
+
+def _settings_table(configs: dict[Path, PretrainConfig], labels: dict[Path, str]) -> dict[str, Any]:
+    flat = {run: _flatten(to_dict(config)) for run, config in configs.items()}
+    names = [name for name in next(iter(flat.values())) if not name.startswith(("runtime.", "knn."))]
+    rows = [(name, [str(flat[run].get(name)) for run in configs]) for name in names]
+    return {
+        "columns": [labels[run] for run in configs],
+        "differing": [row for row in rows if len(set(row[1])) > 1],
+        "shared": [(name, values[0]) for name, values in rows if len(set(values)) == 1],
+    }
+
+
+def _flatten(value: Any, where: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {where: value}
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        flat |= _flatten(item, f"{where}.{key}".lstrip("."))
+    return flat

@@ -1,0 +1,95 @@
+"""The run directory: settings, metrics and summary of one run, so that the same command resumes it."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from samclr import __version__
+from samclr.checkpoint import CHECKPOINT_FILE, CONFIG_FILE, load_config
+from samclr.config import PretrainConfig, to_dict
+from samclr.errors import RunError
+
+METRICS_FILE, SUMMARY_FILE, RESULTS_FILE = "metrics.jsonl", "summary.json", "results.json"
+
+
+def open_run(run: Path, config: PretrainConfig) -> None:
+    """Start a run directory, or check that the one there is of the same settings.
+
+    Raises:
+        RunError: the folder holds something else, or a run with other settings (the first three are named).
+    """
+    if (run / CONFIG_FILE).exists():
+        differing = _differences(load_config(run).settings(), config.settings())
+        if differing:
+            raise RunError(
+                f"{run} holds a run with other settings: {'; '.join(differing[:3])}; "
+                f"name another --out, or give the settings it was started with"
+            )
+    elif run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise RunError(f"{run} exists and is no run directory; name a new or empty folder with --out")
+    run.mkdir(parents=True, exist_ok=True)
+    write_json(run / CONFIG_FILE, {"samclr": __version__, "config": to_dict(config)})
+
+
+def _differences(old: Any, new: Any, where: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted(set(old) | set(new))
+        return [d for key in keys for d in _differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))]
+    return [] if old == new else [f"{where} was {old!r}, now {new!r}"]
+
+
+class MetricsLog:
+    """metrics.jsonl: one line for each step, each step once, also after a kill."""
+
+    def __init__(self, run: Path, first_step: int):
+        """Open for appending and drop what was written for `first_step` and later by a killed process."""
+        self._path = run / METRICS_FILE
+        kept = [row for row in read_metrics(run) if row["step"] < first_step]
+        beside = self._path.with_suffix(".tmp")
+        beside.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        os.replace(beside, self._path)
+        self._file = open(self._path, "a")  # noqa: SIM115 - lives as long as the run
+
+    def write(self, rows: list[dict[str, Any]]) -> None:
+        """Append rows and hand them to the system."""
+        self._file.write("".join(json.dumps(row) + "\n" for row in rows))
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """Rows of metrics.jsonl; a last line cut short by a kill is left out."""
+    path = run / METRICS_FILE
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def read_json(path: Path, missing: Any) -> Any:
+    """A JSON file's value, or `missing` if there is no such file. Raises RunError if it is damaged."""
+    if not path.exists():
+        return missing
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}") from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file in one move."""
+    beside = path.with_name(f"{path.name}.tmp")
+    beside.write_text(json.dumps(value, indent=1) + "\n")
+    os.replace(beside, path)
+
+
+def has_checkpoint(run: Path) -> bool:
+    """Whether the run can be resumed or measured."""
+    return (run / CHECKPOINT_FILE).exists()

@@ -1,0 +1,175 @@
+"""The scene bank: decoded pixels on disk, made once and memory-mapped by every run after that.
+
+A row's pixels are its pyramid, level after level: native size (or --max-side), 1/2, 1/4 and 1/8, each
+[h w c] uint8. Level k has ceil(h / 2^k) rows; its pixel i is the mean of native pixels i*2^k to (i+1)*2^k - 1.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Int, UInt8
+from PIL import Image
+
+from samclr.errors import PartsError, ScenesError, name_some
+from samclr.fill import FillOptions, FillReport, fill
+from samclr.parts import HEAD_SCHEMA, OK, PartsFolder
+from samclr.scenes.decode import DecodeError, load_scene
+from samclr.scenes.sources import SceneRef, file_stamp, read_bytes
+
+KIND = "scene bank"
+NUM_LEVELS = 4
+BYTES_PER_PX = 4.0  # three channels, and a third more for the lower levels
+ESTIMATE_IMAGES = 500
+BANK_SCHEMA = pa.schema([*HEAD_SCHEMA, ("bank_height", pa.int32()), ("bank_width", pa.int32()), ("offset", pa.int64())])
+
+
+def level_shapes(height: int, width: int) -> list[tuple[int, int]]:
+    """Rows and columns of each pyramid level."""
+    return [(-(-height // 2**level), -(-width // 2**level)) for level in range(NUM_LEVELS)]
+
+
+class SceneBank:
+    """Random access to the pixels of a list of images, without opening an image file.
+
+    Attributes:
+        image_ids, content_hashes: lists of n.
+        native_hw: [n 2] size after EXIF rotation. bank_hw: [n 2] size in the bank (smaller under --max-side).
+    """
+
+    def __init__(self, path: Path, refs: Sequence[SceneRef]):
+        """Map the images of `refs` that could be decoded, in that order.
+
+        Raises:
+            PartsError: no bank at `path`, or a scene has no row (run pack).
+        """
+        folder = PartsFolder(path, KIND)
+        table = folder.read()
+        rows = {image_id: row for row, image_id in enumerate(table["image_id"].to_pylist())}
+        missing = [ref.image_id for ref in refs if ref.image_id not in rows]
+        if missing:
+            raise PartsError(f"{len(missing)} scenes are not in the bank {path}: {name_some(missing)}; run samclr pack")
+        table = table.take([rows[ref.image_id] for ref in refs])
+        status = table["status"].to_pylist()
+        self.errors = {ref.image_id: text for ref, text in zip(refs, status, strict=True) if text != OK}
+        table = table.filter(pa.array([text == OK for text in status]))
+        self.path, self.num_images = path, len(table)
+        self.image_ids: list[str] = table["image_id"].to_pylist()
+        self.content_hashes: list[str] = table["content_hash"].to_pylist()
+        self.native_hw = np.stack([table["height"].to_numpy(), table["width"].to_numpy()], 1).reshape(-1, 2)
+        self.bank_hw = np.stack([table["bank_height"].to_numpy(), table["bank_width"].to_numpy()], 1).reshape(-1, 2)
+        names, self._part_of = np.unique(np.array(table["part"].to_pylist(), dtype=str), return_inverse=True)
+        self._offset = table["offset"].to_numpy()
+        # Views on np.memmap are slow to make; on the plain array beneath it they are not.
+        self._parts = [np.asarray(np.memmap(path / f"{name}.bin", np.uint8, "r")) for name in names]
+
+    def level(self, image: int, level: int) -> UInt8[np.ndarray, "h w 3"]:
+        """One pyramid level of one image, as a view on the map."""
+        offset = int(self._offset[image])
+        for rows, columns in level_shapes(*(int(v) for v in self.bank_hw[image]))[:level]:
+            offset += rows * columns * 3
+        rows, columns = level_shapes(*(int(v) for v in self.bank_hw[image]))[level]
+        pixels = self._parts[self._part_of[image]][offset : offset + rows * columns * 3]
+        return pixels.reshape(rows, columns, 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackWork:
+    """Makes one part of a bank: pixels into the companion file, their places into the rows."""
+
+    max_side: int | None
+
+    def __call__(self, refs: list[SceneRef], companion: Path) -> pa.Table:
+        rows = []
+        with open(companion, "wb") as pixels_file:
+            for ref in refs:
+                file_size, mtime_ns = file_stamp(ref)
+                row = {"image_id": ref.image_id, "content_hash": "", "height": 0, "width": 0, "status": OK}
+                row |= {"file_size": file_size, "mtime_ns": mtime_ns}
+                row |= {"bank_height": 0, "bank_width": 0, "offset": pixels_file.tell()}
+                try:
+                    scene = load_scene(ref)
+                    levels = make_pyramid(scene.pixels, self.max_side)
+                    row |= {"content_hash": scene.content_hash}
+                    row |= {"height": scene.pixels.shape[0], "width": scene.pixels.shape[1]}
+                    row |= {"bank_height": levels[0].shape[0], "bank_width": levels[0].shape[1]}
+                    for level in levels:
+                        pixels_file.write(level.tobytes())
+                except DecodeError as error:
+                    row["status"] = str(error)
+                rows.append(row)
+            pixels_file.write(b"\0")  # a part of errors alone must still be a file that can be mapped
+        return pa.Table.from_pylist(rows, schema=BANK_SCHEMA)
+
+
+def make_pyramid(pixels: UInt8[np.ndarray, "h w 3"], max_side: int | None) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+    """All levels of one image; level 0 is capped to `max_side` pixels on its longer side."""
+    image = Image.fromarray(pixels)
+    if max_side is not None and max(image.size) > max_side:
+        scale = max_side / max(image.size)
+        size = (max(round(image.width * scale), 1), max(round(image.height * scale), 1))
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    return [np.asarray(image if level == 0 else image.reduce(2**level)) for level in range(NUM_LEVELS)]
+
+
+def pack_scenes(
+    refs: Sequence[SceneRef], bank_path: Path, max_side: int | None, options: FillOptions
+) -> tuple[PartsFolder, FillReport]:
+    """Give every scene a row and its pixels a place in the bank.
+
+    Raises:
+        PartsError: the disk has too little room, or the bank was made with another --max-side.
+    """
+    folder = PartsFolder.create_or_open(bank_path, KIND, {"max_side": max_side}, len(refs))
+    needed, free = missing_bytes(folder, refs, max_side), shutil.disk_usage(bank_path).free
+    if needed > free:
+        raise PartsError(
+            f"the bank {bank_path} needs {needed / 1e9:.1f} GB more, the disk has {free / 1e9:.1f} GB free; "
+            f"name another disk (--bank DIR) or cap the size (--max-side PX)"
+        )
+    return folder, fill(folder, refs, PackWork(max_side=max_side), options, "packing")
+
+
+def missing_bytes(folder: PartsFolder | None, refs: Sequence[SceneRef], max_side: int | None) -> int:
+    """Bytes the scenes not yet in the bank will take, from the headers of a sample of them."""
+    present = set() if folder is None else set(folder.read(["image_id"])["image_id"].to_pylist())
+    missing = [ref for ref in refs if ref.image_id not in present]
+    sample = missing[:: max(len(missing) // ESTIMATE_IMAGES, 1)]
+    if not sample:
+        return 0
+    return int(sum(_bank_bytes(ref, max_side) for ref in sample) / len(sample) * len(missing))
+
+
+def _bank_bytes(ref: SceneRef, max_side: int | None) -> float:
+    import io
+
+    try:
+        source = ref.path if ref.row is None else io.BytesIO(read_bytes(ref))
+        with Image.open(source) as image:
+            width, height = image.size
+    except Exception:  # a broken file takes no room; pack reports it
+        return 0.0
+    scale = 1.0 if max_side is None else min(1.0, max_side / max(width, height, 1))
+    return width * height * scale**2 * BYTES_PER_PX
+
+
+def check_same_images(bank: SceneBank, hashes: dict[str, str], where: str) -> None:
+    """Raise ScenesError if an image in the bank is not the one that `where` has under its id."""
+    differing = [
+        image_id
+        for image_id, own in zip(bank.image_ids, bank.content_hashes, strict=True)
+        if hashes.get(image_id, own) != own
+    ]
+    if differing:
+        raise ScenesError(
+            f"{len(differing)} images differ between the bank {bank.path} and {where}: {name_some(differing)}; "
+            f"run samclr pack and samclr segment with --replace-changed"
+        )
+
+
+def image_sizes(bank: SceneBank) -> Int[np.ndarray, "n 2"]:
+    """Native rows and columns of every image."""
+    return bank.native_hw.astype(np.int64)

@@ -1,0 +1,59 @@
+"""Cut views out of the bank: crop and antialiased resize in one pass over the nearest finer pyramid level.
+
+The level is the coarsest one that still has MIN_LEVEL_SCALE pixels an output pixel on the finer axis, or level 0.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from samclr.scenes.bank import NUM_LEVELS, SceneBank
+from samclr.views.resample import crop_resize
+
+MIN_LEVEL_SCALE = 1.25  # fewer source pixels an output pixel than this, and a finer level is taken
+
+
+class ViewCropper:
+    """Serves crops of a bank from a few threads; the compiled kernel releases the GIL."""
+
+    def __init__(self, bank: SceneBank, num_threads: int = 1):
+        self.bank = bank
+        self._pool = ThreadPoolExecutor(num_threads) if num_threads > 1 else None
+        self._num_threads = num_threads
+        self._to_bank = bank.bank_hw / bank.native_hw
+
+    def crop(
+        self, image_index: Int[np.ndarray, "b"], boxes_xyxy: Int[np.ndarray, "b v 4"], size_px: int
+    ) -> UInt8[np.ndarray, "b v 3 s s"]:
+        """Crop native-pixel boxes and resize them to `size_px` square."""
+        b, v = boxes_xyxy.shape[:2]
+        views = np.empty((b, v, 3, size_px, size_px), np.uint8)
+
+        def work(rows: range) -> None:
+            for row in rows:
+                for view in range(v):
+                    self._crop_one(int(image_index[row]), boxes_xyxy[row, view], views[row, view])
+
+        if self._pool is None:
+            work(range(b))
+        else:
+            shares = [range(first, b, self._num_threads) for first in range(self._num_threads)]
+            list(self._pool.map(work, shares))
+        return views
+
+    def _crop_one(self, image: int, box_xyxy: Int[np.ndarray, "4"], out: UInt8[np.ndarray, "3 s s"]) -> None:
+        scale_y, scale_x = self._to_bank[image]
+        x0, x1 = box_xyxy[0] * scale_x, box_xyxy[2] * scale_x
+        y0, y1 = box_xyxy[1] * scale_y, box_xyxy[3] * scale_y
+        level = level_for(min(x1 - x0, y1 - y0) / out.shape[-1])
+        factor = 0.5**level
+        crop_resize(self.bank.level(image, level), x0 * factor, y0 * factor, x1 * factor, y1 * factor, level > 0, out)
+
+
+def level_for(scale: float) -> int:
+    """Pyramid level for a crop with `scale` native pixels an output pixel."""
+    level = 0
+    while level + 1 < NUM_LEVELS and scale * 0.5 ** (level + 1) >= MIN_LEVEL_SCALE:
+        level += 1
+    return level

@@ -1,0 +1,266 @@
+"""The view plan of a step: a pure function of (seed, step) that says which pixels each view shows and how.
+
+Made for the global batch; ranks take slices of it. Image order and colour draws do not depend on the
+strategy, so the arms of an experiment differ in their boxes alone.
+"""
+
+from dataclasses import dataclass, fields, is_dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from samclr.config import AugmentConfig, Role, ViewGroup, ViewsConfig
+from samclr.regions.index import RegionIndex
+from samclr.views import draws
+from samclr.views.random_crop import NUM_CROP_COLUMNS, random_resized_crops
+
+WHOLE_IMAGE = -1
+NUM_COLOUR_COLUMNS = 11
+CROP_BLOCKS = -(-NUM_CROP_COLUMNS // 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentDraws:
+    """Drawn parameters of every view, [b v]; factor 1, hue 0, sigma 0 where a transform is not applied."""
+
+    flip: Bool[np.ndarray, "b v"]
+    jitter: Bool[np.ndarray, "b v"]
+    jitter_order: Int[np.ndarray, "b v"]  # which of the 24 orders of brightness, contrast, saturation, hue
+    brightness: Float[np.ndarray, "b v"]
+    contrast: Float[np.ndarray, "b v"]
+    saturation: Float[np.ndarray, "b v"]
+    hue: Float[np.ndarray, "b v"]
+    grey: Bool[np.ndarray, "b v"]
+    blur_sigma: Float[np.ndarray, "b v"]
+    solarise: Bool[np.ndarray, "b v"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupPlan:
+    """One view group: boxes are half-open, in native pixels."""
+
+    role: Role
+    size_px: int
+    boxes_xyxy: Int[np.ndarray, "b v 4"]
+    augment: AugmentDraws
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewPlan:
+    """All of a step's views. `region_index` is a row of the region index, or -1 for the whole image.
+
+    `window_xyxy` is the box that the crops were drawn in. `counts` says how often something happened that a
+    user should know of; keys as in ViewPlanner.plan.
+    """
+
+    step: int
+    image_index: Int[np.ndarray, "b"]
+    region_index: Int[np.ndarray, "b"]
+    window_xyxy: Int[np.ndarray, "b 4"]
+    groups: tuple[GroupPlan, ...]
+    counts: dict[str, int]
+
+    def rows(self, start: int, stop: int) -> "ViewPlan":
+        """The contiguous slice of the batch that one rank works on; counts stay those of the whole batch."""
+        return _slice_rows(self, slice(start, stop))
+
+
+class ViewPlanner:
+    """Makes the plan of any step. Holds the sizes of the images and their regions, no random state."""
+
+    def __init__(
+        self,
+        *,
+        image_hw: Int[np.ndarray, "n 2"],
+        regions: RegionIndex | None,
+        seed: int,
+        images_per_step: int,
+        views: ViewsConfig,
+        groups: tuple[ViewGroup, ...],
+        augment: AugmentConfig,
+    ):
+        self.image_hw, self.regions, self.seed = image_hw.astype(np.int64), regions, seed
+        self.images_per_step, self.views, self.groups, self.augment = images_per_step, views, groups, augment
+        self._order = lru_cache(maxsize=2)(lambda epoch: draws.epoch_order(seed, epoch, len(image_hw)))
+
+    def plan(self, step: int) -> ViewPlan:
+        """Plan one step.
+
+        Counts: images_without_regions (drawn images that fall back to the whole image), repeated_regions
+        (an image has fewer regions than asked for), crop_fallbacks (torchvision's ten tries found no crop),
+        identical_pairs (all views of a row show the same box), coverage_fallbacks, upscaled_views.
+        """
+        per_image = self.views.regions_per_image
+        image_index = np.repeat(self.images_of(step), per_image)
+        region_index, counts = self._draw_regions(step, image_index)
+        window = self._windows(step, image_index, region_index)
+        counts |= {"crop_fallbacks": 0, "identical_pairs": 0, "coverage_fallbacks": 0, "upscaled_views": 0}
+        groups = []
+        for number, group in enumerate(self.groups):
+            boxes = self._draw_boxes(step, number, group, region_index, window, counts)
+            widths = (boxes[..., 2:] - boxes[..., :2]).min(-1)
+            counts["upscaled_views"] += int((widths < group.size_px).sum())
+            if group.num_views > 1:
+                counts["identical_pairs"] += int((boxes == boxes[:, :1]).all((1, 2)).sum())
+            colours = self._draw_colours(step, number, len(image_index), group.num_views)
+            groups.append(GroupPlan(role=group.role, size_px=group.size_px, boxes_xyxy=boxes, augment=colours))
+        return ViewPlan(
+            step=step,
+            image_index=image_index,
+            region_index=region_index,
+            window_xyxy=window,
+            groups=tuple(groups),
+            counts=counts,
+        )
+
+    def images_of(self, step: int) -> Int[np.ndarray, "images_per_step"]:
+        """The step's images: its stretch of the endless row of epoch permutations."""
+        num_images = len(self.image_hw)
+        positions = np.arange(step * self.images_per_step, (step + 1) * self.images_per_step)
+        epochs, within = positions // num_images, positions % num_images
+        images = np.empty(len(positions), np.int64)
+        for epoch in np.unique(epochs):
+            chosen = epochs == epoch
+            images[chosen] = self._order(int(epoch))[within[chosen]]
+        return images
+
+    def _draw_regions(
+        self, step: int, image_index: Int[np.ndarray, "b"]
+    ) -> tuple[Int[np.ndarray, "b"], dict[str, int]]:
+        """Draw without replacement (Floyd's method, all images at once)."""
+        per_image = self.views.regions_per_image
+        slots = np.arange(self.images_per_step)
+        region_index = np.full((self.images_per_step, per_image), WHOLE_IMAGE, np.int64)
+        counts = {"images_without_regions": 0, "repeated_regions": 0}
+        if self.views.strategy != "image" and self.regions is not None:
+            first = self.regions.start[image_index[::per_image]]
+            num = self.regions.start[image_index[::per_image] + 1] - first
+            numbers = draws.uniforms(self.seed, draws.STREAM_REGION, step, slots, per_image)
+            pool = np.maximum(num, per_image)
+            chosen = np.empty((self.images_per_step, per_image), np.int64)
+            for turn in range(per_image):
+                last = pool - per_image + turn
+                pick = (numbers[:, turn] * (last + 1)).astype(np.int64)
+                taken = (chosen[:, :turn] == pick[:, None]).any(1)
+                chosen[:, turn] = np.where(taken, last, pick)
+            has_regions = num > 0
+            region_index[has_regions] = (first[:, None] + chosen % np.maximum(num, 1)[:, None])[has_regions]
+            counts["images_without_regions"] = int((~has_regions).sum())
+            counts["repeated_regions"] = int(np.maximum(per_image - num, 0)[has_regions].sum())
+        elif self.views.strategy != "image":
+            counts["images_without_regions"] = self.images_per_step
+        flat = region_index.reshape(-1)
+        if self.views.image_view_share > 0:
+            mixed = draws.uniforms(self.seed, draws.STREAM_MIX, step, np.arange(len(flat)), 1)[:, 0]
+            flat = np.where(mixed < self.views.image_view_share, WHOLE_IMAGE, flat)
+        return flat, counts
+
+    def _windows(
+        self, step: int, image_index: Int[np.ndarray, "b"], region_index: Int[np.ndarray, "b"]
+    ) -> Int[np.ndarray, "b 4"]:
+        heights, widths = self.image_hw[image_index].T
+        window = np.stack([np.zeros_like(widths), np.zeros_like(heights), widths, heights], 1)
+        rows = np.flatnonzero(region_index != WHOLE_IMAGE)
+        if len(rows) == 0 or self.regions is None:
+            return window
+        boxes = self.regions.box_xyxy[region_index[rows]].astype(np.int64)
+        if self.views.strategy == "random-box":
+            boxes = self._move_boxes(step, rows, image_index[rows], region_index[rows], boxes)
+        window[rows] = boxes
+        return window
+
+    def _move_boxes(
+        self,
+        step: int,
+        rows: Int[np.ndarray, "r"],
+        image_index: Int[np.ndarray, "r"],
+        region_index: Int[np.ndarray, "r"],
+        boxes_xyxy: Int[np.ndarray, "r 4"],
+    ) -> Int[np.ndarray, "r 4"]:
+        assert self.regions is not None
+        if self.views.redraw:
+            numbers = draws.uniforms(self.seed, draws.STREAM_PLACE, step, rows, 2, first_block=1)
+        else:
+            within = region_index - self.regions.start[image_index]
+            numbers = draws.uniforms(self.seed, draws.STREAM_PLACE, image_index, within, 2)
+        size_wh = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
+        free_wh = self.image_hw[image_index][:, ::-1] - size_wh
+        corner = np.floor(numbers * (free_wh + 1)).astype(np.int64)
+        return np.concatenate([corner, corner + size_wh], 1)
+
+    def _draw_boxes(
+        self,
+        step: int,
+        number: int,
+        group: ViewGroup,
+        region_index: Int[np.ndarray, "b"],
+        window: Int[np.ndarray, "b 4"],
+        counts: dict[str, int],
+    ) -> Int[np.ndarray, "b v 4"]:
+        views = group.num_views
+        windows = np.repeat(window, views, 0)
+        regions = np.repeat(region_index, views)
+        every = np.arange(len(windows))
+
+        def draw(rows: Int[np.ndarray, "m"], attempt: int) -> tuple[Int[np.ndarray, "m 4"], Bool[np.ndarray, "m"]]:
+            stream = draws.STREAM_CROP + number
+            numbers = draws.uniforms(self.seed, stream, step, rows, NUM_CROP_COLUMNS, attempt * CROP_BLOCKS)
+            return random_resized_crops(windows[rows], numbers, group.crop_scale, group.crop_ratio)
+
+        boxes, fallback = draw(every, 0)
+        wanted = self.views.min_coverage
+        if wanted > 0 and self.views.strategy == "region" and self.regions is not None:
+            masked = np.flatnonzero(regions != WHOLE_IMAGE)
+            best = np.ones(len(windows))
+            best[masked] = self.regions.coverage(regions[masked], boxes[masked])
+            for attempt in range(1, self.views.coverage_tries):
+                rows = np.flatnonzero(best < wanted)
+                if len(rows) == 0:
+                    break
+                again, again_fallback = draw(rows, attempt)
+                coverage = self.regions.coverage(regions[rows], again)
+                better = coverage > best[rows]
+                boxes[rows[better]], fallback[rows[better]] = again[better], again_fallback[better]
+                best[rows[better]] = coverage[better]
+            counts["coverage_fallbacks"] += int((best < wanted).sum())
+        counts["crop_fallbacks"] += int(fallback.sum())
+        return boxes.reshape(-1, views, 4)
+
+    def _draw_colours(self, step: int, number: int, b: int, v: int) -> AugmentDraws:
+        config = self.augment
+        stream = draws.STREAM_COLOUR + number
+        columns = draws.uniforms(self.seed, stream, step, np.arange(b * v), NUM_COLOUR_COLUMNS)
+        flip, jitter, order, bright, contrast, saturation, hue, grey, blur, sigma, solarise = columns.reshape(
+            b, v, NUM_COLOUR_COLUMNS
+        ).transpose(2, 0, 1)
+        applied = jitter < config.jitter_prob
+        spread = min(0.8 * config.jitter_strength, 1.0), 0.8 * config.jitter_strength
+
+        def factor(number: Float[np.ndarray, "b v"]) -> Float[np.ndarray, "b v"]:
+            return np.where(applied, 1 - spread[0] + number * (spread[0] + spread[1]), 1.0)
+
+        low, high = config.blur_sigma
+        return AugmentDraws(
+            flip=flip < config.flip_prob,
+            jitter=applied,
+            jitter_order=(order * 24).astype(np.int64),
+            brightness=factor(bright),
+            contrast=factor(contrast),
+            saturation=factor(saturation),
+            hue=np.where(applied, (2 * hue - 1) * 0.2 * config.jitter_strength, 0.0),
+            grey=grey < config.grey_prob,
+            blur_sigma=np.where(blur < config.blur_prob, low + sigma * (high - low), 0.0),
+            solarise=solarise < config.solarise_prob,
+        )
+
+
+def _slice_rows(value: Any, rows: slice) -> Any:
+    if isinstance(value, np.ndarray):
+        return value[rows]
+    if isinstance(value, tuple):
+        return tuple(_slice_rows(item, rows) for item in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return type(value)(**{f.name: _slice_rows(getattr(value, f.name), rows) for f in fields(value)})
+    return value

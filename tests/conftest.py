@@ -1,0 +1,52 @@
+"""Shared fixtures. Shapes in signatures are checked at run time here, and only here."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+from jaxtyping import install_import_hook
+
+import samclr.views.resample
+
+with install_import_hook("samclr", "typecheck.check"):
+    import samclr.charts
+    import samclr.demo
+    import samclr.dry_run
+    import samclr.report  # noqa: F401 - imported here so that the hook sees every module
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support import write_scenes
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of a test goes into the user's cache."""
+    monkeypatch.setenv("SAMCLR_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> Path:
+    """A nested folder of twelve small scenes of coloured boxes."""
+    return write_scenes(tmp_path / "scenes", 12)
+
+
+@pytest.fixture(scope="session")
+def photographs() -> list[np.ndarray]:
+    """Two real photographs that come with scikit-learn, 427x640."""
+    from sklearn.datasets import load_sample_images
+
+    return [np.asarray(image) for image in load_sample_images().images]
+
+
+@pytest.fixture
+def photo_folder(tmp_path: Path, photographs: list[np.ndarray]) -> Path:
+    """The photographs as PNG files."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, pixels in enumerate(photographs):
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
