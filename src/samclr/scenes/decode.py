@@ -18,13 +18,14 @@ Image.MAX_IMAGE_PIXELS = None  # our own check below replaces Pillow's warning
 class Scene:
     """A decoded image as segmenters get it.
 
-    pixels: [h w c] uint8 RGB after EXIF rotation. label_map: [h w] integers, where the data set has one.
+    pixels: [h w c] uint8 RGB after EXIF rotation. label_map: integers, where the data set has one;
+    the segmenter that uses it compares its size with the pixels'.
     """
 
     image_id: str
     pixels: UInt8[np.ndarray, "h w 3"]
     content_hash: str
-    label_map: Int[np.ndarray, "h w"] | None = None
+    label_map: Int[np.ndarray, "label_h label_w"] | None = None
 
 
 class DecodeError(ValueError):

@@ -1,0 +1,191 @@
+"""Pre-training as a user does it: killed, stopped, resumed, exported, measured."""
+
+import json
+import signal
+import subprocess
+import time
+from dataclasses import replace
+
+import pytest
+import timm
+import torch
+from support import SMALL_FLAGS, command, samclr, small_config, write_labelled
+
+import samclr as package
+from samclr.checkpoint import load_checkpoint
+from samclr.config import OptimConfig
+from samclr.errors import RunError
+from samclr.monitor import PATIENCE_STEPS, CollapseMonitor
+from samclr.pretrain import pretrain
+from samclr.run_directory import read_metrics
+
+
+@pytest.fixture
+def store(scenes, tmp_path):
+    done = samclr("segment", scenes, "--scale", 30, "--min-size", 20, "--out", tmp_path / "store", "--workers", 1)
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "store"
+
+
+def pretrain_command(scenes, store, run, steps, *more):
+    base = ["pretrain", "samclr", "--scenes", scenes, "--regions", store, "--bank", store.parent / "bank"]
+    return [*base, "--out", run, "--steps", steps, *SMALL_FLAGS, *more]
+
+
+def weights(run):
+    return load_checkpoint(run)["method"]
+
+
+def assert_equal_weights(first, second):
+    one, other = weights(first), weights(second)
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+def test_killed_and_resumed_equals_uninterrupted(scenes, store, tmp_path):
+    assert samclr(*pretrain_command(scenes, store, tmp_path / "whole", 60)).returncode == 0
+    again = pretrain_command(scenes, store, tmp_path / "killed", 60, "--checkpoint-every-s", 0)
+    process = subprocess.Popen(command(*again), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(read_metrics(tmp_path / "killed")) < 10 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert load_checkpoint(tmp_path / "killed")["steps_done"] < 60
+    done = samclr(*again)
+    assert done.returncode == 0, done.stderr
+    assert_equal_weights(tmp_path / "whole", tmp_path / "killed")
+    rows = [read_metrics(tmp_path / name) for name in ("whole", "killed")]
+    assert [row["step"] for row in rows[1]] == list(range(60))
+    assert [row["loss"] for row in rows[0]] == [row["loss"] for row in rows[1]]
+    summaries = [json.loads((tmp_path / name / "summary.json").read_text()) for name in ("whole", "killed")]
+    assert summaries[0] == summaries[1]
+
+
+def test_sigterm_saves_and_leaves(scenes, store, tmp_path):
+    arguments = pretrain_command(scenes, store, tmp_path / "run", 100_000, "--checkpoint-every-s", 1000)
+    process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while len(read_metrics(tmp_path / "run")) < 5 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "the same command goes on" in text
+    assert load_checkpoint(tmp_path / "run")["steps_done"] >= 5
+
+
+def test_the_config_alone_reproduces_the_run(scenes, store, tmp_path):
+    assert samclr(*pretrain_command(scenes, store, tmp_path / "first", 6)).returncode == 0
+    done = samclr("pretrain", "from-config", tmp_path / "first/config.json", "--out", tmp_path / "second")
+    assert done.returncode == 0, done.stderr
+    assert_equal_weights(tmp_path / "first", tmp_path / "second")
+
+
+def test_online_knn_is_logged(scenes, store, tmp_path):
+    labelled = write_labelled(tmp_path / "labelled")
+    more = ["--knn-on", labelled, "--knn-every", 2]
+    done = samclr(*pretrain_command(scenes, store, tmp_path / "run", 5, *more))
+    assert done.returncode == 0, done.stderr
+    measured = [row["step"] for row in read_metrics(tmp_path / "run") if "knn_top1" in row]
+    assert measured == [1, 3, 4]
+    assert samclr(*pretrain_command(scenes, store, tmp_path / "plain", 5)).returncode == 0
+    assert_equal_weights(tmp_path / "run", tmp_path / "plain")  # looking changes nothing
+
+
+def test_other_settings_or_data_are_refused_by_name(scenes, store, tmp_path):
+    config = small_config(scenes, store)
+    pretrain(config, tmp_path / "run")
+    with pytest.raises(RunError, match=r"temperature was 0.07, now 0.1; name another --out"):
+        pretrain(replace(config, temperature=0.1), tmp_path / "run")
+    (scenes / "a/000.png").unlink()
+    with pytest.raises(RunError, match="was started on other images or regions"):
+        pretrain(config, tmp_path / "run")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/mine.txt").write_text("keep")
+    with pytest.raises(RunError, match="is no run directory; name a new or empty folder"):
+        pretrain(config, tmp_path / "other")
+
+
+def test_a_damaged_checkpoint_is_named(scenes, store, tmp_path):
+    config = small_config(scenes, store)
+    pretrain(config, tmp_path / "run")
+    (tmp_path / "run/checkpoint.pt").write_bytes(b"junk")
+    with pytest.raises(RunError, match=r"checkpoint\.pt is damaged"):
+        pretrain(config, tmp_path / "run")
+
+
+def test_folders_smaller_than_a_batch_work(scenes, store, tmp_path):
+    config = small_config(scenes, store)
+    config = replace(config, optim=OptimConfig(global_batch_size=32, epochs=3))
+    assert pretrain(config, tmp_path / "run").num_steps == 3
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lars"])
+def test_every_optimiser_lowers_the_loss(scenes, store, tmp_path, optimizer):
+    config = small_config(scenes, store)
+    rate = {"sgd": 0.1, "adamw": 2e-3, "lars": 0.5}[optimizer]
+    optim = OptimConfig(global_batch_size=8, steps=40, optimizer=optimizer, lr=rate, warmup_steps=3)
+    pretrain(replace(config, optim=optim, temperature=0.2), tmp_path / "run")
+    losses = [row["loss"] for row in read_metrics(tmp_path / "run")]
+    assert sum(losses[-10:]) < sum(losses[:10])
+
+
+def test_nan_ends_the_run_with_advice(scenes, store, tmp_path):
+    config = small_config(scenes, store)
+    optim = OptimConfig(global_batch_size=8, steps=60, lr=1e30)
+    with pytest.raises(RunError, match=r"the loss became nan at step .*Lower --lr"):
+        pretrain(replace(config, optim=optim), tmp_path / "run")
+
+
+def test_collapse_and_a_stuck_loss_are_reported_once():
+    monitor = CollapseMonitor(16)
+    warnings = [monitor.check(step, 1.0, 0.01) for step in range(2 * PATIENCE_STEPS)]
+    assert [step for step, text in enumerate(warnings) if text] == [PATIENCE_STEPS - 1]
+    assert "collapsed" in warnings[PATIENCE_STEPS - 1]
+    monitor = CollapseMonitor(16)
+    warnings = [monitor.check(step, 2.708, 0.9) for step in range(2 * PATIENCE_STEPS)]
+    assert "stuck at chance, log(2n-1) = 2.708" in warnings[PATIENCE_STEPS - 1]
+
+
+def test_dry_run_prints_the_cost_and_writes_nothing(scenes, store, tmp_path):
+    done = samclr(*pretrain_command(scenes, store, tmp_path / "run", 50, "--dry-run"))
+    assert done.returncode == 0, done.stderr
+    for text in ("50 of 8 images, 16 views", "expected time", "GB more", "free disk", "memory on cpu"):
+        assert text in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_evaluate_writes_results_and_reuses_features(scenes, store, tmp_path):
+    config = small_config(scenes, store)
+    pretrain(config, tmp_path / "run")
+    labelled = write_labelled(tmp_path / "labelled")
+    for more in ([], [], ["--untrained"], ["--knn-k", 3]):
+        done = samclr("evaluate", tmp_path / "run", "--on", labelled, "--image-px", 24, "--json", *more)
+        assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "run/results.json").read_text())["results"]
+    assert len(results) == 3  # the same question again replaces its answer
+    assert {"knn_top1", "linear_top1_last", "linear_top1_best", "num_test", "settings"} <= results[0].keys()
+    assert results[0]["train_fingerprint"] == results[1]["train_fingerprint"]
+    assert len(list((tmp_path / "cache/features").iterdir())) == 4
+
+
+def test_the_backbone_can_be_taken_out(scenes, store, tmp_path):
+    arguments = pretrain_command(scenes, store, tmp_path / "run", 2)
+    arguments[arguments.index("small-cnn")] = "resnet10t"
+    assert samclr(*arguments).returncode == 0
+    done = samclr("export", tmp_path / "run", "--out", tmp_path / "backbone.safetensors")
+    assert done.returncode == 0, done.stderr
+    line = done.stdout.strip()
+    assert line == f'timm.create_model("resnet10t", num_classes=0, checkpoint_path="{tmp_path}/backbone.safetensors")'
+    theirs = timm.create_model("resnet10t", num_classes=0, checkpoint_path=str(tmp_path / "backbone.safetensors"))
+    ours = package.load_backbone(tmp_path / "run")
+    pixels = torch.randn(2, 3, 64, 64)
+    assert torch.equal(theirs.eval()(pixels), ours(pixels))
+    labelled = write_labelled(tmp_path / "labelled")
+    more = ["--backbone", "resnet10t", "--on", labelled, "--image-px", 32, "--skip-linear"]
+    assert samclr("evaluate", tmp_path / "backbone.safetensors", *more).returncode == 0
+    wrong = samclr("evaluate", tmp_path / "backbone.safetensors", "--on", labelled)
+    assert wrong.returncode == 1
+    assert "name the right ones with --backbone and --stem" in wrong.stderr

@@ -1,0 +1,80 @@
+"""Segmenting as it happens: killed, run twice at a time, with files that change."""
+
+import random
+import signal
+import subprocess
+import time
+
+from support import command, samclr, write_scenes
+
+from samclr.regions.store import open_store
+
+TIMES = {"segment_s", "part"}
+
+
+def rows_of(store):
+    table = open_store(store).read()
+    return table.drop_columns([name for name in table.column_names if name in TIMES]).to_pylist()
+
+
+def segment(scenes, store, *more):
+    return ["segment", scenes, "--scale", 30, "--min-size", 20, "--out", store, *more]
+
+
+def test_killed_at_random_moments_and_resumed_equals_uninterrupted(tmp_path):
+    scenes = write_scenes(tmp_path / "scenes", 400)
+    assert samclr(*segment(scenes, tmp_path / "whole")).returncode == 0
+    moments = random.Random()
+    for _ in range(3):
+        process = subprocess.Popen(
+            command(*segment(scenes, tmp_path / "killed", "--workers", 2)),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_s = moments.uniform(1.0, 4.0)
+        print(f"killed after {wait_s:.3f} s")
+        time.sleep(wait_s)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = samclr(*segment(scenes, tmp_path / "killed"))
+    assert done.returncode == 0, done.stderr
+    assert rows_of(tmp_path / "killed") == rows_of(tmp_path / "whole")
+    assert not list((tmp_path / "killed").glob("*.tmp"))
+
+
+def test_two_processes_fill_one_store(tmp_path):
+    scenes = write_scenes(tmp_path / "scenes", 200)
+    both = [
+        subprocess.Popen(
+            command(*segment(scenes, tmp_path / "store", "--workers", 1)), stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    news = []
+    for process in both:
+        _, text = process.communicate(timeout=300)
+        assert process.returncode == 0, text
+        news.append(int(text.split("segmented ")[1].split()[0]))
+    assert sum(news) == 200  # each image by one of them
+    assert len(rows_of(tmp_path / "store")) == 200
+    assert samclr("regions", "verify", tmp_path / "store").returncode == 0
+
+
+def test_files_that_change(scenes, tmp_path):
+    store = tmp_path / "store"
+    assert "segmented 12 of 12" in samclr(*segment(scenes, store)).stderr
+    (scenes / "a/new.png").write_bytes((scenes / "a/000.png").read_bytes())
+    assert "segmented 1 of 13" in samclr(*segment(scenes, store)).stderr
+    (scenes / "a/000.png").write_bytes((scenes / "b/001.png").read_bytes())
+    done = samclr(*segment(scenes, store))
+    assert done.returncode == 1
+    assert "a/000.png; add --replace-changed" in done.stderr
+    assert "segmented 1 of 13" in samclr(*segment(scenes, store, "--replace-changed")).stderr
+
+
+def test_strict_turns_a_broken_file_into_a_failure(scenes, tmp_path):
+    (scenes / "a/broken.png").write_bytes(b"")
+    done = samclr(*segment(scenes, tmp_path / "store"))
+    assert done.returncode == 0
+    assert "failed: a/broken.png: the file is empty" in done.stderr
+    assert samclr(*segment(scenes, tmp_path / "store", "--strict")).returncode == 1

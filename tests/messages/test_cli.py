@@ -1,0 +1,104 @@
+"""What the command line says: help, errors and exit statuses."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from support import samclr, write_labelled
+
+COMMANDS = ["pack", "segment", "regions verify", "regions stats", "pretrain", "evaluate", "export", "report", "demo"]
+
+
+def test_help_is_instant():
+    code = (
+        "import sys\nfrom samclr.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'torch', 'numpy', 'pyarrow'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "pretrain" in done.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself_with_an_example(name):
+    done = samclr(*name.split(), "--help")
+    assert done.returncode == 0
+    assert f"Example: samclr {name}" in done.stdout
+
+
+def test_a_recipe_names_its_paper_and_every_default():
+    done = samclr("pretrain", "samclr", "--help")
+    for text in ("2310.14736", "--temperature FLOAT", "(default: 0.07)", "--strategy {image,region,random-box}"):
+        assert text in done.stdout
+
+
+def test_version():
+    assert samclr("--version").stdout == "samclr 0.1.0\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["fly"], 2, "invalid choice"),
+        (["pack", "{p}/missing"], 1, "no such folder or file"),
+        (["pack", "{p}"], 1, "no image under"),
+        (["segment", "{p}/scenes", "--out", "{p}/scenes/store"], 2, "lies inside the scenes"),
+        (["segment", "{p}/scenes", "--out", "{p}/s", "--segmenter", "labels"], 2, "add --labels DIR"),
+        (["regions", "stats", "{p}"], 1, "is no region store"),
+        (["pretrain", "samclr", "--scenes", "{p}/scenes", "--out", "{p}/run"], 2, "samclr segment SCENES --out STORE"),
+        (["pretrain", "simclr", "--out", "{p}/run"], 1, "no scenes were given"),
+        (
+            ["pretrain", "simclr", "--scenes", "{p}/scenes", "--out", "{p}/r", "--temperature", "0"],
+            2,
+            "temperature is 0",
+        ),
+        (
+            ["pretrain", "simclr", "--scenes", "{p}/scenes", "--out", "{p}/r", "--backbone", "resnet19"],
+            1,
+            "no backbone",
+        ),
+        (
+            ["pretrain", "simclr", "--scenes", "{p}/scenes", "--out", "{p}/r", "--accelerator", "cuda"],
+            1,
+            "cannot use accelerator 'cuda'",
+        ),
+        (["evaluate", "{p}/none", "--on", "{p}/labelled"], 1, "is no run directory, no .safetensors file and no timm"),
+        (["evaluate", "small-cnn", "--on", "{p}/none"], 1, "no labelled set at"),
+        (["evaluate", "small-cnn", "--on", "{p}/scenes"], 1, "has no train split"),
+        (["export", "{p}", "--out", "{p}/x.safetensors"], 1, "is no run directory"),
+        (["report", "{p}"], 1, "is no run directory"),
+    ],
+)
+def test_errors_are_one_line_with_a_status(arguments, status, message, tmp_path, scenes):
+    write_labelled(tmp_path / "labelled")
+    if arguments == ["pack", "{p}"]:
+        arguments, tmp_path = ["pack", str(tmp_path / "empty")], tmp_path
+        (tmp_path / "empty").mkdir()
+    done = samclr(*(argument.format(p=tmp_path) for argument in arguments))
+    assert done.returncode == status, done.stderr
+    assert message in done.stderr.replace("\n", " ") or status == 2
+    assert "Traceback" not in done.stderr
+    if "samclr: error:" in done.stderr:
+        assert message in done.stderr
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    done = samclr("pack", tmp_path / "missing", "--debug")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_tables_come_as_json(scenes, tmp_path):
+    samclr("segment", scenes, "--out", tmp_path / "store", "--workers", 1)
+    stats = json.loads(samclr("regions", "stats", tmp_path / "store", "--json").stdout)
+    assert stats["images"] == 12
+    assert json.loads(samclr("regions", "verify", tmp_path / "store", "--json").stdout) == {"faults": []}
+
+
+def test_without_a_network_the_way_out_is_named(tmp_path):
+    write_labelled(tmp_path / "labelled")
+    done = samclr("evaluate", "resnet18", "--on", tmp_path / "labelled")
+    assert done.returncode == 1
+    assert "give a .safetensors file with --backbone resnet18, or --untrained" in done.stderr

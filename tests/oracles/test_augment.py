@@ -1,0 +1,110 @@
+"""The batched augmentation against torchvision's functional transforms, given the same drawn parameters."""
+
+import numpy as np
+import pytest
+import torch
+import torchvision.transforms.v2.functional as tv
+
+from samclr.config import AugmentConfig, ViewGroup, ViewsConfig
+from samclr.fill import FillOptions
+from samclr.scenes.bank import SceneBank, pack_scenes
+from samclr.scenes.sources import list_scenes
+from samclr.views.augment import IMAGENET_MEAN, IMAGENET_STD, JITTER_ORDERS, JITTER_PARTS, augment
+from samclr.views.crop import ViewCropper
+from samclr.views.plan import ViewPlanner
+
+ADJUST = {
+    "brightness": tv.adjust_brightness,
+    "contrast": tv.adjust_contrast,
+    "saturation": tv.adjust_saturation,
+    "hue": tv.adjust_hue,
+}
+BOUND = 2 / 255
+
+
+def draw(config: AugmentConfig, step: int = 0, rows: int = 24):
+    planner = ViewPlanner(
+        image_hw=np.array([[427, 640], [427, 640]]),
+        regions=None,
+        seed=3,
+        images_per_step=rows,
+        views=ViewsConfig(strategy="image"),
+        groups=(ViewGroup(size_px=48),),
+        augment=config,
+    )
+    return planner.plan(step)
+
+
+@pytest.fixture
+def cropper(photo_folder, tmp_path):
+    refs = list_scenes([photo_folder])
+    pack_scenes(refs, tmp_path / "bank", None, FillOptions())
+    return ViewCropper(SceneBank(tmp_path / "bank", refs))
+
+
+def one_by_one(view, drawn, row, number):
+    """torchvision on one view, with normalisation taken back at the end."""
+    image = view.float() / 255
+    if drawn.flip[row, number]:
+        image = tv.horizontal_flip(image)
+    if drawn.jitter[row, number]:
+        for part in JITTER_ORDERS[drawn.jitter_order[row, number]]:
+            name = JITTER_PARTS[part]
+            image = ADJUST[name](image, float(getattr(drawn, name)[row, number]))
+    if drawn.grey[row, number]:
+        image = tv.rgb_to_grayscale(image, 3)
+    if sigma := float(drawn.blur_sigma[row, number]):
+        radius = int(np.ceil(3 * drawn.blur_sigma.max()))
+        image = tv.gaussian_blur(image, [2 * radius + 1] * 2, [sigma] * 2)
+    if drawn.solarise[row, number]:
+        image = tv.solarize(image, 0.5)
+    return image
+
+
+NOTHING = {"flip_prob": 0, "jitter_prob": 0, "grey_prob": 0, "blur_prob": 0}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        AugmentConfig(),
+        AugmentConfig(jitter_strength=1.0, jitter_prob=1.0),
+        AugmentConfig(**NOTHING | {"flip_prob": 1}),
+        AugmentConfig(**NOTHING | {"jitter_prob": 1}),
+        AugmentConfig(**NOTHING | {"grey_prob": 1}),
+        AugmentConfig(**NOTHING | {"blur_prob": 1}),
+        AugmentConfig(**NOTHING, solarise_prob=1),
+        AugmentConfig(**NOTHING),
+    ],
+)
+def test_equal_draws_give_equal_pixels(config, cropper):
+    plan = draw(config)
+    group = plan.groups[0]
+    crops, drawn = torch.from_numpy(cropper.crop(plan.image_index, group.boxes_xyxy, 48)), group.augment
+    ours = augment(crops, drawn)
+    mean, std = (torch.tensor(x).view(3, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD))
+    for row in range(len(crops)):
+        for number in range(2):
+            theirs = one_by_one(crops[row, number], drawn, row, number)
+            difference = (ours[row, number] * std + mean - theirs).abs()
+            # solarising flips values that rounding has put across the threshold: there the two sides may swap
+            assert difference.max() < BOUND or (config.solarise_prob and (difference > BOUND).float().mean() < 1e-3)
+
+
+def test_the_drawn_factors_have_torchvisions_ranges():
+    config = AugmentConfig(jitter_strength=0.5)
+    drawn = [draw(config, step, 200).groups[0].augment for step in range(10)]
+    applied = np.concatenate([d.jitter.ravel() for d in drawn])
+    assert abs(applied.mean() - 0.8) < 0.02
+    for name, low, high in (
+        ("brightness", 0.6, 1.4),
+        ("contrast", 0.6, 1.4),
+        ("saturation", 0.6, 1.4),
+        ("hue", -0.1, 0.1),
+    ):
+        values = np.concatenate([getattr(d, name).ravel() for d in drawn])[applied]
+        assert low <= values.min() < low + 0.01 * (high - low)
+        assert high - 0.01 * (high - low) < values.max() <= high
+        assert abs(values.mean() - (low + high) / 2) < 0.02 * (high - low)
+    orders = np.concatenate([d.jitter_order.ravel() for d in drawn])
+    assert np.bincount(orders, minlength=24).min() > 100

@@ -1,0 +1,104 @@
+import json
+import subprocess
+import sys
+
+import pyarrow as pa
+import pytest
+
+from samclr.errors import PartsError
+from samclr.parts import PartsFolder
+
+MAKER = {"segmenter": "x"}
+
+
+def rows(**values):
+    return pa.table({"image_id": list(values), "status": list(values.values())})
+
+
+def test_parts_add_up_and_the_later_one_wins(tmp_path):
+    folder = PartsFolder.create_or_open(tmp_path / "f", "store", MAKER, 10)
+    folder.publish(0, lambda _: rows(b="error", a="ok"))
+    folder.publish(0, lambda _: rows(b="ok"))
+    read = folder.read()
+    assert read["image_id"].to_pylist() == ["a", "b"]
+    assert read["status"].to_pylist() == ["ok", "ok"]
+    assert read["part"].to_pylist() == ["b00000-p00000", "b00000-p00001"]
+
+
+def test_a_part_that_fails_leaves_nothing_and_leftovers_go(tmp_path):
+    folder = PartsFolder.create_or_open(tmp_path / "f", "store", MAKER, 10)
+
+    def fail(companion):
+        companion.write_bytes(b"half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        folder.publish(0, fail)
+    assert len(folder.read()) == 0
+    assert list(folder.path.glob("*.tmp"))
+    folder.remove_leftovers(0)
+    assert not list(folder.path.glob("*.tmp"))
+
+
+def test_another_maker_is_refused(tmp_path):
+    PartsFolder.create_or_open(tmp_path / "f", "store", MAKER, 10)
+    with pytest.raises(PartsError, match=r'made with \{"segmenter": "x"\}, now asked for .*name another folder'):
+        PartsFolder.create_or_open(tmp_path / "f", "store", {"segmenter": "y"}, 10)
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path):
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(PartsError, match="exists and is no store"):
+        PartsFolder.create_or_open(tmp_path, "store", MAKER, 10)
+    assert (tmp_path / "mine.txt").read_text() == "keep"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "is damaged"), (json.dumps({"kind": "store", "format": 99}), "of format 99; expected a store of format 1")],
+)
+def test_a_manifest_that_does_not_fit_is_named(tmp_path, text, message):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(PartsError, match=message):
+        PartsFolder(tmp_path, "store")
+
+
+def test_no_folder_is_no_store(tmp_path):
+    with pytest.raises(PartsError, match="is no store: it has no manifest"):
+        PartsFolder(tmp_path / "missing", "store")
+
+
+def test_a_damaged_part_is_named(tmp_path):
+    folder = PartsFolder.create_or_open(tmp_path / "f", "store", MAKER, 10)
+    (folder.path / "b00000-p00000.parquet").write_bytes(b"junk")
+    with pytest.raises(PartsError, match=r"b00000-p00000.parquet is damaged .*delete this file"):
+        folder.read()
+
+
+def test_a_bucket_has_one_owner_and_a_dead_one_frees_it(tmp_path):
+    folder = PartsFolder.create_or_open(tmp_path / "f", "store", MAKER, 10)
+    code = f"""
+import os
+from pathlib import Path
+from samclr.parts import PartsFolder
+with PartsFolder(Path({str(folder.path)!r}), "store").lock(0) as locked:
+    print(locked, flush=True)
+    input()
+"""
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "True\n"
+    with folder.lock(0) as locked:
+        assert not locked
+    with folder.lock(1) as locked:
+        assert locked
+    other.kill()
+    other.wait()
+    with folder.lock(0) as locked:
+        assert locked
+
+
+def test_buckets_do_not_depend_on_the_list(tmp_path):
+    folder = PartsFolder.create_or_open(tmp_path / "f", "store", MAKER, 1000)
+    assert folder.num_buckets == 63
+    again = PartsFolder.create_or_open(tmp_path / "f", "store", MAKER, 5)
+    assert again.bucket_of("a/1.png") == folder.bucket_of("a/1.png")

@@ -1,0 +1,241 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from support import box_scene, write_scenes
+
+from samclr.config import FilterConfig, SegmenterConfig
+from samclr.errors import PartsError, RegionError, ScenesError, UsageError
+from samclr.fill import FillOptions
+from samclr.regions.coarsest import coarsest, padded_box
+from samclr.regions.index import open_index
+from samclr.regions.records import ImageRegions, Region, check_rle, region_from_mask
+from samclr.regions.segment import SegmentWork, segment_scenes
+from samclr.regions.store import open_store, row_to_regions, store_stats, verify_store
+from samclr.scenes.bank import SceneBank, pack_scenes
+from samclr.scenes.sources import list_scenes
+
+LABELS = SegmenterConfig(segmenter="labels", ignore_labels=(0,))
+
+
+def image_of(*masks: np.ndarray) -> ImageRegions:
+    height, width = masks[0].shape
+    regions = tuple(region_from_mask(mask) for mask in masks)
+    return ImageRegions(image_id="i", content_hash="h", height=height, width=width, regions=regions)
+
+
+def box_mask(x0, y0, x1, y1, height=60, width=80):
+    mask = np.zeros((height, width), bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def labelled_store(tmp_path, count=6):
+    scenes = write_scenes(tmp_path / "scenes", count, tmp_path / "labels")
+    config = replace(LABELS, labels=tmp_path / "labels")
+    refs = list_scenes([scenes])
+    store, report = segment_scenes(refs, config, tmp_path / "store", FillOptions())
+    return refs, store, report, config
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"box_xyxy": (5, 5, 5, 9)}, "is empty or negative"),
+        ({"area_px": 999}, "area_px 999 does not fit"),
+        ({"area_px": 0}, "does not fit"),
+        ({"predicted_iou": float("nan")}, "predicted_iou is nan"),
+    ],
+)
+def test_a_region_that_contradicts_itself_is_refused(change, message):
+    with pytest.raises(RegionError, match=message):
+        Region(**({"box_xyxy": (0, 0, 4, 4), "area_px": 16, "rle": b""} | change))
+
+
+def test_a_box_outside_its_image_is_refused():
+    region = region_from_mask(box_mask(0, 0, 80, 60))
+    with pytest.raises(RegionError, match="reaches outside the image of 70x60"):
+        ImageRegions(image_id="i", content_hash="h", height=60, width=70, regions=(region,))
+
+
+@pytest.mark.parametrize("rle", [b"", b"0", b"\x00\x01", b"PP", b"99999999", b"n6"])
+def test_malformed_run_lengths_are_refused_by_name(rle):
+    with pytest.raises(RegionError, match=r"img, region 0: malformed RLE"):
+        check_rle(rle, 60, 80, "img, region 0")
+
+
+def test_labels_become_connected_pieces_without_the_ignored(tmp_path):
+    _, store, report, _ = labelled_store(tmp_path)
+    assert report.errors == {}
+    for row in store.read().to_pylist():
+        found = row_to_regions(row)
+        _, labels = box_scene(int(found.image_id[2:5]))
+        assert len(found.regions) == 3
+        masks = [found.mask(number) for number in range(3)]
+        assert all(any((mask == (labels == number)).all() for mask in masks) for number in (1, 2, 3))
+
+
+def test_labels_that_do_not_fit_cost_one_row_each(tmp_path):
+    scenes = write_scenes(tmp_path / "scenes", 4, tmp_path / "labels")
+    (tmp_path / "labels/a/000.png").unlink()
+    Image.new("L", (5, 5)).save(tmp_path / "labels/a/002.png")
+    Image.new("RGB", (64, 48)).save(tmp_path / "labels/b/001.png")
+    config = replace(LABELS, labels=tmp_path / "labels")
+    _, report = segment_scenes(list_scenes([scenes]), config, tmp_path / "store", FillOptions())
+    assert "no label map" in report.errors["a/000.png"]
+    assert "5x5 px, the image 64x48 px" in report.errors["a/002.png"]
+    assert "3 channels" in report.errors["b/001.png"]
+    assert set(report.errors) == {"a/000.png", "a/002.png", "b/001.png"}
+
+
+def test_a_segmenter_that_fails_on_one_scene_costs_one_row(scenes, tmp_path):
+    class Picky:
+        def segment(self, found):
+            if any(scene.image_id == "a/004.png" for scene in found):
+                raise ZeroDivisionError("odd scene")
+            return [
+                ImageRegions(
+                    image_id=s.image_id,
+                    content_hash=s.content_hash,
+                    height=s.pixels.shape[0],
+                    width=s.pixels.shape[1],
+                    regions=(),
+                )
+                for s in found
+            ]
+
+    work = SegmentWork(config=SegmenterConfig())
+    work.__dict__["segmenter"] = Picky()
+    table = work(list_scenes([scenes]), tmp_path / "unused")
+    failed = [row for row in table.to_pylist() if row["status"] != "ok"]
+    assert [row["image_id"] for row in failed] == ["a/004.png"]
+    assert failed[0]["status"] == "segmenter failed: ZeroDivisionError: odd scene"
+
+
+def test_the_segmenter_settings_are_checked_first(scenes, tmp_path):
+    refs = list_scenes([scenes])
+    with pytest.raises(UsageError, match="add --labels DIR"):
+        segment_scenes(refs, LABELS, tmp_path / "store", FillOptions())
+    with pytest.raises(ScenesError, match="no such folder of label maps"):
+        segment_scenes(refs, replace(LABELS, labels=tmp_path / "no"), tmp_path / "store", FillOptions())
+    segment_scenes(refs, SegmenterConfig(), tmp_path / "store", FillOptions())
+    with pytest.raises(PartsError, match="name another folder for the new settings"):
+        segment_scenes(refs, SegmenterConfig(scale=1.0), tmp_path / "store", FillOptions())
+
+
+def test_verify_finds_what_does_not_fit(tmp_path):
+    _, store, _, _ = labelled_store(tmp_path)
+    assert verify_store(store) == []
+
+    def falsify(_):
+        table = store.read().drop_columns("part")
+        rows = table.to_pylist()
+        rows[0]["regions"][0]["area_px"] -= 1
+        rows[1]["regions"][0]["rle"] = b"99999999"
+        rows[2]["regions"][0]["box_xyxy"][2] += 1
+        return type(table).from_pylist(rows, schema=table.schema)
+
+    bucket = int(store.part_paths()[0].stem[1:6])
+    store.publish(bucket, falsify)
+    faults = verify_store(open_store(store.path))
+    assert len(faults) == 3
+    assert "its mask has" in faults[0]
+    assert "malformed RLE" in faults[1]
+    assert "box_xyxy" in faults[2]
+
+
+def test_stats_count_regions_and_areas(tmp_path):
+    _, store, _, _ = labelled_store(tmp_path)
+    stats = store_stats(store)
+    assert (stats["images"], stats["regions"], stats["images_without_regions"]) == (6, 18, 0)
+    assert stats["area_frac"]["mean"] == pytest.approx(14 * 14 / (48 * 64))
+    json.dumps(stats)
+
+
+def test_the_coarsest_regions_are_kept_and_small_ones_dropped():
+    whole, part, beside, small = (
+        box_mask(10, 10, 50, 50),
+        box_mask(12, 12, 30, 30),
+        box_mask(48, 10, 70, 50),  # overlaps the first by less than a tenth
+        box_mask(72, 50, 75, 53),
+    )
+    found = image_of(small, part, whole, beside)
+    assert coarsest(found, FilterConfig(min_area_px=20)) == [2, 3]
+    assert coarsest(found, FilterConfig(min_area_px=0)) == [2, 3, 0]
+    assert coarsest(found, FilterConfig(min_area_px=0, containment_frac=1.0)) == [2, 3, 1, 0]
+    assert coarsest(found, FilterConfig(min_area_px=0, max_area_frac=0.3)) == [3, 1, 0]
+    assert coarsest(found, FilterConfig(min_area_px=0, min_area_frac=0.1)) == [2, 3]
+    assert coarsest(found, FilterConfig(min_area_px=0, min_box_px=20, padding=1.0)) == [2, 3]
+
+
+def test_equal_masks_keep_the_first():
+    mask = box_mask(0, 0, 40, 40)
+    assert coarsest(image_of(mask, mask), FilterConfig()) == [0]
+
+
+@pytest.mark.parametrize(
+    ("box", "padding", "expected"),
+    [
+        ((20, 20, 40, 40), 1.3, (17, 17, 43, 43)),
+        ((0, 0, 10, 10), 1.5, (0, 0, 13, 13)),  # each side is clipped by itself, not moved
+        ((70, 50, 80, 60), 2.0, (65, 45, 80, 60)),
+        ((20, 20, 40, 40), 1.0, (20, 20, 40, 40)),
+        ((20, 20, 40, 40), 0.5, (25, 25, 35, 35)),
+    ],
+)
+def test_boxes_are_padded_about_their_centre_and_clipped(box, padding, expected):
+    assert padded_box(box, padding, 60, 80) == expected
+
+
+def index_of(tmp_path, filter_config):
+    refs, store, _, _ = labelled_store(tmp_path)
+    pack_scenes(refs, tmp_path / "bank", None, FillOptions())
+    bank = SceneBank(tmp_path / "bank", refs)
+    return bank, store, open_index(bank, store, filter_config, tmp_path / "cache")
+
+
+def test_the_index_follows_the_bank(tmp_path):
+    bank, store, index = index_of(tmp_path, FilterConfig(min_area_px=10))
+    assert index.start.tolist() == [0, 3, 6, 9, 12, 15, 18]
+    rows = {row["image_id"]: row for row in store.read().to_pylist()}
+    for image, image_id in enumerate(bank.image_ids):
+        found = row_to_regions(rows[image_id])
+        for place, kept in enumerate(coarsest(found, FilterConfig(min_area_px=10))):
+            box = index.box_xyxy[index.start[image] + place]
+            assert tuple(box) == padded_box(found.regions[kept].box_xyxy, 1.3, 48, 64)
+
+
+def test_the_index_is_made_once_and_anew_for_another_filter(tmp_path):
+    bank, store, _ = index_of(tmp_path, FilterConfig(min_area_px=10))
+    made = set((tmp_path / "cache/index").iterdir())
+    open_index(bank, store, FilterConfig(min_area_px=10), tmp_path / "cache")
+    assert set((tmp_path / "cache/index").iterdir()) == made
+    assert len(open_index(bank, store, FilterConfig(), tmp_path / "cache").area_px) == 0
+    assert len(list((tmp_path / "cache/index").iterdir())) == 2
+
+
+def test_coverage_is_the_masks_share_of_the_view(tmp_path):
+    _, _, index = index_of(tmp_path, FilterConfig(min_area_px=10))
+    x0, y0, x1, y1 = (int(v) for v in index.mask_box_xyxy[0])
+    inside, left_half, wide = (x0, y0, x1, y1), (x0 - 7, y0, x0 + 7, y1), (x0, y0, x1 + 14, y1)
+    coverage = index.coverage(np.zeros(3, np.int64), np.array([inside, left_half, wide]))
+    assert coverage == pytest.approx([1.0, 0.5, 0.5], abs=0.01)
+
+
+def test_scenes_without_a_row_are_named(tmp_path, scenes):
+    _, store, _, _ = labelled_store(tmp_path / "x")
+    other = list_scenes([scenes])
+    pack_scenes(other, tmp_path / "bank", None, FillOptions())
+    bank = SceneBank(tmp_path / "bank", other)
+    with pytest.raises(PartsError, match=r"6 scenes have no row in the region store .*run samclr segment"):
+        open_index(bank, store, FilterConfig(), tmp_path / "cache")
+
+
+def test_an_image_replaced_between_segmenting_and_packing_is_named(tmp_path):
+    refs, store, _, _ = labelled_store(tmp_path)
+    Image.new("RGB", (64, 48)).save(tmp_path / "scenes/a/000.png")
+    pack_scenes(refs, tmp_path / "bank", None, FillOptions())
+    with pytest.raises(ScenesError, match=r"1 images differ .*a/000.png"):
+        open_index(SceneBank(tmp_path / "bank", refs), store, FilterConfig(), tmp_path / "cache")

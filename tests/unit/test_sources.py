@@ -1,0 +1,97 @@
+import os
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from samclr.errors import ScenesError
+from samclr.scenes.decode import decode_rgb, load_scene
+from samclr.scenes.sources import list_scenes, read_bytes
+
+
+def write_parquet(path, encoded, column="image", **extra):
+    table = pa.table({column: [{"bytes": b, "path": None} for b in encoded], **extra})
+    pq.write_table(table, path, row_group_size=2)
+
+
+def test_a_folder_is_listed_with_portable_ids(scenes):
+    (scenes / ".hidden.png").write_bytes(b"x")
+    (scenes / "notes.txt").write_text("no image")
+    ids = [ref.image_id for ref in list_scenes([scenes])]
+    assert ids == sorted(ids)
+    assert len(ids) == 12
+    assert ids[0] == "a/000.png"
+
+
+def test_several_sources_carry_their_names(scenes, photo_folder):
+    ids = [ref.image_id for ref in list_scenes([scenes, photo_folder])]
+    assert "scenes/a/000.png" in ids
+    assert "photos/0.png" in ids
+
+
+def test_two_sources_of_one_name_stay_apart(tmp_path, scenes):
+    other = tmp_path / "more" / "scenes"
+    (other / "a").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(other / "a" / "000.png")
+    ids = [ref.image_id for ref in list_scenes([scenes, other])]
+    assert {"scenes/a/000.png", "scenes-2/a/000.png"} <= set(ids)
+
+
+def test_parquet_rows_are_images(tmp_path, scenes):
+    encoded = [read_bytes(ref) for ref in list_scenes([scenes])[:5]]
+    write_parquet(tmp_path / "set.parquet", encoded)
+    refs = list_scenes([tmp_path / "set.parquet"])
+    assert [ref.image_id for ref in refs] == [f"set.parquet#{row}" for row in range(5)]
+    assert [read_bytes(ref) for ref in refs] == encoded
+
+
+def test_a_parquet_file_written_anew_is_read_anew(tmp_path, scenes):
+    refs = list_scenes([scenes])
+    path = tmp_path / "set.parquet"
+    for ref in refs[:2]:
+        write_parquet(path, [read_bytes(ref)])
+        os.utime(path, ns=(1, 1) if ref is refs[0] else (2, 2))
+        (row,) = list_scenes([path])
+        assert read_bytes(row) == read_bytes(ref)
+
+
+def test_a_broken_parquet_file_is_one_broken_image(tmp_path):
+    (tmp_path / "set.parquet").write_bytes(b"PAR1 not really")
+    (ref,) = list_scenes([tmp_path])
+    with pytest.raises(ValueError, match="cannot read"):
+        load_scene(ref)
+
+
+def test_links_in_a_circle_end(scenes):
+    (scenes / "a" / "up").symlink_to(scenes)
+    assert len(list_scenes([scenes])) == 12
+
+
+def test_names_that_are_no_utf8_get_visible_ids(tmp_path):
+    path = os.path.join(os.fsencode(tmp_path), b"caf\xe9.png")
+    Image.new("RGB", (4, 4)).save(tmp_path / "x.png")
+    os.rename(tmp_path / "x.png", path)
+    (ref,) = list_scenes([tmp_path])
+    assert ref.image_id == "caf\\xe9.png"
+    assert decode_rgb(read_bytes(ref)).shape == (4, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: p / "missing", "no such folder or file: .*missing; expected a folder of images"),
+        (lambda p: p, r"no image under .*: looked in all its sub-folders for \.jpg"),
+        (lambda p: (p / "a.txt").write_text("") or p / "a.txt", "is no image and no Parquet file"),
+    ],
+)
+def test_wrong_paths_say_what_was_looked_for(tmp_path, make, message):
+    with pytest.raises(ScenesError, match=message):
+        list_scenes([make(tmp_path)])
+
+
+def test_parquet_without_images_names_its_columns(tmp_path):
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "t.parquet")
+    (ref,) = list_scenes([tmp_path])
+    with pytest.raises(ValueError, match=r"no image column.*found text"):
+        load_scene(ref)
