@@ -118,7 +118,7 @@ class Verify:
     Example: samclr regions verify photos.regions
     """
 
-    store: Positional[Path]
+    store: Annotated[Positional[Path], arg(help="Folder of the region store.")]
     json: Json = False
 
     def run(self) -> int:
@@ -140,7 +140,7 @@ class Stats:
     Example: samclr regions stats photos.regions
     """
 
-    store: Positional[Path]
+    store: Annotated[Positional[Path], arg(help="Folder of the region store.")]
     json: Json = False
 
     def run(self) -> int:
@@ -180,7 +180,7 @@ class Regions:
 class FromConfig:
     """Run the config.json of another run again."""
 
-    file: Positional[Path]
+    file: Annotated[Positional[Path], arg(help="A config.json, or the run directory it lies in.")]
 
 
 AnyRecipe = Any
@@ -265,7 +265,7 @@ class Evaluate:
     Example: samclr evaluate runs/photos --on cifar10/ --image-px 48
     """
 
-    target: Positional[str]
+    target: Annotated[Positional[str], arg(help="What to measure, see above.")]
     on: Annotated[tuple[Path, ...], arg(help="Labelled sets.", metavar="PATH...")]
     knn: KnnConfig = field(default_factory=KnnConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
@@ -299,7 +299,7 @@ class Export:
     Example: samclr export runs/photos --out backbone.safetensors
     """
 
-    target: Annotated[Positional[Path], arg(metavar="RUN")]
+    target: Annotated[Positional[Path], arg(metavar="RUN", help="Run directory.")]
     out: Annotated[Path, arg(help="The .safetensors file to write.")]
 
     def run(self) -> int:
@@ -322,7 +322,7 @@ class Report:
     Example: samclr report runs/photos runs/photos-image --out report.html
     """
 
-    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...")]
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...", help="Run directories.")]
     out: Annotated[Path | None, arg(help="The page; by default report.html in the first run.")] = None
 
     def run(self) -> int:

@@ -54,7 +54,15 @@ class ViewsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ViewGroup:
-    """Views of one size and role; a plan holds one group or more."""
+    """Views of one size and role; a plan holds one group or more.
+
+    Attributes:
+        role: global views, or local ones as DINO has them.
+        num_views: views of each region (or image).
+        size_px: side of a view.
+        crop_scale: range of a view's share of its window's area, as in torchvision's RandomResizedCrop.
+        crop_ratio: range of a crop's aspect (width / height).
+    """
 
     role: Role = "global"
     num_views: int = 2
@@ -68,8 +76,13 @@ class AugmentConfig:
     """SimCLR's augmentation (Chen et al. 2020, appendix A) with lightly's numbers.
 
     Attributes:
+        flip_prob: share of views that are mirrored.
+        jitter_prob: share of views whose colours are jittered.
         jitter_strength: factor on 0.8 brightness, 0.8 contrast, 0.8 saturation, 0.2 hue.
+        grey_prob: share of views in grey.
+        blur_prob: share of views that are blurred.
         blur_sigma: range of the Gaussian blur's sigma, px.
+        solarise_prob: share of views whose light half is inverted.
     """
 
     flip_prob: float = 0.5
@@ -122,9 +135,11 @@ class SegmenterConfig:
 
     Attributes:
         segmenter: felzenszwalb (any images), or labels (ground truth, an upper bound).
-        scale, sigma, min_size: felzenszwalb only: larger scale gives larger pieces; blur before; least piece, px.
+        scale: felzenszwalb only: larger gives larger pieces.
+        sigma: felzenszwalb only: blur before segmenting, px.
+        min_size: felzenszwalb only: least size of a piece, px.
         labels: labels only: folder of label maps with the images' relative stems.
-        ignore_labels: labels only: values that are no region, such as void.
+        ignore_label: labels only: values that are no region, such as void.
     """
 
     segmenter: Literal["felzenszwalb", "labels"] = "felzenszwalb"
@@ -132,12 +147,12 @@ class SegmenterConfig:
     sigma: float = 0.8
     min_size: int = 400
     labels: Path | None = None
-    ignore_labels: tuple[int, ...] = ()
+    ignore_label: tuple[int, ...] = ()
 
     def maker(self) -> dict[str, Any]:
         """What the store's manifest keeps: the name, and the settings that this segmenter uses."""
         if self.segmenter == "labels":
-            return {"segmenter": "labels", "ignore_labels": list(self.ignore_labels)}
+            return {"segmenter": "labels", "ignore_label": list(self.ignore_label)}
         return {"segmenter": self.segmenter, "scale": self.scale, "sigma": self.sigma, "min_size": self.min_size}
 
 
@@ -181,8 +196,13 @@ class OptimConfig:
     """Optimiser and its schedule.
 
     Attributes:
+        global_batch_size: images a step, over all devices.
         steps: length of the run.
         epochs: length in epochs of floor(images / global_batch_size) steps; overrides steps.
+        optimizer: sgd and adamw by torch, lars by timm.
+        lr: learning rate after warm-up, for the batch as it is.
+        sgd_momentum: momentum of sgd and lars.
+        weight_decay: decoupled for adamw.
         warmup_steps: linear warm-up of the learning rate.
         schedule: cosine to zero, or constant after warm-up.
         decay_norm_and_bias: whether weight decay also acts on norms and biases.
@@ -220,8 +240,10 @@ class KnnConfig:
 
     Attributes:
         image_px: side to which labelled images are resized and centre-cropped.
-        num_train, num_test: take a seeded random subset of this size; None takes all.
-        knn_k, knn_temperature: neighbours, and the temperature of their votes.
+        num_train: take a seeded random subset of the training split; None takes all.
+        num_test: likewise of the test split.
+        knn_k: neighbours that vote.
+        knn_temperature: a vote weighs exp(cosine similarity / knn_temperature).
     """
 
     image_px: int = 128
@@ -236,7 +258,11 @@ class ProbeConfig:
     """Linear probe on cached features.
 
     Attributes:
+        skip_linear: measure kNN alone.
+        probe_epochs: epochs of SGD with cosine.
+        probe_batch_size: features a step.
         probe_lr: SGD's learning rate for a batch of 256; scaled with the batch.
+        probe_seed: order of the features.
     """
 
     skip_linear: bool = False
@@ -251,11 +277,14 @@ class RuntimeConfig:
     """How a run is carried out; changes no result (but see num_threads), so a resumed run may change it.
 
     Attributes:
-        accelerator: auto, cpu, cuda, ...; devices, precision: as in Lightning Fabric.
+        accelerator: auto, cpu, cuda, mps: as in Lightning Fabric.
+        devices: number of devices; one for now.
+        precision: 32-true, bf16-mixed, 16-mixed: as in Lightning Fabric; losses are float32 throughout.
         num_threads: threads of torch on the CPU; results are bit-equal only at equal thread counts.
         num_workers: processes that pack, and threads that crop; None takes one per core.
         checkpoint_every_s: seconds between checkpoints; 0 saves after each step.
-        knn_on: labelled set measured during training; knn_every: epochs between two measurements.
+        knn_on: labelled set whose kNN top-1 is logged during training.
+        knn_every: epochs between two measurements.
     """
 
     accelerator: str = "auto"
@@ -267,10 +296,19 @@ class RuntimeConfig:
     knn_on: Path | None = None
     knn_every: int = 10
 
+    def __post_init__(self) -> None:
+        if self.devices != 1:
+            raise ConfigError(f"devices is {self.devices}; this version trains on one device: leave it at 1")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
-    """One pre-training run. `config.json` holds it whole and alone reproduces the run."""
+    """One pre-training run. `config.json` holds it whole and alone reproduces the run.
+
+    Attributes:
+        temperature: of the contrastive loss.
+        seed: of weights, image order, regions, boxes and colours.
+    """
 
     recipe: Suppress[str] = "samclr"
     method: Suppress[Literal["simclr"]] = "simclr"

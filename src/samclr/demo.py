@@ -69,7 +69,7 @@ def run_demo(
     base = demo_config(data, store, out / "bank", steps)
     settings = SegmenterConfig(segmenter=segmenter, scale=60.0, sigma=0.4, min_size=20)
     if segmenter == "labels":
-        settings = SegmenterConfig(segmenter="labels", labels=data / "labels", ignore_labels=(0,))
+        settings = SegmenterConfig(segmenter="labels", labels=data / "labels", ignore_label=(0,))
     refs = list_scenes([data / "scenes"])
     _, report = segment_scenes(refs, settings, store, FillOptions(num_workers=num_workers(base)))
     say(f"segmented with {segmenter} in {report.wall_s:.0f} s")

@@ -64,10 +64,8 @@ def estimate(config: PretrainConfig, run: Path) -> list[dict[str, Any]]:
         {"what": "images", "value": f"{len(refs):,}"},
         {"what": "steps", "value": f"{num_steps:,} of {config.optim.global_batch_size} images, {views:,} views"},
         {"what": "expected time", "value": f"{_duration(num_steps * step_s)} at {views / step_s:.0f} views/s"},
-        {
-            "what": "bank",
-            "value": f"{bank} needs {missing_bytes(folder, refs, config.data.max_side) / 1e9:.2f} GB more",
-        },
+        {"what": "bank", "value": str(bank)},
+        {"what": "room for bank", "value": f"{missing_bytes(folder, refs, config.data.max_side) / 1e9:.2f} GB more"},
         {"what": "run directory", "value": f"{parameters * 4 * CHECKPOINT_COPIES * 2 / 1e9:.2f} GB at most"},
         {"what": "free disk", "value": f"{shutil.disk_usage(existing).free / 1e9:.1f} GB at {existing}"},
         {"what": f"memory on {fabric.device.type}", "value": f"{memory / 1e9:.2f} GB after {TRIAL_STEPS} trial steps"},

@@ -102,3 +102,14 @@ def test_without_a_network_the_way_out_is_named(tmp_path):
     done = samclr("evaluate", "resnet18", "--on", tmp_path / "labelled")
     assert done.returncode == 1
     assert "give a .safetensors file with --backbone resnet18, or --untrained" in done.stderr
+
+
+def test_every_option_is_explained():
+    for name in (*COMMANDS, "pretrain samclr", "pretrain from-config"):
+        lines = samclr(*name.split(), "--help").stdout.splitlines()
+        for number, line in enumerate(lines):
+            text = line.strip("│ ")
+            if text.startswith("--"):
+                explained = f"{text} {lines[number + 1].strip('│ ')}"
+                rest = explained.split("  ", 1)[-1] if "  " in explained else explained.split("]")[-1]
+                assert not rest.strip().startswith("(default"), f"{name}: {text} is not explained"

@@ -17,7 +17,7 @@ from samclr.regions.store import open_store, row_to_regions, store_stats, verify
 from samclr.scenes.bank import SceneBank, pack_scenes
 from samclr.scenes.sources import list_scenes
 
-LABELS = SegmenterConfig(segmenter="labels", ignore_labels=(0,))
+LABELS = SegmenterConfig(segmenter="labels", ignore_label=(0,))
 
 
 def image_of(*masks: np.ndarray) -> ImageRegions:

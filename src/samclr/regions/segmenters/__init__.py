@@ -27,5 +27,5 @@ def build_segmenter(config: SegmenterConfig) -> Segmenter:
     if config.segmenter == "labels":
         if config.labels is None:
             raise UsageError("the segmenter labels needs ground-truth label maps: add --labels DIR")
-        return LabelsSegmenter(ignore_labels=config.ignore_labels)
+        return LabelsSegmenter(ignore_label=config.ignore_label)
     raise UsageError(f"no segmenter {config.segmenter!r}; choose felzenszwalb or labels")

@@ -11,8 +11,8 @@ from samclr.scenes.decode import Scene
 class LabelsSegmenter:
     """Every 8-connected piece of one label is a region; pieces of ignored labels are none."""
 
-    def __init__(self, *, ignore_labels: tuple[int, ...]):
-        self.ignore_labels = ignore_labels
+    def __init__(self, *, ignore_label: tuple[int, ...]):
+        self.ignore_label = ignore_label
 
     def segment(self, scenes: list[Scene]) -> list[ImageRegions | SegmentError]:
         """See Segmenter. A scene without a label map, or with one of another size, gives a SegmentError."""
@@ -28,7 +28,7 @@ class LabelsSegmenter:
                 image_id=scene.image_id,
                 message=f"the label map is {labels.shape[1]}x{labels.shape[0]} px, the image {width}x{height} px",
             )
-        kept = np.where(np.isin(labels, self.ignore_labels), -1, labels)
+        kept = np.where(np.isin(labels, self.ignore_label), -1, labels)
         pieces = connected_pieces(kept, background=-1, connectivity=2)
         return ImageRegions(
             image_id=scene.image_id,

@@ -1,0 +1,44 @@
+"""The first losses of each method, frozen.
+
+Provenance: torch 2.15.0 on the CPU, one thread, 2026-11-22; box scenes of tests/support.py, `labels` regions.
+Regenerate: PYTHONPATH=tests python tests/golden/test_first_losses.py, and say in docs/log.md why they moved.
+"""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support import small_config, write_scenes
+
+from samclr.config import SegmenterConfig
+from samclr.fill import FillOptions
+from samclr.pretrain import pretrain
+from samclr.regions.segment import segment_scenes
+from samclr.run_directory import read_metrics
+from samclr.scenes.sources import list_scenes
+
+FIRST_LOSSES = {
+    "simclr": [3.71010, 4.37689, 4.45712, 2.49285],
+    "samclr": [1.95632, 1.57105, 3.81044, 2.27719],
+}
+
+
+def first_losses(recipe: str, folder: Path) -> list[float]:
+    """Losses of four steps on twelve box scenes."""
+    scenes = write_scenes(folder / "scenes", 12, folder / "labels")
+    settings = SegmenterConfig(segmenter="labels", labels=folder / "labels", ignore_label=(0,))
+    segment_scenes(list_scenes([scenes]), settings, folder / "store", FillOptions())
+    config = small_config(scenes, folder / "store", recipe)
+    pretrain(replace(config, temperature=0.2), folder / "run")
+    return [row["loss"] for row in read_metrics(folder / "run")]
+
+
+@pytest.mark.parametrize("recipe", ["simclr", "samclr"])
+def test_first_losses_stay(recipe, tmp_path):
+    assert first_losses(recipe, tmp_path) == pytest.approx(FIRST_LOSSES[recipe], rel=5e-3)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as name:
+        print({recipe: first_losses(recipe, Path(name) / recipe) for recipe in ("simclr", "samclr")})
