@@ -19,6 +19,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from samclr.config import (
+    AugmentConfig,
     DataConfig,
     FilterConfig,
     KnnConfig,
@@ -44,8 +45,8 @@ from samclr.views.draws import epoch_order
 
 DATA_VERSION = 1
 NUM_SCENES, SCENE_PX, DIGITS_PER_SCENE = 1500, 96, 5
-DIGIT_PX, SINGLE_PX = 26, 32
-NUM_IN_SCENES, NUM_TRAIN = 897, 450  # digits drawn into scenes, and of the rest those that the kNN looks among
+DIGIT_PX, SINGLE_PX, VIEW_PX = 20, 22, 32
+NUM_IN_SCENES, NUM_TRAIN = 797, 600  # digits drawn into scenes, and of the rest those that the kNN looks among
 DATA_SEED = 0
 
 
@@ -54,7 +55,7 @@ def run_demo(
     seeds: Sequence[int],
     segmenter: Literal["felzenszwalb", "labels"],
     say: Callable[[str], None],
-    steps: int = 300,
+    steps: int = 220,
     num_scenes: int = NUM_SCENES,
 ) -> list[dict[str, Any]]:
     """Scenes, regions, both arms for each seed, kNN, results.json and report.html in `out`; returns the arms.
@@ -67,7 +68,7 @@ def run_demo(
     say(f"{num_scenes} scenes of {DIGITS_PER_SCENE} digits in {data}")
     store = out / f"regions-{segmenter}"
     base = demo_config(data, store, out / "bank", steps)
-    settings = SegmenterConfig(segmenter=segmenter, scale=60.0, sigma=0.4, min_size=20)
+    settings = SegmenterConfig(segmenter=segmenter, scale=3000.0, sigma=0.4, min_size=30)
     if segmenter == "labels":
         settings = SegmenterConfig(segmenter="labels", labels=data / "labels", ignore_label=(0,))
     refs = list_scenes([data / "scenes"])
@@ -100,11 +101,12 @@ def demo_config(data: Path, store: Path, bank: Path, steps: int) -> PretrainConf
     return PretrainConfig(
         temperature=0.2,
         data=DataConfig(scenes=((data / "scenes").absolute(),), regions=store.absolute(), bank=bank.absolute()),
-        filter=FilterConfig(min_area_px=30, max_area_frac=0.15, padding=1.1),
-        group=ViewGroup(size_px=SINGLE_PX, crop_scale=(0.2, 1.0)),
+        filter=FilterConfig(min_area_px=20, max_area_frac=0.1, padding=1.1),
+        group=ViewGroup(size_px=VIEW_PX, crop_scale=(0.3, 1.0)),
+        augment=AugmentConfig(flip_prob=0.0, jitter_strength=0.6, blur_sigma=(0.1, 1.0)),
         model=ModelConfig(backbone="small-cnn"),
         optim=OptimConfig(global_batch_size=128, steps=steps, optimizer="adamw", lr=2e-3, warmup_steps=10),
-        knn=KnnConfig(image_px=SINGLE_PX),
+        knn=KnnConfig(image_px=VIEW_PX),
         runtime=RuntimeConfig(accelerator="cpu"),
     )
 
@@ -175,8 +177,8 @@ def compose_scene(
 
 
 def clutter(side_px: int, random: np.random.Generator) -> Float[np.ndarray, "s s 3"]:
-    """A smooth dark pattern with a little colour, [h w 3] from 0 to 1."""
-    coarse = random.uniform(0.1, 0.35) + random.uniform(-0.08, 0.08, (4, 4, 1)) + random.uniform(-0.02, 0.02, (4, 4, 3))
+    """A smooth pattern of a few colours, [h w 3] from 0 to 1: what image views learn to tell scenes apart by."""
+    coarse = 0.3 + random.uniform(-0.08, 0.08, (3, 3, 1)) + random.uniform(-0.25, 0.25, (3, 3, 3))
     channels = [
         np.asarray(
             Image.fromarray(coarse[..., c].astype(np.float32)).resize((side_px, side_px), Image.Resampling.BICUBIC)

@@ -5,10 +5,12 @@ that were replaced, count what failed.
 """
 
 import os
+import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -18,11 +20,12 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from samclr.errors import SamclrError, ScenesError, name_some
+from samclr.errors import PartsError, SamclrError, ScenesError, name_some
 from samclr.parts import OK, PartsFolder
 from samclr.scenes.sources import SceneRef, content_hash, file_stamp, read_bytes
 
 BUSY_WAIT_S = 0.5
+COMMAND_OF = {"scene bank": "samclr pack", "region store": "samclr segment"}
 
 
 @runtime_checkable
@@ -80,7 +83,8 @@ def fill(folder: PartsFolder, refs: Sequence[SceneRef], work: Work, options: Fil
     if report.changed:
         raise ScenesError(
             f"{len(report.changed)} images were replaced since {folder.path} was made: "
-            f"{name_some(sorted(report.changed))}; add --replace-changed to make their rows anew, or restore the files"
+            f"{name_some(sorted(report.changed))}; run {COMMAND_OF[folder.kind]} with --replace-changed "
+            f"to make their rows anew, or restore the files"
         )
     wanted = {ref.image_id for ref in refs}
     states = folder.read(["image_id", "status"])
@@ -90,9 +94,9 @@ def fill(folder: PartsFolder, refs: Sequence[SceneRef], work: Work, options: Fil
     return report
 
 
-def _run_buckets(  # type: ignore[no-untyped-def]
+def _run_buckets(
     path: Path, kind: str, buckets: dict[int, list[SceneRef]], work: Work, options: FillOptions
-):
+) -> Iterator[tuple[int, _BucketResult]]:
     """Yield (bucket, result) as they end; buckets locked by another process are asked for again."""
     waiting = list(buckets)
     if options.num_workers <= 1 or len(buckets) == 1:
@@ -123,6 +127,11 @@ def _run_buckets(  # type: ignore[no-untyped-def]
                     else:
                         yield running[future], result
                 time.sleep(BUSY_WAIT_S if waiting else 0)
+        except BrokenProcessPool:
+            raise PartsError(
+                f"a worker process died while filling {path}, perhaps for want of memory; what was done is kept: "
+                f"run the same command again with fewer --workers"
+            ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -189,4 +198,5 @@ def _progress() -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
+        disable=not sys.stderr.isatty(),
     )

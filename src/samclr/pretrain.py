@@ -114,7 +114,6 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
                 totals[name] = totals.get(name, 0) + count
             row = {"step": plan.step, "epoch": _epoch(plan.step, config, data), "lr": rate} | plan.counts
             row |= _speed(plan, loader, step_end)
-            step_end = time.perf_counter()
             if knn is not None and (steps_done % knn_every == 0 or steps_done == num_steps):
                 row |= knn.measure(backbone_of(method.module))
             pending_rows.append((row, {"loss": output.loss.detach()} | output.metrics))
@@ -125,6 +124,7 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
                 last_saved = time.monotonic()
             if stop.is_set():
                 break
+            step_end = time.perf_counter()
         else:
             save()
     metrics_log.close()

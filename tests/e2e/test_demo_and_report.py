@@ -81,7 +81,7 @@ def test_the_demo_data_is_the_same_everywhere(tmp_path):
     make_data(tmp_path / "one", 3)
     make_data(tmp_path / "two", 3)
     files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.png"))
-    assert len(files) == 3 + 3 + 900
+    assert len(files) == 3 + 3 + 1000
     assert all((tmp_path / "one" / f).read_bytes() == (tmp_path / "two" / f).read_bytes() for f in files)
     assert compose_scene.__doc__
 

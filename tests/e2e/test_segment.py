@@ -68,7 +68,7 @@ def test_files_that_change(scenes, tmp_path):
     (scenes / "a/000.png").write_bytes((scenes / "b/001.png").read_bytes())
     done = samclr(*segment(scenes, store))
     assert done.returncode == 1
-    assert "a/000.png; add --replace-changed" in done.stderr
+    assert "a/000.png; run samclr segment with --replace-changed" in done.stderr
     assert "segmented 1 of 13" in samclr(*segment(scenes, store, "--replace-changed")).stderr
 
 

@@ -60,9 +60,9 @@ def test_version():
             "no backbone",
         ),
         (
-            ["pretrain", "simclr", "--scenes", "{p}/scenes", "--out", "{p}/r", "--accelerator", "cuda"],
+            ["pretrain", "simclr", "--scenes", "{p}/scenes", "--out", "{p}/r", "--accelerator", "tpu"],
             1,
-            "cannot use accelerator 'cuda'",
+            "cannot use accelerator 'tpu'",
         ),
         (["evaluate", "{p}/none", "--on", "{p}/labelled"], 1, "is no run directory, no .safetensors file and no timm"),
         (["evaluate", "small-cnn", "--on", "{p}/none"], 1, "no labelled set at"),

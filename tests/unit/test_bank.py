@@ -57,7 +57,9 @@ def test_added_files_are_packed_alone_and_replaced_ones_noticed(scenes, tmp_path
     assert pack_scenes(refs, tmp_path / "bank", None, FillOptions())[1].num_new == 0
 
     Image.new("RGB", (7, 9)).save(scenes / "a" / "000.png")
-    with pytest.raises(ScenesError, match=r"1 images were replaced .*a/000.png; add --replace-changed"):
+    with pytest.raises(
+        ScenesError, match=r"1 images were replaced .*a/000.png; run samclr pack with --replace-changed"
+    ):
         pack_scenes(refs, tmp_path / "bank", None, FillOptions())
     assert pack_scenes(refs, tmp_path / "bank", None, FillOptions(replace_changed=True))[1].num_new == 1
     assert SceneBank(tmp_path / "bank", refs).level(0, 0).shape == (9, 7, 3)

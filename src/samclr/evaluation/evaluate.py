@@ -89,7 +89,7 @@ def evaluate(
         row |= {"num_train": len(train.refs), "num_test": len(test.refs), "num_classes": classes}
         row |= {"settings": asdict(knn) | asdict(probe)}
         row |= {"backbone_fingerprint": weights_fingerprint(target.backbone), "samclr": __version__}
-        row |= {"train_fingerprint": train.fingerprint(), "test_fingerprint": test.fingerprint()}
+        row |= {"train_fingerprint": train.fingerprint, "test_fingerprint": test.fingerprint}
         rows.append(row)
     place = out or (target.run / RESULTS_FILE if target.run is not None else None)
     if place is not None:

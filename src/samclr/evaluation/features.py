@@ -21,7 +21,7 @@ def split_features(
     backbone: nn.Module, split: LabelledSplit, image_px: int, device: torch.device, cache: Path
 ) -> Float[Tensor, "n d"]:
     """Features of a split in float32 on the CPU, read from `cache` if they were computed before."""
-    key = f"{weights_fingerprint(backbone)}-{split.fingerprint()}-{image_px}"
+    key = f"{weights_fingerprint(backbone)}-{split.fingerprint}-{image_px}"
     path = cache / "features" / f"{key}.safetensors"
     if path.exists():
         return load_file(path)["features"]

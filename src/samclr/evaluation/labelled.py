@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ class LabelledSplit:
         chosen = np.sort(epoch_order(SUBSET_SEED, 0, len(self.refs))[:num])
         return LabelledSplit(refs=[self.refs[i] for i in chosen], labels=self.labels[chosen])
 
+    @cached_property
     def fingerprint(self) -> str:
         """Changes with any image, label or their order."""
         digest = hashlib.sha256(self.labels.astype(np.int64).tobytes())
