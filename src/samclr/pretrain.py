@@ -52,13 +52,12 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
     """
     open_run(run, config)
     fabric = create_fabric(config)
-    data = prepare_data(config)
-    _check_same_data(run, data)
-    num_steps = config.optim.num_steps(data.bank.num_images)
-
     torch.manual_seed(config.seed)
     method = create_method(config)
     optimizer = create_optimizer(method, config.optim)
+    data = prepare_data(config)
+    _check_same_data(run, data)
+    num_steps = config.optim.num_steps(data.bank.num_images)
     totals: dict[str, int] = {}
     first_step = 0
     if (checkpoint := load_checkpoint(run)) is not None:
@@ -157,7 +156,7 @@ def create_fabric(config: PretrainConfig) -> Fabric:
         torch.set_num_threads(runtime.num_threads)
     try:
         fabric = Fabric(accelerator=runtime.accelerator, devices=runtime.devices, precision=runtime.precision)  # type: ignore[arg-type]
-    except (ValueError, RuntimeError, TypeError) as error:
+    except (ValueError, RuntimeError, TypeError, ImportError) as error:
         raise RunError(
             f"cannot use accelerator {runtime.accelerator!r}, devices {runtime.devices}, "
             f"precision {runtime.precision!r}: {error}"

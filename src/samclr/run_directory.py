@@ -16,20 +16,29 @@ METRICS_FILE, SUMMARY_FILE, RESULTS_FILE = "metrics.jsonl", "summary.json", "res
 def open_run(run: Path, config: PretrainConfig) -> None:
     """Start a run directory, or check that the one there is of the same settings.
 
+    A run that never saved a checkpoint, because its start failed for instance, is begun anew.
+
     Raises:
         RunError: the folder holds something else, or a run with other settings (the first three are named).
     """
-    if (run / CONFIG_FILE).exists():
+    if has_checkpoint(run):
         differing = _differences(load_config(run).settings(), config.settings())
         if differing:
             raise RunError(
                 f"{run} holds a run with other settings: {'; '.join(differing[:3])}; "
                 f"name another --out, or give the settings it was started with"
             )
+    elif (run / CONFIG_FILE).exists():
+        (run / SUMMARY_FILE).unlink(missing_ok=True)
     elif run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise RunError(f"{run} exists and is no run directory; name a new or empty folder with --out")
     run.mkdir(parents=True, exist_ok=True)
     write_json(run / CONFIG_FILE, {"samclr": __version__, "config": to_dict(config)})
+
+
+def has_checkpoint(run: Path) -> bool:
+    """Whether the run can be resumed or measured."""
+    return (run / CHECKPOINT_FILE).exists()
 
 
 def _differences(old: Any, new: Any, where: str = "") -> list[str]:
@@ -88,8 +97,3 @@ def write_json(path: Path, value: Any) -> None:
     beside = path.with_name(f"{path.name}.tmp")
     beside.write_text(json.dumps(value, indent=1) + "\n")
     os.replace(beside, path)
-
-
-def has_checkpoint(run: Path) -> bool:
-    """Whether the run can be resumed or measured."""
-    return (run / CHECKPOINT_FILE).exists()

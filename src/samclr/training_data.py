@@ -57,9 +57,9 @@ def prepare_data(config: PretrainConfig) -> TrainingData:
             f"strategy {config.views.strategy} needs regions: run `samclr segment SCENES --out STORE` "
             f"and add --regions STORE"
         )
+    refs = list_scenes(config.data.scenes)
     path = bank_path(config)
     refuse_inside_scenes(path, config.data.scenes, "--bank")
-    refs = list_scenes(config.data.scenes)
     pack_scenes(refs, path, config.data.max_side, FillOptions(num_workers=num_workers(config)))
     bank = SceneBank(path, refs)
     if bank.num_images == 0:

@@ -44,20 +44,20 @@ def assert_equal_weights(first, second):
 
 
 def test_killed_and_resumed_equals_uninterrupted(scenes, store, tmp_path):
-    assert samclr(*pretrain_command(scenes, store, tmp_path / "whole", 60)).returncode == 0
-    again = pretrain_command(scenes, store, tmp_path / "killed", 60, "--checkpoint-every-s", 0)
+    assert samclr(*pretrain_command(scenes, store, tmp_path / "whole", 30)).returncode == 0
+    again = pretrain_command(scenes, store, tmp_path / "killed", 30, "--checkpoint-every-s", 0)
     process = subprocess.Popen(command(*again), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while len(read_metrics(tmp_path / "killed")) < 10 and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert load_checkpoint(tmp_path / "killed")["steps_done"] < 60
+    assert load_checkpoint(tmp_path / "killed")["steps_done"] < 30
     done = samclr(*again)
     assert done.returncode == 0, done.stderr
     assert_equal_weights(tmp_path / "whole", tmp_path / "killed")
     rows = [read_metrics(tmp_path / name) for name in ("whole", "killed")]
-    assert [row["step"] for row in rows[1]] == list(range(60))
+    assert [row["step"] for row in rows[1]] == list(range(30))
     assert [row["loss"] for row in rows[0]] == [row["loss"] for row in rows[1]]
     summaries = [json.loads((tmp_path / name / "summary.json").read_text()) for name in ("whole", "killed")]
     assert summaries[0] == summaries[1]
@@ -106,6 +106,12 @@ def test_other_settings_or_data_are_refused_by_name(scenes, store, tmp_path):
     (tmp_path / "other/mine.txt").write_text("keep")
     with pytest.raises(RunError, match="is no run directory; name a new or empty folder"):
         pretrain(config, tmp_path / "other")
+
+
+def test_a_start_that_failed_can_be_mended(scenes, store, tmp_path):
+    failed = samclr(*pretrain_command(scenes, tmp_path / "no-store", tmp_path / "run", 2))
+    assert failed.returncode == 1
+    assert samclr(*pretrain_command(scenes, store, tmp_path / "run", 3)).returncode == 0
 
 
 def test_a_damaged_checkpoint_is_named(scenes, store, tmp_path):

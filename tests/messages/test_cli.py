@@ -7,6 +7,21 @@ import sys
 import pytest
 from support import samclr, write_labelled
 
+from samclr.cli import main
+
+
+@pytest.fixture
+def call(capsys):
+    """Run the command in this process: (status, stdout, stderr). Quicker than a new one, and the same code."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
 COMMANDS = ["pack", "segment", "regions verify", "regions stats", "pretrain", "evaluate", "export", "report", "demo"]
 
 
@@ -22,16 +37,16 @@ def test_help_is_instant():
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_explains_itself_with_an_example(name):
-    done = samclr(*name.split(), "--help")
-    assert done.returncode == 0
-    assert f"Example: samclr {name}" in done.stdout
+def test_every_command_explains_itself_with_an_example(name, call):
+    status, text, _ = call(*name.split(), "--help")
+    assert status == 0
+    assert f"Example: samclr {name}" in text
 
 
-def test_a_recipe_names_its_paper_and_every_default():
-    done = samclr("pretrain", "samclr", "--help")
+def test_a_recipe_names_its_paper_and_every_default(call):
+    _, shown, _ = call("pretrain", "samclr", "--help")
     for text in ("2310.14736", "--temperature FLOAT", "(default: 0.07)", "--strategy {image,region,random-box}"):
-        assert text in done.stdout
+        assert text in shown
 
 
 def test_version():
@@ -41,9 +56,9 @@ def test_version():
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["fly"], 2, "invalid choice"),
+        (["fly"], 2, "Unrecognized options"),
         (["pack", "{p}/missing"], 1, "no such folder or file"),
-        (["pack", "{p}"], 1, "no image under"),
+        (["pack", "{p}/empty"], 1, "no image under"),
         (["segment", "{p}/scenes", "--out", "{p}/scenes/store"], 2, "lies inside the scenes"),
         (["segment", "{p}/scenes", "--out", "{p}/s", "--segmenter", "labels"], 2, "add --labels DIR"),
         (["regions", "stats", "{p}"], 1, "is no region store"),
@@ -56,8 +71,8 @@ def test_version():
         ),
         (
             ["pretrain", "simclr", "--scenes", "{p}/scenes", "--out", "{p}/r", "--backbone", "resnet19"],
-            1,
-            "no backbone",
+            2,
+            "near it: resnet18",
         ),
         (
             ["pretrain", "simclr", "--scenes", "{p}/scenes", "--out", "{p}/r", "--accelerator", "tpu"],
@@ -71,23 +86,21 @@ def test_version():
         (["report", "{p}"], 1, "is no run directory"),
     ],
 )
-def test_errors_are_one_line_with_a_status(arguments, status, message, tmp_path, scenes):
+def test_errors_are_one_line_with_a_status(arguments, status, message, tmp_path, scenes, call):
     write_labelled(tmp_path / "labelled")
-    if arguments == ["pack", "{p}"]:
-        arguments, tmp_path = ["pack", str(tmp_path / "empty")], tmp_path
-        (tmp_path / "empty").mkdir()
-    done = samclr(*(argument.format(p=tmp_path) for argument in arguments))
-    assert done.returncode == status, done.stderr
-    assert message in done.stderr.replace("\n", " ") or status == 2
-    assert "Traceback" not in done.stderr
-    if "samclr: error:" in done.stderr:
-        assert message in done.stderr
+    (tmp_path / "empty").mkdir()
+    found, _, text = call(*(argument.format(p=tmp_path) for argument in arguments))
+    assert found == status, text
+    assert message in text
+    assert "Traceback" not in text
+    assert text.startswith("samclr: error:") or arguments == ["fly"]
+    assert len(text.splitlines()) == 1 or arguments == ["fly"]
 
 
-def test_debug_shows_the_traceback(tmp_path):
-    done = samclr("pack", tmp_path / "missing", "--debug")
-    assert done.returncode == 1
-    assert "Traceback" in done.stderr
+def test_debug_shows_the_traceback(tmp_path, call):
+    status, _, text = call("pack", tmp_path / "missing", "--debug")
+    assert status == 1
+    assert "Traceback" in text
 
 
 def test_tables_come_as_json(scenes, tmp_path):
@@ -97,16 +110,17 @@ def test_tables_come_as_json(scenes, tmp_path):
     assert json.loads(samclr("regions", "verify", tmp_path / "store", "--json").stdout) == {"faults": []}
 
 
-def test_without_a_network_the_way_out_is_named(tmp_path):
+def test_without_a_network_the_way_out_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # fails at once, as a missing network does after its time-outs
     write_labelled(tmp_path / "labelled")
     done = samclr("evaluate", "resnet18", "--on", tmp_path / "labelled")
     assert done.returncode == 1
     assert "give a .safetensors file with --backbone resnet18, or --untrained" in done.stderr
 
 
-def test_every_option_is_explained():
+def test_every_option_is_explained(call):
     for name in (*COMMANDS, "pretrain samclr", "pretrain from-config"):
-        lines = samclr(*name.split(), "--help").stdout.splitlines()
+        lines = call(*name.split(), "--help")[1].splitlines()
         for number, line in enumerate(lines):
             text = line.strip("│ ")
             if text.startswith("--"):

@@ -1,5 +1,6 @@
 """Backbones: any timm model without its classifier, with a choice of stems for small views."""
 
+import difflib
 from typing import Any
 
 import timm
@@ -41,7 +42,7 @@ def create_backbone(config: ModelConfig) -> nn.Module:
             raise ConfigError(f"{SMALL_CNN} has no stem {config.stem}; leave --stem at standard")
         return SmallCnn()
     if not timm.is_model(config.backbone):
-        near = ", ".join(timm.list_models(f"*{config.backbone.split('_')[0]}*")[:5])
+        near = ", ".join(difflib.get_close_matches(config.backbone, timm.list_models(), n=4))
         raise ConfigError(
             f"timm {timm.__version__} has no backbone {config.backbone!r}; "
             + (f"near it: {near}" if near else "timm.list_models() lists all")
