@@ -24,6 +24,7 @@ LAYERS = [
     {"pretrain", "gallery"},
     {"dry_run", "report"},
     {"demo"},
+    {"commands"},
     {"cli"},
 ]
 NEVER = [
@@ -96,7 +97,7 @@ def test_nothing_imports_the_command_line():
     assert [m for m, path in modules().items() if "samclr.cli" in imports(path.read_text())] == []
 
 
-@pytest.mark.parametrize("module", ["errors", "config", "recipes", "terminal", "cli"])
+@pytest.mark.parametrize("module", ["errors", "config", "recipes", "terminal", "commands", "cli"])
 def test_light_modules_import_nothing_heavy(module):
     names = {name.split(".")[0] for name in imports(modules()[module].read_text(), only_top=True)}
     assert not names & HEAVY

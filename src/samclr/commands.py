@@ -1,0 +1,354 @@
+"""The commands as dataclasses: their options, their help, and what they call.
+
+Each imports what it needs when it runs, so that --help is instant.
+"""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional, arg, subcommand
+
+from samclr.config import KnnConfig, ModelConfig, PretrainConfig, ProbeConfig, SegmenterConfig
+from samclr.recipes import RECIPES
+from samclr.terminal import say, show_fill, show_rows, show_table
+
+STOPPED_STATUS = 143  # as a shell reports a process that SIGTERM ended
+Scenes = Annotated[
+    tuple[Path, ...], arg(help="Folders of images or Parquet files; several are joined.", metavar="PATH...")
+]
+Json = Annotated[bool, arg(help="Print the table as JSON.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fill:
+    """Options of the jobs that work through all images."""
+
+    workers: Annotated[int | None, arg(help="Processes; by default one per core.")] = None
+    retry_errors: Annotated[bool, arg(help="Try images again that failed before.")] = False
+    replace_changed: Annotated[bool, arg(help="Make rows anew whose file was replaced, instead of stopping.")] = False
+    strict: Annotated[bool, arg(help="End with status 1 if any image failed.")] = False
+
+    def options(self) -> Any:
+        """As the job takes them."""
+        import os
+
+        from samclr.fill import FillOptions
+
+        return FillOptions(
+            retry_errors=self.retry_errors,
+            replace_changed=self.replace_changed,
+            num_workers=self.workers or os.cpu_count() or 1,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pack:
+    """Decode scenes once into a memory-mapped bank. `pretrain` does this by itself.
+
+    Example: samclr pack photos/ --max-side 2048
+    """
+
+    scenes: Positional[Scenes]
+    bank: Annotated[Path | None, arg(help="Folder of the bank; by default one in the user's cache.")] = None
+    max_side: Annotated[int | None, arg(help="Cap on the longer side, px; native size by default.")] = None
+    fill: Fill = field(default_factory=Fill)
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.cache import default_bank, refuse_inside_scenes
+        from samclr.scenes.bank import missing_bytes, pack_scenes
+        from samclr.scenes.sources import list_scenes
+
+        refs = list_scenes(self.scenes)
+        path = self.bank or default_bank(self.scenes, self.max_side)
+        refuse_inside_scenes(path, self.scenes, "--bank")
+        if not path.exists():
+            say(f"the bank {path} will take about {missing_bytes(None, refs, self.max_side) / 1e9:.2f} GB")
+        _, report = pack_scenes(refs, path, self.max_side, self.fill.options())
+        return show_fill("packed", path, report, self.fill.strict, self.json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """Find the regions of every scene and keep them in a store. Kill it and run it again: it goes on.
+
+    Example: samclr segment photos/ --segmenter felzenszwalb --out photos.regions
+    """
+
+    scenes: Positional[Scenes]
+    out: Annotated[Path, arg(help="Folder of the region store, made if missing.")]
+    settings: SegmenterConfig = field(default_factory=SegmenterConfig)
+    fill: Fill = field(default_factory=Fill)
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.cache import refuse_inside_scenes
+        from samclr.regions.segment import segment_scenes
+        from samclr.scenes.sources import list_scenes
+
+        refuse_inside_scenes(self.out, self.scenes, "--out")
+        _, report = segment_scenes(list_scenes(self.scenes), self.settings, self.out, self.fill.options())
+        return show_fill("segmented", self.out, report, self.fill.strict, self.json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify:
+    """Decode every mask of a region store and compare it with its box and area.
+
+    Example: samclr regions verify photos.regions
+    """
+
+    store: Annotated[Positional[Path], arg(help="Folder of the region store.")]
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.regions.store import open_store, verify_store
+
+        faults = verify_store(open_store(self.store))
+        if self.json:
+            print(json.dumps({"faults": faults}))
+        else:
+            print("\n".join([*faults, f"{len(faults)} faults in {self.store}"]))
+        return 1 if faults else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stats:
+    """Counts, areas, errors and times of a region store.
+
+    Example: samclr regions stats photos.regions
+    """
+
+    store: Annotated[Positional[Path], arg(help="Folder of the region store.")]
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.regions.store import open_store, store_stats
+
+        stats = store_stats(open_store(self.store))
+        if self.json:
+            print(json.dumps(stats))
+            return 0
+        rows = []
+        for name, value in stats.items():
+            if isinstance(value, dict):
+                value = len(value) if name == "errors" else "  ".join(f"{k} {v:.4g}" for k, v in value.items())
+            rows.append({"": name, "value": value})
+        show_table(str(self.store), rows)
+        for image_id, text in stats["errors"].items():
+            print(f"  {image_id}: {text}")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regions:
+    """Check or count a region store.
+
+    Example: samclr regions stats photos.regions
+    """
+
+    command: Annotated[Annotated[Verify, subcommand("verify")] | Annotated[Stats, subcommand("stats")], arg(name="")]
+
+    def run(self) -> int:
+        """Run the command."""
+        return self.command.run()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromConfig:
+    """Run the config.json of another run again."""
+
+    file: Annotated[Positional[Path], arg(help="A config.json, or the run directory it lies in.")]
+
+
+AnyRecipe = Any
+if not TYPE_CHECKING:
+    AnyRecipe = (
+        tyro.extras.subcommand_type_from_defaults(
+            {name: recipe.config for name, recipe in RECIPES.items()},
+            {
+                name: f"{recipe.summary}.\n\nPaper: {recipe.paper}.\nOverrides: {recipe.overrides}.\n"
+                f"Cost: {recipe.cost}.\nExpected: {recipe.expected}.\nExample: {recipe.command}"
+                for name, recipe in RECIPES.items()
+            },
+            prefix_names=False,
+        )
+        | Annotated[FromConfig, subcommand("from-config")]
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain:
+    """Pre-train a backbone by a recipe. The same command resumes a run that was stopped or killed.
+
+    Example: samclr pretrain samclr --scenes photos/ --regions photos.regions --out runs/photos
+    """
+
+    recipe: Annotated[AnyRecipe, arg(name="")]
+    out: Annotated[Path, arg(help="Run directory, made if missing.")]
+    dry_run: Annotated[bool, arg(help="Print steps, expected time, disk and memory, and stop.")] = False
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.cache import refuse_inside_scenes
+        from samclr.pretrain import pretrain
+
+        config = self.config()
+        refuse_inside_scenes(self.out, config.data.scenes, "--out")
+        if self.dry_run:
+            from samclr.dry_run import estimate
+
+            show_rows("dry run", estimate(config, self.out), self.json)
+            return 0
+        result = pretrain(config, self.out)
+        state = f"{self.out}: {result.steps_done} of {result.num_steps} steps"
+        if self.json:
+            print(json.dumps({"run": str(self.out), "steps_done": result.steps_done, "num_steps": result.num_steps}))
+        for name, count in result.data_counts.items():
+            if count and name not in ("images", "regions"):
+                say(f"{count} {name.replace('_', ' ')}")
+        if result.stopped:
+            say(f"stopped: {state} are saved; the same command goes on")
+            return STOPPED_STATUS
+        say(f"done: {state}")
+        return 0
+
+    def config(self) -> PretrainConfig:
+        """The recipe with its overrides and absolute paths, or the configuration of another run."""
+        if isinstance(self.recipe, FromConfig):
+            from samclr.checkpoint import load_config
+
+            return load_config(self.recipe.file.parent if self.recipe.file.is_file() else self.recipe.file)
+        config: PretrainConfig = self.recipe
+        data = config.data
+        return replace(
+            config,
+            data=replace(
+                data,
+                scenes=tuple(path.absolute() for path in data.scenes),
+                regions=data.regions and data.regions.absolute(),
+                bank=data.bank and data.bank.absolute(),
+            ),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Measure a frozen backbone by kNN and linear probe on labelled sets.
+
+    TARGET is a run directory, a .safetensors file of `samclr export`, or the name of a timm model.
+    A set is a folder with train/CLASS/* and test/CLASS/*, or with train*.parquet and test*.parquet.
+
+    Example: samclr evaluate runs/photos --on cifar10/ --image-px 48
+    """
+
+    target: Annotated[Positional[str], arg(help="What to measure, see above.")]
+    on: Annotated[tuple[Path, ...], arg(help="Labelled sets.", metavar="PATH...")]
+    knn: KnnConfig = field(default_factory=KnnConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    untrained: Annotated[bool, arg(help="Measure the same backbone before any training, as a floor.")] = False
+    seed: Annotated[int, arg(help="Seed of an untrained timm model.")] = 0
+    out: Annotated[Path | None, arg(help="File the results are added to; by default the run's results.json.")] = None
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        import torch
+
+        from samclr.evaluation.evaluate import evaluate, open_target
+
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        target = open_target(self.target, self.model, self.untrained, self.seed)
+        rows = evaluate(target, self.on, self.knn, self.probe, device, self.out)
+        columns = ("target", "on", "knn_top1", "linear_top1_last", "linear_top1_best", "num_train", "num_test")
+        if self.json:
+            print(json.dumps({"results": rows}))
+        else:
+            show_table("frozen backbone", [{key: row[key] for key in columns if key in row} for row in rows])
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a run's backbone as safetensors under timm's parameter names.
+
+    Example: samclr export runs/photos --out backbone.safetensors
+    """
+
+    target: Annotated[Positional[Path], arg(metavar="RUN", help="Run directory.")]
+    out: Annotated[Path, arg(help="The .safetensors file to write.")]
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.checkpoint import export_backbone
+
+        config = export_backbone(self.target, self.out)
+        say(f"wrote {self.out}")
+        if config.stem == "standard" and config.backbone != "small-cnn":
+            print(f'timm.create_model("{config.backbone}", num_classes=0, checkpoint_path="{self.out}")')
+        else:
+            print(f'samclr.load_backbone("{self.target}")  # timm has no {config.backbone} with stem {config.stem}')
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Write one self-contained HTML page about one run or several.
+
+    Example: samclr report runs/photos runs/photos-image --out report.html
+    """
+
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...", help="Run directories.")]
+    out: Annotated[Path | None, arg(help="The page; by default report.html in the first run.")] = None
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.report import write_report
+
+        say(f"wrote {write_report(self.runs, self.out)}")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """The main job on generated scenes of handwritten digits: image views against region views, without a network.
+
+    Example: samclr demo --out runs/demo --seeds 0 1 2
+    """
+
+    out: Annotated[Path, arg(help="Folder for scenes, store, runs, results.json and report.html.")] = Path("runs/demo")
+    seeds: Annotated[tuple[int, ...], arg(help="One pair of runs for each seed.")] = (0,)
+    segmenter: Annotated[
+        Literal["felzenszwalb", "labels"], arg(help="Where regions come from: found, or ground truth.")
+    ] = "felzenszwalb"
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.demo import run_demo
+
+        arms = run_demo(self.out, self.seeds, self.segmenter, say)
+        show_rows("kNN top-1 on held-out digits", arms, self.json, key="arms")
+        say(f"report: {self.out / 'report.html'}   numbers: {self.out / 'results.json'}")
+        return 0
+
+
+Command = (
+    Annotated[Pack, subcommand("pack")]
+    | Annotated[Segment, subcommand("segment")]
+    | Annotated[Regions, subcommand("regions")]
+    | Annotated[Pretrain, subcommand("pretrain")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Export, subcommand("export")]
+    | Annotated[Report, subcommand("report")]
+    | Annotated[Demo, subcommand("demo")]
+)
