@@ -4,7 +4,6 @@ import difflib
 from typing import Any
 
 import timm
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -74,8 +73,3 @@ def feature_width(backbone: nn.Module) -> int:
 def count_parameters(module: nn.Module) -> int:
     """Number of trained numbers."""
     return sum(p.numel() for p in module.parameters())
-
-
-def seeded(seed: int) -> None:
-    """Seed torch's initialisation; nothing after that draws from torch."""
-    torch.manual_seed(seed)

@@ -1,7 +1,6 @@
 """Region and ImageRegions: what a segmenter finds in one image, validated on construction."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,18 +97,12 @@ def check_rle(rle: bytes, height: int, width: int, where: str) -> None:
 
     pycocotools does not check this and writes outside its memory when they do not.
     """
-    total = 0
-    counts: list[int] = []
-    for count in _run_lengths(rle, where):
-        counts.append(count)
-        total += count
-        if count < 0 or total > height * width:
-            break
-    if total != height * width or any(count < 0 for count in counts):
+    counts = _run_lengths(rle, where)
+    if any(count < 0 for count in counts) or sum(counts) != height * width:
         raise RegionError(f"{where}: malformed RLE: its runs do not add up to {width}x{height} px")
 
 
-def _run_lengths(rle: bytes, where: str) -> Sequence[int]:
+def _run_lengths(rle: bytes, where: str) -> list[int]:
     """Decode COCO's text form: groups of 5 bits, low group first, a sixth bit that says more follow;
     from the third run on, the difference to the run before the last one is stored."""
     counts: list[int] = []
