@@ -39,7 +39,7 @@ def test_equals_lightlys_with_its_gradient(temperature):
     loss, other = nt_xent(ours, temperature), NTXentLoss(temperature)(theirs[:, 0], theirs[:, 1])
     loss.backward()
     other.backward()
-    assert float(loss) == pytest.approx(float(other), rel=1e-5)
+    assert loss.item() == pytest.approx(other.item(), rel=1e-5)
     assert torch.allclose(ours.grad, theirs.grad, atol=1e-6)
 
 
