@@ -23,6 +23,8 @@ def segment(scenes, store, *more):
 
 def test_killed_at_random_moments_and_resumed_equals_uninterrupted(tmp_path):
     scenes = write_scenes(tmp_path / "scenes", 400)
+    for number, content in enumerate((b"", b"no image", bytes(99), (scenes / "a/000.png").read_bytes()[:80])):
+        (scenes / f"broken-{number}.png").write_bytes(content)
     assert samclr(*segment(scenes, tmp_path / "whole")).returncode == 0
     moments = random.Random()
     for _ in range(3):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int, UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from samclr.scenes.sources import SceneRef, content_hash, read_bytes
 
@@ -55,6 +55,8 @@ def decode_rgb(encoded: bytes) -> UInt8[np.ndarray, "h w 3"]:
                 return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
     except DecodeError:
         raise
+    except UnidentifiedImageError:  # its own text names a memory address, other in each run
+        raise DecodeError("cannot decode: no image format that Pillow knows") from None
     except MemoryError:
         raise DecodeError("not enough memory to decode the image") from None
     except Exception as error:  # decoders raise anything on broken bytes: OSError, SyntaxError, struct.error ...
