@@ -251,7 +251,9 @@ class Evaluate:
     """
 
     target: Annotated[Positional[str], arg(help="What to measure, see above.")]
-    on: Annotated[tuple[Path, ...], arg(help="Labelled sets.", metavar="PATH...")]
+    on: Annotated[
+        tuple[Path, ...], arg(help="Labelled sets: folders, or names of folders in $SAMCLR_DATA.", metavar="SET...")
+    ]
     knn: KnnConfig = field(default_factory=KnnConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -21,6 +21,7 @@ from samclr.views.draws import epoch_order
 
 TRAIN_NAMES, TEST_NAMES = ("train", "training"), ("test", "val", "valid", "validation")
 SUBSET_SEED = 0
+DATA_VARIABLE = "SAMCLR_DATA"
 LABEL_COLUMNS = ("label", "labels", "class", "fine_label", "target")
 
 
@@ -57,16 +58,19 @@ class LabelledSet:
     test: LabelledSplit
 
 
-def open_labelled(path: Path) -> LabelledSet:
-    """Open a labelled set.
+def open_labelled(name_or_path: Path) -> LabelledSet:
+    """Open a labelled set: a folder, or the name of one in the folder that $SAMCLR_DATA names.
 
     Raises:
         EvaluationError: no such folder, a missing split, no labels, or classes that differ between the splits.
     """
+    root = os.environ.get(DATA_VARIABLE)
+    path = name_or_path if name_or_path.is_dir() or root is None else Path(root) / name_or_path
     if not path.is_dir():
         raise EvaluationError(
-            f"no labelled set at {path}: expected a folder with train/ and test/ (or val/) of class folders, "
-            f"or with train*.parquet and test*.parquet"
+            f"no labelled set at {name_or_path}{f' or {path}' if path != name_or_path else ''}: expected a folder with "
+            f"train/ and test/ (or val/) of class folders, or with train*.parquet and test*.parquet; "
+            f"a name is looked up in the folder that ${DATA_VARIABLE} names"
         )
     entries = sorted(os.listdir(path))
     parquet = [name for name in entries if name.endswith(".parquet")]
