@@ -24,7 +24,7 @@ from samclr.views.crop import ViewCropper
 from samclr.views.plan import ViewPlanner
 
 NUM_SCENES, PAIRS_PER_SCENE = 6, 3
-SCENE_WIDTH_PX, MIN_VIEW_PX = 420, 96
+SCENE_WIDTH_PX, SCENE_HEIGHT_PX, MIN_VIEW_PX = 420, 630, 96
 COLOURS = (
     (230, 80, 60),
     (60, 140, 230),
@@ -71,8 +71,8 @@ def _gallery_scene(
     picture = Image.fromarray(np.asarray(bank.level(image, 0)))
     if found is not None:
         picture = _draw_regions(picture, found, kept)
-    scale = SCENE_WIDTH_PX / picture.width
-    size = (SCENE_WIDTH_PX, max(round(picture.height * scale), 1))
+    scale = min(SCENE_WIDTH_PX / picture.width, SCENE_HEIGHT_PX / picture.height)
+    size = (max(round(picture.width * scale), 1), max(round(picture.height * scale), 1))
     return GalleryScene(
         image_id=ref.image_id,
         picture=_data_uri(picture.resize(size, Image.Resampling.LANCZOS)),

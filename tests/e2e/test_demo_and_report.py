@@ -8,8 +8,10 @@ import subprocess
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 from support import samclr, small_config, write_scenes
 
+from samclr.config import FilterConfig
 from samclr.demo import compose_scene, make_data, run_demo
 from samclr.pretrain import pretrain
 from samclr.report import write_report
@@ -115,6 +117,18 @@ def test_a_run_without_regions_or_results_has_a_page(tmp_path):
     shutil.rmtree(scenes)
     page = write_report([tmp_path / "run"]).read_text()
     assert "The gallery is left out: no such folder" in page
+
+
+def test_odd_sizes_do_not_break_the_page(tmp_path):
+    (tmp_path / "scenes").mkdir()
+    for number, size in enumerate([(1, 1), (300, 1), (1, 300), (2, 2), (500, 4), (30, 20)]):
+        Image.new("L", size, 40 * number).save(tmp_path / f"scenes/{number}.png")
+    assert samclr("segment", tmp_path / "scenes", "--out", tmp_path / "store", "--min-size", 1).returncode == 0
+    config = small_config(tmp_path / "scenes", tmp_path / "store")
+    pretrain(replace(config, filter=FilterConfig(min_area_px=0)), tmp_path / "run")
+    page = write_report([tmp_path / "run"]).read_text()
+    assert page.count("<figcaption>") >= 6
+    assert "The gallery is left out" not in page
 
 
 def test_odd_names_do_not_break_the_page(tmp_path):

@@ -17,6 +17,10 @@ def rows_of(store):
     return table.drop_columns([name for name in table.column_names if name in TIMES]).to_pylist()
 
 
+def parts_of(store):
+    return list(store.glob("*.parquet"))
+
+
 def segment(scenes, store, *more):
     return ["segment", scenes, "--scale", 30, "--min-size", 20, "--out", store, *more]
 
@@ -33,11 +37,13 @@ def test_killed_at_random_moments_and_resumed_equals_uninterrupted(tmp_path):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_s = moments.uniform(1.0, 4.0)
-        print(f"killed after {wait_s:.3f} s")
-        time.sleep(wait_s)
+        before = len(parts_of(tmp_path / "killed"))
+        while len(parts_of(tmp_path / "killed")) < before + moments.randint(1, 4) and process.poll() is None:
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.05))
         process.send_signal(signal.SIGKILL)
         process.wait()
+    assert 3 <= len(parts_of(tmp_path / "killed")) < len(parts_of(tmp_path / "whole"))  # it was at work each time
     done = samclr(*segment(scenes, tmp_path / "killed"))
     assert done.returncode == 0, done.stderr
     assert rows_of(tmp_path / "killed") == rows_of(tmp_path / "whole")
