@@ -91,3 +91,43 @@ def _number(value: float) -> str:
     if abs(value) >= 10_000:
         return f"{value / 1000:g}k"
     return f"{round(value, 6):g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Histogram:
+    """Bars ready to be written: (x, y, width, height, text), in the view box of the charts."""
+
+    title: str
+    note: str
+    bars: list[tuple[float, float, float, float, str]]
+    x_ticks: list[tuple[float, str]]
+    most: int
+    left: float = LEFT
+    right: float = WIDTH - RIGHT
+    base: float = HEIGHT - BOTTOM
+    view_box: str = f"0 0 {WIDTH:.0f} {HEIGHT:.0f}"
+
+
+def make_histogram(title: str, note: str, values: Sequence[float], log10: bool = False) -> Histogram:
+    """Count values in about twenty bins of equal width; with `log10` the values are exponents of shown numbers."""
+    shown = values or [0.0]
+    low, high = _widen(math.floor(min(shown)), math.ceil(max(shown)))
+    width = max(_nice_step((high - low) / 20), 0.1 if log10 else 1.0)
+    num_bins = max(1, math.ceil((high - low) / width + (0 if log10 else 1e-9)))
+    counts = [0] * (num_bins + 1)
+    for value in values:
+        counts[min(int((value - low) / width + 1e-9), num_bins)] += 1
+    most = max(counts)
+    step = (WIDTH - LEFT - RIGHT) / len(counts)
+
+    def label(value: float) -> str:
+        return f"{10**value:.2g}" if log10 else _number(value)
+
+    bars = []
+    for k, count in enumerate(counts):
+        height = 0.0 if most == 0 else count / most * (HEIGHT - BOTTOM - TOP - 10)
+        text = f"{label(low + k * width)} to {label(low + (k + 1) * width)}: {count}"
+        bars.append((LEFT + k * step, HEIGHT - BOTTOM - height, step * 0.9, height, text))
+    every = max(1, len(counts) // 5)
+    ticks = [(LEFT + k * step + step / 2, label(low + k * width)) for k in range(0, len(counts), every)]
+    return Histogram(title=title, note=note, bars=bars, x_ticks=ticks, most=most)

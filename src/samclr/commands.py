@@ -11,37 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional, arg, subcommand
 
-from samclr.config import KnnConfig, ModelConfig, PretrainConfig, ProbeConfig, SegmenterConfig
+from samclr.command_options import Fill, Json, Scenes
+from samclr.config import KnnConfig, ModelConfig, PretrainConfig, ProbeConfig
 from samclr.recipes import RECIPES
+from samclr.region_commands import Look, Regions, Segment, Segmenters
 from samclr.terminal import say, show_fill, show_rows, show_table
 
 STOPPED_STATUS = 143  # as a shell reports a process that SIGTERM ended
-Scenes = Annotated[
-    tuple[Path, ...], arg(help="Folders of images or Parquet files; several are joined.", metavar="PATH...")
-]
-Json = Annotated[bool, arg(help="Print the table as JSON.")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fill:
-    """Options of the jobs that work through all images."""
-
-    workers: Annotated[int | None, arg(help="Processes; by default one per core.")] = None
-    retry_errors: Annotated[bool, arg(help="Try images again that failed before.")] = False
-    replace_changed: Annotated[bool, arg(help="Make rows anew whose file was replaced, instead of stopping.")] = False
-    strict: Annotated[bool, arg(help="End with status 1 if any image failed.")] = False
-
-    def options(self) -> Any:
-        """As the job takes them."""
-        import os
-
-        from samclr.fill import FillOptions
-
-        return FillOptions(
-            retry_errors=self.retry_errors,
-            replace_changed=self.replace_changed,
-            num_workers=self.workers or os.cpu_count() or 1,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,95 +46,6 @@ class Pack:
             say(f"the bank {path} will take about {missing_bytes(None, refs, self.max_side) / 1e9:.2f} GB")
         _, report = pack_scenes(refs, path, self.max_side, self.fill.options())
         return show_fill("packed", path, report, self.fill.strict, self.json)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Segment:
-    """Find the regions of every scene and keep them in a store. Kill it and run it again: it goes on.
-
-    Example: samclr segment photos/ --segmenter felzenszwalb --out photos.regions
-    """
-
-    scenes: Positional[Scenes]
-    out: Annotated[Path, arg(help="Folder of the region store, made if missing.")]
-    settings: SegmenterConfig = field(default_factory=SegmenterConfig)
-    fill: Fill = field(default_factory=Fill)
-    json: Json = False
-
-    def run(self) -> int:
-        """Run the command."""
-        from samclr.cache import refuse_inside_scenes
-        from samclr.regions.segment import segment_scenes
-        from samclr.scenes.sources import list_scenes
-
-        refuse_inside_scenes(self.out, self.scenes, "--out")
-        _, report = segment_scenes(list_scenes(self.scenes), self.settings, self.out, self.fill.options())
-        return show_fill("segmented", self.out, report, self.fill.strict, self.json)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verify:
-    """Decode every mask of a region store and compare it with its box and area.
-
-    Example: samclr regions verify photos.regions
-    """
-
-    store: Annotated[Positional[Path], arg(help="Folder of the region store.")]
-    json: Json = False
-
-    def run(self) -> int:
-        """Run the command."""
-        from samclr.regions.store import open_store, verify_store
-
-        faults = verify_store(open_store(self.store))
-        if self.json:
-            print(json.dumps({"faults": faults}))
-        else:
-            print("\n".join([*faults, f"{len(faults)} faults in {self.store}"]))
-        return 1 if faults else 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stats:
-    """Counts, areas, errors and times of a region store.
-
-    Example: samclr regions stats photos.regions
-    """
-
-    store: Annotated[Positional[Path], arg(help="Folder of the region store.")]
-    json: Json = False
-
-    def run(self) -> int:
-        """Run the command."""
-        from samclr.regions.store import open_store, store_stats
-
-        stats = store_stats(open_store(self.store))
-        if self.json:
-            print(json.dumps(stats))
-            return 0
-        rows = []
-        for name, value in stats.items():
-            if isinstance(value, dict):
-                value = len(value) if name == "errors" else "  ".join(f"{k} {v:.4g}" for k, v in value.items())
-            rows.append({"": name, "value": value})
-        show_table(str(self.store), rows)
-        for image_id, text in stats["errors"].items():
-            print(f"  {image_id}: {text}")
-        return 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Regions:
-    """Check or count a region store.
-
-    Example: samclr regions stats photos.regions
-    """
-
-    command: Annotated[Annotated[Verify, subcommand("verify")] | Annotated[Stats, subcommand("stats")], arg(name="")]
-
-    def run(self) -> int:
-        """Run the command."""
-        return self.command.run()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,13 +114,15 @@ class Pretrain:
             from samclr.checkpoint import load_config
 
             return load_config(self.recipe.file.parent if self.recipe.file.is_file() else self.recipe.file)
+        from samclr.scenes.remote import absolute
+
         config: PretrainConfig = self.recipe
         data = config.data
         return replace(
             config,
             data=replace(
                 data,
-                scenes=tuple(path.absolute() for path in data.scenes),
+                scenes=tuple(absolute(path) for path in data.scenes),
                 regions=data.regions and data.regions.absolute(),
                 bank=data.bank and data.bank.absolute(),
             ),
@@ -330,8 +219,9 @@ class Demo:
     out: Annotated[Path, arg(help="Folder for scenes, store, runs, results.json and report.html.")] = Path("runs/demo")
     seeds: Annotated[tuple[int, ...], arg(help="One pair of runs for each seed.")] = (0,)
     segmenter: Annotated[
-        Literal["felzenszwalb", "labels"], arg(help="Where regions come from: found, or ground truth.")
-    ] = "felzenszwalb"
+        Literal["sam-digits", "felzenszwalb", "labels"],
+        arg(help="Where regions come from: the small SAM that ships with samclr, colours alone, or ground truth."),
+    ] = "sam-digits"
     json: Json = False
 
     def run(self) -> int:
@@ -347,6 +237,8 @@ class Demo:
 Command = (
     Annotated[Pack, subcommand("pack")]
     | Annotated[Segment, subcommand("segment")]
+    | Annotated[Segmenters, subcommand("segmenters")]
+    | Annotated[Look, subcommand("look")]
     | Annotated[Regions, subcommand("regions")]
     | Annotated[Pretrain, subcommand("pretrain")]
     | Annotated[Evaluate, subcommand("evaluate")]

@@ -19,7 +19,8 @@ Strategy = Literal["image", "region", "random-box"]
 Role = Literal["global", "local"]
 
 
-def _check_share(owner: object, *names: str) -> None:
+def check_share(owner: object, *names: str) -> None:
+    """Raise ConfigError unless each named setting lies from 0 to 1."""
     for name in names:
         if not 0 <= getattr(owner, name) <= 1:
             raise ConfigError(f"{name} is {getattr(owner, name)}; expected a share from 0 to 1")
@@ -47,7 +48,7 @@ class ViewsConfig:
     redraw: bool = False
 
     def __post_init__(self) -> None:
-        _check_share(self, "min_coverage", "image_view_share")
+        check_share(self, "min_coverage", "image_view_share")
         if self.regions_per_image < 1 or self.coverage_tries < 1:
             raise ConfigError("regions_per_image and coverage_tries must be at least 1")
 
@@ -94,7 +95,7 @@ class AugmentConfig:
     solarise_prob: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_share(self, "flip_prob", "jitter_prob", "grey_prob", "blur_prob", "solarise_prob")
+        check_share(self, "flip_prob", "jitter_prob", "grey_prob", "blur_prob", "solarise_prob")
         if not 0 < self.blur_sigma[0] <= self.blur_sigma[1]:
             raise ConfigError(f"blur_sigma is {self.blur_sigma}; expected two numbers over 0, the smaller first")
         if not 0 <= self.jitter_strength <= 2.5:
@@ -127,33 +128,6 @@ class FilterConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected a share from 0 to 1")
         if self.padding <= 0:
             raise ConfigError(f"padding is {self.padding}; expected a factor over 0, 1.0 for none")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SegmenterConfig:
-    """Names a segmenter with its settings; the same for every row of a region store.
-
-    Attributes:
-        segmenter: felzenszwalb (any images), or labels (ground truth, an upper bound).
-        scale: felzenszwalb only: larger gives larger pieces.
-        sigma: felzenszwalb only: blur before segmenting, px.
-        min_size: felzenszwalb only: least size of a piece, px.
-        labels: labels only: folder of label maps with the images' relative stems.
-        ignore_label: labels only: values that are no region, such as void.
-    """
-
-    segmenter: Literal["felzenszwalb", "labels"] = "felzenszwalb"
-    scale: float = 500.0
-    sigma: float = 0.8
-    min_size: int = 400
-    labels: Path | None = None
-    ignore_label: tuple[int, ...] = ()
-
-    def maker(self) -> dict[str, Any]:
-        """What the store's manifest keeps: the name, and the settings that this segmenter uses."""
-        if self.segmenter == "labels":
-            return {"segmenter": "labels", "ignore_label": list(self.ignore_label)}
-        return {"segmenter": self.segmenter, "scale": self.scale, "sigma": self.sigma, "min_size": self.min_size}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,6 @@ from samclr.config import (
     PretrainConfig,
     ProbeConfig,
     RuntimeConfig,
-    SegmenterConfig,
     ViewGroup,
 )
 from samclr.errors import RunError
@@ -40,11 +39,15 @@ from samclr.regions.segment import segment_scenes
 from samclr.report import write_report
 from samclr.run_directory import write_json
 from samclr.scenes.sources import list_scenes
+from samclr.segmenter_config import ComputeConfig, MaskConfig, SegmenterConfig
 from samclr.training_data import num_workers
 from samclr.views.draws import epoch_order
 
+DemoSegmenter = Literal["sam-digits", "felzenszwalb", "labels"]
 DATA_VERSION = 1
-NUM_SCENES, SCENE_PX, DIGITS_PER_SCENE = 1500, 96, 5
+NUM_SCENES = {"sam-digits": 500, "felzenszwalb": 1500, "labels": 1500}  # a SAM costs more a scene than the others
+SCENE_PX, DIGITS_PER_SCENE = 96, 5
+SAM_POINTS_PER_SIDE = 8
 DIGIT_PX, SINGLE_PX, VIEW_PX = 20, 22, 32
 NUM_IN_SCENES, NUM_TRAIN = 797, 600  # digits drawn into scenes, and of the rest those that the kNN looks among
 DATA_SEED = 0
@@ -53,24 +56,23 @@ DATA_SEED = 0
 def run_demo(
     out: Path,
     seeds: Sequence[int],
-    segmenter: Literal["felzenszwalb", "labels"],
+    segmenter: DemoSegmenter,
     say: Callable[[str], None],
     steps: int = 220,
-    num_scenes: int = NUM_SCENES,
+    num_scenes: int | None = None,
 ) -> list[dict[str, Any]]:
     """Scenes, regions, both arms for each seed, kNN, results.json and report.html in `out`; returns the arms.
 
     Each part is resumed or reused when it is there already.
     """
     start = time.monotonic()
-    data = out / "data"
+    num_scenes = num_scenes or NUM_SCENES[segmenter]
+    data = out / f"data-{num_scenes}"
     make_data(data, num_scenes)
     say(f"{num_scenes} scenes of {DIGITS_PER_SCENE} digits in {data}")
     store = out / f"regions-{segmenter}"
-    base = demo_config(data, store, out / "bank", steps)
-    settings = SegmenterConfig(segmenter=segmenter, scale=3000.0, sigma=0.4, min_size=30)
-    if segmenter == "labels":
-        settings = SegmenterConfig(segmenter="labels", labels=data / "labels", ignore_label=(0,))
+    base = demo_config(data, store, out / f"bank-{num_scenes}", steps)
+    settings = demo_segmenter(segmenter, data)
     refs = list_scenes([data / "scenes"])
     _, report = segment_scenes(refs, settings, store, FillOptions(num_workers=num_workers(base)))
     say(f"segmented with {segmenter} in {report.wall_s:.0f} s")
@@ -80,7 +82,7 @@ def run_demo(
         for recipe in ("simclr", "samclr"):
             config = replace(base, recipe=recipe, views=RECIPES[recipe].config.views, seed=seed)
             region = config.views.strategy == "region"
-            run = out / (f"samclr-{segmenter}-seed{seed}" if region else f"simclr-seed{seed}")
+            run = out / f"{f'samclr-{segmenter}' if region else 'simclr'}-{num_scenes}-seed{seed}"
             runs.append(run)
             result = pretrain(config, run)
             if result.stopped:
@@ -94,6 +96,16 @@ def run_demo(
     write_report(runs, out / "report.html")
     say(f"all in {time.monotonic() - start:.0f} s")
     return arms
+
+
+def demo_segmenter(segmenter: DemoSegmenter, data: Path) -> SegmenterConfig:
+    """Settings that suit the demo's scenes."""
+    if segmenter == "labels":
+        return SegmenterConfig(segmenter="labels", labels=data / "labels", ignore_label=(0,))
+    if segmenter == "felzenszwalb":
+        return SegmenterConfig(segmenter="felzenszwalb", scale=3000.0, sigma=0.4, min_size=30)
+    masks = MaskConfig(points_per_side=SAM_POINTS_PER_SIDE)
+    return SegmenterConfig(segmenter="sam-digits", masks=masks, compute=ComputeConfig(device="cpu"))
 
 
 def demo_config(data: Path, store: Path, bank: Path, steps: int) -> PretrainConfig:
@@ -195,12 +207,17 @@ def draw_digit(
     random: np.random.Generator,
 ) -> Float[np.ndarray, "p p"]:
     """Blend one digit into the canvas in a light tone; returns its ink, 0 to 1."""
-    image = Image.fromarray(strokes.astype(np.float32))
-    smooth = np.asarray(image.resize((DIGIT_PX, DIGIT_PX), Image.Resampling.BICUBIC))
-    ink = np.clip((smooth - 0.15) / 0.6, 0, 1)[..., None].astype(np.float64)
+    ink = digit_ink(strokes, DIGIT_PX)
     window = canvas[place[0] : place[0] + DIGIT_PX, place[1] : place[1] + DIGIT_PX]
-    window[:] = (1 - ink) * window + ink * random.uniform(0.75, 1.0)
-    return ink[..., 0]
+    window[:] = (1 - ink[..., None]) * window + ink[..., None] * random.uniform(0.75, 1.0)
+    return ink
+
+
+def digit_ink(strokes: Float[np.ndarray, "8 8"], side_px: int) -> Float[np.ndarray, "p p"]:
+    """A digit's strokes at another size, from 0 (clutter shows) to 1 (ink alone)."""
+    image = Image.fromarray(strokes.astype(np.float32))
+    smooth = np.asarray(image.resize((side_px, side_px), Image.Resampling.BICUBIC))
+    return np.clip((smooth - 0.15) / 0.6, 0, 1).astype(np.float64)
 
 
 def _to_uint8(canvas: Float[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:

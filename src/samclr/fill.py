@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 from rich.console import Console
@@ -25,12 +25,16 @@ from samclr.parts import OK, PartsFolder
 from samclr.scenes.sources import SceneRef, content_hash, file_stamp, read_bytes
 
 BUSY_WAIT_S = 0.5
+Tally = dict[str, float]
 COMMAND_OF = {"scene bank": "samclr pack", "region store": "samclr segment"}
 
 
 @runtime_checkable
 class Work(Protocol):
-    """Makes the rows of one part. Must survive pickling, and turn every image's fault into that row's status."""
+    """Makes the rows of one part. Must survive pickling, and turn every image's fault into that row's status.
+
+    A `tally` (a Tally), if it has one, is emptied after each part, added up over all processes, and reported.
+    """
 
     def __call__(self, refs: list[SceneRef], companion: Path) -> pa.Table: ...
 
@@ -53,6 +57,7 @@ class FillReport:
     wall_s: float = 0.0
     changed: list[str] = field(default_factory=list)
     errors: dict[str, str] = field(default_factory=dict)
+    tally: Tally = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -60,6 +65,7 @@ class _BucketResult:
     busy: bool = False
     num_new: int = 0
     changed: list[str] = field(default_factory=list)
+    tally: Tally = field(default_factory=dict)
 
 
 def fill(folder: PartsFolder, refs: Sequence[SceneRef], work: Work, options: FillOptions, title: str) -> FillReport:
@@ -70,16 +76,32 @@ def fill(folder: PartsFolder, refs: Sequence[SceneRef], work: Work, options: Fil
     """
     start = time.monotonic()
     report = FillReport(num_images=len(refs))
-    buckets: dict[int, list[SceneRef]] = {}
-    for ref in refs:
-        buckets.setdefault(folder.bucket_of(ref.locality_key), []).append(ref)
-    with _progress() as progress:
-        bar = progress.add_task(title, total=len(refs))
+    buckets = by_bucket(folder, refs)
+    with progress_bar() as progress:
+        bar = progress.add_task(title, total=len(refs), note="")
         for bucket, result in _run_buckets(folder.path, folder.kind, buckets, work, options):
             report.num_new += result.num_new
             report.changed += result.changed
-            progress.advance(bar, len(buckets[bucket]))
+            add_tally(report.tally, result.tally)
+            progress.update(bar, advance=len(buckets[bucket]), note=tally_note(report.tally, report.num_new, start))
     report.wall_s = time.monotonic() - start
+    finish_report(report, folder, refs)
+    return report
+
+
+def by_bucket(folder: PartsFolder, refs: Sequence[SceneRef]) -> dict[int, list[SceneRef]]:
+    """The images of each bucket; under torchrun each rank begins elsewhere, so that locks are rarely met."""
+    buckets: dict[int, list[SceneRef]] = {}
+    for ref in refs:
+        buckets.setdefault(folder.bucket_of(ref.locality_key), []).append(ref)
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    order = sorted(buckets)
+    first = len(order) * rank // world
+    return {bucket: buckets[bucket] for bucket in order[first:] + order[:first]}
+
+
+def finish_report(report: FillReport, folder: PartsFolder, refs: Sequence[SceneRef]) -> None:
+    """Add the images that failed. Raises ScenesError if files were replaced since their rows were made."""
     if report.changed:
         raise ScenesError(
             f"{len(report.changed)} images were replaced since {folder.path} was made: "
@@ -91,7 +113,27 @@ def fill(folder: PartsFolder, refs: Sequence[SceneRef], work: Work, options: Fil
     for image_id, status in zip(states["image_id"].to_pylist(), states["status"].to_pylist(), strict=True):
         if status != OK and image_id in wanted:
             report.errors[image_id] = status
-    return report
+
+
+def add_tally(into: Tally, more: Tally) -> None:
+    """Add up name by name."""
+    for name, value in more.items():
+        into[name] = into.get(name, 0.0) + value
+
+
+def tally_text(report: FillReport) -> str:
+    """The last line of the progress bar, for good."""
+    return tally_note(report.tally, report.num_new, time.monotonic() - report.wall_s)
+
+
+def tally_note(tally: Tally, num_new: int, start: float) -> str:
+    """Images a second, masks an image, and the stages' shares of the segmenter's time, as far as they are known."""
+    note = f"{num_new / max(time.monotonic() - start, 1e-3):.1f} images/s"
+    if tally.get("images"):
+        note += f", {tally['masks'] / tally['images']:.1f} masks/image"
+    stages = {name.removeprefix("stage_"): value for name, value in tally.items() if name.startswith("stage_")}
+    total = max(sum(stages.values()), 1e-9)
+    return note + "".join(f", {name} {value / total:.0%}" for name, value in stages.items())
 
 
 def _run_buckets(
@@ -112,7 +154,11 @@ def _run_buckets(
             time.sleep(BUSY_WAIT_S if busy else 0)
         return
     workers = min(options.num_workers, len(buckets))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
+    context = get_context("spawn")
+    number, threads = context.Value("i", 0), max(1, (os.cpu_count() or 1) // workers)
+    with ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_start_worker, initargs=(number, threads)
+    ) as pool:
         try:
             while waiting:
                 running: dict[Future[_BucketResult], int] = {
@@ -145,28 +191,37 @@ def _fill_bucket(
         if not locked:
             return _BucketResult(busy=True)
         folder.remove_leftovers(bucket)
-        result = _BucketResult()
-        todo = []
-        columns = ["image_id", "status", "content_hash", "file_size", "mtime_ns"]
-        rows = {row["image_id"]: row for row in folder.read(columns, bucket).to_pylist()}
-        for ref in refs:
-            row = rows.get(ref.image_id)
-            if row is None:
-                todo.append(ref)
-            elif row["status"] != OK:
-                if options.retry_errors or file_stamp(ref) != (row["file_size"], row["mtime_ns"]):
-                    todo.append(ref)
-            elif file_stamp(ref) != (row["file_size"], row["mtime_ns"]) and _hash_now(ref) != row["content_hash"]:
-                result.changed.append(ref.image_id)
-        if options.replace_changed:
-            changed = set(result.changed)
-            todo += [ref for ref in refs if ref.image_id in changed]
-            result.changed = []
+        todo, changed = missing_rows(folder, bucket, refs, options)
         for first in range(0, len(todo), folder.part_rows):
             part = todo[first : first + folder.part_rows]
             folder.publish(bucket, lambda companion, part=part: work(part, companion))  # type: ignore[misc]
-        result.num_new = len(todo)
+        result = _BucketResult(num_new=len(todo), changed=changed)
+        tally = getattr(work, "tally", None)
+        if tally is not None:
+            result.tally = dict(tally)
+            tally.clear()
         return result
+
+
+def missing_rows(
+    folder: PartsFolder, bucket: int, refs: list[SceneRef], options: FillOptions
+) -> tuple[list[SceneRef], list[str]]:
+    """Images of a bucket that want a row, and those whose file was replaced and that shall keep their row."""
+    todo, changed = [], []
+    columns = ["image_id", "status", "content_hash", "file_size", "mtime_ns"]
+    rows = {row["image_id"]: row for row in folder.read(columns, bucket).to_pylist()}
+    for ref in refs:
+        row = rows.get(ref.image_id)
+        if row is None:
+            todo.append(ref)
+        elif row["status"] != OK:
+            if options.retry_errors or file_stamp(ref) != (row["file_size"], row["mtime_ns"]):
+                todo.append(ref)
+        elif file_stamp(ref) != (row["file_size"], row["mtime_ns"]) and _hash_now(ref) != row["content_hash"]:
+            changed.append(ref)
+    if options.replace_changed:
+        return todo + changed, []
+    return todo, [ref.image_id for ref in changed]
 
 
 def _hash_now(ref: SceneRef) -> str:
@@ -174,6 +229,15 @@ def _hash_now(ref: SceneRef) -> str:
         return content_hash(read_bytes(ref))
     except (OSError, ValueError, SamclrError, pa.ArrowException):
         return ""
+
+
+def _start_worker(number: Any, threads: int) -> None:
+    """Give this process its number, by which it picks a GPU, and its share of the cores; leave with the parent."""
+    with number.get_lock():
+        os.environ["LOCAL_RANK"] = str(number.value)
+        number.value += 1
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is imported, which no process has done yet
+    _end_with_parent()
 
 
 def _end_with_parent() -> None:
@@ -188,7 +252,8 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _progress() -> Progress:
+def progress_bar() -> Progress:
+    """Images done and to come, with a note for what the work tells of itself."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -196,6 +261,7 @@ def _progress() -> Progress:
         TextColumn("images"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
         console=Console(stderr=True),
         transient=True,
         disable=not sys.stderr.isatty(),

@@ -38,7 +38,7 @@ RECIPES = {
         summary="SAMCLR: SimCLR with both views from one region",
         paper="Missaoui and Yuan, NeurIPS 2023 workshop (arXiv 2310.14736)",
         overrides="strategy region (was image), temperature 0.07 (was 0.5)",
-        cost="as simclr; segmenting comes once before it",
+        cost="as simclr; once before it: samclr segment SCENES --segmenter sam-hq-vit-h --out STORE",
         expected="Cityscapes to CIFAR-10: kNN 63.9, linear 63.4 (the paper's figures, with HQ-SAM regions)",
         command="samclr pretrain samclr --scenes SCENES --regions STORE --out RUN",
     ),

@@ -54,8 +54,8 @@ def prepare_data(config: PretrainConfig) -> TrainingData:
     """
     if config.views.strategy != "image" and config.data.regions is None:
         raise UsageError(
-            f"strategy {config.views.strategy} needs regions: run `samclr segment SCENES --out STORE` "
-            f"and add --regions STORE"
+            f"strategy {config.views.strategy} needs regions: run `samclr segment SCENES --out STORE` (the paper's "
+            f"segmenter is --segmenter sam-hq-vit-h) and add --regions STORE"
         )
     refs = list_scenes(config.data.scenes)
     path = bank_path(config)

@@ -10,7 +10,9 @@ SOURCES = Path(__file__).parents[2] / "src" / "samclr"
 LAYERS = [
     {"errors", "__init__"},
     {"config", "cache", "charts", "terminal"},
+    {"segmenter_config"},
     {"recipes"},
+    {"scenes.remote"},
     {"scenes.sources", "scenes.decode", "scenes.__init__"},
     {"parts", "fill"},
     {"scenes.bank"},
@@ -22,8 +24,10 @@ LAYERS = [
     {"monitor", "progress", "run_directory"},
     {"training_data"},
     {"pretrain", "gallery"},
-    {"dry_run", "report"},
+    {"dry_run", "report", "look"},
     {"demo"},
+    {"command_options"},
+    {"region_commands"},
     {"commands"},
     {"cli"},
 ]

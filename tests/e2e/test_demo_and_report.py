@@ -2,12 +2,11 @@
 
 import json
 import os
-import re
 import shutil
-import subprocess
 from dataclasses import replace
 
 import pytest
+from browser import open_page
 from PIL import Image
 from support import samclr, small_config, write_scenes
 
@@ -17,45 +16,13 @@ from samclr.pretrain import pretrain
 from samclr.report import write_report
 from samclr.run_directory import read_metrics
 
-CHROMIUM = shutil.which("chromium")
-PROBE = """
-<script>
-window.addEventListener("load", () => {
-  const shown = [...document.images].filter(i => i.complete && i.naturalWidth > 0 && i.clientWidth > 0);
-  const curves = [...document.querySelectorAll("path.curve")].filter(p => p.getTotalLength() > 50);
-  const outside = [...document.querySelectorAll("a[href], script[src], link[href], img")]
-    .filter(e => /^https?:/.test(e.src || e.href || ""));
-  const facts = {images: document.images.length, shown: shown.length, curves: curves.length, outside: outside.length,
-    overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth};
-  document.documentElement.setAttribute("data-facts", JSON.stringify(facts));
-});
-</script>
-"""
-
-
-def open_page(page, tmp_path, width):
-    """Load the page in headless chromium and return what the probe saw there."""
-    if CHROMIUM is None:
-        assert not os.environ.get("CI"), "chromium is missing in CI; .ci/run installs it"
-        pytest.skip("chromium is not installed: the page was not opened")
-    probed = tmp_path / f"probed-{width}.html"
-    probed.write_text(page.read_text().replace("</body>", f"{PROBE}</body>"))
-    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    places = [f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},2000", "--virtual-time-budget=5000"]
-    done = subprocess.run(
-        [CHROMIUM, *flags.split(), *places, "--dump-dom", probed.as_uri()], capture_output=True, text=True, timeout=120
-    )
-    found = re.search(r'data-facts="([^"]*)"', done.stdout)
-    assert found, done.stderr[-2000:]
-    return json.loads(found[1].replace("&quot;", '"'))
-
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo")
     os.environ["SAMCLR_CACHE"] = str(out / "cache")
     remarks: list[str] = []
-    arms = run_demo(out / "demo", [0], "felzenszwalb", remarks.append, steps=12, num_scenes=130)
+    arms = run_demo(out / "demo", [0], "sam-digits", remarks.append, steps=12, num_scenes=130)
     return out / "demo", arms, remarks
 
 
@@ -64,8 +31,8 @@ def test_the_demo_measures_three_arms(demo):
     assert [arm["strategy"] for arm in arms] == ["untrained", "image", "region"]
     assert json.loads((out / "results.json").read_text()) == {"arms": arms}
     assert all(0 <= arm["top1"] <= 1 for arm in arms)
-    assert arms[2]["segmenter"] == "felzenszwalb"
-    image, region = (read_metrics(out / name) for name in ("simclr-seed0", "samclr-felzenszwalb-seed0"))
+    assert arms[2]["segmenter"] == "sam-digits"
+    image, region = (read_metrics(out / name) for name in ("simclr-130-seed0", "samclr-sam-digits-130-seed0"))
     assert len(image) == len(region) == 12
     losses = [[row["loss"] for row in rows] for rows in (image, region)]
     assert losses[0] != losses[1]
@@ -73,10 +40,10 @@ def test_the_demo_measures_three_arms(demo):
 
 def test_the_demo_again_trains_nothing_anew(demo):
     out, arms, _ = demo
-    before = (out / "simclr-seed0/checkpoint.pt").stat().st_mtime_ns
-    assert run_demo(out, [0], "felzenszwalb", lambda _: None, steps=12, num_scenes=130) == arms
-    assert len(read_metrics(out / "simclr-seed0")) == 12
-    assert (out / "simclr-seed0/checkpoint.pt").stat().st_mtime_ns >= before
+    before = (out / "simclr-130-seed0/checkpoint.pt").stat().st_mtime_ns
+    assert run_demo(out, [0], "sam-digits", lambda _: None, steps=12, num_scenes=130) == arms
+    assert len(read_metrics(out / "simclr-130-seed0")) == 12
+    assert (out / "simclr-130-seed0/checkpoint.pt").stat().st_mtime_ns >= before
 
 
 def test_the_demo_data_is_the_same_everywhere(tmp_path):

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from support import small_config, write_scenes
 
-from samclr.config import SegmenterConfig
 from samclr.fill import FillOptions
 from samclr.pretrain import pretrain
 from samclr.regions.segment import segment_scenes
 from samclr.run_directory import read_metrics
 from samclr.scenes.sources import list_scenes
+from samclr.segmenter_config import SegmenterConfig
 
 FIRST_LOSSES = {
     "simclr": [3.74049, 3.68257, 5.01938, 3.62026],

@@ -22,7 +22,10 @@ def call(capsys):
     return run
 
 
-COMMANDS = ["pack", "segment", "regions verify", "regions stats", "pretrain", "evaluate", "export", "report", "demo"]
+COMMANDS = [
+    *("pack", "segment", "segmenters", "look", "pretrain", "evaluate", "export", "report", "demo"),
+    *("regions verify", "regions stats", "regions score", "regions import", "regions export"),
+]
 
 
 def test_help_is_instant():

@@ -6,9 +6,10 @@ import pytest
 from PIL import Image
 from support import box_scene, write_scenes
 
-from samclr.config import FilterConfig, SegmenterConfig
+from samclr.config import FilterConfig
 from samclr.errors import PartsError, RegionError, ScenesError, UsageError
 from samclr.fill import FillOptions
+from samclr.regions import segment
 from samclr.regions.coarsest import coarsest, padded_box
 from samclr.regions.index import open_index
 from samclr.regions.records import ImageRegions, Region, check_rle, region_from_mask
@@ -16,6 +17,7 @@ from samclr.regions.segment import SegmentWork, segment_scenes
 from samclr.regions.store import open_store, row_to_regions, store_stats, verify_store
 from samclr.scenes.bank import SceneBank, pack_scenes
 from samclr.scenes.sources import list_scenes
+from samclr.segmenter_config import SegmenterConfig
 
 LABELS = SegmenterConfig(segmenter="labels", ignore_label=(0,))
 
@@ -90,7 +92,7 @@ def test_labels_that_do_not_fit_cost_one_row_each(tmp_path):
     assert set(report.errors) == {"a/000.png", "a/002.png", "b/001.png"}
 
 
-def test_a_segmenter_that_fails_on_one_scene_costs_one_row(scenes, tmp_path):
+def test_a_segmenter_that_fails_on_one_scene_costs_one_row(scenes, tmp_path, monkeypatch):
     class Picky:
         def segment(self, found):
             if any(scene.image_id == "a/004.png" for scene in found):
@@ -106,8 +108,8 @@ def test_a_segmenter_that_fails_on_one_scene_costs_one_row(scenes, tmp_path):
                 for s in found
             ]
 
+    monkeypatch.setattr(segment, "_segmenter", lambda config: Picky())
     work = SegmentWork(config=SegmenterConfig())
-    work.__dict__["segmenter"] = Picky()
     table = work(list_scenes([scenes]), tmp_path / "unused")
     failed = [row for row in table.to_pylist() if row["status"] != "ok"]
     assert [row["image_id"] for row in failed] == ["a/004.png"]

@@ -1,9 +1,11 @@
 """The job `samclr segment`: run a segmenter over all scenes and fill a region store."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,73 +14,120 @@ import pyarrow as pa
 from jaxtyping import Int
 from PIL import Image
 
-from samclr.config import SegmenterConfig
 from samclr.errors import ScenesError
-from samclr.fill import FillOptions, FillReport, fill
+from samclr.fill import FillOptions, FillReport, Tally, add_tally, fill
 from samclr.parts import PartsFolder
 from samclr.regions.records import SegmentError
-from samclr.regions.segmenters import Segmenter, build_segmenter
+from samclr.regions.segmenters import Segmenter, build_segmenter, maker_of
 from samclr.regions.store import KIND, STORE_SCHEMA, regions_to_row
 from samclr.scenes.decode import DecodeError, Scene, load_scene
 from samclr.scenes.sources import SceneRef, file_stamp
+from samclr.segmenter_config import SegmenterConfig
 
 SCENES_PER_CALL = 8
+PIXELS_PER_CALL = 16_000_000  # at most this many wait decoded for the segmenter, and as many are being read
+READERS = 2
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
+Row = dict[str, Any]
 
 
 def segment_scenes(
     refs: Sequence[SceneRef], config: SegmenterConfig, store_path: Path, options: FillOptions
 ) -> tuple[PartsFolder, FillReport]:
     """Give every scene a row in the store. Safe to kill and to run twice at a time; see fill."""
-    build_segmenter(config)  # a wrong setting is refused before any work
-    if config.labels is not None and not config.labels.is_dir():
-        raise ScenesError(f"no such folder of label maps: {config.labels}")
-    store = PartsFolder.create_or_open(store_path, KIND, config.maker(), len(refs))
+    store = open_for_segmenting(config, store_path, len(refs), in_this_process=options.num_workers == 1)
     return store, fill(store, refs, SegmentWork(config=config), options, f"segmenting with {config.segmenter}")
 
 
-@dataclass(frozen=True, kw_only=True)
+def open_for_segmenting(
+    config: SegmenterConfig, store_path: Path, num_scenes: int, in_this_process: bool
+) -> PartsFolder:
+    """Make or open the store. A wrong setting, a missing model or a store of another maker is refused here."""
+    if config.labels is not None and not config.labels.is_dir():
+        raise ScenesError(f"no such folder of label maps: {config.labels}")
+    if in_this_process:
+        _segmenter(config)
+    else:  # fetch and check what the workers will load, without holding it on a device here
+        build_segmenter(replace(config, compute=replace(config.compute, device="cpu", compile=False)))
+    return PartsFolder.create_or_open(store_path, KIND, maker_of(config), num_scenes)
+
+
+@lru_cache(maxsize=1)
+def _segmenter(config: SegmenterConfig) -> Segmenter:
+    """One loaded segmenter a process."""
+    return build_segmenter(config)
+
+
+@dataclass(kw_only=True)
 class SegmentWork:
-    """Makes the rows of one part of a region store."""
+    """Makes the rows of one part of a region store: reads ahead while the segmenter works."""
 
     config: SegmenterConfig
+    tally: Tally = field(default_factory=dict)
 
-    @cached_property
+    @property
     def segmenter(self) -> Segmenter:
-        return build_segmenter(self.config)
+        return _segmenter(self.config)
 
     def __call__(self, refs: list[SceneRef], companion: Path) -> pa.Table:
-        rows = []
-        for first in range(0, len(refs), SCENES_PER_CALL):
-            rows += self._segment(refs[first : first + SCENES_PER_CALL])
+        rows: list[Row] = []
+        waiting: list[tuple[Row, Scene]] = []
+        for row, scene in self._read_ahead(refs):
+            rows.append(row)
+            if scene is not None:
+                waiting.append((row, scene))
+            if len(waiting) == SCENES_PER_CALL or sum(s.pixels.size // 3 for _, s in waiting) >= PIXELS_PER_CALL:
+                self._segment(waiting)
+                waiting = []
+        self._segment(waiting)
         return pa.Table.from_pylist(rows, schema=STORE_SCHEMA)
 
-    def _segment(self, refs: list[SceneRef]) -> list[dict[str, Any]]:
-        rows: dict[str, dict[str, Any]] = {}
-        scenes = []
-        for ref in refs:
-            # The stamp is taken before the bytes: a file replaced in between is noticed by the next run.
-            file_size, mtime_ns = file_stamp(ref)
-            row = {"image_id": ref.image_id, "content_hash": "", "height": 0, "width": 0, "regions": []}
-            rows[ref.image_id] = row | {"file_size": file_size, "mtime_ns": mtime_ns}
-            try:
-                scene = load_scene(ref)
-                if self.config.labels is not None:
-                    scene = replace(scene, label_map=read_label_map(self.config.labels, ref.image_id))
-                scenes.append(scene)
-                height, width = scene.pixels.shape[:2]
-                rows[ref.image_id] |= {"content_hash": scene.content_hash, "height": height, "width": width}
-            except DecodeError as error:
-                rows[ref.image_id]["status"] = str(error)
+    def _read_ahead(self, refs: list[SceneRef]) -> Iterator[tuple[Row, Scene | None]]:
+        """Rows in the order of refs, with their scene if it could be read. Few large or several small ones ahead."""
+        with ThreadPoolExecutor(READERS) as readers:
+            coming: deque[Future[tuple[Row, Scene | None]]] = deque()
+            ahead = READERS
+            for ref in refs:
+                coming.append(readers.submit(self._read, ref))
+                while len(coming) > ahead:
+                    row, scene = coming.popleft().result()
+                    if scene is not None:
+                        ahead = min(max(1, PIXELS_PER_CALL // (scene.pixels.size // 3)), SCENES_PER_CALL)
+                    yield row, scene
+            while coming:
+                yield coming.popleft().result()
+
+    def _read(self, ref: SceneRef) -> tuple[Row, Scene | None]:
+        # The stamp is taken before the bytes: a file replaced in between is noticed by the next run.
+        file_size, mtime_ns = file_stamp(ref)
+        row: Row = {"image_id": ref.image_id, "content_hash": "", "height": 0, "width": 0, "regions": []}
+        row |= {"file_size": file_size, "mtime_ns": mtime_ns}
+        try:
+            scene = load_scene(ref)
+            if self.config.labels is not None:
+                scene = replace(scene, label_map=read_label_map(self.config.labels, ref.image_id))
+            height, width = scene.pixels.shape[:2]
+            row |= {"content_hash": scene.content_hash, "height": height, "width": width}
+        except DecodeError as error:
+            row["status"] = str(error)
+            return row, None
+        return row, scene
+
+    def _segment(self, waiting: list[tuple[Row, Scene]]) -> None:
+        """Put the regions, or the reason for their want, into the scenes' rows."""
         start = time.perf_counter()
-        for scene, found in zip(scenes, self._try_segment(scenes), strict=True):
+        for (row, _), found in zip(waiting, self._try_segment([scene for _, scene in waiting]), strict=True):
             if isinstance(found, SegmentError):
-                rows[scene.image_id]["status"] = found.message
+                row["status"] = found.message
             else:
-                rows[scene.image_id] |= regions_to_row(found)
-        for scene in scenes:
-            rows[scene.image_id]["segment_s"] = (time.perf_counter() - start) / len(scenes)
-        return list(rows.values())
+                row |= regions_to_row(found)
+                add_tally(self.tally, {"images": 1, "masks": len(found.regions)})
+        wall_s = time.perf_counter() - start
+        for row, _ in waiting:
+            row["segment_s"] = wall_s / len(waiting)
+        take_times = getattr(self.segmenter, "take_times", None)
+        if take_times is not None:
+            add_tally(self.tally, {f"stage_{stage}": seconds for stage, seconds in take_times().items()})
 
     def _try_segment(self, scenes: list[Scene]) -> Sequence[Any]:
         """A segmenter that raises on a batch is asked scene by scene, so that one scene costs one row."""

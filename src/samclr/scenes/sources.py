@@ -1,4 +1,4 @@
-"""List the images of folders and Parquet files, and read their bytes.
+"""List the images of folders, Parquet files and object storage, and read their bytes.
 
 Every image has an id that is the same on every machine: its path relative to the source, or for a Parquet
 row `file.parquet#row`. With several sources the source's name stands in front.
@@ -9,12 +9,13 @@ import itertools
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samclr.errors import ScenesError, name_some
+from samclr.scenes.remote import as_uri, list_remote, read_remote
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,11 +28,15 @@ ROWS_KEPT_TOGETHER = 256  # neighbouring Parquet rows share a bucket, so that a 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneRef:
-    """Where one image lies. `row` is set for a row of a Parquet file, else the path is the image."""
+    """Where one image lies. `row` is set for a row of a Parquet file, else the path is the image.
+
+    `stamp` is that of `file_stamp` where listing told it, as it does for object storage; else the file is asked.
+    """
 
     image_id: str
     path: str
     row: int | None = None
+    stamp: tuple[int, int] | None = None
 
     @property
     def locality_key(self) -> str:
@@ -60,7 +65,7 @@ def list_scenes(sources: Sequence[Path]) -> list[SceneRef]:
                 f"and {PARQUET_SUFFIX} files; name a folder that holds some"
             )
         prefix = f"{name}/" if len(sources) > 1 else ""
-        refs += [SceneRef(image_id=prefix + ref.image_id, path=ref.path, row=ref.row) for ref in found]
+        refs += [replace(ref, image_id=prefix + ref.image_id) for ref in found]
     refs.sort(key=lambda ref: ref.image_id)
     twice = [a.image_id for a, b in itertools.pairwise(refs) if a.image_id == b.image_id]
     if twice:
@@ -71,12 +76,14 @@ def list_scenes(sources: Sequence[Path]) -> list[SceneRef]:
 def read_bytes(ref: SceneRef) -> bytes:
     """Return the encoded image. Raises OSError, ValueError or pyarrow's errors for what cannot be read."""
     if ref.row is None:
-        return Path(ref.path).read_bytes()
+        return Path(ref.path).read_bytes() if as_uri(ref.path) is None else read_remote(ref.path)
     return parquet_image_bytes(ref.path, ref.row)
 
 
 def file_stamp(ref: SceneRef) -> tuple[int, int]:
     """Size in bytes and modification time in ns of the file; (0, 0) when it cannot be looked at."""
+    if ref.stamp is not None:
+        return ref.stamp
     try:
         stat = os.stat(ref.path)
     except OSError:
@@ -102,6 +109,14 @@ def _source_names(sources: Sequence[Path]) -> list[str]:
 
 
 def _list_source(source: Path) -> Iterator[SceneRef]:
+    uri = as_uri(source)
+    if uri is not None:
+        for remote in list_remote(uri):
+            if remote.relative.lower().endswith(PARQUET_SUFFIX):
+                raise ScenesError(f"{remote.uri}: Parquet files are read from local folders only; copy them first")
+            if remote.relative.lower().endswith(IMAGE_SUFFIXES):
+                yield SceneRef(image_id=remote.relative, path=remote.uri, stamp=(remote.size, remote.mtime_ns))
+        return
     if source.is_file():
         if not source.name.lower().endswith((*IMAGE_SUFFIXES, PARQUET_SUFFIX)):
             raise ScenesError(

@@ -1,11 +1,12 @@
 """Segmenters: from a batch of scenes to a batch of regions. One seam, any maker of masks."""
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from samclr.config import SegmenterConfig
 from samclr.errors import UsageError
 from samclr.regions.records import ImageRegions, SegmentError
+from samclr.regions.sam.catalogue import is_sam
 from samclr.scenes.decode import Scene
+from samclr.segmenter_config import SegmenterConfig
 
 
 @runtime_checkable
@@ -18,14 +19,39 @@ class Segmenter(Protocol):
 
 
 def build_segmenter(config: SegmenterConfig) -> Segmenter:
-    """Make the segmenter. Raises UsageError for an unknown name or a missing setting."""
-    from samclr.regions.segmenters.felzenszwalb import FelzenszwalbSegmenter
-    from samclr.regions.segmenters.labels import LabelsSegmenter
+    """Make the segmenter; a SAM is loaded. Raises UsageError for an unknown name or a missing setting."""
+    if is_sam(config.segmenter):
+        from samclr.regions.segmenters.sam import SamSegmenter
 
-    if config.segmenter == "felzenszwalb":
-        return FelzenszwalbSegmenter(scale=config.scale, sigma=config.sigma, min_size=config.min_size)
+        return SamSegmenter(config)
     if config.segmenter == "labels":
+        from samclr.regions.segmenters.labels import LabelsSegmenter
+
         if config.labels is None:
             raise UsageError("the segmenter labels needs ground-truth label maps: add --labels DIR")
         return LabelsSegmenter(ignore_label=config.ignore_label)
-    raise UsageError(f"no segmenter {config.segmenter!r}; choose felzenszwalb or labels")
+    from samclr.regions.segmenters.felzenszwalb import FelzenszwalbSegmenter
+
+    return FelzenszwalbSegmenter(scale=config.scale, sigma=config.sigma, min_size=config.min_size)
+
+
+def maker_of(config: SegmenterConfig) -> dict[str, Any]:
+    """What a store's manifest says of its maker: the settings and, for a SAM, its weights' hash and precision."""
+    if not is_sam(config.segmenter):
+        return config.maker()
+    from samclr.regions.segmenters.sam import sam_maker
+
+    return config.maker() | sam_maker(config)
+
+
+def default_workers(config: SegmenterConfig) -> int | None:
+    """Processes that suit the segmenter: for a SAM one a GPU, or one that uses all cores; else None, one a core."""
+    if not is_sam(config.segmenter):
+        return None
+    import os
+
+    import torch
+
+    if "LOCAL_RANK" in os.environ or not torch.cuda.is_available() or config.compute.device not in ("auto", "cuda"):
+        return 1
+    return torch.cuda.device_count()

@@ -1,0 +1,124 @@
+"""`samclr segment --engine ray`: the same store, filled by actors of a Ray cluster through Ray Data.
+
+Actors read images (from a shared folder or object storage) and segment them; the driver alone writes the store, so
+the store may lie on its own disk. Ray starts a killed actor's part again; a row that is there already is not
+written twice.
+"""
+
+import logging
+import pickle
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from samclr.errors import UsageError
+from samclr.fill import (
+    FillOptions,
+    FillReport,
+    add_tally,
+    by_bucket,
+    finish_report,
+    missing_rows,
+    progress_bar,
+    tally_note,
+)
+from samclr.parts import PartsFolder
+from samclr.regions.segment import SegmentWork, open_for_segmenting
+from samclr.scenes.sources import SceneRef
+from samclr.segmenter_config import SegmenterConfig
+
+NO_COMPANION = Path()
+
+
+def segment_scenes_on_ray(
+    refs: Sequence[SceneRef], config: SegmenterConfig, store_path: Path, options: FillOptions
+) -> tuple[PartsFolder, FillReport]:
+    """As segment_scenes. `options.num_workers` is the number of actors; each takes one GPU where the cluster has some.
+
+    Joins the cluster of RAY_ADDRESS, or starts Ray on this machine.
+
+    Raises:
+        UsageError: Ray is not installed.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise UsageError("--engine ray needs Ray: pip install 'samclr[ray]'") from None
+    if not ray.is_initialized():
+        ray.init(logging_level=logging.WARNING)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    store = open_for_segmenting(config, store_path, len(refs), in_this_process=False)
+    start, report = time.monotonic(), FillReport(num_images=len(refs))
+    buckets = by_bucket(store, refs)
+    tasks: list[dict[str, Any]] = []
+    num_todo = 0
+    for bucket, members in buckets.items():
+        todo, changed = missing_rows(store, bucket, members, options)
+        report.changed += changed
+        num_todo += len(todo)
+        for first in range(0, len(todo), store.part_rows):
+            tasks.append({"bucket": bucket, "refs": pickle.dumps(todo[first : first + store.part_rows])})
+    with progress_bar() as progress:
+        bar = progress.add_task(f"segmenting with {config.segmenter} on Ray", total=len(refs), note="")
+        progress.advance(bar, len(refs) - num_todo)
+        for bucket, rows, tally in _results(ray, tasks, config, options.num_workers):
+            new = _publish(store, bucket, rows, buckets[bucket], options)
+            report.num_new += new
+            add_tally(report.tally, tally)
+            progress.update(bar, advance=len(rows), note=tally_note(report.tally, report.num_new, start))
+    report.wall_s = time.monotonic() - start
+    finish_report(report, store, refs)
+    return store, report
+
+
+def _results(ray: Any, tasks: list[dict[str, Any]], config: SegmenterConfig, num_actors: int) -> Any:
+    """(bucket, rows, tally) of each task as it ends."""
+    if not tasks:
+        return
+    with_gpu = ray.cluster_resources().get("GPU", 0) > 0
+    done = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map_batches(
+        Actor,
+        fn_constructor_kwargs={"config": config},
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=max(1, min(num_actors, len(tasks)))),
+        num_gpus=1 if with_gpu else None,
+    )
+    for batch in done.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=0):
+        for row in batch.to_pylist():
+            yield row["bucket"], pa.ipc.open_stream(row["rows"]).read_all(), pickle.loads(row["tally"])
+
+
+class Actor:
+    """One process of the cluster, with one loaded segmenter."""
+
+    def __init__(self, config: SegmenterConfig):
+        self.work = SegmentWork(config=config)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Make the rows of one part: numbers in, Arrow bytes out."""
+        rows = self.work(pickle.loads(batch["refs"][0]), NO_COMPANION)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, rows.schema) as writer:
+            writer.write_table(rows)
+        tally = pickle.dumps(dict(self.work.tally))
+        self.work.tally.clear()
+        return {"bucket": [int(batch["bucket"][0])], "rows": [sink.getvalue().to_pybytes()], "tally": [tally]}
+
+
+def _publish(store: PartsFolder, bucket: int, rows: pa.Table, members: list[SceneRef], options: FillOptions) -> int:
+    """Add a part, without rows that another run has added meanwhile; returns how many were new."""
+    while True:
+        with store.lock(bucket) as locked:
+            if locked:
+                store.remove_leftovers(bucket)
+                wanted = {ref.image_id for ref in missing_rows(store, bucket, members, options)[0]}
+                keep = rows.filter(pa.array([image_id in wanted for image_id in rows["image_id"].to_pylist()]))
+                if len(keep):
+                    store.publish(bucket, lambda companion, keep=keep: keep)  # type: ignore[misc]
+                return len(keep)
+        time.sleep(0.5)

@@ -1,0 +1,1 @@
+"""The SAM family: transformers' model classes, driven by our own mask generator."""

@@ -1,0 +1,203 @@
+"""Load a SAM of any kind from transformers, and run its encoder: the part of the work that is done once a crop."""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor, nn
+
+from samclr.errors import UsageError
+from samclr.regions.sam.catalogue import KNOWN, cached_weights, hub_id_or_folder
+from samclr.regions.sam.decoder import EncodedImages, PromptDecoder
+from samclr.regions.sam.masks import Enlarging
+
+# transformers' model types; the video ones are how SAM 2, EdgeTAM and SAM 3 checkpoints are published.
+SQUASHING = ("sam2", "sam2_video", "edgetam", "edgetam_video", "sam3_tracker", "sam3_video")
+PADDING = ("sam", "sam_hq")
+
+
+class SamModels:
+    """One loaded model: prepare crops, encode them, embed points, and enlarge masks again.
+
+    SAM and HQ-SAM scale the longer side to `image_px` and pad; SAM 2, SAM 3 and EdgeTAM squash to a square.
+    """
+
+    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float], squash: bool):
+        self.net = net = _untyped(model.eval().requires_grad_(False))
+        self.squash = squash
+        self.image_px = int(net.prompt_encoder.input_image_size)
+        self.device = next(model.parameters()).device
+        self.mean = torch.tensor(mean, device=self.device).view(3, 1, 1) * 255
+        self.std = torch.tensor(std, device=self.device).view(3, 1, 1) * 255
+        image_pe = net.get_image_wide_positional_embeddings()[0].flatten(1).T.contiguous()
+        self.decoder = PromptDecoder(net.mask_decoder, image_pe)
+
+    def compile(self) -> None:
+        """Have the encoder compiled at its first call (torch.compile): worth it over thousands of images."""
+        self.net.vision_encoder.forward = torch.compile(self.net.vision_encoder.forward)
+
+    # ---- geometry ----
+
+    def used_px(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the model's square that a crop of this size fills."""
+        if self.squash:
+            return self.image_px, self.image_px
+        scale = self.image_px / max(height, width)
+        return int(height * scale + 0.5), int(width * scale + 0.5)
+
+    def enlarging(self, height: int, width: int) -> tuple[Enlarging, Enlarging]:
+        """How low-resolution masks become height x width."""
+        low, used = self.decoder.mask_px, self.used_px(height, width)
+        via = None if self.squash else self.image_px
+        return Enlarging.of(low, via, used[0], height), Enlarging.of(low, via, used[1], width)
+
+    def prepare(self, crop: UInt8[np.ndarray, "h w 3"]) -> UInt8[Tensor, "3 y x"]:
+        """Resize as the reference does (Pillow, bilinear, antialiased), still in bytes and unpadded."""
+        used = self.used_px(*crop.shape[:2])
+        resized = Image.fromarray(crop).resize((used[1], used[0]), Image.Resampling.BILINEAR)
+        return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
+
+    # ---- network ----
+
+    def encode(self, prepared: Sequence[UInt8[Tensor, "3 y x"]]) -> EncodedImages:
+        """Normalise, pad with zeros and encode a batch."""
+        batch = torch.zeros(len(prepared), 3, self.image_px, self.image_px, device=self.device)
+        for target, crop in zip(batch, prepared, strict=True):
+            pixels = crop.to(self.device, torch.float32)
+            target[:, : pixels.shape[1], : pixels.shape[2]] = (pixels - self.mean) / self.std
+        no_mask = self.net.prompt_encoder.no_mask_embed.weight
+        if not self.squash:
+            out = self.net.vision_encoder(batch)
+            embedding = out.last_hidden_state
+            fine: tuple[Tensor, ...] = ()
+            if self.decoder.is_hq:
+                fine = (self.decoder.hq_features(embedding, out.intermediate_embeddings[0]),)
+            return EncodedImages(embedding.flatten(2).transpose(1, 2) + no_mask, fine)
+        finest, finer, embedding = self.net.get_image_embeddings(batch)
+        fine = self.decoder.fold(finer, 1), self.decoder.fold(finest, 2)
+        return EncodedImages(embedding.flatten(2).transpose(1, 2) + no_mask, fine)
+
+    def embed_points(self, points_xy: Float[Tensor, "b p 2"]) -> Float[Tensor, "b p k c"]:
+        """Tokens of one foreground point each, in the model's pixels."""
+        labels = torch.ones((*points_xy.shape[:2], 1), dtype=torch.int32, device=points_xy.device)
+        tokens, _ = self.net.prompt_encoder(
+            input_points=points_xy[:, :, None], input_labels=labels, input_boxes=None, input_masks=None
+        )
+        return tokens
+
+
+def _untyped(module: nn.Module) -> Any:
+    """transformers' attributes have no types that mypy could follow."""
+    return module
+
+
+def load_sam(segmenter: str, device: torch.device) -> SamModels:
+    """Load by short name, Hugging Face id or folder; the licence is said before a download.
+
+    Raises:
+        UsageError: no network, no such or no allowed model, not a SAM, or a folder that lacks a file.
+    """
+    name = hub_id_or_folder(segmenter)
+    with _quiet_transformers():
+        from transformers import AutoImageProcessor, AutoModelForMaskGeneration, PretrainedConfig
+
+        try:
+            _announce_download(segmenter, name)
+            if Path(name).is_dir() and not (Path(name) / "config.json").exists():
+                raise OSError("it has no config.json")
+            kind = PretrainedConfig.get_config_dict(name)[0].get("model_type")
+            if kind not in (*SQUASHING, *PADDING):
+                raise UsageError(
+                    f"{segmenter} is a model of type {kind!r}; expected one of {', '.join((*PADDING, *SQUASHING))}"
+                )
+            processor = AutoImageProcessor.from_pretrained(name)
+            model, loading = AutoModelForMaskGeneration.from_pretrained(
+                name, dtype=torch.float32, output_loading_info=True
+            )
+        except (OSError, ValueError) as error:
+            raise UsageError(_why_not(segmenter, name, error)) from None
+    missing = sorted(key for key in loading["missing_keys"] if "positional_embedding" not in key)
+    if missing:
+        raise UsageError(
+            f"the weights of {segmenter} lack {missing[0]} and {len(missing) - 1} more; expected a whole checkpoint"
+        )
+    return SamModels(model.to(device), processor.image_mean, processor.image_std, squash=kind in SQUASHING)
+
+
+def weights_hash(segmenter: str) -> str:
+    """Sixteen hex digits over the weights' files, so that a store can tell two checkpoints of one name apart."""
+    name = hub_id_or_folder(segmenter)
+    folder = Path(name) if Path(name).is_dir() else cached_weights(name)
+    if folder is None:
+        raise UsageError(f"the weights of {segmenter} are not in the local cache; run the command again with a network")
+    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    digest = hashlib.sha256()
+    for file in files:
+        with open(file, "rb") as handle:
+            digest.update(hashlib.file_digest(handle, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def _announce_download(segmenter: str, name: str) -> None:
+    """Say what is about to be fetched, how large it is and what its licence is."""
+    if Path(name).is_dir() or cached_weights(name) is not None:
+        return
+    import sys
+
+    known = next((model for model in KNOWN.values() if model.hub_id == name), None)
+    if known is not None:
+        text = f"about {known.size_mb:,} MB, licence {known.licence}"
+    else:
+        from huggingface_hub import model_info
+
+        card = model_info(name).card_data
+        text = f"licence {card.license if card is not None and card.license else 'not stated'}"
+    print(f"fetching {name} from the Hugging Face hub: {text}", file=sys.stderr)
+
+
+def _why_not(segmenter: str, name: str, error: Exception) -> str:
+    if Path(name).is_dir():
+        present = sorted(path.name for path in Path(name).iterdir())
+        return (
+            f"{segmenter} cannot be loaded ({_first_line(error)}); expected config.json, preprocessor_config.json and "
+            f"model.safetensors in it, as save_pretrained writes them, but it holds {', '.join(present) or 'nothing'}"
+        )
+    kinds = {
+        kind.__name__ for e in (error, error.__cause__, error.__context__) if e is not None for kind in type(e).__mro__
+    }
+    if "GatedRepoError" in kinds:
+        return f"{name} is gated: accept its licence on its page on the Hugging Face hub, then run `hf auth login`"
+    if "RepositoryNotFoundError" in kinds:
+        return f"there is no model {name} on the Hugging Face hub, or it is private; see `samclr segmenters`"
+    return (
+        f"{name} is not on this machine and the Hugging Face hub cannot be reached; get the model's folder by other "
+        f"means (config.json, preprocessor_config.json, model.safetensors) and give --segmenter PATH"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Without the loading reports and progress bars; errors come as exceptions."""
+    from transformers.utils import logging as transformers_logging
+
+    level, root = transformers_logging.get_verbosity(), logging.getLogger("transformers")
+    before = root.level
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        root.setLevel(before)
+        transformers_logging.enable_progress_bar()

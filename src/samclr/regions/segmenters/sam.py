@@ -1,0 +1,85 @@
+"""Any SAM as a segmenter."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from samclr.errors import UsageError
+from samclr.regions.records import ImageRegions, SegmentError
+from samclr.regions.sam.generator import MaskGenerator, StageTimes
+from samclr.regions.sam.model import load_sam, weights_hash
+from samclr.scenes.decode import Scene
+from samclr.segmenter_config import ComputeConfig, SegmenterConfig
+
+
+class SamSegmenter:
+    """Automatic mask generation; every mask is a region. Made once a process, as loading takes seconds."""
+
+    def __init__(self, config: SegmenterConfig):
+        self.device = compute_device(config.compute)
+        self.precision = compute_precision(config.compute)
+        self.pool = ThreadPoolExecutor(max(2, torch.get_num_threads()))
+        model = load_sam(config.segmenter, self.device)
+        if config.compute.compile:
+            model.compile()
+        self.generator = MaskGenerator(
+            model, config.masks, self.pool, int(config.compute.memory_gb * 1e9), config.compute.encode_together
+        )
+
+    def segment(self, scenes: list[Scene]) -> list[ImageRegions | SegmentError]:
+        """See Segmenter. Regions in the generator's order. Raises ArithmeticError if the model's scores are NaN."""
+        with torch.inference_mode(), self._autocast():
+            found = self.generator.generate([scene.pixels for scene in scenes])
+        return [
+            ImageRegions(
+                image_id=scene.image_id,
+                content_hash=scene.content_hash,
+                height=scene.pixels.shape[0],
+                width=scene.pixels.shape[1],
+                regions=tuple(mask.region() for mask in masks if mask.area_px > 0),
+            )
+            for scene, masks in zip(scenes, found, strict=True)
+        ]
+
+    def take_times(self) -> dict[str, float]:
+        """Seconds spent in each stage since the last call."""
+        times, self.generator.times = self.generator.times, StageTimes()
+        return asdict(times)
+
+    def _autocast(self) -> Any:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+
+def compute_device(compute: ComputeConfig) -> torch.device:
+    """The device asked for; `auto` gives each local rank a GPU of its own. Raises UsageError if it is not there."""
+    name = compute.device
+    if name == "auto":
+        name = (
+            f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
+            if torch.cuda.is_available()
+            else "cpu"
+        )
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise UsageError(
+            f"device {compute.device!r} cannot be used ({first}); try --device cpu or --device auto"
+        ) from None
+    return device
+
+
+def compute_precision(compute: ComputeConfig) -> str:
+    """float32 or bfloat16."""
+    if compute.precision != "auto":
+        return compute.precision
+    return "bfloat16" if compute_device(compute).type == "cuda" else "float32"
+
+
+def sam_maker(config: SegmenterConfig) -> dict[str, Any]:
+    """What the store keeps of its maker beyond the settings: which weights, and the precision."""
+    return {"weights": weights_hash(config.segmenter), "precision": compute_precision(config.compute)}

@@ -1,0 +1,88 @@
+"""Images in object storage (s3://, gs://, abfs://, hdfs://, and file:// for trials), by Arrow's file systems.
+
+Credentials come from the environment, as each provider's own tools take them.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from samclr.errors import ScenesError
+
+if TYPE_CHECKING:
+    from pyarrow import fs
+
+SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "file")
+_URI = re.compile(rf"({'|'.join(SCHEMES)}):/+(.*)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteFile:
+    """One listed object: its URI, its path below what was listed, and what tells whether it was replaced."""
+
+    uri: str
+    relative: str
+    size: int
+    mtime_ns: int
+
+
+def as_uri(source: Path | str) -> str | None:
+    """The URI that a source means, None for a local path. (`Path` folds the two slashes of s3:// into one.)"""
+    found = _URI.match(str(source))
+    if found is None:
+        return None
+    scheme, rest = found.groups()
+    return f"file:///{rest}" if scheme == "file" else f"{scheme}://{rest}"
+
+
+def absolute(source: Path) -> Path:
+    """An absolute path; a URI as it is."""
+    return source if as_uri(source) is not None else source.absolute()
+
+
+def list_remote(uri: str) -> Iterator[RemoteFile]:
+    """Every object below a URI, or the one it names. Raises ScenesError if there is none or it cannot be reached."""
+    from pyarrow import fs
+
+    system, path = _open(uri)
+    root = uri[: len(uri) - len(path)] if uri.endswith(path) else uri.split("://")[0] + "://"
+    try:
+        info = system.get_file_info(path)
+        files = (
+            [info]
+            if info.type == fs.FileType.File
+            else system.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
+        )
+    except OSError as error:
+        raise ScenesError(f"cannot list {uri}: {error}") from None
+    for file in files:
+        if file.type == fs.FileType.File:
+            relative = file.path[len(path) :].lstrip("/") if file.path != path else file.base_name
+            yield RemoteFile(uri=root + file.path, relative=relative, size=file.size or 0, mtime_ns=file.mtime_ns or 0)
+
+
+def read_remote(uri: str) -> bytes:
+    """The bytes of one object. Raises OSError."""
+    system, path = _open(uri)
+    with system.open_input_stream(path) as stream:
+        return bytes(stream.read())
+
+
+@lru_cache(maxsize=8)
+def _system(root: str) -> "fs.FileSystem":
+    from pyarrow import fs
+
+    return fs.FileSystem.from_uri(root)[0]
+
+
+def _open(uri: str) -> "tuple[fs.FileSystem, str]":
+    scheme, rest = uri.split("://", 1)
+    try:
+        if scheme == "file":
+            return _system("file:///"), rest
+        return _system(f"{scheme}://{rest.split('/', 1)[0]}"), rest
+    except (OSError, ValueError) as error:
+        raise ScenesError(f"cannot open {uri}: {error}") from None

@@ -1,0 +1,106 @@
+"""Settings of segmenters. Nothing here imports torch or numpy."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from samclr.config import check_share, to_dict
+from samclr.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskConfig:
+    """SAM only: how masks are generated, in the reference's words and with its defaults.
+
+    Attributes:
+        points_per_side: prompts per side of the grid laid over each crop.
+        pred_iou_thresh: masks with a predicted IoU up to this are dropped.
+        stability_score_thresh: masks less stable than this are dropped; see stability_score_offset.
+        stability_score_offset: stability = area above +offset by area above -offset, in logits.
+        box_nms_thresh: of two masks of one crop whose boxes overlap by more (IoU), the better scored one stays.
+        crop_n_layers: further layers of crops to search; layer i has 2^i x 2^i of them.
+        crop_nms_thresh: as box_nms_thresh, between crops; the mask of the smaller crop stays.
+        crop_overlap_ratio: overlap of the crops of the first layer, as a share of the image's shorter side.
+        crop_n_points_downscale_factor: layer i has points_per_side / factor^i points a side.
+        min_mask_region_area: holes and islands smaller than this are removed from masks, px; 0 leaves them.
+    """
+
+    points_per_side: int = 32
+    pred_iou_thresh: float = 0.88
+    stability_score_thresh: float = 0.95
+    stability_score_offset: float = 1.0
+    box_nms_thresh: float = 0.7
+    crop_n_layers: int = 0
+    crop_nms_thresh: float = 0.7
+    crop_overlap_ratio: float = 512 / 1500
+    crop_n_points_downscale_factor: int = 1
+    min_mask_region_area: int = 0
+
+    def __post_init__(self) -> None:
+        check_share(self, "box_nms_thresh", "crop_nms_thresh", "crop_overlap_ratio")
+        if self.stability_score_offset < 0 or self.crop_n_layers < 0 or self.min_mask_region_area < 0:
+            raise ConfigError("stability_score_offset, crop_n_layers and min_mask_region_area must be at least 0")
+        if self.crop_n_points_downscale_factor < 1:
+            raise ConfigError("crop_n_points_downscale_factor must be at least 1")
+        if self.points_per_side < self.crop_n_points_downscale_factor**self.crop_n_layers:
+            raise ConfigError(
+                f"points_per_side {self.points_per_side} leaves no point for crop layer {self.crop_n_layers}: "
+                f"raise it, or lower crop_n_points_downscale_factor"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeConfig:
+    """SAM only: how the model is run; of these, precision alone changes results.
+
+    Attributes:
+        device: auto (CUDA where there is one), cpu, cuda, or cuda:1 and so on.
+        precision: auto (bf16 autocast on CUDA, float32 elsewhere), float32 or bfloat16.
+        memory_gb: what decoder and masks may take at a time, beyond weights, images and the encoder.
+        encode_together: images (or crops) that go through the encoder at once.
+        compile: compile the encoder (torch.compile): slow to start, faster over thousands of images.
+    """
+
+    device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    memory_gb: float = 1.0
+    encode_together: int = 4
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.memory_gb <= 0 or self.encode_together < 1:
+            raise ConfigError("memory_gb must be above 0 and encode_together at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterConfig:
+    """Names a segmenter with its settings; the same for every row of a region store.
+
+    Attributes:
+        segmenter: a name of `samclr segmenters`, a Hugging Face id of a SAM, or a folder with one.
+        scale: felzenszwalb only: larger gives larger pieces.
+        sigma: felzenszwalb only: blur before segmenting, px.
+        min_size: felzenszwalb only: least size of a piece, px.
+        labels: labels only: folder of label maps with the images' relative stems.
+        ignore_label: labels only: values that are no region, such as void.
+    """
+
+    segmenter: str = "felzenszwalb"
+    scale: float = 500.0
+    sigma: float = 0.8
+    min_size: int = 400
+    labels: Path | None = None
+    ignore_label: tuple[int, ...] = ()
+    masks: MaskConfig = field(default_factory=MaskConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+    def maker(self) -> dict[str, Any]:
+        """What the store's manifest keeps: the name, and the settings that this segmenter uses.
+
+        A SAM adds its weights' hash and precision; see regions.segmenters.maker_of.
+        """
+        if self.segmenter == "labels":
+            return {"segmenter": "labels", "ignore_label": list(self.ignore_label)}
+        if self.segmenter == "felzenszwalb":
+            return {"segmenter": self.segmenter, "scale": self.scale, "sigma": self.sigma, "min_size": self.min_size}
+        return {"segmenter": self.segmenter, **to_dict(self.masks)}

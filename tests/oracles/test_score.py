@@ -1,0 +1,71 @@
+"""Best covering and recall against naive loops over pixels."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from support import write_scenes
+
+from samclr.errors import ScenesError
+from samclr.fill import FillOptions
+from samclr.regions.score import score_store
+from samclr.regions.segment import segment_scenes
+from samclr.regions.store import iterate_rows, row_to_regions
+from samclr.scenes.sources import list_scenes
+from samclr.segmenter_config import SegmenterConfig
+
+
+@pytest.fixture
+def made(tmp_path):
+    refs = list_scenes([write_scenes(tmp_path / "scenes", 4)])
+    store, _ = segment_scenes(refs, SegmenterConfig(scale=100.0, min_size=20), tmp_path / "store", FillOptions())
+    return store
+
+
+def write_people(store, folder, shift=0):
+    """Two people a picture, in 8 and in 16 bits, who agree roughly with the store."""
+    random = np.random.default_rng(0)
+    people = {}
+    for row in iterate_rows(store):
+        found = row_to_regions(row)
+        labels = np.zeros((found.height, found.width + shift), np.int64)
+        for number in range(len(found.regions)):
+            labels[:, : found.width][found.mask(number)] = number + 1
+        other = np.where(random.random(labels.shape) < 0.3, 999, labels)
+        people[found.image_id] = [labels, other]
+        stem = (folder / found.image_id).with_suffix("")
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(labels.astype(np.uint8)).save(f"{stem}_1.png")
+        Image.fromarray(other.astype(np.uint16)).save(f"{stem}_2.png")
+    return people
+
+
+def test_against_loops(made, tmp_path):
+    people = write_people(made, tmp_path / "maps")
+    coverings, recalls = [], []
+    for row in iterate_rows(made):
+        found = row_to_regions(row)
+        masks = [found.mask(k) for k in range(len(found.regions))]
+        each = []
+        for labels in people[found.image_id]:
+            total, hits, segments = 0.0, 0, np.unique(labels)
+            for segment in segments:
+                mine = labels == segment
+                best = max((np.sum(mine & m) / np.sum(mine | m) for m in masks), default=0.0)
+                total += best * mine.sum()
+                hits += best > 0.5
+            each.append((total / labels.size, hits / len(segments)))
+        coverings.append(np.mean([c for c, _ in each]))
+        recalls.append(np.mean([r for _, r in each]))
+    score = score_store(made, tmp_path / "maps")
+    assert (score["images"], score["human_segmentations"]) == (4, 8)
+    assert score["best_covering"] == pytest.approx(np.mean(coverings))
+    assert score["recall_at_50"] == pytest.approx(np.mean(recalls))
+    assert 0.4 < score["best_covering"] < 1
+
+
+def test_no_map_or_one_of_another_size(made, tmp_path):
+    with pytest.raises(ScenesError, match=r"no label map in .* has the relative stem"):
+        score_store(made, tmp_path)
+    write_people(made, tmp_path / "maps", shift=1)
+    with pytest.raises(ScenesError, match="px, its image"):
+        score_store(made, tmp_path / "maps")

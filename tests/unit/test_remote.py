@@ -1,0 +1,44 @@
+"""Scenes in object storage, tried on file:// URIs."""
+
+from pathlib import Path
+
+import pytest
+from support import write_scenes
+
+from samclr.errors import ScenesError
+from samclr.fill import FillOptions
+from samclr.regions.segment import segment_scenes
+from samclr.scenes.remote import absolute, as_uri
+from samclr.scenes.sources import file_stamp, list_scenes, read_bytes
+from samclr.segmenter_config import SegmenterConfig
+
+
+def test_a_uri_survives_being_a_path():
+    assert as_uri(Path("s3://bucket/some/prefix")) == "s3://bucket/some/prefix"
+    assert as_uri(Path("file:///data/x")) == "file:///data/x"
+    assert as_uri(Path("photos/s3")) is None
+    assert absolute(Path("gs://bucket/x")) == Path("gs://bucket/x")
+    assert absolute(Path("x")).is_absolute()
+
+
+def test_the_same_scenes_as_in_the_folder(tmp_path):
+    folder = write_scenes(tmp_path / "scenes", 4)
+    (folder / "sub").mkdir()
+    (folder / "sub" / "deep.png").write_bytes(next(folder.rglob("*.png")).read_bytes())
+    (folder / "notes.txt").write_text("no image")
+    local, remote = list_scenes([folder]), list_scenes([Path(f"file://{folder}")])
+    assert [ref.image_id for ref in remote] == [ref.image_id for ref in local]
+    assert [read_bytes(ref) for ref in remote] == [read_bytes(ref) for ref in local]
+    assert [file_stamp(ref) for ref in remote] == [file_stamp(ref) for ref in local]
+    config = SegmenterConfig(min_size=20)
+    _, first = segment_scenes(remote, config, tmp_path / "store", FillOptions())
+    _, again = segment_scenes(remote, config, tmp_path / "store", FillOptions())
+    assert (first.num_new, first.errors, again.num_new) == (5, {}, 0)
+
+
+def test_what_is_not_there_or_not_read_remotely(tmp_path):
+    with pytest.raises(ScenesError, match="no image under"):
+        list_scenes([Path(f"file://{tmp_path}/none")])
+    (tmp_path / "x.parquet").write_bytes(b"")
+    with pytest.raises(ScenesError, match="Parquet files are read from local folders only"):
+        list_scenes([Path(f"file://{tmp_path}")])

@@ -1,0 +1,268 @@
+"""SAM as a segmenter: names, loading, what is said when it cannot be had, and what a store keeps of it."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sam_models import KINDS, save_sam, tiny_sam
+
+from samclr.demo import DATA_SEED, compose_scene
+from samclr.errors import ConfigError, PartsError, UsageError
+from samclr.fill import FillOptions
+from samclr.regions.records import ImageRegions
+from samclr.regions.sam import model as sam_model
+from samclr.regions.sam.catalogue import KNOWN, hub_id_or_folder, is_sam, segmenter_rows
+from samclr.regions.sam.model import load_sam
+from samclr.regions.segment import segment_scenes
+from samclr.regions.segmenters import build_segmenter, maker_of
+from samclr.regions.store import open_store, store_stats, verify_store
+from samclr.scenes.decode import Scene
+from samclr.scenes.sources import list_scenes
+from samclr.segmenter_config import ComputeConfig, MaskConfig, SegmenterConfig
+
+ON_CPU = ComputeConfig(device="cpu")
+DIGITS = SegmenterConfig(segmenter="sam-digits", masks=MaskConfig(points_per_side=8), compute=ON_CPU)
+CPU = torch.device("cpu")
+
+
+def scenes(number):
+    from sklearn.datasets import load_digits
+
+    strokes = [image / 16.0 for image in load_digits().images[:200]]
+    made = [compose_scene(strokes, np.random.default_rng([DATA_SEED, 99, k])) for k in range(number)]
+    return [Scene(image_id=f"{k}.png", pixels=pixels, content_hash=f"{k:032x}", label_map=labels.astype(np.int64))
+            for k, (pixels, labels) in enumerate(made)]  # fmt: skip
+
+
+def test_sam_digits_finds_the_digits_of_the_demo_s_scenes():
+    found = build_segmenter(DIGITS).segment(scenes(12))
+    best = []
+    for scene, answer in zip(scenes(12), found, strict=True):
+        assert isinstance(answer, ImageRegions)
+        masks = [answer.mask(k) for k in range(len(answer.regions))]
+        for digit in range(1, 6):
+            ink = scene.label_map == digit
+            best.append(max((np.sum(ink & m) / np.sum(ink | m) for m in masks), default=0.0))
+        for region in answer.regions:
+            assert region.predicted_iou > 0.88
+            assert region.stability_score >= 0.95
+    assert np.mean(best) > 0.85  # the model card's figures are over far more scenes
+    assert np.mean(np.array(best) > 0.5) > 0.9
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_folder_of_any_class_is_a_segmenter(kind, tmp_path):
+    folder = save_sam(tiny_sam(kind), tmp_path / kind)
+    masks = MaskConfig(points_per_side=4, pred_iou_thresh=0.0, stability_score_thresh=0.0)
+    config = SegmenterConfig(segmenter=str(folder), masks=masks, compute=ComputeConfig(device="cpu"))
+    image = Scene(
+        image_id="a", pixels=np.random.default_rng(0).integers(0, 255, (40, 60, 3)).astype(np.uint8), content_hash=""
+    )
+    (found,) = build_segmenter(config).segment([image])
+    assert (found.height, found.width) == (40, 60)
+    assert len(found.regions) > 0
+    assert load_sam(str(folder), CPU).squash == (kind not in ("sam", "sam_hq"))
+
+
+def test_loaded_weights_are_those_saved(tmp_path):
+    saved = tiny_sam("sam2")
+    loaded = load_sam(str(save_sam(saved, tmp_path / "m")), CPU).net.state_dict()
+    for name, weight in saved.state_dict().items():
+        assert torch.equal(loaded[name], weight), name
+
+
+def test_names(tmp_path, monkeypatch):
+    assert not is_sam("felzenszwalb")
+    assert is_sam("sam-hq-vit-h")
+    assert is_sam("someone/some-sam")
+    assert hub_id_or_folder("sam-hq-vit-h") == "syscv-community/sam-hq-vit-huge"
+    assert hub_id_or_folder("sam2.1-base-plus") == "facebook/sam2.1-hiera-base-plus"
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        UsageError, match=r"no segmenter 'samm'; choose one of felzenszwalb, labels, sam-digits, .*\./samm"
+    ):
+        is_sam("samm")
+    with pytest.raises(UsageError, match=r"no such folder: \./samm"):
+        hub_id_or_folder("./samm")
+    (tmp_path / "samm").mkdir()
+    assert is_sam("samm")
+
+
+def test_the_table_names_size_licence_and_what_is_here(tmp_path, monkeypatch):
+    model = tmp_path / "models--facebook--sam-vit-base"
+    snapshot = model / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text("abc")
+    for name in ("config.json", "model.safetensors"):
+        (snapshot / name).write_text("{}")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    rows = {row["segmenter"]: row for row in segmenter_rows()}
+    assert set(KNOWN) < set(rows)
+    assert rows["sam-vit-b"]["here"] == rows["sam-digits"]["here"] == "yes"
+    assert rows["sam-vit-l"]["here"] == "no"
+    assert "SAM License" in rows["facebook/sam3"]["licence"]
+
+
+# ---- models that cannot be had ----
+
+
+@pytest.fixture
+def no_network(tmp_path, monkeypatch):
+    """The hub's own offline mode with an empty cache: as on a machine without a network, but at once."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+def test_without_a_network_the_local_way_is_named(no_network, capsys):
+    with pytest.raises(UsageError) as caught:
+        load_sam("sam-hq-vit-b", CPU)
+    text = str(caught.value)
+    assert text.startswith("syscv-community/sam-hq-vit-base is not on this machine and the Hugging Face hub cannot be")
+    assert "--segmenter PATH" in text
+    assert "\n" not in text
+    assert "about 379 MB, licence Apache-2.0" in capsys.readouterr().err  # said before the download
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("GatedRepoError", "is gated: accept its licence"),
+        ("RepositoryNotFoundError", "there is no model facebook/sam3"),
+    ],
+)
+def test_what_the_hub_refuses_is_said(fault, message, monkeypatch, tmp_path, capsys):
+    import huggingface_hub.errors
+    import transformers
+
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    kind = getattr(huggingface_hub.errors, fault)
+    error = kind.__new__(kind)  # without the HTTP answer that its constructor wants
+
+    def refuse(*args, **kwargs):
+        raise OSError("You are trying to access a gated repo.") from error
+
+    monkeypatch.setattr(transformers.PretrainedConfig, "get_config_dict", refuse)
+    with pytest.raises(UsageError, match=message):
+        load_sam("facebook/sam3", CPU)
+    assert "SAM License" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_sam_or_lacks_a_file(tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(
+        UsageError, match=r"expected config.json, preprocessor_config.json and model.safetensors.*nothing"
+    ):
+        load_sam(str(empty), CPU)
+    folder = save_sam(tiny_sam("sam"), tmp_path / "sam")
+    (folder / "preprocessor_config.json").unlink()
+    with pytest.raises(UsageError, match=r"it holds config.json, model.safetensors"):
+        load_sam(str(folder), CPU)
+    (empty / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(UsageError, match="a model of type 'bert'; expected one of sam, sam_hq, sam2"):
+        load_sam(str(empty), CPU)
+
+
+def test_a_checkpoint_with_missing_weights_is_refused(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = save_sam(tiny_sam("sam"), tmp_path / "sam")
+    weights = load_file(folder / "model.safetensors")
+    del weights["mask_decoder.iou_token.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UsageError, match=r"lack mask_decoder.iou_token.weight and 0 more; expected a whole checkpoint"):
+        load_sam(str(folder), CPU)
+
+
+# ---- device and settings ----
+
+
+def test_a_device_that_is_not_there(monkeypatch):
+    config = replace(DIGITS, compute=ComputeConfig(device="cuda:7"))
+    with pytest.raises(UsageError, match=r"device 'cuda:7' cannot be used .*; try --device cpu"):
+        build_segmenter(config)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"box_nms_thresh": 1.5}, "box_nms_thresh is 1.5; expected a share from 0 to 1"),
+        ({"crop_n_layers": -1}, "must be at least 0"),
+        (
+            {"points_per_side": 2, "crop_n_layers": 2, "crop_n_points_downscale_factor": 2},
+            "leaves no point for crop layer 2",
+        ),
+    ],
+)
+def test_settings_out_of_range(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        MaskConfig(**settings)
+
+
+# ---- stores ----
+
+
+def test_a_store_says_which_weights_made_it_and_refuses_others(tmp_path, monkeypatch):
+    from support import write_scenes
+
+    folder = save_sam(tiny_sam("sam", seed=1), tmp_path / "sam")
+    config = replace(DIGITS, segmenter=str(folder))
+    refs = list_scenes([write_scenes(tmp_path / "scenes", 3)])
+    segment_scenes(refs, config, tmp_path / "store", FillOptions())
+    manifest = json.loads((tmp_path / "store" / "manifest.json").read_text())
+    assert manifest["maker"] == maker_of(config)
+    assert len(manifest["maker"]["weights"]) == 16
+    assert manifest["maker"]["precision"] == "float32"
+    save_sam(tiny_sam("sam", seed=2), folder)  # another checkpoint under the same name
+    with pytest.raises(PartsError, match="name another folder"):
+        segment_scenes(refs, config, tmp_path / "store", FillOptions())
+    with pytest.raises(PartsError, match="name another folder"):
+        segment_scenes(refs, SegmenterConfig(), tmp_path / "store", FillOptions())
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_digits_through_the_store_in_one_process_or_two(num_workers, tmp_path):
+    from PIL import Image
+
+    folder = tmp_path / "scenes"
+    folder.mkdir()
+    for scene in scenes(20):
+        Image.fromarray(scene.pixels).save(folder / scene.image_id)
+    (folder / "broken.png").write_bytes(b"no image")
+    store, report = segment_scenes(
+        list_scenes([folder]), DIGITS, tmp_path / "store", FillOptions(num_workers=num_workers)
+    )
+    assert (report.num_new, list(report.errors)) == (21, ["broken.png"])
+    assert verify_store(store) == []
+    stats = store_stats(open_store(tmp_path / "store"))
+    assert stats["regions"] == report.tally["masks"] > 80
+    assert {"stage_encoder", "stage_decoder", "stage_masks", "stage_rle"} <= set(report.tally)
+
+
+def test_a_poisoned_image_costs_one_row(tmp_path, monkeypatch):
+    from PIL import Image
+
+    folder = tmp_path / "scenes"
+    folder.mkdir()
+    for scene in scenes(4):
+        Image.fromarray(scene.pixels).save(folder / scene.image_id)
+    encode = sam_model.SamModels.encode
+
+    def poisoned(self, prepared):
+        encoded = encode(self, prepared)
+        for number, crop in enumerate(prepared):
+            if crop.float().mean() < 1:
+                encoded.embedding[number] = float("nan")
+        return encoded
+
+    monkeypatch.setattr(sam_model.SamModels, "encode", poisoned)
+    Image.new("RGB", (96, 96)).save(folder / "black.png")
+    _, report = segment_scenes(list_scenes([folder]), DIGITS, tmp_path / "store", FillOptions())
+    assert list(report.errors) == ["black.png"]
+    assert "scores are not finite" in report.errors["black.png"]
+    assert report.tally["images"] == 4
