@@ -44,7 +44,7 @@ class Case:
 
 
 CASES = {
-    "sam-digits": Case(3, 32, 0.8, 0.7),
+    "sam-digits": Case(2, 32, 0.8, 0.7),
     "hq-vit-b": Case(1, 12, 0.6, 0.97),
     "vit-b": Case(2, 32, 0.6, 0.97),
 }

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from PIL import Image
 from skimage.measure import approximate_polygon, find_contours
 
@@ -17,6 +16,7 @@ import samclr
 from samclr.charts import make_histogram
 from samclr.config import FilterConfig
 from samclr.errors import PartsError
+from samclr.pages import render
 from samclr.parts import OK, PartsFolder
 from samclr.regions.coarsest import coarsest, padded_box
 from samclr.regions.records import ImageRegions, Region
@@ -67,11 +67,9 @@ def write_look(
     ]
     page = out or store.path / "look.html"
     page.parent.mkdir(parents=True, exist_ok=True)
-    environment = Environment(
-        loader=PackageLoader("samclr"), autoescape=select_autoescape(["html", "j2"]), undefined=StrictUndefined
-    )
     page.write_text(
-        environment.get_template("look.html.j2").render(
+        render(
+            "look.html.j2",
             store=store.path.name,
             version=samclr.__version__,
             facts=_facts(store, states, examined),

@@ -1,11 +1,8 @@
 """The job `samclr report`: one self-contained HTML page about runs. Reads files only."""
 
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-import jinja2
 
 from samclr import __version__
 from samclr.charts import Chart, Series, make_chart
@@ -13,6 +10,7 @@ from samclr.checkpoint import CHECKPOINT_FILE, load_config
 from samclr.config import PretrainConfig, to_dict
 from samclr.errors import RunError, SamclrError
 from samclr.gallery import make_gallery
+from samclr.pages import render
 from samclr.run_directory import RESULTS_FILE, SUMMARY_FILE, read_json, read_metrics
 
 CURVES = (
@@ -54,10 +52,8 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         gallery, gallery_fault = make_gallery(_run_with_regions(configs)), ""
     except (SamclrError, OSError) as error:
         gallery, gallery_fault = [], str(error)
-    template = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    page = template.from_string(files("samclr").joinpath("templates/report.html.j2").read_text()).render(
+    page = render(
+        "report.html.j2",
         version=__version__,
         title=", ".join(labels.values()) if len(runs) < 4 else f"{len(runs)} runs",
         results=_results(runs, labels),

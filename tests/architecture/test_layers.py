@@ -9,7 +9,7 @@ SOURCES = Path(__file__).parents[2] / "src" / "samclr"
 # Lower layers first; a module imports only from its own layer and from lower ones.
 LAYERS = [
     {"errors", "__init__"},
-    {"config", "cache", "charts", "terminal"},
+    {"config", "cache", "charts", "pages", "terminal"},
     {"segmenter_config"},
     {"recipes"},
     {"scenes.remote"},

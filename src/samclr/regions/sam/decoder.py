@@ -105,7 +105,7 @@ class PromptDecoder:
             values = _folded_values(to_tokens, queries)
             if number == 0:
                 positions = positions[:, None].expand(b, p, -1, -1).reshape(b * p, -1, c)
-            positions = torch.baddbmm(positions, weights, values) + _out(to_tokens).bias
+            positions = torch.baddbmm(positions, weights.transpose(1, 2), values) + _out(to_tokens).bias
             positions = layer.layer_norm4(positions)
         last = net.final_attn_token_to_image
         keys = positions + self.image_pe
@@ -255,24 +255,24 @@ def _tokens_to_image(
 
 def _shared_image_to_tokens(
     attention: Any, keys: Float[Tensor, "b n c"], tokens: Float[Tensor, "b p t c"]
-) -> Float[Tensor, "bp n ht"]:
+) -> Float[Tensor, "bp ht n"]:
     """How much each position of a shared image takes of each token, for every head."""
     query = _heads(attention, attention.q_proj(keys)) * attention.scaling  # [b heads n d]
     key = _heads(attention, attention.k_proj(tokens))  # [b p heads t d]
-    scores = query[:, None] @ key.transpose(-1, -2)  # [b p heads n t]
-    return scores.softmax(-1).to(query.dtype).permute(0, 1, 3, 2, 4).flatten(3).flatten(0, 1)
+    scores = key @ query[:, None].transpose(-1, -2)  # [b p heads t n]
+    return scores.softmax(-2).to(query.dtype).flatten(2, 3).flatten(0, 1)
 
 
 def _image_to_tokens(
     attention: Any, keys: Float[Tensor, "bp n c"], tokens: Float[Tensor, "b p t c"]
-) -> Float[Tensor, "bp n ht"]:
+) -> Float[Tensor, "bp ht n"]:
     """The same for an image of the point's own, with the query projection folded into the tokens."""
     t = tokens.shape[2]
     key = _heads(attention, attention.k_proj(tokens).flatten(0, 1)) * attention.scaling  # [bp heads t d]
     folded = key @ _per_head(attention, attention.q_proj)  # [bp heads t c]
     bias = key @ attention.q_proj.bias.unflatten(0, (attention.num_attention_heads, -1, 1))  # [bp heads t 1]
-    scores = torch.baddbmm(bias.flatten(1).unsqueeze(1), keys.to(folded.dtype), folded.flatten(1, 2).transpose(1, 2))
-    return scores.unflatten(2, (-1, t)).softmax(-1).to(folded.dtype).flatten(2)
+    scores = torch.baddbmm(bias.flatten(1, 2), folded.flatten(1, 2), keys.transpose(1, 2).to(folded.dtype))
+    return scores.unflatten(1, (-1, t)).softmax(2).to(folded.dtype).flatten(1, 2)
 
 
 def _folded_values(attention: Any, tokens: Float[Tensor, "b p t c"]) -> Float[Tensor, "bp ht c"]:

@@ -37,6 +37,7 @@ class StageTimes:
     rle: float = 0.0
 
 
+POINTS_AT_ONCE_ON_CPU = 16  # more of them fall out of the caches
 RunLengths = tuple[bytes, int]  # COCO's compressed counts, and the area in pixels
 
 
@@ -163,6 +164,8 @@ class MaskGenerator:
         crop = point = 0
         while crop < len(boxes):
             room = max(1, self.memory_bytes // self._bytes_per_point())
+            if model.device.type == "cpu":
+                room = min(room, POINTS_AT_ONCE_ON_CPU)
             last_point = min(len(grid), point + room)
             last_crop = min(len(boxes), crop + max(1, room // len(grid)))
             try:
