@@ -37,7 +37,7 @@ def actors():
     found = []
     for process in psutil.process_iter(["cmdline"]):
         line = " ".join(process.info["cmdline"] or [])
-        if line.startswith("ray::") and "Actor" in line and "MapBatches" in line:
+        if line.startswith("ray::SegmentActor"):
             found.append(process)
     return found
 

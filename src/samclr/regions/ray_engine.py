@@ -1,23 +1,25 @@
-"""`samclr segment --engine ray`: the same store, filled by actors of a Ray cluster through Ray Data.
+"""`samclr segment --engine ray`: the same store, filled by actors of a Ray cluster.
 
 Actors read images (from a shared folder or object storage) and segment them; the driver alone writes the store, so
-the store may lie on its own disk. Ray starts a killed actor's part again; a row that is there already is not
-written twice.
+the store may lie on its own disk. A killed actor's part is done again by a new one; a row that is there already is
+not written twice.
 """
 
 import logging
 import pickle
 import time
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from samclr.errors import UsageError
+from samclr.errors import PartsError, UsageError
 from samclr.fill import (
     FillOptions,
     FillReport,
+    Tally,
     add_tally,
     by_bucket,
     finish_report,
@@ -31,6 +33,7 @@ from samclr.scenes.sources import SceneRef
 from samclr.segmenter_config import SegmenterConfig
 
 NO_COMPANION = Path()
+MAX_DEATHS = 20
 
 
 def segment_scenes_on_ray(
@@ -49,9 +52,6 @@ def segment_scenes_on_ray(
         raise UsageError("--engine ray needs Ray: pip install 'samclr[ray]'") from None
     if not ray.is_initialized():
         ray.init(logging_level=logging.WARNING)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
     store = open_for_segmenting(config, store_path, len(refs), in_this_process=False)
     start, report = time.monotonic(), FillReport(num_images=len(refs))
     buckets = by_bucket(store, refs)
@@ -77,37 +77,50 @@ def segment_scenes_on_ray(
 
 
 def _results(ray: Any, tasks: list[dict[str, Any]], config: SegmenterConfig, num_actors: int) -> Any:
-    """(bucket, rows, tally) of each task as it ends."""
-    if not tasks:
-        return
-    with_gpu = ray.cluster_resources().get("GPU", 0) > 0
-    done = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map_batches(
-        Actor,
-        fn_constructor_kwargs={"config": config},
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=max(1, min(num_actors, len(tasks)))),
-        num_gpus=1 if with_gpu else None,
-    )
-    for batch in done.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=0):
-        for row in batch.to_pylist():
-            yield row["bucket"], pa.ipc.open_stream(row["rows"]).read_all(), pickle.loads(row["tally"])
+    """(bucket, rows, tally) of each task as it ends. The task of an actor that died goes to a new one."""
+    num_gpus = 1 if ray.cluster_resources().get("GPU", 0) > 0 else 0
+    remote = ray.remote(num_cpus=1, num_gpus=num_gpus)(SegmentActor)
+    waiting, deaths = deque(tasks), 0
+    running: dict[Any, tuple[Any, dict[str, Any]]] = {}
+
+    def give(actor: Any) -> None:
+        if waiting:
+            task = waiting.popleft()
+            running[actor.segment.remote(task["refs"])] = actor, task
+
+    for _ in range(min(num_actors, len(tasks))):
+        give(remote.remote(config))
+    while running:
+        (done,), _ = ray.wait(list(running), num_returns=1)
+        actor, task = running.pop(done)
+        try:
+            rows, tally = ray.get(done)
+        except ray.exceptions.RayActorError as error:
+            deaths += 1
+            if deaths > MAX_DEATHS:
+                raise PartsError(f"{deaths} actors died, the last with: {error}; what was done is kept") from None
+            waiting.appendleft(task)
+            give(remote.remote(config))
+            continue
+        give(actor)
+        yield task["bucket"], pa.ipc.open_stream(rows).read_all(), tally
 
 
-class Actor:
+class SegmentActor:
     """One process of the cluster, with one loaded segmenter."""
 
     def __init__(self, config: SegmenterConfig):
         self.work = SegmentWork(config=config)
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Make the rows of one part: numbers in, Arrow bytes out."""
-        rows = self.work(pickle.loads(batch["refs"][0]), NO_COMPANION)
+    def segment(self, refs: bytes) -> tuple[bytes, Tally]:
+        """Make the rows of one part, as Arrow bytes, and what the work tells of itself."""
+        rows = self.work(pickle.loads(refs), NO_COMPANION)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, rows.schema) as writer:
             writer.write_table(rows)
-        tally = pickle.dumps(dict(self.work.tally))
+        tally = dict(self.work.tally)
         self.work.tally.clear()
-        return {"bucket": [int(batch["bucket"][0])], "rows": [sink.getvalue().to_pybytes()], "tally": [tally]}
+        return sink.getvalue().to_pybytes(), tally
 
 
 def _publish(store: PartsFolder, bucket: int, rows: pa.Table, members: list[SceneRef], options: FillOptions) -> int:
