@@ -149,7 +149,7 @@ def test_out_of_memory_halves_and_goes_on(stage, pool, monkeypatch, capsys):
 
         monkeypatch.setattr(SamModels, "encode", encode)
     else:
-        allowed, prompt = 30, PromptDecoder.prompt
+        allowed, prompt = 5, PromptDecoder.prompt
 
         def small_prompt(self, encoded, tokens):
             if tokens.shape[0] * tokens.shape[1] > allowed:
