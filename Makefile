@@ -6,14 +6,14 @@ BIN = .venv/bin
 .PHONY: help demo demo-seeds test lint types .venv clean
 
 help:
-	@echo "make demo        the main job on generated scenes: a minute and a half on two cores, after the set-up"
-	@echo "make demo-seeds  the same for three seeds: about four minutes"
+	@echo "make demo        the main job on generated scenes: two to three minutes on two cores, after the set-up"
+	@echo "make demo-seeds  the same for three seeds: about six minutes"
 	@echo "make test        the tests: under ten minutes on two cores, after the set-up"
 	@echo "make lint types  style and types"
 	@echo "The set-up (.venv) downloads about 5 GB from the package registry once: two to five minutes."
 
 demo: .venv
-	@echo "== demo: image views against region views on generated scenes, seeds $(SEEDS); about a minute and a half a seed"
+	@echo "== demo: image views against region views on generated scenes, seeds $(SEEDS); about two minutes a seed"
 	$(BIN)/samclr demo --out runs/demo --seeds $(SEEDS)
 
 demo-seeds: .venv
