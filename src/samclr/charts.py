@@ -110,8 +110,10 @@ class Histogram:
 
 def make_histogram(title: str, note: str, values: Sequence[float], log10: bool = False) -> Histogram:
     """Count values in about twenty bins of equal width; with `log10` the values are exponents of shown numbers."""
-    shown = values or [0.0]
-    low, high = _widen(math.floor(min(shown)), math.ceil(max(shown)))
+    if not values:
+        return Histogram(title=title, note=note, bars=[], x_ticks=[], most=0)
+    low, high = math.floor(min(values)), math.ceil(max(values))
+    high = max(high, low + 1)
     width = max(_nice_step((high - low) / 20), 0.1 if log10 else 1.0)
     num_bins = max(1, math.ceil((high - low) / width + (0 if log10 else 1e-9)))
     counts = [0] * (num_bins + 1)
@@ -125,7 +127,7 @@ def make_histogram(title: str, note: str, values: Sequence[float], log10: bool =
 
     bars = []
     for k, count in enumerate(counts):
-        height = 0.0 if most == 0 else count / most * (HEIGHT - BOTTOM - TOP - 10)
+        height = count / most * (HEIGHT - BOTTOM - TOP - 10)
         text = f"{label(low + k * width)} to {label(low + (k + 1) * width)}: {count}"
         bars.append((LEFT + k * step, HEIGHT - BOTTOM - height, step * 0.9, height, text))
     every = max(1, len(counts) // 5)

@@ -45,9 +45,10 @@ from samclr.views.draws import epoch_order
 
 DemoSegmenter = Literal["sam-digits", "felzenszwalb", "labels"]
 DATA_VERSION = 1
-NUM_SCENES = {"sam-digits": 500, "felzenszwalb": 1500, "labels": 1500}  # a SAM costs more a scene than the others
+NUM_SCENES = {"sam-digits": 600, "felzenszwalb": 1500, "labels": 1500}  # a SAM costs more a scene than the others
 SCENE_PX, DIGITS_PER_SCENE = 96, 5
 SAM_POINTS_PER_SIDE = 8
+SAM_MIN_PART_PX = 40  # islands and holes under this go; a stray island would stretch the box to the next digit
 DIGIT_PX, SINGLE_PX, VIEW_PX = 20, 22, 32
 NUM_IN_SCENES, NUM_TRAIN = 797, 600  # digits drawn into scenes, and of the rest those that the kNN looks among
 DATA_SEED = 0
@@ -58,7 +59,7 @@ def run_demo(
     seeds: Sequence[int],
     segmenter: DemoSegmenter,
     say: Callable[[str], None],
-    steps: int = 220,
+    steps: int = 360,
     num_scenes: int | None = None,
 ) -> list[dict[str, Any]]:
     """Scenes, regions, both arms for each seed, kNN, results.json and report.html in `out`; returns the arms.
@@ -104,7 +105,7 @@ def demo_segmenter(segmenter: DemoSegmenter, data: Path) -> SegmenterConfig:
         return SegmenterConfig(segmenter="labels", labels=data / "labels", ignore_label=(0,))
     if segmenter == "felzenszwalb":
         return SegmenterConfig(segmenter="felzenszwalb", scale=3000.0, sigma=0.4, min_size=30)
-    masks = MaskConfig(points_per_side=SAM_POINTS_PER_SIDE)
+    masks = MaskConfig(points_per_side=SAM_POINTS_PER_SIDE, min_mask_region_area=SAM_MIN_PART_PX)
     return SegmenterConfig(segmenter="sam-digits", masks=masks, compute=ComputeConfig(device="cpu"))
 
 

@@ -236,7 +236,9 @@ def _start_worker(number: Any, threads: int) -> None:
     with number.get_lock():
         os.environ["LOCAL_RANK"] = str(number.value)
         number.value += 1
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is imported, which no process has done yet
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is imported
+    if (torch := sys.modules.get("torch")) is not None:  # a user's script that imports it at its top already has
+        torch.set_num_threads(threads)
     _end_with_parent()
 
 

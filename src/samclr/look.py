@@ -73,6 +73,7 @@ def write_look(
             store=store.path.name,
             version=samclr.__version__,
             facts=_facts(store, states, examined),
+            advice=_advice(examined, config),
             examined_note=f"Of {len(examined)} images, drawn from {len(good)}.",
             histograms=_histograms(examined),
             errors=errors[:50],
@@ -109,6 +110,18 @@ def _facts(store: PartsFolder, states: list[dict[str, Any]], examined: Examined)
         ("regions an image", f"{np.mean(before):.1f}, after the filter {np.mean(after):.1f}"),
         ("images without a region", f"{sum(n == 0 for n in before)}, after the filter {sum(n == 0 for n in after)}"),
     ]
+
+
+def _advice(examined: Examined, config: FilterConfig) -> str | None:
+    """What to do when the filter empties most images."""
+    emptied = sum(len(found.regions) > 0 and not kept for found, kept in examined.values())
+    if emptied <= len(examined) / 2:
+        return None
+    areas = sorted(region.area_px for found, _ in examined.values() for region in found.regions)
+    return (
+        f"The filter leaves nothing of {emptied} of {len(examined)} images. It drops regions under "
+        f"{config.min_area_px:,} px (--min-area-px); the median region here has {areas[len(areas) // 2]:,} px."
+    )
 
 
 def _histograms(examined: Examined) -> list[Any]:

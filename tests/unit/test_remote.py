@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support import write_scenes
 
@@ -36,9 +38,23 @@ def test_the_same_scenes_as_in_the_folder(tmp_path):
     assert (first.num_new, first.errors, again.num_new) == (5, {}, 0)
 
 
-def test_what_is_not_there_or_not_read_remotely(tmp_path):
+def test_parquet_in_object_storage(tmp_path):
+    pictures = sorted(write_scenes(tmp_path / "scenes", 3).rglob("*.png"))
+    folder = tmp_path / "set"
+    (folder / "pictures").mkdir(parents=True)
+    (folder / "pictures" / "last.png").write_bytes(pictures[2].read_bytes())
+    rows = [{"bytes": picture.read_bytes(), "path": None} for picture in pictures[:2]]
+    pq.write_table(pa.table({"image": [*rows, {"bytes": None, "path": "pictures/last.png"}]}), folder / "set.parquet")
+    local, remote = list_scenes([folder / "set.parquet"]), list_scenes([Path(f"file://{folder}/set.parquet")])
+    assert [ref.image_id for ref in remote] == [ref.image_id for ref in local]
+    assert [read_bytes(ref) for ref in remote] == [picture.read_bytes() for picture in pictures]
+    assert [file_stamp(ref) for ref in remote] == [file_stamp(ref) for ref in local]
+
+
+def test_what_is_not_there_or_damaged(tmp_path):
     with pytest.raises(ScenesError, match="no image under"):
         list_scenes([Path(f"file://{tmp_path}/none")])
     (tmp_path / "x.parquet").write_bytes(b"")
-    with pytest.raises(ScenesError, match="Parquet files are read from local folders only"):
-        list_scenes([Path(f"file://{tmp_path}")])
+    (broken,) = list_scenes([Path(f"file://{tmp_path}")])
+    _, report = segment_scenes([broken], SegmenterConfig(min_size=20), tmp_path / "store", FillOptions())
+    assert list(report.errors) == ["x.parquet"]

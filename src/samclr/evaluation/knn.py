@@ -32,4 +32,4 @@ def knn_predict(
 
 def top1(predicted: Int[Tensor, "n"], labels: Int[Tensor, "n"]) -> float:
     """Share of right answers."""
-    return float((predicted == labels).float().mean())
+    return float((predicted == labels).double().mean())

@@ -33,7 +33,7 @@ from samclr.scenes.sources import SceneRef
 from samclr.segmenter_config import SegmenterConfig
 
 NO_COMPANION = Path()
-MAX_DEATHS = 20
+MAX_DEATHS = 3  # of actors at one part; a cluster may lose any number over a long job
 
 
 def segment_scenes_on_ray(
@@ -80,7 +80,7 @@ def _results(ray: Any, tasks: list[dict[str, Any]], config: SegmenterConfig, num
     """(bucket, rows, tally) of each task as it ends. The task of an actor that died goes to a new one."""
     num_gpus = 1 if ray.cluster_resources().get("GPU", 0) > 0 else 0
     remote = ray.remote(num_cpus=1, num_gpus=num_gpus)(SegmentActor)
-    waiting, deaths = deque(tasks), 0
+    waiting = deque(tasks)
     running: dict[Any, tuple[Any, dict[str, Any]]] = {}
 
     def give(actor: Any) -> None:
@@ -96,9 +96,12 @@ def _results(ray: Any, tasks: list[dict[str, Any]], config: SegmenterConfig, num
         try:
             rows, tally = ray.get(done)
         except ray.exceptions.RayActorError as error:
-            deaths += 1
-            if deaths > MAX_DEATHS:
-                raise PartsError(f"{deaths} actors died, the last with: {error}; what was done is kept") from None
+            task["deaths"] = task.get("deaths", 0) + 1
+            if task["deaths"] == MAX_DEATHS:
+                raise PartsError(
+                    f"{MAX_DEATHS} actors died at one part of bucket {task['bucket']}, the last with: {error}; "
+                    f"what was done is kept"
+                ) from None
             waiting.appendleft(task)
             give(remote.remote(config))
             continue

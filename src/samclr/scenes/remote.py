@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from samclr.errors import ScenesError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyarrow import fs
 
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "file")
@@ -69,6 +70,12 @@ def read_remote(uri: str) -> bytes:
     system, path = _open(uri)
     with system.open_input_stream(path) as stream:
         return bytes(stream.read())
+
+
+def open_remote(uri: str) -> "pa.NativeFile":
+    """One object, to be read here and there. Raises OSError."""
+    system, path = _open(uri)
+    return system.open_input_file(path)
 
 
 @lru_cache(maxsize=8)

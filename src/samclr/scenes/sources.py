@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samclr.errors import ScenesError, name_some
-from samclr.scenes.remote import as_uri, list_remote, read_remote
+from samclr.scenes.remote import as_uri, list_remote, open_remote, read_remote
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,7 +77,7 @@ def read_bytes(ref: SceneRef) -> bytes:
     """Return the encoded image. Raises OSError, ValueError or pyarrow's errors for what cannot be read."""
     if ref.row is None:
         return Path(ref.path).read_bytes() if as_uri(ref.path) is None else read_remote(ref.path)
-    return parquet_image_bytes(ref.path, ref.row)
+    return parquet_image_bytes(ref.path, ref.row, file_stamp(ref)[1])
 
 
 def file_stamp(ref: SceneRef) -> tuple[int, int]:
@@ -112,10 +112,8 @@ def _list_source(source: Path) -> Iterator[SceneRef]:
     uri = as_uri(source)
     if uri is not None:
         for remote in list_remote(uri):
-            if remote.relative.lower().endswith(PARQUET_SUFFIX):
-                raise ScenesError(f"{remote.uri}: Parquet files are read from local folders only; copy them first")
-            if remote.relative.lower().endswith(IMAGE_SUFFIXES):
-                yield SceneRef(image_id=remote.relative, path=remote.uri, stamp=(remote.size, remote.mtime_ns))
+            if remote.relative.lower().endswith((*IMAGE_SUFFIXES, PARQUET_SUFFIX)):
+                yield from _list_file(remote.uri, remote.relative, (remote.size, remote.mtime_ns))
         return
     if source.is_file():
         if not source.name.lower().endswith((*IMAGE_SUFFIXES, PARQUET_SUFFIX)):
@@ -145,20 +143,22 @@ def _list_source(source: Path) -> Iterator[SceneRef]:
         yield SceneRef(image_id=_relative_id(path, source) + "/", path=path)
 
 
-def _list_file(path: str, image_id: str) -> Iterator[SceneRef]:
+def _list_file(path: str, image_id: str, stamp: tuple[int, int] | None = None) -> Iterator[SceneRef]:
+    """One image, or every row of a Parquet file. `stamp` is what listing object storage told."""
+    ref = SceneRef(image_id=image_id, path=path, stamp=stamp)
     if not path.lower().endswith(PARQUET_SUFFIX):
-        yield SceneRef(image_id=image_id, path=path)
+        yield ref
         return
     import pyarrow as pa
 
     try:
-        num_rows = _open_parquet(path, os.stat(path).st_mtime_ns).metadata.num_rows
+        num_rows = _open_parquet(path, file_stamp(ref)[1]).metadata.num_rows
     except (OSError, pa.ArrowException):
-        yield SceneRef(image_id=image_id, path=path, row=0)
+        yield replace(ref, row=0)
         return
     width = len(str(max(num_rows - 1, 0)))
     for row in range(num_rows):
-        yield SceneRef(image_id=f"{image_id}#{row:0{width}d}", path=path, row=row)
+        yield replace(ref, image_id=f"{image_id}#{row:0{width}d}", row=row)
 
 
 def _relative_id(path: str, source: Path) -> str:
@@ -188,9 +188,8 @@ def image_column(schema: "pa.Schema", path: str) -> str:
     )
 
 
-def parquet_image_bytes(path: str, row: int) -> bytes:
+def parquet_image_bytes(path: str, row: int, mtime_ns: int) -> bytes:
     """Bytes of the image in one row; an image given by its path alone is read relative to the Parquet file."""
-    mtime_ns = os.stat(path).st_mtime_ns
     file = _open_parquet(path, mtime_ns)
     group, first = 0, 0
     while row >= first + file.metadata.row_group(group).num_rows:
@@ -201,7 +200,8 @@ def parquet_image_bytes(path: str, row: int) -> bytes:
     value = images[row - first].as_py()
     if isinstance(value, dict):
         if value.get("bytes") is None and value.get("path"):
-            return (Path(path).parent / value["path"]).read_bytes()
+            beside = os.path.join(os.path.dirname(path), value["path"])
+            return Path(beside).read_bytes() if as_uri(beside) is None else read_remote(beside)
         value = value.get("bytes")
     if not value:
         raise ValueError("the row has no image bytes")
@@ -213,7 +213,7 @@ def parquet_image_bytes(path: str, row: int) -> bytes:
 def _open_parquet(path: str, mtime_ns: int) -> "pa.parquet.ParquetFile":
     import pyarrow.parquet as pq
 
-    return pq.ParquetFile(path)
+    return pq.ParquetFile(path if as_uri(path) is None else open_remote(path))
 
 
 @lru_cache(maxsize=4)
