@@ -6,8 +6,8 @@ BIN = .venv/bin
 .PHONY: help demo demo-seeds test lint types .venv clean
 
 help:
-	@echo "make demo        the main job on generated scenes: two to three minutes on two cores, after the set-up"
-	@echo "make demo-seeds  the same for three seeds: about six minutes"
+	@echo "make demo        the main job on generated scenes: under three minutes on two cores, after the set-up"
+	@echo "make demo-seeds  the same for three seeds: about five minutes"
 	@echo "make test        the tests: under ten minutes on two cores, after the set-up"
 	@echo "make lint types  style and types"
 	@echo "The set-up (.venv) downloads about 5 GB from the package registry once: two to five minutes."

@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from samclr.config import ModelConfig, PretrainConfig, from_dict
+from samclr.config import ModelConfig, PretrainConfig
 from samclr.errors import RunError
 from samclr.models.backbone import create_backbone
+from samclr.settings import from_dict
 
 CHECKPOINT_FILE, CONFIG_FILE = "checkpoint.pt", "config.json"
 BACKBONE_PREFIX = "online_encoder.backbone."

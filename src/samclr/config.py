@@ -1,29 +1,20 @@
-"""All settings as frozen dataclasses: validated when made, saved and loaded strictly, with a fingerprint.
+"""All settings as frozen dataclasses, validated when made.
 
 Nothing here imports torch or numpy, so the command line can show every default at once.
 """
 
-import hashlib
-import json
-import types
-import typing
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tyro.conf import Suppress
+from tyro.conf import AvoidSubcommands, Suppress
 
 from samclr.errors import ConfigError
+from samclr.method_config import DinoConfig, MethodConfig, SimclrConfig
+from samclr.settings import check_share, to_dict
 
 Strategy = Literal["image", "region", "random-box"]
 Role = Literal["global", "local"]
-
-
-def check_share(owner: object, *names: str) -> None:
-    """Raise ConfigError unless each named setting lies from 0 to 1."""
-    for name in names:
-        if not 0 <= getattr(owner, name) <= 1:
-            raise ConfigError(f"{name} is {getattr(owner, name)}; expected a share from 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +64,21 @@ class ViewGroup:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LocalViews:
+    """Smaller views of the same region (or image), as DINO has them.
+
+    Attributes:
+        num_local_views: of each region (or image); 0 for none.
+        local_size_px: side of a local view.
+        local_crop_scale: range of a local view's share of its window's area.
+    """
+
+    num_local_views: int = 0
+    local_size_px: int = 64
+    local_crop_scale: tuple[float, float] = (0.05, 0.4)
+
+
+@dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
     """SimCLR's augmentation (Chen et al. 2020, appendix A) with lightly's numbers.
 
@@ -84,6 +90,8 @@ class AugmentConfig:
         blur_prob: share of views that are blurred.
         blur_sigma: range of the Gaussian blur's sigma, px.
         solarise_prob: share of views whose light half is inverted.
+        asymmetric: as in BYOL and DINO, of the global views the first is always blurred and never solarised, the others
+            are blurred with 0.1 and solarised with 0.2; local views keep the shares above.
     """
 
     flip_prob: float = 0.5
@@ -93,6 +101,7 @@ class AugmentConfig:
     blur_prob: float = 0.5
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     solarise_prob: float = 0.0
+    asymmetric: bool = False
 
     def __post_init__(self) -> None:
         check_share(self, "flip_prob", "jitter_prob", "grey_prob", "blur_prob", "solarise_prob")
@@ -149,20 +158,22 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Backbone and projector.
+    """Backbone and projection head.
 
     Attributes:
         backbone: any timm model name, or small-cnn (four layers, for demos).
         stem: ResNets only: standard (7x7 stride 2), or a 3x3 convolution of stride 2 (max-pooling stays),
             or of stride 1 without max-pooling (the usual one for CIFAR-10).
-        projector_hidden: width of the projector's hidden layer; None takes the backbone's feature width.
-        projector_out: width of the embeddings.
+        projector_hidden: width of the head's hidden layers; None takes the backbone's feature width.
+        projector_out: width of the embeddings; for dino of the bottleneck before the prototypes.
+        projector_norm: batch norm in the head.
     """
 
     backbone: str = "resnet18"
     stem: Literal["standard", "conv3x3-stride2", "conv3x3-stride1"] = "standard"
     projector_hidden: int | None = None
     projector_out: int = 128
+    projector_norm: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +188,8 @@ class OptimConfig:
         lr: learning rate after warm-up, for the batch as it is.
         sgd_momentum: momentum of sgd and lars.
         weight_decay: decoupled for adamw.
+        weight_decay_end: where a cosine schedule takes it; None keeps it constant.
+        clip_norm: gradients are scaled down to this norm; None leaves them.
         warmup_steps: linear warm-up of the learning rate.
         schedule: cosine to zero, or constant after warm-up.
         decay_norm_and_bias: whether weight decay also acts on norms and biases.
@@ -189,6 +202,8 @@ class OptimConfig:
     lr: float = 0.06
     sgd_momentum: float = 0.9
     weight_decay: float = 5e-4
+    weight_decay_end: float | None = None
+    clip_norm: float | None = None
     warmup_steps: int = 0
     schedule: Literal["cosine", "constant"] = "cosine"
     decay_norm_and_bias: bool = True
@@ -252,7 +267,9 @@ class RuntimeConfig:
 
     Attributes:
         accelerator: auto, cpu, cuda, mps: as in Lightning Fabric.
-        devices: number of devices; one for now.
+        devices: devices of each machine.
+        num_nodes: machines.
+        micro_batch_size: images a device encodes at a time; the loss stays that of the whole batch (gradient caching).
         precision: 32-true, bf16-mixed, 16-mixed: as in Lightning Fabric; losses are float32 throughout.
         num_threads: threads of torch on the CPU; results are bit-equal only at equal thread counts.
         num_workers: processes that pack, and threads that crop; None takes one per core.
@@ -263,6 +280,8 @@ class RuntimeConfig:
 
     accelerator: str = "auto"
     devices: int = 1
+    num_nodes: int = 1
+    micro_batch_size: int | None = None
     precision: str = "32-true"
     num_threads: int | None = None
     num_workers: int | None = None
@@ -271,8 +290,10 @@ class RuntimeConfig:
     knn_every: int = 10
 
     def __post_init__(self) -> None:
-        if self.devices != 1:
-            raise ConfigError(f"devices is {self.devices}; this version trains on one device: leave it at 1")
+        if self.devices < 1 or self.num_nodes < 1:
+            raise ConfigError("devices and num_nodes must be at least 1")
+        if self.micro_batch_size is not None and self.micro_batch_size < 1:
+            raise ConfigError(f"micro_batch_size is {self.micro_batch_size}; expected at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,18 +301,19 @@ class PretrainConfig:
     """One pre-training run. `config.json` holds it whole and alone reproduces the run.
 
     Attributes:
-        temperature: of the contrastive loss.
+        temperature: of the contrastive loss; for dino the student's.
         seed: of weights, image order, regions, boxes and colours.
     """
 
     recipe: Suppress[str] = "samclr"
-    method: Suppress[Literal["simclr"]] = "simclr"
+    method: AvoidSubcommands[MethodConfig] = field(default_factory=SimclrConfig)
     temperature: float = 0.5
     seed: int = 0
     data: DataConfig = field(default_factory=DataConfig)
     filter: FilterConfig = field(default_factory=FilterConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
     group: ViewGroup = field(default_factory=ViewGroup)
+    local: LocalViews = field(default_factory=LocalViews)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -301,6 +323,29 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         if self.temperature <= 0:
             raise ConfigError(f"temperature is {self.temperature}; expected a number over 0")
+        if self.local.num_local_views > 0 and not isinstance(self.method, DinoConfig):
+            raise ConfigError(f"{self.method.name} has no local views; leave num_local_views at 0")
+        if self.group.num_views < 2:
+            raise ConfigError(f"num_views is {self.group.num_views}; a positive pair needs at least 2")
+
+    @property
+    def groups(self) -> tuple[ViewGroup, ...]:
+        """The view groups of a plan: global views, and local ones if there are any."""
+        local = self.local
+        if local.num_local_views == 0:
+            return (self.group,)
+        return self.group, ViewGroup(
+            role="local",
+            num_views=local.num_local_views,
+            size_px=local.local_size_px,
+            crop_scale=local.local_crop_scale,
+            crop_ratio=self.group.crop_ratio,
+        )
+
+    def views_per_step(self) -> int:
+        """Views that a step encodes, over all devices."""
+        views = sum(group.num_views for group in self.groups)
+        return self.optim.global_batch_size * self.views.regions_per_image * views
 
     def settings(self) -> dict[str, Any]:
         """Everything that decides the result: all but the places of files and the way of running."""
@@ -308,54 +353,3 @@ class PretrainConfig:
         del settings["runtime"], settings["knn"]
         settings["data"] = {"max_side": self.data.max_side}
         return settings
-
-
-# ---- saving and loading ----
-
-
-def to_dict(config: Any) -> Any:
-    """Plain JSON values of a configuration."""
-    if is_dataclass(config):
-        return {f.name: to_dict(getattr(config, f.name)) for f in fields(config)}
-    if isinstance(config, tuple):
-        return [to_dict(item) for item in config]
-    return str(config) if isinstance(config, Path) else config
-
-
-def from_dict(kind: Any, value: Any, where: str = "config") -> Any:
-    """Rebuild a configuration. Raises ConfigError on an unknown, missing or ill-typed key."""
-    if is_dataclass(kind):
-        if not isinstance(value, dict):
-            raise ConfigError(f"{where} is {value!r}; expected an object of settings")
-        hints = typing.get_type_hints(kind)
-        known = {f.name: f for f in fields(kind)}
-        unknown = sorted(set(value) - set(known))
-        if unknown:
-            raise ConfigError(f"{where} has the unknown setting {unknown[0]!r}; known are {', '.join(known)}")
-        missing = [name for name in known if name not in value]
-        if missing:
-            raise ConfigError(f"{where} lacks the setting {missing[0]!r}; it was written by another version of samclr")
-        return kind(**{name: from_dict(hints[name], value[name], f"{where}.{name}") for name in known})  # type: ignore[operator]
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in arguments:
-            return None
-        return from_dict(next(a for a in arguments if a is not type(None)), value, where)
-    if origin is tuple and isinstance(value, list):
-        kinds = [arguments[0]] * len(value) if arguments[-1] is ... else list(arguments)
-        if len(kinds) == len(value):
-            return tuple(from_dict(k, item, where) for k, item in zip(kinds, value, strict=True))
-    elif origin is Literal and value in arguments:
-        return value
-    elif kind is Path and isinstance(value, str):
-        return Path(value)
-    elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    elif isinstance(kind, type) and type(value) is kind:
-        return value
-    raise ConfigError(f"{where} is {value!r}; expected {getattr(kind, '__name__', kind)}")
-
-
-def fingerprint(value: Any) -> str:
-    """Sixteen hex digits that change with any setting."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

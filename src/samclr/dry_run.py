@@ -10,11 +10,13 @@ import psutil
 import torch
 
 from samclr.config import PretrainConfig
+from samclr.devices import create_fabric, set_up
 from samclr.methods import create_method
+from samclr.micro_batches import backward
 from samclr.models.backbone import count_parameters
 from samclr.optim import create_optimizer
 from samclr.parts import PartsFolder
-from samclr.pretrain import create_fabric, make_batch
+from samclr.pretrain import make_batch
 from samclr.scenes.bank import KIND, missing_bytes
 from samclr.scenes.sources import list_scenes
 from samclr.training_data import bank_path
@@ -31,33 +33,34 @@ def estimate(config: PretrainConfig, run: Path) -> list[dict[str, Any]]:
     folder = PartsFolder(bank, KIND) if (bank / "manifest.json").exists() else None
     num_steps = config.optim.num_steps(len(refs))
     fabric = create_fabric(config)
-    method = create_method(config)
+    method = create_method(config, num_steps)
     parameters = count_parameters(method)
-    method, optimizer = fabric.setup(method, create_optimizer(method, config.optim))
-    method.mark_forward_method("loss")
+    method, optimizer = set_up(fabric, method, create_optimizer(method, config.optim))
     planner = ViewPlanner(
         image_hw=np.full((len(refs), 2), config.group.size_px),
         regions=None,
         seed=config.seed,
         images_per_step=config.optim.global_batch_size,
         views=config.views,
-        groups=(config.group,),
+        groups=config.groups,
         augment=config.augment,
     )
     seconds = []
     for step in range(1 + TRIAL_STEPS):
         plan = planner.plan(step)
-        shape = (len(plan.image_index), config.group.num_views, 3, config.group.size_px, config.group.size_px)
-        pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
+        pixels = [
+            torch.randint(0, 256, (*group.boxes_xyxy.shape[:2], 3, group.size_px, group.size_px), dtype=torch.uint8)
+            for group in plan.groups
+        ]
         start = time.perf_counter()
-        output = method.loss(make_batch(plan, [pixels], fabric.device))
-        fabric.backward(output.loss)
+        output = backward(fabric, method, make_batch(plan, pixels, fabric.device), config.runtime.micro_batch_size)
         optimizer.step()
         optimizer.zero_grad()
+        method.module.after_step(step, output.pending)
         float(output.loss.detach())
         seconds.append(time.perf_counter() - start)
     step_s = float(np.mean(seconds[1:]))
-    views = config.optim.global_batch_size * config.views.regions_per_image * config.group.num_views
+    views = config.views_per_step()
     memory = torch.cuda.max_memory_allocated() if fabric.device.type == "cuda" else psutil.Process().memory_info().rss
     existing = run if run.exists() else next(parent for parent in run.absolute().parents if parent.exists())
     return [

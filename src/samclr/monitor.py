@@ -3,7 +3,6 @@
 import math
 
 from samclr.errors import RunError
-from samclr.methods.losses import chance_loss
 
 COLLAPSED_SPREAD = 0.1
 STUCK_FRAC = 0.005
@@ -13,8 +12,8 @@ PATIENCE_STEPS = 50
 class CollapseMonitor:
     """Watches loss and embedding spread. Speaks once for each kind of trouble."""
 
-    def __init__(self, num_embeddings: int):
-        self._chance = chance_loss(num_embeddings)
+    def __init__(self, chance_loss: float):
+        self._chance = chance_loss
         self._streaks = {"collapsed": 0, "stuck": 0}
 
     def check(self, step: int, loss: float, embedding_spread: float) -> str | None:
@@ -32,7 +31,7 @@ class CollapseMonitor:
             )
         if self._lasts("stuck", abs(loss - self._chance) < STUCK_FRAC * self._chance):
             return (
-                f"step {step}: the loss is stuck at chance, log(2n-1) = {self._chance:.3f}, "
+                f"step {step}: the loss is stuck at chance, {self._chance:.3f}, "
                 f"for {PATIENCE_STEPS} steps. Raise --lr, lower --temperature, or weaken the augmentation"
             )
         return None

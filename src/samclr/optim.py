@@ -13,8 +13,9 @@ from samclr.config import OptimConfig
 def create_optimizer(module: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
     """SGD, AdamW or LARS over all parameters, by timm."""
     options: dict[str, Any] = {"momentum": config.sgd_momentum} if config.optimizer != "adamw" else {}
+    trained = [p for p in module.parameters() if p.requires_grad] if config.decay_norm_and_bias else module
     return create_optimizer_v2(
-        module,
+        trained,
         # timm's "sgd" is Nesterov's; the papers use plain momentum
         opt="momentum" if config.optimizer == "sgd" else config.optimizer,
         lr=config.lr,
@@ -30,5 +31,18 @@ def learning_rate(step: int, num_steps: int, config: OptimConfig) -> float:
         return config.lr * (step + 1) / config.warmup_steps
     if config.schedule == "constant":
         return config.lr
-    progress = (step - config.warmup_steps) / max(num_steps - config.warmup_steps, 1)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * progress))
+    return _cosine(config.lr, 0.0, (step - config.warmup_steps) / max(num_steps - config.warmup_steps, 1))
+
+
+def set_rates(optimizer: torch.optim.Optimizer, step: int, num_steps: int, config: OptimConfig) -> None:
+    """Give every parameter group the step's learning rate, and its weight decay where that has a schedule."""
+    rate = learning_rate(step, num_steps, config)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+        if config.weight_decay_end is not None and group.get("decays", group["weight_decay"] > 0):
+            group["decays"] = True
+            group["weight_decay"] = _cosine(config.weight_decay, config.weight_decay_end, step / max(num_steps, 1))
+
+
+def _cosine(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))

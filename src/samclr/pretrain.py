@@ -14,14 +14,18 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from samclr.checkpoint import load_checkpoint, save_checkpoint
-from samclr.config import PretrainConfig, fingerprint
+from samclr.config import PretrainConfig
+from samclr.devices import agree, clip_gradients, create_fabric, set_up, step_optimizer
 from samclr.errors import RunError
 from samclr.evaluation.online import OnlineKnn
 from samclr.methods import backbone_of, create_method
+from samclr.micro_batches import backward
 from samclr.monitor import CollapseMonitor
-from samclr.optim import create_optimizer, learning_rate
+from samclr.optim import create_optimizer, set_rates
 from samclr.progress import TrainingProgress
+from samclr.ranks import mean_over_ranks
 from samclr.run_directory import SUMMARY_FILE, MetricsLog, open_run, read_json, write_json
+from samclr.settings import fingerprint
 from samclr.training_data import TrainingData, num_workers, prepare_data
 from samclr.views.augment import augment
 from samclr.views.batch import ViewBatch, ViewGroupBatch
@@ -50,20 +54,18 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
         RunError: the run directory has other settings or other data, or the loss is no longer finite.
         ScenesError, PartsError, UsageError: as prepare_data.
     """
-    open_run(run, config)
     fabric = create_fabric(config)
-    torch.manual_seed(config.seed)
-    method = create_method(config)
-    optimizer = create_optimizer(method, config.optim)
+    open_run(run, config, write=fabric.is_global_zero)
     data = prepare_data(config)
-    _check_same_data(run, data)
+    _check_same_data(run, data, write=fabric.is_global_zero)
     num_steps = config.optim.num_steps(data.bank.num_images)
+    method = create_method(config, num_steps)
+    optimizer = create_optimizer(method, config.optim)
     totals: dict[str, int] = {}
     first_step = 0
     if (checkpoint := load_checkpoint(run)) is not None:
         first_step = _restore(checkpoint, method, optimizer, config, totals)
-    method, optimizer = fabric.setup(method, optimizer)
-    method.mark_forward_method("loss")
+    method, optimizer = set_up(fabric, method, optimizer)
 
     loader = ViewLoader(
         data.planner,
@@ -73,8 +75,8 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
         world_size=fabric.world_size,
         pin_memory=fabric.device.type == "cuda",
     )
-    monitor = CollapseMonitor(config.optim.global_batch_size * config.views.regions_per_image * config.group.num_views)
-    metrics_log = MetricsLog(run, first_step)
+    monitor = CollapseMonitor(method.module.chance_loss)
+    metrics_log = MetricsLog(run, first_step) if fabric.is_global_zero else None
     pending_rows: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
     knn = _online_knn(config, fabric)
     knn_every = config.runtime.knn_every * max(data.bank.num_images // config.optim.global_batch_size, 1)
@@ -82,9 +84,14 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
     steps_done = first_step
 
     def flush() -> None:
-        rows = [row | {name: float(value) for name, value in tensors.items()} for row, tensors in pending_rows]
+        names = [(number, name) for number, (_, tensors) in enumerate(pending_rows) for name in tensors]
+        values = mean_over_ranks([pending_rows[number][1][name] for number, name in names])
+        rows = [dict(row) for row, _ in pending_rows]
+        for (number, name), value in zip(names, values, strict=True):
+            rows[number][name] = value
         pending_rows.clear()
-        metrics_log.write(rows)
+        if metrics_log is not None:
+            metrics_log.write(rows)
         for row in rows:
             if warning := monitor.check(row["step"], row["loss"], row.get("embedding_spread", 1.0)):
                 progress.warn(warning)
@@ -93,44 +100,47 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
 
     def save() -> None:
         flush()
-        _save(run, method, optimizer, config, steps_done, totals)
+        if fabric.is_global_zero:
+            _save(run, method, optimizer, config, steps_done, totals)
 
     with TrainingProgress(num_steps, first_step) as progress, stop_signals() as stop:
         step_end = time.perf_counter()
         for plan, crops in loader:
-            rate = learning_rate(plan.step, num_steps, config.optim)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            set_rates(optimizer, plan.step, num_steps, config.optim)
             batch = make_batch(plan, crops, fabric.device)
-            output = method.loss(batch)
             optimizer.zero_grad()
-            fabric.backward(output.loss)
-            optimizer.step()
-            method.module.after_step(plan.step, output.pending)
+            output = backward(fabric, method, batch, config.runtime.micro_batch_size)
+            gradient_norm = clip_gradients(fabric, method, optimizer, config.optim.clip_norm)
+            if step_optimizer(fabric, optimizer):
+                method.module.after_step(plan.step, output.pending)
 
             steps_done = plan.step + 1
             for name, count in plan.counts.items():
                 totals[name] = totals.get(name, 0) + count
-            row = {"step": plan.step, "epoch": _epoch(plan.step, config, data), "lr": rate} | plan.counts
-            row |= _speed(plan, loader, step_end)
+            row = {"step": plan.step, "epoch": _epoch(plan.step, config, data), "lr": optimizer.param_groups[0]["lr"]}
+            row |= plan.counts | _speed(plan, loader, step_end)
             if knn is not None and (steps_done % knn_every == 0 or steps_done == num_steps):
                 row |= knn.measure(backbone_of(method.module))
-            pending_rows.append((row, {"loss": output.loss.detach()} | output.metrics))
+            pending_rows.append((row, {"loss": output.loss, "gradient_norm": gradient_norm} | output.metrics))
             if len(pending_rows) == FLUSH_STEPS or fabric.device.type == "cpu":
                 flush()
-            if stop.is_set() or time.monotonic() - last_saved >= config.runtime.checkpoint_every_s:
+            stopping, saving = agree(
+                fabric, plan.step, stop.is_set(), time.monotonic() - last_saved >= config.runtime.checkpoint_every_s
+            )
+            if stopping or saving:
                 save()
                 last_saved = time.monotonic()
-            if stop.is_set():
+            if stopping:
                 break
             step_end = time.perf_counter()
         else:
             save()
-    metrics_log.close()
     counts = data.counts()
     summary: dict[str, Any] = {"data_fingerprint": data.fingerprint, "data": counts, "plan_counts": totals}
     summary |= {"steps_done": steps_done, "num_steps": num_steps, "torch": torch.__version__}
-    write_json(run / SUMMARY_FILE, summary | {"errors": data.bank.errors})
+    if metrics_log is not None:
+        metrics_log.close()
+        write_json(run / SUMMARY_FILE, summary | {"errors": data.bank.errors})
     return PretrainResult(
         run=run, steps_done=steps_done, num_steps=num_steps, stopped=steps_done < num_steps, data_counts=counts
     )
@@ -146,23 +156,7 @@ def make_batch(plan: ViewPlan, crops: list[Tensor], device: torch.device) -> Vie
         )
         for group, pixels in zip(plan.groups, crops, strict=True)
     )
-    return ViewBatch(groups=groups, image_index=plan.image_index, region_index=plan.region_index)
-
-
-def create_fabric(config: PretrainConfig) -> Fabric:
-    """Devices and precision; also torch's threads."""
-    runtime = config.runtime
-    if runtime.num_threads is not None:
-        torch.set_num_threads(runtime.num_threads)
-    try:
-        fabric = Fabric(accelerator=runtime.accelerator, devices=runtime.devices, precision=runtime.precision)  # type: ignore[arg-type]
-    except (ValueError, RuntimeError, TypeError, ImportError) as error:
-        raise RunError(
-            f"cannot use accelerator {runtime.accelerator!r}, devices {runtime.devices}, "
-            f"precision {runtime.precision!r}: {error}"
-        ) from None
-    fabric.launch()
-    return fabric
+    return ViewBatch(step=plan.step, groups=groups, image_index=plan.image_index, region_index=plan.region_index)
 
 
 @contextmanager
@@ -186,15 +180,16 @@ def stop_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _check_same_data(run: Path, data: TrainingData) -> None:
-    known = read_json(run / SUMMARY_FILE, {}).get("data_fingerprint", data.fingerprint)
+def _check_same_data(run: Path, data: TrainingData, write: bool) -> None:
+    summary = read_json(run / SUMMARY_FILE, {})
+    known = summary.get("data_fingerprint", data.fingerprint)
     if known != data.fingerprint:
         raise RunError(
             f"{run} was started on other images or regions (fingerprint {known}, now {data.fingerprint}); "
             f"name another --out, or restore the scenes and the region store"
         )
-    summary = read_json(run / SUMMARY_FILE, {})
-    write_json(run / SUMMARY_FILE, summary | {"data_fingerprint": data.fingerprint, "data": data.counts()})
+    if write:
+        write_json(run / SUMMARY_FILE, summary | {"data_fingerprint": data.fingerprint, "data": data.counts()})
 
 
 def _restore(

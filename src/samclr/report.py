@@ -7,11 +7,12 @@ from typing import Any
 from samclr import __version__
 from samclr.charts import Chart, Series, make_chart
 from samclr.checkpoint import CHECKPOINT_FILE, load_config
-from samclr.config import PretrainConfig, to_dict
+from samclr.config import PretrainConfig
 from samclr.errors import RunError, SamclrError
 from samclr.gallery import make_gallery
 from samclr.pages import render
 from samclr.run_directory import RESULTS_FILE, SUMMARY_FILE, read_json, read_metrics
+from samclr.settings import to_dict
 
 CURVES = (
     ("loss", "Loss", "NT-Xent of each step"),

@@ -7,14 +7,15 @@ from typing import Any
 
 from samclr import __version__
 from samclr.checkpoint import CHECKPOINT_FILE, CONFIG_FILE, load_config
-from samclr.config import PretrainConfig, to_dict
+from samclr.config import PretrainConfig
 from samclr.errors import RunError
+from samclr.settings import to_dict
 
 METRICS_FILE, SUMMARY_FILE, RESULTS_FILE = "metrics.jsonl", "summary.json", "results.json"
 
 
-def open_run(run: Path, config: PretrainConfig) -> None:
-    """Start a run directory, or check that the one there is of the same settings.
+def open_run(run: Path, config: PretrainConfig, write: bool = True) -> None:
+    """Start a run directory, or check that the one there is of the same settings. Of several ranks one writes.
 
     A run that never saved a checkpoint, because its start failed for instance, is begun anew.
 
@@ -29,11 +30,13 @@ def open_run(run: Path, config: PretrainConfig) -> None:
                 f"name another --out, or give the settings it was started with"
             )
     elif (run / CONFIG_FILE).exists():
-        (run / SUMMARY_FILE).unlink(missing_ok=True)
+        if write:
+            (run / SUMMARY_FILE).unlink(missing_ok=True)
     elif run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise RunError(f"{run} exists and is no run directory; name a new or empty folder with --out")
-    run.mkdir(parents=True, exist_ok=True)
-    write_json(run / CONFIG_FILE, {"samclr": __version__, "config": to_dict(config)})
+    if write:
+        run.mkdir(parents=True, exist_ok=True)
+        write_json(run / CONFIG_FILE, {"samclr": __version__, "config": to_dict(config)})
 
 
 def has_checkpoint(run: Path) -> bool:

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from samclr.config import check_share, to_dict
 from samclr.errors import ConfigError
+from samclr.settings import check_share, to_dict
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,8 +36,8 @@ class TrainingData:
 
 
 def num_workers(config: PretrainConfig) -> int:
-    """Processes and threads for work on images."""
-    return config.runtime.num_workers or os.cpu_count() or 1
+    """Processes and threads of one rank for work on images."""
+    return config.runtime.num_workers or max(1, (os.cpu_count() or 1) // config.runtime.devices)
 
 
 def bank_path(config: PretrainConfig) -> Path:
@@ -74,7 +74,7 @@ def prepare_data(config: PretrainConfig) -> TrainingData:
         seed=config.seed,
         images_per_step=config.optim.global_batch_size,
         views=config.views,
-        groups=(config.group,),
+        groups=config.groups,
         augment=config.augment,
     )
     digest = hashlib.sha256("\n".join(bank.content_hashes).encode())

@@ -9,6 +9,7 @@ SOURCES = Path(__file__).parents[2] / "src" / "samclr"
 # Lower layers first; a module imports only from its own layer and from lower ones.
 LAYERS = [
     {"errors", "__init__"},
+    {"settings", "method_config", "ranks"},
     {"config", "cache", "charts", "pages", "terminal"},
     {"segmenter_config"},
     {"recipes"},
@@ -21,6 +22,7 @@ LAYERS = [
     {"models"},
     {"checkpoint", "optim"},
     {"methods", "evaluation"},
+    {"devices", "micro_batches"},
     {"monitor", "progress", "run_directory"},
     {"training_data"},
     {"pretrain", "gallery"},
@@ -101,7 +103,9 @@ def test_nothing_imports_the_command_line():
     assert [m for m, path in modules().items() if "samclr.cli" in imports(path.read_text())] == []
 
 
-@pytest.mark.parametrize("module", ["errors", "config", "recipes", "terminal", "commands", "cli"])
+@pytest.mark.parametrize(
+    "module", ["errors", "settings", "method_config", "config", "recipes", "terminal", "commands", "cli"]
+)
 def test_light_modules_import_nothing_heavy(module):
     names = {name.split(".")[0] for name in imports(modules()[module].read_text(), only_top=True)}
     assert not names & HEAVY

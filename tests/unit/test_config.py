@@ -8,12 +8,10 @@ from samclr.config import (
     OptimConfig,
     PretrainConfig,
     ViewsConfig,
-    fingerprint,
-    from_dict,
-    to_dict,
 )
 from samclr.errors import ConfigError
 from samclr.recipes import RECIPES
+from samclr.settings import fingerprint, from_dict, to_dict
 
 
 @given(

@@ -1,17 +1,26 @@
 """Methods: each paper's loss in one file."""
 
+import torch
 from torch import nn
 
 from samclr.config import PretrainConfig
+from samclr.method_config import DinoConfig, MocoConfig
 from samclr.methods.base import Method
+from samclr.methods.dino import DINO
+from samclr.methods.moco import MoCo
 from samclr.methods.simclr import SimCLR
 from samclr.models.backbone import create_backbone
 
 
-def create_method(config: PretrainConfig) -> Method:
-    """Make the method of a configuration around a fresh backbone; torch's seed decides the weights."""
-    methods = {"simclr": SimCLR}
-    return methods[config.method](create_backbone(config.model), config)
+def create_method(config: PretrainConfig, num_steps: int) -> Method:
+    """Make the method of a configuration around a fresh backbone; the seed decides the weights."""
+    torch.manual_seed(config.seed)
+    backbone, options = create_backbone(config.model), config.method
+    if isinstance(options, MocoConfig):
+        return MoCo(backbone, config, options, num_steps)
+    if isinstance(options, DinoConfig):
+        return DINO(backbone, config, options, num_steps)
+    return SimCLR(backbone, config, options)
 
 
 def backbone_of(method: nn.Module) -> nn.Module:

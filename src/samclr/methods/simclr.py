@@ -1,28 +1,36 @@
 """SimCLR (Chen et al., ICML 2020), and with region views SAMCLR (Missaoui and Yuan, NeurIPS workshop 2023)."""
 
+import math
+
 import torch
 from torch import nn
 
 from samclr.config import PretrainConfig
-from samclr.methods.base import Encoder, Method, StepOutput
-from samclr.methods.losses import embedding_spread, nt_xent
+from samclr.method_config import SimclrConfig
+from samclr.methods.base import Embeddings, Encoder, Method, StepOutput
+from samclr.methods.losses import nt_xent
+from samclr.methods.metrics import embedding_metrics
+from samclr.models.backbone import feature_width
+from samclr.models.heads import simclr_head
+from samclr.ranks import gather, gather_with_gradient
 from samclr.views.batch import ViewBatch
 
 
 class SimCLR(Method):
     """Two views of one thing attract, all others repel. Whose views they are is the plan's affair."""
 
-    def __init__(self, backbone: nn.Module, config: PretrainConfig):
+    def __init__(self, backbone: nn.Module, config: PretrainConfig, options: SimclrConfig):
         super().__init__()
-        self.online_encoder = Encoder(backbone, config.model.projector_hidden, config.model.projector_out)
-        self.temperature = config.temperature
+        width, model = feature_width(backbone), config.model
+        head = simclr_head(width, model.projector_hidden or width, model.projector_out, model.projector_norm)
+        self.online_encoder = Encoder(backbone, head)
+        self.temperature, self.options = config.temperature, options
+        self.chance_loss = math.log(config.views_per_step() - 1)
 
-    def loss(self, batch: ViewBatch) -> StepOutput:
-        """Algorithm 1 of the paper: encode all views, contrast them."""
-        pixels = batch.groups[0].pixels
-        b, v = pixels.shape[:2]
-        embeddings = self.online_encoder(pixels.flatten(0, 1)).unflatten(0, (b, v))
-        loss = nt_xent(embeddings, self.temperature)
-        with torch.no_grad():
-            spread = embedding_spread(embeddings.flatten(0, 1))
-        return StepOutput(loss=loss, metrics={"embedding_spread": spread})
+    def contrast(self, embeddings: Embeddings, targets: Embeddings, batch: ViewBatch) -> StepOutput:
+        """Algorithm 1 of the paper, over the views of all ranks."""
+        everywhere = gather_with_gradient(embeddings[0])
+        image_index = gather(torch.from_numpy(batch.image_index).to(everywhere.device))
+        ignored = image_index if self.options.same_image_negatives == "ignore" else None
+        loss = nt_xent(everywhere, self.temperature, ignored)
+        return StepOutput(loss=loss, metrics=embedding_metrics(everywhere, image_index, batch.step))

@@ -1,6 +1,6 @@
 """ViewBatch: what a method's loss gets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -22,6 +22,25 @@ class ViewGroupBatch:
 class ViewBatch:
     """One rank's share of a step. Rows with one image_index come from one image, -1 in region_index is all of it."""
 
+    step: int
     groups: tuple[ViewGroupBatch, ...]
     image_index: Int[np.ndarray, "b"]
     region_index: Int[np.ndarray, "b"]
+
+    @property
+    def pixels(self) -> tuple[Float[Tensor, "b _ c _ _"], ...]:
+        """Of each group."""
+        return tuple(group.pixels for group in self.groups)
+
+    def rows(self, start: int, stop: int) -> "ViewBatch":
+        """A contiguous part."""
+        groups = tuple(
+            replace(group, pixels=group.pixels[start:stop], boxes_xyxy=group.boxes_xyxy[start:stop])
+            for group in self.groups
+        )
+        return replace(
+            self,
+            groups=groups,
+            image_index=self.image_index[start:stop],
+            region_index=self.region_index[start:stop],
+        )

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt64
 from numpy.typing import ArrayLike
 
-STREAM_ORDER, STREAM_REGION, STREAM_MIX, STREAM_PLACE = 0, 1, 2, 3
+STREAM_ORDER, STREAM_REGION, STREAM_MIX, STREAM_PLACE, STREAM_SHUFFLE = 0, 1, 2, 3, 4
 STREAM_CROP, STREAM_COLOUR = 64, 128  # plus the view group's number
 
 _WORD = np.uint64(0xFFFFFFFF)
@@ -56,3 +56,8 @@ def uniforms(
 def epoch_order(seed: int, epoch: int, num_images: int) -> Int[np.ndarray, "n"]:
     """The permutation of all images that one epoch follows."""
     return np.argsort(uniforms(seed, STREAM_ORDER, epoch, np.arange(num_images), 1)[:, 0], kind="stable")
+
+
+def shuffled(seed: int, step: int, count: int) -> Int[np.ndarray, "count"]:
+    """A permutation that belongs to a step."""
+    return np.argsort(uniforms(seed, STREAM_SHUFFLE, step, np.arange(count), 1)[:, 0], kind="stable")

@@ -18,6 +18,7 @@ from samclr.views.random_crop import NUM_CROP_COLUMNS, random_resized_crops
 
 WHOLE_IMAGE = -1
 NUM_COLOUR_COLUMNS = 11
+BLUR_PROBS, SOLARISE_PROBS = (1.0, 0.1), (0.0, 0.2)  # of the first global view and of the others (Grill et al., BYOL)
 CROP_BLOCKS = -(-NUM_CROP_COLUMNS // 4)
 
 
@@ -104,7 +105,7 @@ class ViewPlanner:
             counts["upscaled_views"] += int((widths < group.size_px).sum())
             if group.num_views > 1:
                 counts["identical_pairs"] += int((boxes == boxes[:, :1]).all((1, 2)).sum())
-            colours = self._draw_colours(step, number, len(image_index), group.num_views)
+            colours = self._draw_colours(step, number, len(image_index), group)
             groups.append(GroupPlan(role=group.role, size_px=group.size_px, boxes_xyxy=boxes, augment=colours))
         return ViewPlan(
             step=step,
@@ -228,8 +229,12 @@ class ViewPlanner:
         counts["crop_fallbacks"] += int(fallback.sum())
         return boxes.reshape(-1, views, 4)
 
-    def _draw_colours(self, step: int, number: int, b: int, v: int) -> AugmentDraws:
-        config = self.augment
+    def _draw_colours(self, step: int, number: int, b: int, group: ViewGroup) -> AugmentDraws:
+        config, v = self.augment, group.num_views
+        first = np.arange(v) == 0
+        blur_prob, solarise_prob = np.full(v, config.blur_prob), np.full(v, config.solarise_prob)
+        if config.asymmetric and group.role == "global":
+            blur_prob, solarise_prob = np.where(first, *BLUR_PROBS), np.where(first, *SOLARISE_PROBS)
         stream = draws.STREAM_COLOUR + number
         columns = draws.uniforms(self.seed, stream, step, np.arange(b * v), NUM_COLOUR_COLUMNS)
         flip, jitter, order, bright, contrast, saturation, hue, grey, blur, sigma, solarise = columns.reshape(
@@ -251,8 +256,8 @@ class ViewPlanner:
             saturation=factor(saturation),
             hue=np.where(applied, (2 * hue - 1) * 0.2 * config.jitter_strength, 0.0),
             grey=grey < config.grey_prob,
-            blur_sigma=np.where(blur < config.blur_prob, low + sigma * (high - low), 0.0),
-            solarise=solarise < config.solarise_prob,
+            blur_sigma=np.where(blur < blur_prob, low + sigma * (high - low), 0.0),
+            solarise=solarise < solarise_prob,
         )
 
 

@@ -1,0 +1,81 @@
+"""DINO (Caron et al., ICCV 2021): a student learns what its own slow copy, the teacher, says of other views."""
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from samclr.config import PretrainConfig
+from samclr.method_config import DinoConfig
+from samclr.methods.base import Embeddings, Encoder, Method, Pixels, StepOutput
+from samclr.methods.losses import centered_shares, self_distillation, sinkhorn_shares
+from samclr.methods.metrics import embedding_metrics
+from samclr.models.backbone import feature_width
+from samclr.models.heads import DinoHead
+from samclr.models.momentum import follow, momentum_copy, scheduled_momentum
+from samclr.ranks import num_ranks, sum_over_ranks
+from samclr.views.batch import ViewBatch
+
+
+class DINO(Method):
+    """Global and local views of one thing get the teacher's opinion of its global views; the loss has no negatives."""
+
+    center: Float[Tensor, "k"]
+
+    def __init__(self, backbone: nn.Module, config: PretrainConfig, options: DinoConfig, num_steps: int):
+        super().__init__()
+        width, model = feature_width(backbone), config.model
+        head = DinoHead(
+            width, model.projector_hidden or width, model.projector_out, options.num_prototypes, model.projector_norm
+        )
+        self.online_encoder = Encoder(backbone, head)  # the student
+        self.momentum_encoder = momentum_copy(self.online_encoder)  # the teacher
+        self.register_buffer("center", torch.zeros(options.num_prototypes))
+        self.temperature, self.options, self.num_steps = config.temperature, options, num_steps
+        self.chance_loss = math.log(options.num_prototypes)
+
+    def embed(self, pixels: Pixels, step: int) -> Embeddings:
+        """The student's scores of every view, group by group."""
+        self.online_encoder.head.frozen = step < self.options.freeze_steps  # type: ignore[assignment]
+        return super().embed(pixels, step)
+
+    @torch.no_grad()
+    def targets(self, pixels: Pixels, step: int) -> Embeddings:
+        """The teacher's scores of the global views."""
+        return (self.momentum_encoder.views(pixels[0]),)
+
+    def contrast(self, embeddings: Embeddings, targets: Embeddings, batch: ViewBatch) -> StepOutput:
+        """Algorithm 1 of the paper, with local views and with the choice of balancing."""
+        (scores,) = targets
+        temperature = self.teacher_temperature(batch.step)
+        if self.options.centering == "center":
+            shares = centered_shares(scores, self.center, temperature)
+        else:
+            shares = sinkhorn_shares(scores, temperature)
+        student = torch.cat(embeddings, 1)
+        image_index = torch.from_numpy(batch.image_index).to(student.device)
+        with torch.no_grad():
+            metrics = embedding_metrics(embeddings[0], image_index, batch.step)
+            metrics["teacher_entropy"] = -(shares * (shares + 1e-12).log()).sum(-1).mean() / math.log(scores.shape[-1])
+        return StepOutput(
+            loss=self_distillation(student, shares, self.temperature),
+            metrics=metrics,
+            pending={"scores_sum": scores.float().sum((0, 1)), "num_scores": scores.shape[0] * scores.shape[1]},
+        )
+
+    def after_step(self, step: int, pending: dict[str, Any]) -> None:
+        """The teacher follows the student, the center the mean of all ranks' scores."""
+        options = self.options
+        momentum = scheduled_momentum(options.ema_momentum, options.ema_momentum_end, step, self.num_steps)
+        follow(self.momentum_encoder, self.online_encoder, momentum)
+        mean = sum_over_ranks(pending["scores_sum"]) / (pending["num_scores"] * num_ranks())
+        self.center.lerp_(mean.to(self.center.dtype), 1 - options.center_momentum)
+
+    def teacher_temperature(self, step: int) -> float:
+        """Linear from its start to its end over the warm-up."""
+        options = self.options
+        done = min(1.0, step / max(options.teacher_temperature_steps, 1))
+        start, end = options.teacher_temperature_start, options.teacher_temperature
+        return end if options.teacher_temperature_steps == 0 else start + done * (end - start)

@@ -1,0 +1,63 @@
+"""What embeddings look like while they are trained; each metric is defined with its formula in docs/metrics.md."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from samclr.methods.losses import embedding_spread, in_full_precision
+
+EVERY_STEPS = 20  # the spread is measured at each step, the rest at every twentieth: it costs products over all pairs
+UNIFORMITY_SCALE = 2.0
+
+
+@torch.no_grad()
+def embedding_metrics(
+    embeddings: Float[Tensor, "b v d"], image_index: Int[Tensor, "b"], step: int
+) -> dict[str, Float[Tensor, ""]]:
+    """Spread; and at every twentieth step alignment, uniformity, effective rank, and similarities of pairs."""
+    metrics = {"embedding_spread": embedding_spread(embeddings.flatten(0, 1))}
+    if step % EVERY_STEPS == 0:
+        metrics |= pair_metrics(embeddings, image_index)
+    return metrics
+
+
+@torch.no_grad()
+@in_full_precision
+def pair_metrics(embeddings: Float[Tensor, "b v d"], image_index: Int[Tensor, "b"]) -> dict[str, Float[Tensor, ""]]:
+    """Metrics over all pairs of views; those of pairs that the batch does not have are missing."""
+    b, v, _ = embeddings.shape
+    unit = F.normalize(embeddings, dim=-1).flatten(0, 1)
+    cosine = unit @ unit.T
+    row = torch.arange(b, device=unit.device).repeat_interleave(v)
+    image = image_index.to(unit.device).repeat_interleave(v)
+    same_row = row[:, None] == row[None]
+    same_image = (image[:, None] == image[None]) & ~same_row
+    other = ~same_row & ~same_image
+    off_diagonal = ~torch.eye(b * v, dtype=torch.bool, device=unit.device)
+    similarity = masked_mean(cosine, same_row & off_diagonal)
+    squared = 2 - 2 * cosine
+    metrics = {
+        "alignment": 2 - 2 * similarity,
+        "uniformity": masked_mean(torch.exp(-UNIFORMITY_SCALE * squared), off_diagonal).log(),
+        "effective_rank": effective_rank(unit),
+        "similarity_positive": similarity,
+    }
+    num_images = len(torch.unique(image_index))
+    if num_images > 1:
+        metrics["similarity_other_image"] = masked_mean(cosine, other)
+    if num_images < b:
+        metrics["similarity_same_image"] = masked_mean(cosine, same_image)
+    return metrics
+
+
+def effective_rank(rows: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
+    """exp of the entropy of the normalised singular values (Garrido et al., RankMe, 2023, eq. 1)."""
+    singular = torch.linalg.svdvals(rows)
+    shares = singular / singular.sum() + 1e-7
+    return torch.exp(-(shares * shares.log()).sum())
+
+
+def masked_mean(values: Float[Tensor, "n m"], mask: Tensor) -> Float[Tensor, ""]:
+    """Mean of the values where the mask holds."""
+    return (values * mask).sum() / mask.sum()
