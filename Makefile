@@ -3,11 +3,12 @@ PYTHON ?= python3
 SEEDS ?= 0
 BIN = .venv/bin
 
-.PHONY: help demo demo-seeds test lint types .venv clean
+.PHONY: help demo demo-seeds demo-methods test lint types .venv clean
 
 help:
 	@echo "make demo        the main job on generated scenes: under three minutes on two cores, after the set-up"
 	@echo "make demo-seeds  the same for three seeds: about five minutes"
+	@echo "make demo-methods  six recipes (SimCLR, MoCo, DINO; image and region views), three seeds: about half an hour"
 	@echo "make test        the tests: under ten minutes on two cores, after the set-up"
 	@echo "make lint types  style and types"
 	@echo "The set-up (.venv) downloads about 5 GB from the package registry once: two to five minutes."
@@ -18,6 +19,10 @@ demo: .venv
 
 demo-seeds: .venv
 	@$(MAKE) --no-print-directory demo SEEDS="0 1 2"
+
+demo-methods: .venv
+	@echo "== demo: six recipes, three seeds; about half an hour"
+	$(BIN)/samclr demo --out runs/demo-methods --seeds 0 1 2 --recipes simclr samclr moco sammoco dino samdino
 
 test: .venv
 	@echo "== tests: under ten minutes on two cores"

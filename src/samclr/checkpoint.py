@@ -1,7 +1,10 @@
-"""Checkpoints: written whole or not at all, read as data only, and turned into backbones."""
+"""Checkpoints: written whole or not at all, recognised when damaged, read as data only, turned into backbones."""
 
+import hashlib
+import io
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +16,57 @@ from samclr.config import ModelConfig, PretrainConfig
 from samclr.errors import RunError
 from samclr.models.backbone import create_backbone
 from samclr.settings import from_dict
+from samclr.terminal import say
 
-CHECKPOINT_FILE, CONFIG_FILE = "checkpoint.pt", "config.json"
+CONFIG_FILE = "config.json"
+KEPT = 2
+_NAME = re.compile(r"checkpoint-\d{8,}-[0-9a-f]{16}\.pt")
 BACKBONE_PREFIX = "online_encoder.backbone."
 
 
 def save_checkpoint(run: Path, state: dict[str, Any]) -> None:
-    """Replace the run's checkpoint in one move, so that a kill leaves the old one or the new one."""
-    beside = run / f"{CHECKPOINT_FILE}.tmp"
+    """Add a checkpoint in one move and keep the one before it: a kill leaves the old ones or the new one too.
+
+    The file's name holds its step and its checksum.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getbuffer()
+    beside = run / "checkpoint.tmp"
     with open(beside, "wb") as handle:
-        torch.save(state, handle)
+        handle.write(content)
         handle.flush()
         os.fsync(handle.fileno())
-    os.replace(beside, run / CHECKPOINT_FILE)
+    os.replace(beside, run / f"checkpoint-{state['steps_done']:08d}-{_checksum(content)}.pt")
+    for old in checkpoints(run)[KEPT:]:
+        old.unlink()
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The run's checkpoints, newest first."""
+    return sorted((path for path in run.glob("checkpoint-*.pt") if _NAME.fullmatch(path.name)), reverse=True)
 
 
 def load_checkpoint(run: Path) -> dict[str, Any] | None:
-    """The run's checkpoint on the CPU, or None if there is none yet. Raises RunError if it is damaged."""
-    path = run / CHECKPOINT_FILE
-    if not path.exists():
-        return None
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever unpickling and unzipping raise
-        raise RunError(f"{path} is damaged ({type(error).__name__}); delete it to start the run anew") from error
+    """The newest whole checkpoint on the CPU, or None if there is none yet. Says so when it passes over a damaged one.
+
+    Raises:
+        RunError: none of the checkpoints is whole.
+    """
+    paths = checkpoints(run)
+    for path in paths:
+        content = path.read_bytes()
+        if _checksum(content) == path.stem.split("-")[2]:
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        rest = paths[paths.index(path) + 1 :]
+        say(f"{path} is damaged" + (f"; going on from {rest[0].name}" if rest else ""))
+    if paths:
+        raise RunError(f"every checkpoint in {run} is damaged; delete them to start the run anew")
+    return None
+
+
+def _checksum(content: bytes | memoryview) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def load_config(run: Path) -> PretrainConfig:

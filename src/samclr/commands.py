@@ -217,7 +217,11 @@ class Demo:
     """
 
     out: Annotated[Path, arg(help="Folder for scenes, store, runs, results.json and report.html.")] = Path("runs/demo")
-    seeds: Annotated[tuple[int, ...], arg(help="One pair of runs for each seed.")] = (0,)
+    seeds: Annotated[tuple[int, ...], arg(help="A run of each recipe for each seed.")] = (0,)
+    recipes: Annotated[
+        tuple[Literal["simclr", "samclr", "moco", "sammoco", "dino", "samdino"], ...],
+        arg(help="What is compared, under one budget."),
+    ] = ("simclr", "samclr")
     segmenter: Annotated[
         Literal["sam-digits", "felzenszwalb", "labels"],
         arg(help="Where regions come from: the small SAM that ships with samclr, colours alone, or ground truth."),
@@ -228,7 +232,7 @@ class Demo:
         """Run the command."""
         from samclr.demo import run_demo
 
-        arms = run_demo(self.out, self.seeds, self.segmenter, say)
+        arms = run_demo(self.out, self.seeds, self.segmenter, say, recipes=self.recipes)
         show_rows("kNN top-1 on held-out digits", arms, self.json, key="arms")
         say(f"report: {self.out / 'report.html'}   numbers: {self.out / 'results.json'}")
         return 0

@@ -19,11 +19,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from samclr.config import (
-    AugmentConfig,
     DataConfig,
     FilterConfig,
     KnnConfig,
-    ModelConfig,
     OptimConfig,
     PretrainConfig,
     ProbeConfig,
@@ -49,7 +47,7 @@ NUM_SCENES = {"sam-digits": 600, "felzenszwalb": 1500, "labels": 1500}  # a SAM 
 SCENE_PX, DIGITS_PER_SCENE = 96, 5
 SAM_POINTS_PER_SIDE = 8
 SAM_MIN_PART_PX = 40  # islands and holes under this go; a stray island would stretch the box to the next digit
-DIGIT_PX, SINGLE_PX, VIEW_PX = 20, 22, 32
+DIGIT_PX, SINGLE_PX, VIEW_PX, LOCAL_PX = 20, 22, 32, 20
 NUM_IN_SCENES, NUM_TRAIN = 797, 600  # digits drawn into scenes, and of the rest those that the kNN looks among
 DATA_SEED = 0
 
@@ -61,8 +59,9 @@ def run_demo(
     say: Callable[[str], None],
     steps: int = 360,
     num_scenes: int | None = None,
+    recipes: Sequence[str] = ("simclr", "samclr"),
 ) -> list[dict[str, Any]]:
-    """Scenes, regions, both arms for each seed, kNN, results.json and report.html in `out`; returns the arms.
+    """Scenes, regions, an arm for each recipe and seed, kNN, results.json and report.html in `out`; returns the arms.
 
     Each part is resumed or reused when it is there already.
     """
@@ -72,27 +71,27 @@ def run_demo(
     make_data(data, num_scenes)
     say(f"{num_scenes} scenes of {DIGITS_PER_SCENE} digits in {data}")
     store = out / f"regions-{segmenter}"
-    base = demo_config(data, store, out / f"bank-{num_scenes}", steps)
+    configs = {name: demo_config(name, data, store, out / f"bank-{num_scenes}", steps) for name in recipes}
     settings = demo_segmenter(segmenter, data)
     refs = list_scenes([data / "scenes"])
-    _, report = segment_scenes(refs, settings, store, FillOptions(num_workers=num_workers(base)))
+    workers = num_workers(next(iter(configs.values())))
+    _, report = segment_scenes(refs, settings, store, FillOptions(num_workers=workers))
     say(f"segmented with {segmenter} in {report.wall_s:.0f} s")
     arms: list[dict[str, Any]] = []
     runs = []
     for seed in seeds:
-        for recipe in ("simclr", "samclr"):
-            config = replace(base, recipe=recipe, views=RECIPES[recipe].config.views, seed=seed)
+        for number, recipe in enumerate(recipes):
+            config = replace(configs[recipe], seed=seed)
             region = config.views.strategy == "region"
-            run = out / f"{f'samclr-{segmenter}' if region else 'simclr'}-{num_scenes}-seed{seed}"
+            run = out / f"{f'{recipe}-{segmenter}' if region else recipe}-{num_scenes}-seed{seed}"
             runs.append(run)
             result = pretrain(config, run)
             if result.stopped:
                 raise RunError(f"stopped at step {result.steps_done}; the same command goes on")
-            if not region:
+            if number == 0:
                 arms.append(_arm(run, data, config, "untrained", None))
             arms.append(_arm(run, data, config, config.views.strategy, segmenter if region else None))
-            say(f"{config.views.strategy} views, seed {seed}: kNN top-1 {arms[-1]['top1']:.1%}")
-    arms.sort(key=lambda arm: (arm["seed"], ("untrained", "image", "region").index(arm["strategy"])))
+            say(f"{recipe}, {config.views.strategy} views, seed {seed}: kNN top-1 {arms[-1]['top1']:.1%}")
     write_json(out / "results.json", {"arms": arms})
     write_report(runs, out / "report.html")
     say(f"all in {time.monotonic() - start:.0f} s")
@@ -109,15 +108,18 @@ def demo_segmenter(segmenter: DemoSegmenter, data: Path) -> SegmenterConfig:
     return SegmenterConfig(segmenter="sam-digits", masks=masks, compute=ComputeConfig(device="cpu"))
 
 
-def demo_config(data: Path, store: Path, bank: Path, steps: int) -> PretrainConfig:
-    """What both arms share; they differ in the strategy alone."""
-    return PretrainConfig(
-        temperature=0.2,
+def demo_config(recipe: str, data: Path, store: Path, bank: Path, steps: int) -> PretrainConfig:
+    """A recipe in the demo's size. Arms of one method differ in the strategy alone."""
+    config = RECIPES[recipe].config
+    return replace(
+        config,
+        temperature=0.1 if config.method.name == "dino" else 0.2,
         data=DataConfig(scenes=((data / "scenes").absolute(),), regions=store.absolute(), bank=bank.absolute()),
         filter=FilterConfig(min_area_px=20, max_area_frac=0.1, padding=1.1),
         group=ViewGroup(size_px=VIEW_PX, crop_scale=(0.3, 1.0)),
-        augment=AugmentConfig(flip_prob=0.0, jitter_strength=0.6, blur_sigma=(0.1, 1.0)),
-        model=ModelConfig(backbone="small-cnn"),
+        local=replace(config.local, local_size_px=LOCAL_PX),
+        augment=replace(config.augment, flip_prob=0.0, jitter_strength=0.6, blur_sigma=(0.1, 1.0)),
+        model=replace(config.model, backbone="small-cnn", projector_hidden=None),
         optim=OptimConfig(global_batch_size=128, steps=steps, optimizer="adamw", lr=2e-3, warmup_steps=10),
         knn=KnnConfig(image_px=VIEW_PX),
         runtime=RuntimeConfig(accelerator="cpu"),
@@ -128,6 +130,7 @@ def _arm(run: Path, data: Path, config: PretrainConfig, strategy: str, segmenter
     target = open_target(str(run), config.model, untrained=strategy == "untrained", seed=config.seed)
     (row,) = evaluate(target, [data / "digits"], config.knn, ProbeConfig(), torch.device("cpu"), None)
     return {
+        "recipe": None if strategy == "untrained" else config.recipe,
         "strategy": strategy,
         "segmenter": segmenter,
         "seed": config.seed,

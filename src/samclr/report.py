@@ -6,17 +6,20 @@ from typing import Any
 
 from samclr import __version__
 from samclr.charts import Chart, Series, make_chart
-from samclr.checkpoint import CHECKPOINT_FILE, load_config
+from samclr.checkpoint import load_config
 from samclr.config import PretrainConfig
 from samclr.errors import RunError, SamclrError
 from samclr.gallery import make_gallery
 from samclr.pages import render
-from samclr.run_directory import RESULTS_FILE, SUMMARY_FILE, read_json, read_metrics
+from samclr.run_directory import RESULTS_FILE, SUMMARY_FILE, has_checkpoint, read_json, read_metrics
 from samclr.settings import to_dict
 
 CURVES = (
-    ("loss", "Loss", "NT-Xent of each step"),
+    ("loss", "Loss", "of the method, at each step; methods are not comparable by it"),
     ("embedding_spread", "Embedding spread", "1 is spread over the sphere, 0 is collapsed"),
+    ("effective_rank", "Effective rank", "RankMe of a batch's embeddings"),
+    ("alignment", "Alignment", "mean squared distance of positive pairs; 0 is best"),
+    ("uniformity", "Uniformity", "0 is collapsed, lower is more uniform"),
     ("knn_top1", "kNN top-1 while training", "on the labelled set given by --knn-on"),
     ("views_per_s", "Speed", "views a second"),
     ("wait_frac", "Waiting for data", "share of a step's time"),
@@ -116,7 +119,7 @@ def _run_facts(run: Path, label: str) -> dict[str, Any]:
     return {
         "label": label,
         "state": f"{summary.get('steps_done', 0):,} of {summary.get('num_steps', 0):,} steps"
-        if (run / CHECKPOINT_FILE).exists()
+        if has_checkpoint(run)
         else "not started",
         "counts": [
             (text, summary.get("data", {})[key]) for key, text in COUNT_TEXTS.items() if key in summary.get("data", {})

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from samclr import __version__
-from samclr.checkpoint import CHECKPOINT_FILE, CONFIG_FILE, load_config
+from samclr.checkpoint import CONFIG_FILE, checkpoints, load_config
 from samclr.config import PretrainConfig
 from samclr.errors import RunError
 from samclr.settings import to_dict
@@ -41,7 +41,7 @@ def open_run(run: Path, config: PretrainConfig, write: bool = True) -> None:
 
 def has_checkpoint(run: Path) -> bool:
     """Whether the run can be resumed or measured."""
-    return (run / CHECKPOINT_FILE).exists()
+    return len(checkpoints(run)) > 0
 
 
 def _differences(old: Any, new: Any, where: str = "") -> list[str]:

@@ -13,11 +13,12 @@ import torch
 from support import SMALL_FLAGS, command, samclr, small_config, write_labelled
 
 import samclr as package
-from samclr.checkpoint import load_checkpoint
+from samclr.checkpoint import checkpoints, load_checkpoint
 from samclr.config import OptimConfig
 from samclr.errors import RunError
 from samclr.monitor import PATIENCE_STEPS, CollapseMonitor
 from samclr.pretrain import pretrain
+from samclr.recipes import RECIPES
 from samclr.run_directory import read_metrics
 
 
@@ -115,12 +116,64 @@ def test_a_start_that_failed_can_be_mended(scenes, store, tmp_path):
     assert samclr(*pretrain_command(scenes, store, tmp_path / "run", 3)).returncode == 0
 
 
-def test_a_damaged_checkpoint_is_named(scenes, store, tmp_path):
+def test_of_a_damaged_checkpoint_the_one_before_is_used(scenes, store, tmp_path, capsys):
     config = small_config(scenes, store)
+    config = replace(config, runtime=replace(config.runtime, checkpoint_every_s=0))
     pretrain(config, tmp_path / "run")
-    (tmp_path / "run/checkpoint.pt").write_bytes(b"junk")
-    with pytest.raises(RunError, match=r"checkpoint\.pt is damaged"):
+    before = weights(tmp_path / "run")
+    newest, older = checkpoints(tmp_path / "run")
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    pretrain(config, tmp_path / "run")
+    assert f"{newest} is damaged; going on from {older.name}" in capsys.readouterr().err
+    assert all(torch.equal(before[name], now) for name, now in weights(tmp_path / "run").items())
+    for path in checkpoints(tmp_path / "run"):
+        path.write_bytes(b"junk")
+    with pytest.raises(RunError, match=r"every checkpoint in .* is damaged"):
         pretrain(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize("recipe", ["moco", "sammoco", "dino", "samdino"])
+def test_every_method_resumes_exactly(scenes, store, tmp_path, recipe):
+    """Queue, centre, momentum encoder, schedules and plan: all of the state is the same after a stop at step 3."""
+    config = small_config(scenes, store, recipe, steps=6)
+    pretrain(config, tmp_path / "whole")
+    half = replace(config, runtime=replace(config.runtime, checkpoint_every_s=0))
+    pretrain(half, tmp_path / "parts")
+    newest, older = checkpoints(tmp_path / "parts")
+    newest.unlink()
+    assert load_checkpoint(tmp_path / "parts")["steps_done"] == 5
+    pretrain(half, tmp_path / "parts")
+    assert_equal_weights(tmp_path / "whole", tmp_path / "parts")
+    losses = [[row["loss"] for row in read_metrics(tmp_path / name)] for name in ("whole", "parts")]
+    assert losses[0] == losses[1]
+    assert older.exists()
+
+
+@pytest.mark.parametrize(("image", "region"), [("moco", "sammoco"), ("dino", "samdino")])
+def test_region_recipes_differ_in_the_plan_alone(image, region):
+    plain, ours = (RECIPES[name].config.settings() for name in (image, region))
+    assert plain.pop("recipe"), ours.pop("recipe") == (image, region)
+    assert plain.pop("views")["strategy"] == "image"
+    assert ours.pop("views")["strategy"] == "region"
+    assert plain == ours
+    assert RECIPES["samclr"].config.temperature == 0.07  # the paper's recipe says that it overrides this too
+    assert "temperature 0.07 (was 0.5)" in RECIPES["samclr"].overrides
+
+
+def test_two_devices_train_as_one_and_resume_on_one(scenes, store, tmp_path):
+    """The command itself on two CPU processes: one run directory, each step once; then one process goes on."""
+    flags = ["--devices", 2, "--no-projector-norm"]
+    done = samclr(*pretrain_command(scenes, store, tmp_path / "run", 4, *flags))
+    assert done.returncode == 0, done.stderr
+    assert [row["step"] for row in read_metrics(tmp_path / "run")] == [0, 1, 2, 3]
+    assert load_checkpoint(tmp_path / "run")["steps_done"] == 4
+    checkpoints(tmp_path / "run")[0].unlink()
+    assert samclr(*pretrain_command(scenes, store, tmp_path / "run", 4, "--no-projector-norm")).returncode == 0
+    odd = samclr(*pretrain_command(scenes, store, tmp_path / "odd", 4, "--devices", 3))
+    assert odd.returncode == 2
+    assert "global_batch_size 8 does not divide among 3 devices; choose a multiple of 3" in odd.stderr
 
 
 def test_folders_smaller_than_a_batch_work(scenes, store, tmp_path):
