@@ -1,6 +1,6 @@
-"""One step of a method on one rank or on several (gloo, float64), for the tests that compare them.
+"""One step after another of a method on one rank or on several (gloo, float64), for the tests that compare them.
 
-python tests/many_ranks.py METHOD OUT MICRO      under torchrun, or alone
+torchrun ... tests/many_ranks.py OUT MICRO METHOD...
 """
 
 import os
@@ -16,6 +16,7 @@ from samclr.config import LocalViews, ModelConfig, OptimConfig, PretrainConfig, 
 from samclr.devices import create_fabric, set_up
 from samclr.method_config import DinoConfig, MethodConfig, MocoConfig, SimclrConfig
 from samclr.methods import create_method
+from samclr.methods.base import Method
 from samclr.micro_batches import backward
 from samclr.models import backbone
 from samclr.optim import create_optimizer
@@ -46,7 +47,7 @@ class Plain(nn.Module):
         return self.layers(pixels).mean((2, 3))
 
 
-def batch_of(step: int) -> ViewBatch:
+def batch_of(step: int, name: str) -> ViewBatch:
     random = torch.Generator().manual_seed(100 + step)
     groups = tuple(
         ViewGroupBatch(
@@ -54,7 +55,7 @@ def batch_of(step: int) -> ViewBatch:
             pixels=torch.randn(ROWS, views, 3, side, side, generator=random, dtype=torch.float64),
             boxes_xyxy=np.zeros((ROWS, views, 4), np.int64),
         )
-        for role, views, side in (("global", 2, 16), ("local", 3, 12))
+        for role, views, side in (("global", 2, 16), ("local", 3, 12))[: 2 if name.startswith("dino") else 1]
     )
     return ViewBatch(step=step, groups=groups, image_index=np.arange(ROWS) // 2 + step, region_index=np.arange(ROWS))
 
@@ -70,28 +71,30 @@ def config_of(name: str, micro: int | None) -> PretrainConfig:
     )
 
 
-def train(name: str, micro: int | None, dropout: float = 0.0) -> dict[str, torch.Tensor]:
+def plain_method(config: PretrainConfig, dropout: float) -> Method:
+    made = backbone.SmallCnn
+    backbone.SmallCnn = lambda: Plain(dropout)  # type: ignore[assignment, misc, return-value]
+    try:
+        return create_method(config, STEPS)
+    finally:
+        backbone.SmallCnn = made  # type: ignore[misc]
+
+
+def train(name: str, micro: int | None) -> dict[str, torch.Tensor]:
     """Three steps; returns gradients of the first and the whole state after the last."""
     torch.set_default_dtype(torch.float64)
     config = config_of(name, micro)
     devices = int(os.environ.get("WORLD_SIZE", "1"))
     fabric = create_fabric(replace(config, runtime=replace(config.runtime, devices=devices)))
-    made = backbone.SmallCnn
-    backbone.SmallCnn = lambda: Plain(dropout)  # type: ignore[assignment, misc, return-value]
-    try:
-        method = create_method(config, STEPS)
-    finally:
-        backbone.SmallCnn = made  # type: ignore[misc]
+    method = plain_method(config, dropout=0.0)
     method, optimizer = set_up(fabric, method, create_optimizer(method, config.optim))
     found: dict[str, torch.Tensor] = {}
     for step in range(STEPS):
         torch.manual_seed(step)
-        whole = batch_of(step)
+        whole = batch_of(step, name)
         share = ROWS // fabric.world_size
         optimizer.zero_grad()
         batch = whole.rows(fabric.global_rank * share, (fabric.global_rank + 1) * share)
-        if not name.startswith("dino"):
-            batch = replace(batch, groups=batch.groups[:1])
         output = backward(fabric, method, batch, micro)
         if step == 0:
             found = {
@@ -108,7 +111,7 @@ def train(name: str, micro: int | None, dropout: float = 0.0) -> dict[str, torch
 
 
 if __name__ == "__main__":
-    name, out, micro = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]) or None
-    result = train(name, micro)
-    if int(os.environ.get("RANK", "0")) == 0:
+    out, micro, names = Path(sys.argv[1]), int(sys.argv[2]) or None, sys.argv[3:]
+    result = {name: train(name, micro) for name in names}
+    if int(os.environ["RANK"]) == 0:
         torch.save(result, out)

@@ -66,6 +66,7 @@ def small_config(scenes: Path, regions: Path | None = None, recipe: str = "samcl
         data=DataConfig(scenes=(scenes,), regions=regions, bank=scenes.parent / "bank"),
         filter=FilterConfig(min_area_px=20),
         group=ViewGroup(size_px=24),
+        local=replace(RECIPES[recipe].config.local, local_size_px=12),
         model=ModelConfig(backbone="small-cnn", projector_out=16),
         optim=OptimConfig(global_batch_size=8, steps=steps, lr=0.05),
         knn=KnnConfig(image_px=24),

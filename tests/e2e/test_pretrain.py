@@ -154,7 +154,7 @@ def test_every_method_resumes_exactly(scenes, store, tmp_path, recipe):
 @pytest.mark.parametrize(("image", "region"), [("moco", "sammoco"), ("dino", "samdino")])
 def test_region_recipes_differ_in_the_plan_alone(image, region):
     plain, ours = (RECIPES[name].config.settings() for name in (image, region))
-    assert plain.pop("recipe"), ours.pop("recipe") == (image, region)
+    assert (plain.pop("recipe"), ours.pop("recipe")) == (image, region)
     assert plain.pop("views")["strategy"] == "image"
     assert ours.pop("views")["strategy"] == "region"
     assert plain == ours
@@ -173,7 +173,7 @@ def test_two_devices_train_as_one_and_resume_on_one(scenes, store, tmp_path):
     assert samclr(*pretrain_command(scenes, store, tmp_path / "run", 4, "--no-projector-norm")).returncode == 0
     odd = samclr(*pretrain_command(scenes, store, tmp_path / "odd", 4, "--devices", 3))
     assert odd.returncode == 2
-    assert "global_batch_size 8 does not divide among 3 devices; choose a multiple of 3" in odd.stderr
+    assert "global_batch_size 8 does not divide among 3 devices; give a multiple of 3" in odd.stderr
 
 
 def test_folders_smaller_than_a_batch_work(scenes, store, tmp_path):
