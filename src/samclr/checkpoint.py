@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from samclr.config import ModelConfig, PretrainConfig
@@ -106,15 +106,6 @@ def backbone_weights(method_weights: dict[str, Tensor]) -> dict[str, Tensor]:
         for name, tensor in method_weights.items()
         if name.startswith(BACKBONE_PREFIX)
     }
-
-
-def export_backbone(run: Path, out: Path) -> ModelConfig:
-    """Write the backbone as safetensors under timm's parameter names, with its settings as metadata."""
-    config = load_config(run).model
-    out.parent.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.contiguous() for name, tensor in load_backbone(run).state_dict().items()}
-    save_file(weights, out, metadata={"backbone": config.backbone, "stem": config.stem})
-    return config
 
 
 def load_exported(path: Path, config: ModelConfig) -> nn.Module:

@@ -170,24 +170,25 @@ class Evaluate:
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """Write a run's backbone as safetensors under timm's parameter names.
+    """Write a run's backbone for other libraries, with a model card beside it.
 
     Example: samclr export runs/photos --out backbone.safetensors
     """
 
     target: Annotated[Positional[Path], arg(metavar="RUN", help="Run directory.")]
-    out: Annotated[Path, arg(help="The .safetensors file to write.")]
+    out: Annotated[Path, arg(help="File to write; for huggingface a folder.")]
+    layout: Annotated[
+        Literal["timm", "torchvision", "huggingface", "onnx"],
+        arg(help="timm, torchvision: safetensors; huggingface: a folder; onnx: compared with torch before it is kept."),
+    ] = "timm"
 
     def run(self) -> int:
         """Run the command."""
-        from samclr.checkpoint import export_backbone
+        from samclr.export import export_run
 
-        config = export_backbone(self.target, self.out)
+        loads = export_run(self.target, self.out, self.layout)
         say(f"wrote {self.out}")
-        if config.stem == "standard" and config.backbone != "small-cnn":
-            print(f'timm.create_model("{config.backbone}", num_classes=0, checkpoint_path="{self.out}")')
-        else:
-            print(f'samclr.load_backbone("{self.target}")  # timm has no {config.backbone} with stem {config.stem}')
+        print(loads)
         return 0
 
 

@@ -164,6 +164,8 @@ class ModelConfig:
         backbone: any timm model name, or small-cnn (four layers, for demos).
         stem: ResNets only: standard (7x7 stride 2), or a 3x3 convolution of stride 2 (max-pooling stays),
             or of stride 1 without max-pooling (the usual one for CIFAR-10).
+        pretrained: weights to begin with: "timm" downloads those of timm, else a file of timm's names (safetensors or
+            torch's); None begins at random.
         projector_hidden: width of the head's hidden layers; None takes the backbone's feature width.
         projector_out: width of the embeddings; for dino of the bottleneck before the prototypes.
         projector_norm: batch norm in the head.
@@ -171,6 +173,7 @@ class ModelConfig:
 
     backbone: str = "resnet18"
     stem: Literal["standard", "conv3x3-stride2", "conv3x3-stride1"] = "standard"
+    pretrained: str | None = None
     projector_hidden: int | None = None
     projector_out: int = 128
     projector_norm: bool = True
@@ -274,6 +277,7 @@ class RuntimeConfig:
         num_threads: threads of torch on the CPU; results are bit-equal only at equal thread counts.
         num_workers: processes that pack, and threads that crop; None takes one per core.
         checkpoint_every_s: seconds between checkpoints; 0 saves after each step.
+        log: also log to these, beside metrics.jsonl, in the run directory (wandb: online).
         knn_on: labelled set whose kNN top-1 is logged during training.
         knn_every: epochs between two measurements.
     """
@@ -286,6 +290,7 @@ class RuntimeConfig:
     num_threads: int | None = None
     num_workers: int | None = None
     checkpoint_every_s: float = 120.0
+    log: tuple[Literal["csv", "tensorboard", "wandb"], ...] = ()
     knn_on: Path | None = None
     knn_every: int = 10
 

@@ -1,5 +1,6 @@
 """Devices, precision and ranks, by Lightning Fabric: what surrounds a training step."""
 
+import atexit
 import os
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from samclr.config import PretrainConfig
 from samclr.errors import ConfigError, RunError
 from samclr.methods.base import Method
-from samclr.ranks import largest_over_ranks, num_ranks
+from samclr.ranks import largest_over_ranks, leave_ranks, num_ranks
 
 AGREE_EVERY = 20  # steps between two moments at which ranks compare whether to save or to stop
 
@@ -41,6 +42,7 @@ def create_fabric(config: PretrainConfig) -> Fabric:
             f"cannot use accelerator {runtime.accelerator!r}, devices {runtime.devices}, nodes {runtime.num_nodes}, "
             f"precision {runtime.precision!r}: {error}"
         ) from None
+    atexit.register(leave_ranks)
     images, ranks = config.optim.global_batch_size, fabric.world_size
     if images % ranks:
         raise ConfigError(

@@ -18,6 +18,7 @@ from samclr.config import PretrainConfig
 from samclr.devices import agree, clip_gradients, create_fabric, set_up, step_optimizer
 from samclr.errors import RunError
 from samclr.evaluation.online import OnlineKnn
+from samclr.loggers import close_loggers, create_loggers, log_rows
 from samclr.methods import backbone_of, create_method
 from samclr.micro_batches import backward
 from samclr.monitor import CollapseMonitor
@@ -77,6 +78,7 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
     )
     monitor = CollapseMonitor(method.module.chance_loss)
     metrics_log = MetricsLog(run, first_step) if fabric.is_global_zero else None
+    loggers = create_loggers(config, run) if fabric.is_global_zero else []
     pending_rows: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
     knn = _online_knn(config, fabric)
     knn_every = config.runtime.knn_every * max(data.bank.num_images // config.optim.global_batch_size, 1)
@@ -92,6 +94,7 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
         pending_rows.clear()
         if metrics_log is not None:
             metrics_log.write(rows)
+            log_rows(loggers, rows)
         for row in rows:
             if warning := monitor.check(row["step"], row["loss"], row.get("embedding_spread", 1.0)):
                 progress.warn(warning)
@@ -140,6 +143,7 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
     summary |= {"steps_done": steps_done, "num_steps": num_steps, "torch": torch.__version__}
     if metrics_log is not None:
         metrics_log.close()
+        close_loggers(loggers)
         write_json(run / SUMMARY_FILE, summary | {"errors": data.bank.errors})
     return PretrainResult(
         run=run, steps_done=steps_done, num_steps=num_steps, stopped=steps_done < num_steps, data_counts=counts

@@ -55,6 +55,12 @@ def mean_over_ranks(values: Sequence[Float[Tensor, ""]]) -> list[float]:
     return (sum_over_ranks(torch.stack([v.detach().float() for v in values])) / num_ranks()).tolist()
 
 
+def leave_ranks() -> None:
+    """Take leave of the other ranks; without it gloo's threads abort some processes at their end."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, rows: Tensor) -> Tensor:

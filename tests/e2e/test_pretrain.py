@@ -1,5 +1,6 @@
 """Pre-training as a user does it: killed, stopped, resumed, exported, measured."""
 
+import csv
 import json
 import math
 import signal
@@ -7,15 +8,22 @@ import subprocess
 import time
 from dataclasses import replace
 
+import onnxruntime
 import pytest
 import timm
 import torch
+import torchvision
+import transformers
+from safetensors.torch import load_file
 from support import SMALL_FLAGS, command, samclr, small_config, write_labelled
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import samclr as package
 from samclr.checkpoint import checkpoints, load_checkpoint
-from samclr.config import OptimConfig
-from samclr.errors import RunError
+from samclr.config import ModelConfig, OptimConfig
+from samclr.errors import ConfigError, RunError
+from samclr.export import export_run
+from samclr.methods import create_method
 from samclr.monitor import PATIENCE_STEPS, CollapseMonitor
 from samclr.pretrain import pretrain
 from samclr.recipes import RECIPES
@@ -229,6 +237,81 @@ def test_evaluate_writes_results_and_reuses_features(scenes, store, tmp_path):
     assert {"knn_top1", "linear_top1_last", "linear_top1_best", "num_test", "settings"} <= results[0].keys()
     assert results[0]["train_fingerprint"] == results[1]["train_fingerprint"]
     assert len(list((tmp_path / "cache/features").iterdir())) == 4
+
+
+def test_the_backbone_in_other_layouts(scenes, store, tmp_path):
+    run, labelled = tmp_path / "run", write_labelled(tmp_path / "labelled")
+    arguments = pretrain_command(scenes, store, run, 1)
+    arguments[arguments.index("small-cnn")] = "resnet18"
+    assert samclr(*arguments).returncode == 0
+    assert samclr("evaluate", run, "--on", labelled, "--image-px", 24).returncode == 0
+    ours, pixels = package.load_backbone(run), torch.randn(2, 3, 48, 48)
+    expected = ours(pixels)
+
+    assert "torchvision.models.resnet18()" in export_run(run, tmp_path / "tv.safetensors", "torchvision")
+    theirs = torchvision.models.resnet18()
+    missing, unexpected = theirs.load_state_dict(load_file(tmp_path / "tv.safetensors"), strict=False)
+    assert (sorted(missing), unexpected) == (["fc.bias", "fc.weight"], [])
+    theirs.fc = torch.nn.Identity()
+    torch.testing.assert_close(theirs.eval()(pixels), expected)
+
+    export_run(run, tmp_path / "hf", "huggingface")
+    theirs = timm.create_model(f"local-dir:{tmp_path / 'hf'}", pretrained=True).eval()
+    torch.testing.assert_close(theirs(pixels), expected)
+    wrapped = transformers.AutoModel.from_pretrained(tmp_path / "hf").eval()
+    torch.testing.assert_close(wrapped(pixels).pooler_output.flatten(1), expected)
+
+    assert "differ from torch by at most" in export_run(run, tmp_path / "backbone.onnx", "onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "backbone.onnx")
+    (found,) = session.run(None, {"pixels": torch.randn(5, 3, 24, 24).numpy()})
+    assert found.shape == (5, 512)
+
+    card = (tmp_path / "hf/README.md").read_text()
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["data_fingerprint"] in card
+    assert "| kNN top-1 |" in card
+    assert (tmp_path / "backbone.md").exists()
+
+    continued = small_config(scenes, store)
+    model = ModelConfig(backbone="resnet18", pretrained=str(tmp_path / "tv.safetensors"))
+    method = create_method(replace(continued, model=model), 1)
+    assert torch.equal(method.online_encoder.backbone.conv1.weight, ours.conv1.weight)
+    with pytest.raises(ConfigError, match="do not fit resnet34 with stem standard"):
+        create_method(replace(continued, model=replace(model, backbone="resnet34")), 1)
+    with pytest.raises(ConfigError, match=r"cannot get the weights 'none.pth' .*give --pretrained a local file"):
+        create_method(replace(continued, model=replace(model, pretrained="none.pth")), 1)
+
+
+def test_what_a_layout_cannot_hold_is_refused(scenes, store, tmp_path):
+    pretrain(small_config(scenes, store, steps=1), tmp_path / "run")
+    for layout, text in (
+        ("torchvision", "torchvision has no small-cnn"),
+        ("huggingface", "Hugging Face has no small-cnn"),
+    ):
+        with pytest.raises(RunError, match=text):
+            export_run(tmp_path / "run", tmp_path / "out", layout)
+
+
+def test_loggers_hold_what_metrics_hold(scenes, store, tmp_path):
+    config = small_config(scenes, store)
+    pretrain(replace(config, runtime=replace(config.runtime, log=("csv", "tensorboard"))), tmp_path / "run")
+    losses = [row["loss"] for row in read_metrics(tmp_path / "run")]
+    with open(tmp_path / "run/csv/metrics.csv") as file:
+        assert [float(row["loss"]) for row in csv.DictReader(file)] == pytest.approx(losses)
+    events = EventAccumulator(str(tmp_path / "run/tensorboard")).Reload()
+    assert [event.value for event in events.Scalars("loss")] == pytest.approx(losses, rel=1e-6)
+    assert [event.step for event in events.Scalars("loss")] == [0, 1, 2, 3]
+
+
+def test_half_precision_keeps_dino_finite(scenes, store, tmp_path):
+    config = small_config(scenes, store, "samdino", steps=6)
+    config = replace(config, runtime=replace(config.runtime, precision="bf16-mixed"))
+    pretrain(config, tmp_path / "run")
+    plain = small_config(scenes, store, "samdino", steps=6)
+    pretrain(plain, tmp_path / "plain")
+    half, whole = ([row["loss"] for row in read_metrics(tmp_path / name)] for name in ("run", "plain"))
+    assert half == pytest.approx(whole, rel=0.02)
+    assert half != whole  # the precision did change something
 
 
 def test_the_backbone_can_be_taken_out(scenes, store, tmp_path):

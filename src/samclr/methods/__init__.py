@@ -9,13 +9,14 @@ from samclr.methods.base import Method
 from samclr.methods.dino import DINO
 from samclr.methods.moco import MoCo
 from samclr.methods.simclr import SimCLR
-from samclr.models.backbone import create_backbone
+from samclr.models.backbone import create_backbone, load_pretrained
 
 
 def create_method(config: PretrainConfig, num_steps: int) -> Method:
     """Make the method of a configuration around a fresh backbone; the seed decides the weights."""
     torch.manual_seed(config.seed)
     backbone, options = create_backbone(config.model), config.method
+    load_pretrained(backbone, config.model)
     if isinstance(options, MocoConfig):
         return MoCo(backbone, config, options, num_steps)
     if isinstance(options, DinoConfig):

@@ -5,10 +5,11 @@ from typing import Any
 
 import timm
 from jaxtyping import Float
+from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from samclr.config import ModelConfig
-from samclr.errors import ConfigError
+from samclr.errors import ConfigError, name_some
 
 SMALL_CNN = "small-cnn"
 
@@ -51,6 +52,34 @@ def create_backbone(config: ModelConfig) -> nn.Module:
     if config.stem != "standard":
         _replace_stem(backbone, config)
     return backbone
+
+
+def load_pretrained(backbone: nn.Module, config: ModelConfig) -> None:
+    """Begin with trained weights, for continued pre-training. A classifier in the file is left out.
+
+    Raises:
+        ConfigError: the weights cannot be had, or do not fit the backbone.
+    """
+    if config.pretrained is None:
+        return
+    try:
+        if config.pretrained == "timm":
+            weights = timm.create_model(config.backbone, pretrained=True, num_classes=0).state_dict()
+        else:
+            weights = load_state_dict(config.pretrained, use_ema=False, weights_only=True)
+    except Exception as error:  # of the hub, the file system, safetensors or unpickling
+        raise ConfigError(
+            f"cannot get the weights {config.pretrained!r} for {config.backbone} ({type(error).__name__}: "
+            f"{str(error)[:200]}); give --pretrained a local file of timm's weights"
+        ) from None
+    wanted = backbone.state_dict()
+    wrong = [name for name, value in wanted.items() if name not in weights or weights[name].shape != value.shape]
+    if wrong:
+        raise ConfigError(
+            f"the weights {config.pretrained!r} do not fit {config.backbone} with stem {config.stem}: "
+            f"{name_some(wrong)} missing or of another shape"
+        )
+    backbone.load_state_dict({name: weights[name] for name in wanted})
 
 
 def _replace_stem(backbone: nn.Module, config: ModelConfig) -> None:
