@@ -273,12 +273,13 @@ class RuntimeConfig:
         devices: devices of each machine.
         num_nodes: machines.
         micro_batch_size: images a device encodes at a time; the loss stays that of the whole batch (gradient caching).
+        activation_checkpointing: keep few activations and compute the rest again, for large ViTs.
         precision: 32-true, bf16-mixed, 16-mixed: as in Lightning Fabric; losses are float32 throughout.
         num_threads: threads of torch on the CPU; results are bit-equal only at equal thread counts.
         num_workers: processes that pack, and threads that crop; None takes one per core.
         checkpoint_every_s: seconds between checkpoints; 0 saves after each step.
         log: also log to these, beside metrics.jsonl, in the run directory (wandb: online).
-        knn_on: labelled set whose kNN top-1 is logged during training.
+        knn_on: labelled set whose kNN and linear top-1 are logged during training.
         knn_every: epochs between two measurements.
     """
 
@@ -286,6 +287,7 @@ class RuntimeConfig:
     devices: int = 1
     num_nodes: int = 1
     micro_batch_size: int | None = None
+    activation_checkpointing: bool = False
     precision: str = "32-true"
     num_threads: int | None = None
     num_workers: int | None = None

@@ -51,8 +51,19 @@ def create_fabric(config: PretrainConfig) -> Fabric:
     return fabric
 
 
-def set_up(fabric: Fabric, method: Method, optimizer: torch.optim.Optimizer) -> tuple[Any, Any]:
-    """Put method and optimiser on the device. On several GPUs batch norm is synchronised; on CPUs torch has no such."""
+def set_up(
+    fabric: Fabric, method: Method, optimizer: torch.optim.Optimizer, activation_checkpointing: bool = False
+) -> tuple[Any, Any]:
+    """Put method and optimiser on the device. On several GPUs batch norm is synchronised; on CPUs torch has no such.
+
+    Raises:
+        ConfigError: the backbone cannot compute activations again.
+    """
+    if activation_checkpointing:
+        backbone = method.online_encoder.backbone
+        if not hasattr(backbone, "set_grad_checkpointing"):
+            raise ConfigError(f"{type(backbone).__name__} cannot do activation_checkpointing; timm's models can")
+        backbone.set_grad_checkpointing(True)  # type: ignore[operator]
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(method)
     wrapped, optimizer = fabric.setup(method, optimizer)

@@ -35,7 +35,8 @@ def estimate(config: PretrainConfig, run: Path) -> list[dict[str, Any]]:
     fabric = create_fabric(config)
     method = create_method(config, num_steps)
     parameters = count_parameters(method)
-    method, optimizer = set_up(fabric, method, create_optimizer(method, config.optim))
+    optimizer = create_optimizer(method, config.optim)
+    method, optimizer = set_up(fabric, method, optimizer, config.runtime.activation_checkpointing)
     planner = ViewPlanner(
         image_hw=np.full((len(refs), 2), config.group.size_px),
         regions=None,

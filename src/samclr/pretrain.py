@@ -17,7 +17,7 @@ from samclr.checkpoint import load_checkpoint, save_checkpoint
 from samclr.config import PretrainConfig
 from samclr.devices import agree, clip_gradients, create_fabric, set_up, step_optimizer
 from samclr.errors import RunError
-from samclr.evaluation.online import OnlineKnn
+from samclr.evaluation.online import OnlineProbes
 from samclr.loggers import close_loggers, create_loggers, log_rows
 from samclr.methods import backbone_of, create_method
 from samclr.micro_batches import backward
@@ -66,7 +66,7 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
     first_step = 0
     if (checkpoint := load_checkpoint(run)) is not None:
         first_step = _restore(checkpoint, method, optimizer, config, totals)
-    method, optimizer = set_up(fabric, method, optimizer)
+    method, optimizer = set_up(fabric, method, optimizer, config.runtime.activation_checkpointing)
 
     loader = ViewLoader(
         data.planner,
@@ -80,7 +80,7 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
     metrics_log = MetricsLog(run, first_step) if fabric.is_global_zero else None
     loggers = create_loggers(config, run) if fabric.is_global_zero else []
     pending_rows: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
-    knn = _online_knn(config, fabric)
+    probes = _online_probes(config, fabric)
     knn_every = config.runtime.knn_every * max(data.bank.num_images // config.optim.global_batch_size, 1)
     last_saved = time.monotonic()
     steps_done = first_step
@@ -122,8 +122,8 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
                 totals[name] = totals.get(name, 0) + count
             row = {"step": plan.step, "epoch": _epoch(plan.step, config, data), "lr": optimizer.param_groups[0]["lr"]}
             row |= plan.counts | _speed(plan, loader, step_end)
-            if knn is not None and (steps_done % knn_every == 0 or steps_done == num_steps):
-                row |= knn.measure(backbone_of(method.module))
+            if probes is not None and (steps_done % knn_every == 0 or steps_done == num_steps):
+                row |= probes.measure(backbone_of(method.module))
             pending_rows.append((row, {"loss": output.loss, "gradient_norm": gradient_norm} | output.metrics))
             if len(pending_rows) == FLUSH_STEPS or fabric.device.type == "cpu":
                 flush()
@@ -234,7 +234,7 @@ def _speed(plan: ViewPlan, loader: ViewLoader, step_start: float) -> dict[str, f
     return {"views_per_s": round(views / seconds, 1), "wait_frac": round(loader.last_wait_s / seconds, 4)}
 
 
-def _online_knn(config: PretrainConfig, fabric: Fabric) -> OnlineKnn | None:
+def _online_probes(config: PretrainConfig, fabric: Fabric) -> OnlineProbes | None:
     if config.runtime.knn_on is None:
         return None
-    return OnlineKnn(config.runtime.knn_on, config.knn, fabric.device)
+    return OnlineProbes(config.runtime.knn_on, config.knn, fabric.device)

@@ -21,6 +21,7 @@ CURVES = (
     ("alignment", "Alignment", "mean squared distance of positive pairs; 0 is best"),
     ("uniformity", "Uniformity", "0 is collapsed, lower is more uniform"),
     ("knn_top1", "kNN top-1 while training", "on the labelled set given by --knn-on"),
+    ("linear_top1", "Linear probe while training", "ten epochs, on the same set"),
     ("views_per_s", "Speed", "views a second"),
     ("wait_frac", "Waiting for data", "share of a step's time"),
 )

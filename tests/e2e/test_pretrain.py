@@ -100,6 +100,7 @@ def test_online_knn_is_logged(scenes, store, tmp_path):
     assert done.returncode == 0, done.stderr
     measured = [row["step"] for row in read_metrics(tmp_path / "run") if "knn_top1" in row]
     assert measured == [1, 3, 4]
+    assert all(0 <= row["linear_top1"] <= 1 for row in read_metrics(tmp_path / "run") if "knn_top1" in row)
     assert samclr(*pretrain_command(scenes, store, tmp_path / "plain", 5)).returncode == 0
     assert_equal_weights(tmp_path / "run", tmp_path / "plain")  # looking changes nothing
 
@@ -301,6 +302,21 @@ def test_loggers_hold_what_metrics_hold(scenes, store, tmp_path):
     events = EventAccumulator(str(tmp_path / "run/tensorboard")).Reload()
     assert [event.value for event in events.Scalars("loss")] == pytest.approx(losses, rel=1e-6)
     assert [event.step for event in events.Scalars("loss")] == [0, 1, 2, 3]
+
+
+def test_activation_checkpointing_changes_no_loss(scenes, store, tmp_path):
+    config = small_config(scenes, store, "samdino", steps=3)
+    model = ModelConfig(backbone="vit_tiny_patch16_224", projector_out=16)
+    config = replace(
+        config, model=model, group=replace(config.group, size_px=32), local=replace(config.local, local_size_px=16)
+    )
+    pretrain(config, tmp_path / "plain")
+    pretrain(replace(config, runtime=replace(config.runtime, activation_checkpointing=True)), tmp_path / "again")
+    losses = [[row["loss"] for row in read_metrics(tmp_path / name)] for name in ("plain", "again")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    small = small_config(scenes, store)
+    with pytest.raises(ConfigError, match="SmallCnn cannot do activation_checkpointing"):
+        pretrain(replace(small, runtime=replace(small.runtime, activation_checkpointing=True)), tmp_path / "small")
 
 
 def test_half_precision_keeps_dino_finite(scenes, store, tmp_path):

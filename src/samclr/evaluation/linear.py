@@ -25,7 +25,7 @@ def linear_probe(
     mean, std = train.mean(0), train.std(0).clamp_min(1e-6)
     train, test = (train - mean) / std, (test - mean) / std
     generator = torch.Generator().manual_seed(config.probe_seed)
-    layer = nn.Linear(train.shape[1], num_classes)
+    layer = nn.utils.skip_init(nn.Linear, train.shape[1], num_classes)  # draws nothing from torch's own generator
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     optimizer = torch.optim.SGD(layer.parameters(), lr=1.0, momentum=0.9)

@@ -1,4 +1,4 @@
-"""kNN during training: the labelled images are decoded once and kept, features are made anew each time."""
+"""kNN and linear probe during training: labelled images are decoded once and kept, features are made anew."""
 
 import os
 from pathlib import Path
@@ -6,13 +6,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from samclr.config import KnnConfig
+from samclr.config import KnnConfig, ProbeConfig
 from samclr.evaluation.features import pixel_features
 from samclr.evaluation.knn import knn_predict, top1
 from samclr.evaluation.labelled import decode_square, open_labelled
+from samclr.evaluation.linear import linear_probe
+
+SHORT_PROBE = ProbeConfig(probe_epochs=10)
 
 
-class OnlineKnn:
+class OnlineProbes:
     """Measures the backbone on one labelled set."""
 
     def __init__(self, path: Path, config: KnnConfig, device: torch.device):
@@ -23,8 +26,9 @@ class OnlineKnn:
         self._num_classes, self._config, self._device = len(labelled.classes), config, device
 
     def measure(self, backbone: nn.Module) -> dict[str, float]:
-        """top-1 of the test split among the training split."""
+        """top-1 of the test split by kNN and by a short linear probe."""
         train, test = (pixel_features(backbone, pixels, self._device) for pixels in self._pixels)
         config = self._config
         predicted = knn_predict(test, train, self._labels[0], self._num_classes, config.knn_k, config.knn_temperature)
-        return {"knn_top1": top1(predicted, self._labels[1])}
+        curve = linear_probe(train, self._labels[0], test, self._labels[1], self._num_classes, SHORT_PROBE)
+        return {"knn_top1": top1(predicted, self._labels[1]), "linear_top1": curve[-1]}
