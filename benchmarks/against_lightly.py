@@ -1,6 +1,6 @@
 """Train each method beside one made of lightly's modules: same draws, same initial weights, losses side by side.
 
-    python benchmarks/against_lightly.py --data CIFAR10_TRAIN.parquet [--steps 100] [--out FILE.json]
+    python benchmarks/against_lightly.py --data CIFAR10_TRAIN.parquet [--steps 100] [--float64] [--out FILE.json]
 
 ResNet-18 with the conv3x3-stride1 stem at 32 px, image views. lightly's side uses its losses, heads, queue and
 momentum update; both get the same augmented views. MoCo runs one-sided: lightly's queue takes keys between two sides.
@@ -70,8 +70,9 @@ def lightly_side(name: str, ours: Method, config: PretrainConfig) -> Side:
         online.head = head
         momentum = copy.deepcopy(online).requires_grad_(False)
         contrast = NTXentLoss(temperature=config.temperature, memory_bank_size=(1024, out))
-        contrast(torch.randn(2, out, requires_grad=True), torch.randn(2, out))  # makes their bank
-        bank = contrast.memory_bank.bank
+        dummy = torch.randn(2, out, dtype=torch.float32)
+        contrast(dummy.requires_grad_(), dummy.detach())  # makes their bank
+        bank = contrast.memory_bank.bank = contrast.memory_bank.bank.to(torch.get_default_dtype())
         keys = ours.queue.keys  # type: ignore[union-attr]
         bank.copy_(keys if bank.shape == keys.shape else keys.T)
         contrast.memory_bank.bank_ptr.zero_()
@@ -83,12 +84,17 @@ def lightly_side(name: str, ours: Method, config: PretrainConfig) -> Side:
 
         return online, moco_loss, lambda: update_momentum(online, momentum, m=0.99)
     prototypes = config.method.num_prototypes  # type: ignore[union-attr]
-    head = DINOProjectionHead(width, hidden, out, prototypes, batch_norm=True)
     own = online.head.state_dict()
-    head.layers.load_state_dict({k.removeprefix("layers."): v for k, v in own.items() if k.startswith("layers.")})
-    head.last_layer.weight_v.data.copy_(own["prototypes"])
-    online.head = head
-    teacher = copy.deepcopy(online).requires_grad_(False)
+
+    def dino_head() -> nn.Module:
+        head = DINOProjectionHead(width, hidden, out, prototypes, batch_norm=True)
+        head.layers.load_state_dict({k.removeprefix("layers."): v for k, v in own.items() if k.startswith("layers.")})
+        head.last_layer.weight_v.data.copy_(own["prototypes"])
+        return head
+
+    teacher = copy.deepcopy(online)
+    online.head, teacher.head = dino_head(), dino_head()
+    teacher.requires_grad_(False)
     distil = DINOLoss(prototypes, teacher_temp=0.04, student_temp=config.temperature)
 
     def dino_loss(batch: ViewBatch) -> Tensor:
@@ -103,7 +109,7 @@ def lightly_side(name: str, ours: Method, config: PretrainConfig) -> Side:
 def compare(name: str, config: PretrainConfig, steps: int) -> list[tuple[float, float]]:
     """(ours, lightly's) losses of each step; both train on the same batches."""
     data = prepare_data(config)
-    ours = create_method(config, steps)
+    ours = create_method(config, steps).to(torch.get_default_dtype())
     theirs, their_loss, follow = lightly_side(name, ours, config)
     optimizers = [create_optimizer(module, config.optim) for module in (ours, theirs)]
     losses = []
@@ -112,6 +118,9 @@ def compare(name: str, config: PretrainConfig, steps: int) -> list[tuple[float, 
         for optimizer in optimizers:
             set_rates(optimizer, plan.step, steps, config.optim)
             optimizer.zero_grad()
+        batch = replace(
+            batch, groups=tuple(replace(g, pixels=g.pixels.to(torch.get_default_dtype())) for g in batch.groups)
+        )
         output, their = ours.loss(batch), their_loss(batch)
         output.loss.backward()
         their.backward()
@@ -130,8 +139,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--methods", nargs="+", default=["simclr", "moco", "dino"])
+    parser.add_argument("--float64", action="store_true", help="tells rounding that grows from a real difference")
     parser.add_argument("--out", type=Path, help="JSON file with all losses")
     arguments = parser.parse_args()
+    if arguments.float64:
+        torch.set_default_dtype(torch.float64)
     found = {}
     print("method  step      ours   lightly  difference")
     for name in arguments.methods:
