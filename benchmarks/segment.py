@@ -182,13 +182,13 @@ def _run_pipeline(
     ], wall_s
 
 
-def agreement(mine: list[Any], theirs: list[Any]) -> float:
-    """Share of the reference's masks that have one of IoU >= 0.99 here, over all images."""
+def agreement(mine: list[Any], theirs: list[Any], least_iou: float = 0.99) -> float:
+    """Share of the reference's masks that have one of that IoU here, over all images."""
     hits = total = 0
     for a, b in zip(mine, theirs, strict=True):
         total += len(b)
         if a and b:
-            hits += int((np.asarray(coco_mask.iou(a, b, [0] * len(b))).max(0) >= 0.99).sum())
+            hits += int((np.asarray(coco_mask.iou(a, b, [0] * len(b))).max(0) >= least_iou).sum())
     return hits / max(total, 1)
 
 
@@ -199,6 +199,7 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--share", type=float, nargs="+", default=SHARES, help="of candidates that survive")
     parser.add_argument("--out", type=Path, help="JSON file for the table")
+    parser.add_argument("--bfloat16", action="store_true", help="also ours in bf16 on the CPU; always done on CUDA")
     parser.add_argument("--one", nargs=4, metavar=("TOOL", "THRESHOLD", "PRECISION", "FILE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -216,7 +217,7 @@ def main() -> None:
         for share in arguments.share:
             threshold = float(np.quantile(scores, 1 - share))
             runs = [("reference", "float32"), ("ours", "float32"), ("pipeline", "float32")]
-            if arguments.device == "cuda":
+            if arguments.device == "cuda" or arguments.bfloat16:
                 runs.append(("ours", "bfloat16"))
             found: dict[tuple[str, str], dict[str, Any]] = {}
             for tool, precision in runs:
@@ -230,6 +231,7 @@ def main() -> None:
                         continue
                     found[tool, precision] = json.loads(Path(file.name).read_text())
             reference, ours = found.get(("reference", "float32")), found[("ours", "float32")]
+            half = found[("ours", "bfloat16")]["masks"] if ("ours", "bfloat16") in found else None
             for (tool, precision), result in found.items():
                 masks = result.pop("masks") if tool != "reference" else result["masks"]
                 row = {"model": name, "survive": share, "tool": tool, "precision": precision, **result}
@@ -242,6 +244,8 @@ def main() -> None:
                     f"{row['ours_by_tool']:10.2f}",
                     flush=True,
                 )
+            if half is not None and reference:
+                print(f"            bf16: recall at IoU 0.9 {agreement(half, reference['masks'], 0.9):.1%}", flush=True)
             total = sum(ours["stages"].values())
             print(
                 "            ours: " + ", ".join(f"{k} {v / total:.0%}" for k, v in ours["stages"].items()), flush=True

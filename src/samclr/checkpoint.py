@@ -38,8 +38,10 @@ def save_checkpoint(run: Path, state: dict[str, Any]) -> None:
         handle.flush()
         os.fsync(handle.fileno())
     os.replace(beside, run / f"checkpoint-{state['steps_done']:08d}-{_checksum(content)}.pt")
-    for old in checkpoints(run)[KEPT:]:
-        old.unlink()
+    paths = checkpoints(run)
+    later = [path for path in paths if _step(path) > state["steps_done"]]  # damaged: this run went on from before them
+    for path in later + paths[len(later) + KEPT :]:
+        path.unlink()
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -63,6 +65,10 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
     if paths:
         raise RunError(f"every checkpoint in {run} is damaged; delete them to start the run anew")
     return None
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.split("-")[1])
 
 
 def _checksum(content: bytes | memoryview) -> str:

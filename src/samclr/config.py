@@ -266,13 +266,17 @@ class ProbeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeConfig:
-    """How a run is carried out; changes no result (but see num_threads), so a resumed run may change it.
+    """How a run is carried out; a resumed run may change it.
+
+    Results change by rounding alone, but for precision, and with batch norm for devices and micro_batch_size, which
+    decide whose statistics are taken together.
 
     Attributes:
         accelerator: auto, cpu, cuda, mps: as in Lightning Fabric.
         devices: devices of each machine.
         num_nodes: machines.
-        micro_batch_size: images a device encodes at a time; the loss stays that of the whole batch (gradient caching).
+        micro_batch_size: rows (images times regions_per_image) that a device encodes at a time; the loss
+            stays that of the whole batch (gradient caching).
         activation_checkpointing: keep few activations and compute the rest again, for large ViTs.
         precision: 32-true, bf16-mixed, 16-mixed: as in Lightning Fabric; losses are float32 throughout.
         num_threads: threads of torch on the CPU; results are bit-equal only at equal thread counts.

@@ -1,5 +1,6 @@
 """Pre-training: one loop that reads from top to bottom."""
 
+import math
 import signal
 import threading
 import time
@@ -90,7 +91,8 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
         values = mean_over_ranks([pending_rows[number][1][name] for number, name in names])
         rows = [dict(row) for row, _ in pending_rows]
         for (number, name), value in zip(names, values, strict=True):
-            rows[number][name] = value
+            if name == "loss" or not math.isnan(value):  # NaN: the batch had no such pairs
+                rows[number][name] = value
         pending_rows.clear()
         if metrics_log is not None:
             metrics_log.write(rows)

@@ -134,7 +134,12 @@ def test_of_a_damaged_checkpoint_the_one_before_is_used(scenes, store, tmp_path,
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)
+    damaged = newest.rename(
+        newest.with_name(newest.name.replace("-00000004-", "-00000009-"))
+    )  # also one of a later step
+    newest = damaged
     pretrain(config, tmp_path / "run")
+    assert not damaged.exists()
     assert f"{newest} is damaged; going on from {older.name}" in capsys.readouterr().err
     assert all(torch.equal(before[name], now) for name, now in weights(tmp_path / "run").items())
     for path in checkpoints(tmp_path / "run"):
@@ -171,7 +176,7 @@ def test_region_recipes_differ_in_the_plan_alone(image, region):
     assert "temperature 0.07 (was 0.5)" in RECIPES["samclr"].overrides
 
 
-def test_two_devices_train_as_one_and_resume_on_one(scenes, store, tmp_path):
+def test_two_devices_share_a_run_and_one_goes_on(scenes, store, tmp_path):
     """The command itself on two CPU processes: one run directory, each step once; then one process goes on."""
     flags = ["--devices", 2, "--no-projector-norm"]
     done = samclr(*pretrain_command(scenes, store, tmp_path / "run", 4, *flags))

@@ -25,7 +25,7 @@ def embedding_metrics(
 @torch.no_grad()
 @in_full_precision
 def pair_metrics(embeddings: Float[Tensor, "b v d"], image_index: Int[Tensor, "b"]) -> dict[str, Float[Tensor, ""]]:
-    """Metrics over all pairs of views; those of pairs that the batch does not have are missing."""
+    """Metrics over all pairs of views; NaN for pairs that the batch lacks, so that all ranks have the same keys."""
     b, v, _ = embeddings.shape
     unit = F.normalize(embeddings, dim=-1).flatten(0, 1)
     cosine = unit @ unit.T
@@ -37,18 +37,14 @@ def pair_metrics(embeddings: Float[Tensor, "b v d"], image_index: Int[Tensor, "b
     off_diagonal = ~torch.eye(b * v, dtype=torch.bool, device=unit.device)
     similarity = masked_mean(cosine, same_row & off_diagonal)
     squared = 2 - 2 * cosine
-    metrics = {
+    return {
         "alignment": 2 - 2 * similarity,
         "uniformity": masked_mean(torch.exp(-UNIFORMITY_SCALE * squared), off_diagonal).log(),
         "effective_rank": effective_rank(unit),
         "similarity_positive": similarity,
+        "similarity_other_image": masked_mean(cosine, other),
+        "similarity_same_image": masked_mean(cosine, same_image),
     }
-    num_images = len(torch.unique(image_index))
-    if num_images > 1:
-        metrics["similarity_other_image"] = masked_mean(cosine, other)
-    if num_images < b:
-        metrics["similarity_same_image"] = masked_mean(cosine, same_image)
-    return metrics
 
 
 def effective_rank(rows: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
@@ -59,5 +55,5 @@ def effective_rank(rows: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
 
 
 def masked_mean(values: Float[Tensor, "n m"], mask: Tensor) -> Float[Tensor, ""]:
-    """Mean of the values where the mask holds."""
+    """Mean of the values where the mask holds; NaN where it never does."""
     return (values * mask).sum() / mask.sum()
