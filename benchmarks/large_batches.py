@@ -38,7 +38,7 @@ def one_step(batch_size: int, micro: int | None) -> dict[str, float]:
     )
     fabric = create_fabric(config)
     method = create_method(config, 1)
-    method, optimizer = set_up(fabric, method, create_optimizer(method, config.optim))
+    method, optimizer = set_up(fabric, method, create_optimizer(method, config.optim), config.runtime)
     pixels = torch.randn(batch_size, 2, 3, VIEW_PX, VIEW_PX, device=fabric.device)
     group = ViewGroupBatch(role="global", pixels=pixels, boxes_xyxy=np.zeros((batch_size, 2, 4), np.int64))
     rows = np.arange(batch_size)

@@ -87,7 +87,7 @@ def train(name: str, micro: int | None) -> dict[str, torch.Tensor]:
     devices = int(os.environ.get("WORLD_SIZE", "1"))
     fabric = create_fabric(replace(config, runtime=replace(config.runtime, devices=devices)))
     method = plain_method(config, dropout=0.0)
-    method, optimizer = set_up(fabric, method, create_optimizer(method, config.optim))
+    method, optimizer = set_up(fabric, method, create_optimizer(method, config.optim), config.runtime)
     found: dict[str, torch.Tensor] = {}
     for step in range(STEPS):
         torch.manual_seed(step)

@@ -28,6 +28,8 @@ class ViewsConfig:
         min_coverage: least share of a view that its region's mask must cover; crops are drawn again until it does.
         coverage_tries: crops tried for min_coverage before the best of them is taken and counted.
         image_view_share: share of the pairs that use the whole image in spite of the strategy.
+        background_mix_prob: region only: share of the views in which everything outside the region's mask is taken from
+            a crop of another image, so that surroundings cannot tell a pair.
         redraw: random-box only: a new place at each step instead of one fixed place per region.
     """
 
@@ -36,10 +38,13 @@ class ViewsConfig:
     min_coverage: float = 0.0
     coverage_tries: int = 10
     image_view_share: float = 0.0
+    background_mix_prob: float = 0.0
     redraw: bool = False
 
     def __post_init__(self) -> None:
-        check_share(self, "min_coverage", "image_view_share")
+        check_share(self, "min_coverage", "image_view_share", "background_mix_prob")
+        if self.background_mix_prob > 0 and self.strategy != "region":
+            raise ConfigError(f"background_mix_prob needs masks: use --strategy region (it is {self.strategy})")
         if self.regions_per_image < 1 or self.coverage_tries < 1:
             raise ConfigError("regions_per_image and coverage_tries must be at least 1")
 
@@ -278,6 +283,7 @@ class RuntimeConfig:
         micro_batch_size: rows (images times regions_per_image) that a device encodes at a time; the loss
             stays that of the whole batch (gradient caching).
         activation_checkpointing: keep few activations and compute the rest again, for large ViTs.
+        compile: have the backbone compiled at its first step (torch.compile): a minute's wait, then faster steps.
         precision: 32-true, bf16-mixed, 16-mixed: as in Lightning Fabric; losses are float32 throughout.
         num_threads: threads of torch on the CPU; results are bit-equal only at equal thread counts.
         num_workers: processes that pack, and threads that crop; None takes one per core.
@@ -292,6 +298,7 @@ class RuntimeConfig:
     num_nodes: int = 1
     micro_batch_size: int | None = None
     activation_checkpointing: bool = False
+    compile: bool = False
     precision: str = "32-true"
     num_threads: int | None = None
     num_workers: int | None = None

@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
-from samclr.config import PretrainConfig
+from samclr.config import PretrainConfig, RuntimeConfig
 from samclr.errors import ConfigError, RunError
 from samclr.methods.base import Method
 from samclr.ranks import largest_over_ranks, leave_ranks, num_ranks
@@ -51,21 +51,23 @@ def create_fabric(config: PretrainConfig) -> Fabric:
     return fabric
 
 
-def set_up(
-    fabric: Fabric, method: Method, optimizer: torch.optim.Optimizer, activation_checkpointing: bool = False
-) -> tuple[Any, Any]:
+def set_up(fabric: Fabric, method: Method, optimizer: torch.optim.Optimizer, runtime: RuntimeConfig) -> tuple[Any, Any]:
     """Put method and optimiser on the device. On several GPUs batch norm is synchronised; on CPUs torch has no such.
 
     Raises:
         ConfigError: the backbone cannot compute activations again.
     """
-    if activation_checkpointing:
-        backbone = method.online_encoder.backbone
+    backbone = method.online_encoder.backbone
+    if runtime.activation_checkpointing:
         if not hasattr(backbone, "set_grad_checkpointing"):
             raise ConfigError(f"{type(backbone).__name__} cannot do activation_checkpointing; timm's models can")
         backbone.set_grad_checkpointing(True)  # type: ignore[operator]
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(method)
+    if runtime.compile:
+        for encoder in (method.online_encoder, getattr(method, "momentum_encoder", None)):
+            if encoder is not None:
+                encoder.backbone.compile()  # in place: the names of the weights stay
     wrapped, optimizer = fabric.setup(method, optimizer)
     wrapped.mark_forward_method("embed")
     return wrapped, optimizer

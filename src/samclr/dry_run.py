@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +28,22 @@ CHECKPOINT_COPIES = 3  # weights and two optimiser moments at most
 
 
 def estimate(config: PretrainConfig, run: Path) -> list[dict[str, Any]]:
-    """Rows of (what, value): steps, time, disk and memory of a run."""
+    """Rows of (what, value): steps, time, disk and memory of a run. Of several devices one is tried, with its share."""
+    ranks, whole = config.runtime.devices * config.runtime.num_nodes, config
+    config = replace(
+        config,
+        optim=replace(config.optim, global_batch_size=max(config.optim.global_batch_size // ranks, 2)),
+        runtime=replace(config.runtime, devices=1, num_nodes=1),
+    )
     refs = list_scenes(config.data.scenes)
     bank = bank_path(config)
     folder = PartsFolder(bank, KIND) if (bank / "manifest.json").exists() else None
-    num_steps = config.optim.num_steps(len(refs))
+    num_steps = whole.optim.num_steps(len(refs))
     fabric = create_fabric(config)
     method = create_method(config, num_steps)
     parameters = count_parameters(method)
     optimizer = create_optimizer(method, config.optim)
-    method, optimizer = set_up(fabric, method, optimizer, config.runtime.activation_checkpointing)
+    method, optimizer = set_up(fabric, method, optimizer, config.runtime)
     planner = ViewPlanner(
         image_hw=np.full((len(refs), 2), config.group.size_px),
         regions=None,
@@ -61,13 +68,14 @@ def estimate(config: PretrainConfig, run: Path) -> list[dict[str, Any]]:
         float(output.loss.detach())
         seconds.append(time.perf_counter() - start)
     step_s = float(np.mean(seconds[1:]))
-    views = config.views_per_step()
+    views = whole.views_per_step()
+    among = f" on {ranks} devices, what they tell each other not counted" if ranks > 1 else ""
     memory = torch.cuda.max_memory_allocated() if fabric.device.type == "cuda" else psutil.Process().memory_info().rss
     existing = run if run.exists() else next(parent for parent in run.absolute().parents if parent.exists())
     return [
         {"what": "images", "value": f"{len(refs):,}"},
-        {"what": "steps", "value": f"{num_steps:,} of {config.optim.global_batch_size} images, {views:,} views"},
-        {"what": "expected time", "value": f"{_duration(num_steps * step_s)} at {views / step_s:.0f} views/s"},
+        {"what": "steps", "value": f"{num_steps:,} of {whole.optim.global_batch_size} images, {views:,} views"},
+        {"what": "expected time", "value": f"{_duration(num_steps * step_s)} at {views / step_s:.0f} views/s{among}"},
         {"what": "bank", "value": str(bank)},
         {"what": "room for bank", "value": f"{missing_bytes(folder, refs, config.data.max_side) / 1e9:.2f} GB more"},
         {"what": "run directory", "value": f"{parameters * 4 * CHECKPOINT_COPIES * 2 / 1e9:.2f} GB at most"},

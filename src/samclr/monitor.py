@@ -5,19 +5,24 @@ import math
 from samclr.errors import RunError
 
 COLLAPSED_SPREAD = 0.1
+ONE_PROTOTYPE, NO_OPINION = 0.02, 0.999  # of DINO's entropies, as shares of the largest possible
 STUCK_FRAC = 0.005
 PATIENCE_STEPS = 50
 
 
 class CollapseMonitor:
-    """Watches loss and embedding spread. Speaks once for each kind of trouble."""
+    """Watches a run's metrics. Speaks when a kind of trouble has lasted PATIENCE_STEPS steps, once until it ends."""
 
     def __init__(self, chance_loss: float):
         self._chance = chance_loss
-        self._streaks = {"collapsed": 0, "stuck": 0}
+        self._streaks: dict[str, int] = {}
 
-    def check(self, step: int, loss: float, embedding_spread: float) -> str | None:
-        """A warning with advice, or None. Raises RunError when the loss is not finite: such weights are never saved."""
+    def check(self, step: int, metrics: dict[str, float]) -> str | None:
+        """A warning with advice, or None. Raises RunError when the loss is not finite: such weights are never saved.
+
+        metrics: `loss`; and where the method has them `embedding_spread`, `teacher_entropy` and `prototype_entropy`.
+        """
+        loss, embedding_spread = metrics["loss"], metrics.get("embedding_spread", 1.0)
         if not math.isfinite(loss):
             raise RunError(
                 f"the loss became {loss} at step {step}; the last checkpoint is from before. "
@@ -29,6 +34,16 @@ class CollapseMonitor:
                 f"{PATIENCE_STEPS} steps): all images look alike to the model. "
                 f"Lower --lr, add --warmup-steps, check that the views show anything"
             )
+        if self._lasts("one prototype", metrics.get("prototype_entropy", 1.0) < ONE_PROTOTYPE):
+            return (
+                f"step {step}: the teacher has collapsed to one prototype for all views ({PATIENCE_STEPS} steps). "
+                f"Lower --center-momentum, or use --centering sinkhorn; then start with another --out"
+            )
+        if self._lasts("no opinion", metrics.get("teacher_entropy", 0.0) > NO_OPINION):
+            return (
+                f"step {step}: the teacher's shares are uniform ({PATIENCE_STEPS} steps): it teaches nothing. "
+                f"Lower --teacher-temperature, or lower --ema-momentum for short runs"
+            )
         if self._lasts("stuck", abs(loss - self._chance) < STUCK_FRAC * self._chance):
             return (
                 f"step {step}: the loss is stuck at chance, {self._chance:.3f}, "
@@ -37,5 +52,5 @@ class CollapseMonitor:
         return None
 
     def _lasts(self, kind: str, now: bool) -> bool:
-        self._streaks[kind] = self._streaks[kind] + 1 if now else 0
+        self._streaks[kind] = self._streaks.get(kind, 0) + 1 if now else 0
         return self._streaks[kind] == PATIENCE_STEPS

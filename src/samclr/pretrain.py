@@ -67,7 +67,7 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
     first_step = 0
     if (checkpoint := load_checkpoint(run)) is not None:
         first_step = _restore(checkpoint, method, optimizer, config, totals)
-    method, optimizer = set_up(fabric, method, optimizer, config.runtime.activation_checkpointing)
+    method, optimizer = set_up(fabric, method, optimizer, config.runtime)
 
     loader = ViewLoader(
         data.planner,
@@ -98,7 +98,7 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
             metrics_log.write(rows)
             log_rows(loggers, rows)
         for row in rows:
-            if warning := monitor.check(row["step"], row["loss"], row.get("embedding_spread", 1.0)):
+            if warning := monitor.check(row["step"], row):
                 progress.warn(warning)
         if rows:
             progress.show(rows[-1])
@@ -237,6 +237,7 @@ def _speed(plan: ViewPlan, loader: ViewLoader, step_start: float) -> dict[str, f
 
 
 def _online_probes(config: PretrainConfig, fabric: Fabric) -> OnlineProbes | None:
-    if config.runtime.knn_on is None:
+    """On the first rank, which writes the log; the others wait for it at the next step."""
+    if config.runtime.knn_on is None or not fabric.is_global_zero:
         return None
     return OnlineProbes(config.runtime.knn_on, config.knn, fabric.device)

@@ -38,6 +38,7 @@ PLAN_TEXTS = {
     "crop_fallbacks": "central crops, as ten tries found none that fits",
     "identical_pairs": "pairs whose views show the same box",
     "coverage_fallbacks": "views under the wanted coverage after all tries",
+    "mixed_backgrounds": "views whose background is of another image",
     "upscaled_views": "views cut from fewer pixels than they have",
 }
 

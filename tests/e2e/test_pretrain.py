@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 import signal
 import subprocess
 import time
@@ -24,7 +23,6 @@ from samclr.config import ModelConfig, OptimConfig
 from samclr.errors import ConfigError, RunError
 from samclr.export import export_run
 from samclr.methods import create_method
-from samclr.monitor import PATIENCE_STEPS, CollapseMonitor
 from samclr.pretrain import pretrain
 from samclr.recipes import RECIPES
 from samclr.run_directory import read_metrics
@@ -211,16 +209,6 @@ def test_nan_ends_the_run_with_advice(scenes, store, tmp_path):
     optim = OptimConfig(global_batch_size=8, steps=60, lr=1e30)
     with pytest.raises(RunError, match=r"the loss became nan at step .*Lower --lr"):
         pretrain(replace(config, optim=optim), tmp_path / "run")
-
-
-def test_collapse_and_a_stuck_loss_are_reported_once():
-    monitor = CollapseMonitor(math.log(15))
-    warnings = [monitor.check(step, 1.0, 0.01) for step in range(2 * PATIENCE_STEPS)]
-    assert [step for step, text in enumerate(warnings) if text] == [PATIENCE_STEPS - 1]
-    assert "collapsed" in warnings[PATIENCE_STEPS - 1]
-    monitor = CollapseMonitor(math.log(15))
-    warnings = [monitor.check(step, 2.708, 0.9) for step in range(2 * PATIENCE_STEPS)]
-    assert "stuck at chance, 2.708" in warnings[PATIENCE_STEPS - 1]
 
 
 def test_dry_run_prints_the_cost_and_writes_nothing(scenes, store, tmp_path):

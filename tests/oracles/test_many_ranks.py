@@ -69,7 +69,7 @@ def test_random_layers_draw_the_same_in_both_passes(name):
         joined = [tuple(map(torch.cat, zip(*tensors, strict=True))) for tensors in (embedded, targets)]
         method.contrast(*joined, batch).loss.backward()
         expected = [p.grad.clone() for p in method.online_encoder.parameters()]
-        wrapped, _ = set_up(fabric, method, create_optimizer(method, config.optim))
+        wrapped, _ = set_up(fabric, method, create_optimizer(method, config.optim), config.runtime)
         method.zero_grad()
         torch.manual_seed(1)
         backward(fabric, wrapped, batch, 3)

@@ -11,7 +11,7 @@ from samclr.config import PretrainConfig
 from samclr.method_config import DinoConfig
 from samclr.methods.base import Embeddings, Encoder, Method, Pixels, StepOutput
 from samclr.methods.losses import centered_shares, self_distillation, sinkhorn_shares
-from samclr.methods.metrics import embedding_metrics
+from samclr.methods.metrics import embedding_metrics, share_entropy
 from samclr.models.backbone import feature_width
 from samclr.models.heads import DinoHead
 from samclr.models.momentum import follow, momentum_copy, scheduled_momentum
@@ -58,7 +58,8 @@ class DINO(Method):
         image_index = torch.from_numpy(batch.image_index).to(student.device)
         with torch.no_grad():
             metrics = embedding_metrics(embeddings[0], image_index, batch.step)
-            metrics["teacher_entropy"] = -(shares * (shares + 1e-12).log()).sum(-1).mean() / math.log(scores.shape[-1])
+            metrics["teacher_entropy"] = share_entropy(shares).mean()
+            metrics["prototype_entropy"] = share_entropy(shares.mean((0, 1)))
         return StepOutput(
             loss=self_distillation(student, shares, self.temperature),
             metrics=metrics,

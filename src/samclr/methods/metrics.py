@@ -1,5 +1,7 @@
 """What embeddings look like while they are trained; each metric is defined with its formula in docs/metrics.md."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -52,6 +54,11 @@ def effective_rank(rows: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     singular = torch.linalg.svdvals(rows)
     shares = singular / singular.sum() + 1e-7
     return torch.exp(-(shares * shares.log()).sum())
+
+
+def share_entropy(shares: Float[Tensor, "*b k"]) -> Float[Tensor, "*b"]:
+    """Entropy of shares that sum to 1, over log k: 1 is uniform, 0 is all on one."""
+    return -(shares * (shares + 1e-12).log()).sum(-1) / math.log(shares.shape[-1])
 
 
 def masked_mean(values: Float[Tensor, "n m"], mask: Tensor) -> Float[Tensor, ""]:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, UInt64
 from numpy.typing import ArrayLike
 
 STREAM_ORDER, STREAM_REGION, STREAM_MIX, STREAM_PLACE, STREAM_SHUFFLE = 0, 1, 2, 3, 4
-STREAM_CROP, STREAM_COLOUR = 64, 128  # plus the view group's number
+STREAM_CROP, STREAM_COLOUR, STREAM_BACKGROUND = 64, 128, 192  # plus the view group's number
 
 _WORD = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from torch import Tensor
 
+from samclr.views.backgrounds import mix_backgrounds
 from samclr.views.crop import ViewCropper
 from samclr.views.plan import ViewPlan, ViewPlanner
 
@@ -60,8 +61,9 @@ class ViewLoader:
         plan = self._planner.plan(step)
         rows = len(plan.image_index)
         plan = plan.rows(self._rank * rows // self._world_size, (self._rank + 1) * rows // self._world_size)
-        crops = [
-            torch.from_numpy(self._cropper.crop(plan.image_index, group.boxes_xyxy, group.size_px))
-            for group in plan.groups
-        ]
+        crops = []
+        for group in plan.groups:
+            views = self._cropper.crop(plan.image_index, group.boxes_xyxy, group.size_px)
+            mix_backgrounds(views, group, plan.region_index, self._planner.regions, self._cropper)
+            crops.append(torch.from_numpy(views))
         return plan, [crop.pin_memory() for crop in crops] if self._pin_memory else crops

@@ -16,7 +16,7 @@ from samclr.regions.index import RegionIndex
 from samclr.views import draws
 from samclr.views.random_crop import NUM_CROP_COLUMNS, random_resized_crops
 
-WHOLE_IMAGE = -1
+WHOLE_IMAGE = NO_BACKGROUND = -1
 NUM_COLOUR_COLUMNS = 11
 BLUR_PROBS, SOLARISE_PROBS = (1.0, 0.1), (0.0, 0.2)  # of the first global view and of the others (Grill et al., BYOL)
 CROP_BLOCKS = -(-NUM_CROP_COLUMNS // 4)
@@ -40,11 +40,16 @@ class AugmentDraws:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupPlan:
-    """One view group: boxes are half-open, in native pixels."""
+    """One view group: boxes are half-open, in native pixels.
+
+    `background_image` and `background_xyxy` say what is shown outside a region's mask; -1 where it stays as it is.
+    """
 
     role: Role
     size_px: int
     boxes_xyxy: Int[np.ndarray, "b v 4"]
+    background_image: Int[np.ndarray, "b v"]
+    background_xyxy: Int[np.ndarray, "b v 4"]
     augment: AugmentDraws
 
 
@@ -91,13 +96,14 @@ class ViewPlanner:
 
         Counts: images_without_regions (drawn images that fall back to the whole image), repeated_regions
         (an image has fewer regions than asked for), crop_fallbacks (torchvision's ten tries found no crop),
-        identical_pairs (all views of a row show the same box), coverage_fallbacks, upscaled_views.
+        identical_pairs (all views of a row show the same box), coverage_fallbacks, upscaled_views, mixed_backgrounds.
         """
         per_image = self.views.regions_per_image
         image_index = np.repeat(self.images_of(step), per_image)
         region_index, counts = self._draw_regions(step, image_index)
         window = self._windows(step, image_index, region_index)
         counts |= {"crop_fallbacks": 0, "identical_pairs": 0, "coverage_fallbacks": 0, "upscaled_views": 0}
+        counts |= {"mixed_backgrounds": 0}
         groups = []
         for number, group in enumerate(self.groups):
             boxes = self._draw_boxes(step, number, group, region_index, window, counts)
@@ -105,8 +111,18 @@ class ViewPlanner:
             counts["upscaled_views"] += int((widths < group.size_px).sum())
             if group.num_views > 1:
                 counts["identical_pairs"] += int((boxes == boxes[:, :1]).all((1, 2)).sum())
-            colours = self._draw_colours(step, number, len(image_index), group)
-            groups.append(GroupPlan(role=group.role, size_px=group.size_px, boxes_xyxy=boxes, augment=colours))
+            others, other_boxes = self._draw_backgrounds(step, number, group, image_index, region_index)
+            counts["mixed_backgrounds"] += int((others != NO_BACKGROUND).sum())
+            groups.append(
+                GroupPlan(
+                    role=group.role,
+                    size_px=group.size_px,
+                    boxes_xyxy=boxes,
+                    background_image=others,
+                    background_xyxy=other_boxes,
+                    augment=self._draw_colours(step, number, len(image_index), group),
+                )
+            )
         return ViewPlan(
             step=step,
             image_index=image_index,
@@ -228,6 +244,31 @@ class ViewPlanner:
             counts["coverage_fallbacks"] += int((best < wanted).sum())
         counts["crop_fallbacks"] += int(fallback.sum())
         return boxes.reshape(-1, views, 4)
+
+    def _draw_backgrounds(
+        self,
+        step: int,
+        number: int,
+        group: ViewGroup,
+        image_index: Int[np.ndarray, "b"],
+        region_index: Int[np.ndarray, "b"],
+    ) -> tuple[Int[np.ndarray, "b v"], Int[np.ndarray, "b v 4"]]:
+        """Crops of other images, drawn as views of a whole image are."""
+        shape = len(image_index), group.num_views
+        others, boxes = np.full(shape, NO_BACKGROUND), np.zeros((*shape, 4), np.int64)
+        num_images = len(self.image_hw)
+        if self.views.background_mix_prob == 0 or num_images < 2:
+            return others, boxes
+        numbers = draws.uniforms(
+            self.seed, draws.STREAM_BACKGROUND + number, step, np.arange(others.size), 4 + NUM_CROP_COLUMNS
+        ).reshape(*shape, -1)
+        mixed = (numbers[..., 0] < self.views.background_mix_prob) & (region_index != WHOLE_IMAGE)[:, None]
+        ahead = 1 + (numbers[..., 1] * (num_images - 1)).astype(np.int64)
+        others[mixed] = ((image_index[:, None] + ahead) % num_images)[mixed]
+        heights, widths = self.image_hw[others[mixed]].T
+        windows = np.stack([np.zeros_like(widths), np.zeros_like(heights), widths, heights], 1)
+        boxes[mixed], _ = random_resized_crops(windows, numbers[mixed][:, 4:], group.crop_scale, group.crop_ratio)
+        return others, boxes
 
     def _draw_colours(self, step: int, number: int, b: int, group: ViewGroup) -> AugmentDraws:
         config, v = self.augment, group.num_views

@@ -9,9 +9,14 @@ rounding only (tests/oracles/test_sam_decoder.py):
 3. Upscaling, hypernetworks and HQ convolutions run for points with a surviving mask only. Transposed convolutions
    of stride 2 are matrix products in channels-last order, and the last HQ convolution is folded into its token.
 
+Under autocast only products over all image positions run in half precision. The tokens, a few for each point, stay
+float32, and so do the score head and the sums that positions are carried in: they cost next to nothing, and a score
+rounded to eight bits falls on the wrong side of the threshold (docs/segmenting.md has the recall).
+
 Shapes: b images, p points an image, t tokens, n image positions, c width, s masks asked for.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +77,8 @@ class PromptDecoder:
         b, p = point_tokens.shape[:2]
         tokens = torch.cat([self.output_tokens.expand(b, p, -1, -1), point_tokens], 2)
         tokens_out, positions = self._transformer(tokens, images.embedding)
-        scores = self.net.iou_prediction_head(tokens_out[:, :, self.iou_position])[..., 1 : 1 + self._num_multimask]
+        with in_float32(tokens):
+            scores = self.net.iou_prediction_head(tokens_out[:, :, self.iou_position])[..., 1 : 1 + self._num_multimask]
         first_mask = self.iou_position + 1
         num_mask_tokens = 1 + self._num_multimask + int(self.is_hq)
         return Prompted(scores, tokens_out[:, :, first_mask : first_mask + num_mask_tokens], positions, images)
@@ -90,27 +96,31 @@ class PromptDecoder:
         net = self.net.transformer
         queries, positions = tokens, embedding
         for number, layer in enumerate(net.layers):
-            if layer.skip_first_layer_pe:
-                queries = layer.self_attn(query=queries, key=queries, value=queries)[0]
-            else:
-                query = queries + tokens
-                queries = queries + layer.self_attn(query=query, key=query, value=queries)[0]
-            queries = layer.layer_norm1(queries)
+            with in_float32(tokens):
+                if layer.skip_first_layer_pe:
+                    queries = layer.self_attn(query=queries, key=queries, value=queries)[0]
+                else:
+                    query = queries + tokens
+                    queries = queries + layer.self_attn(query=query, key=query, value=queries)[0]
+                queries = layer.layer_norm1(queries)
             keys = positions + self.image_pe
             to_image, to_tokens = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
             attend = _tokens_to_shared_image if number == 0 else _tokens_to_image
-            queries = layer.layer_norm2(queries + attend(to_image, queries + tokens, keys, positions))
-            queries = layer.layer_norm3(queries + layer.mlp(queries))
+            seen = attend(to_image, queries + tokens, keys, positions)
+            with in_float32(tokens):
+                queries = layer.layer_norm2(queries + seen)
+                queries = layer.layer_norm3(queries + layer.mlp(queries))
+                values = _folded_values(to_tokens, queries)
             weights = (_shared_image_to_tokens if number == 0 else _image_to_tokens)(to_tokens, keys, queries + tokens)
-            values = _folded_values(to_tokens, queries)
             if number == 0:
                 positions = positions[:, None].expand(b, p, -1, -1).reshape(b * p, -1, c)
-            positions = torch.baddbmm(positions, weights.transpose(1, 2), values) + _out(to_tokens).bias
+            positions = _add_product(positions, weights.transpose(1, 2), values) + _out(to_tokens).bias
             positions = layer.layer_norm4(positions)
         last = net.final_attn_token_to_image
         keys = positions + self.image_pe
         queries = queries + _tokens_to_image(last, queries + tokens, keys, positions)
-        return net.layer_norm_final_attn(queries), positions
+        with in_float32(tokens):
+            return net.layer_norm_final_attn(queries), positions
 
     # ---- masks of chosen points ----
 
@@ -125,9 +135,10 @@ class PromptDecoder:
         image = points // prompted.scores.shape[1]
         upscaled = self._upscale(prompted.positions[points], prompted.images, image)
         mask_tokens = prompted.mask_tokens.flatten(0, 1)[pair]
-        chosen = torch.stack(
-            [self.net.output_hypernetworks_mlps[1 + k](mask_tokens[:, 1 + k]) for k in range(self._num_multimask)]
-        )
+        with in_float32(mask_tokens):
+            chosen = torch.stack(
+                [self.net.output_hypernetworks_mlps[1 + k](mask_tokens[:, 1 + k]) for k in range(self._num_multimask)]
+            )
         weights = chosen[mask, torch.arange(len(mask), device=mask.device)]
         if len(points) < len(pair):
             logits = torch.empty(len(pair), *upscaled.shape[1:3], device=upscaled.device, dtype=upscaled.dtype)
@@ -138,7 +149,8 @@ class PromptDecoder:
             logits = (upscaled.flatten(1, 2) @ weights[:, :, None]).reshape(upscaled.shape[:3])
         logits = self._unfold(logits[..., None])[..., 0].float()
         if self.is_hq:
-            hq_weights = self.net.hq_mask_mlp(mask_tokens[:, -1])
+            with in_float32(mask_tokens):
+                hq_weights = self.net.hq_mask_mlp(mask_tokens[:, -1])
             logits = logits + self._hq_logits(upscaled, hq_weights, prompted.images, image).float()
         return logits
 
@@ -205,6 +217,18 @@ class PromptDecoder:
         detail = net.compress_vit_conv1(early.permute(0, 3, 1, 2))
         detail = net.compress_vit_conv2(F.gelu(net.compress_vit_norm(detail)))
         return (coarse + detail).permute(0, 2, 3, 1).contiguous()
+
+
+def in_float32(tensor: Tensor) -> AbstractContextManager[Any]:
+    """No autocast on this tensor's device."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
+def _add_product(sums: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """sums + left @ right; under autocast the product is in half precision, the sums are not."""
+    if torch.is_autocast_enabled(sums.device.type):
+        return sums + torch.bmm(left, right)
+    return torch.baddbmm(sums, left, right)
 
 
 def _up2(convolution: nn.ConvTranspose2d, positions: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from samclr.errors import UsageError
 from samclr.regions.sam.catalogue import KNOWN, cached_weights, hub_id_or_folder
-from samclr.regions.sam.decoder import EncodedImages, PromptDecoder
+from samclr.regions.sam.decoder import EncodedImages, PromptDecoder, in_float32
 from samclr.regions.sam.masks import Enlarging
 
 # transformers' model types; the video ones are how SAM 2, EdgeTAM and SAM 3 checkpoints are published.
@@ -87,9 +87,10 @@ class SamModels:
     def embed_points(self, points_xy: Float[Tensor, "b p 2"]) -> Float[Tensor, "b p k c"]:
         """Tokens of one foreground point each, in the model's pixels."""
         labels = torch.ones((*points_xy.shape[:2], 1), dtype=torch.int32, device=points_xy.device)
-        tokens, _ = self.net.prompt_encoder(
-            input_points=points_xy[:, :, None], input_labels=labels, input_boxes=None, input_masks=None
-        )
+        with in_float32(points_xy):  # half precision would round a place to the next of some 256
+            tokens, _ = self.net.prompt_encoder(
+                input_points=points_xy[:, :, None], input_labels=labels, input_boxes=None, input_masks=None
+            )
         return tokens
 
 

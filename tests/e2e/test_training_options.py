@@ -1,0 +1,81 @@
+"""Options of training that change how a step is done: half precision, compilation, several devices in a dry run."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
+from support import samclr, small_config, write_labelled
+
+from samclr.devices import set_up, step_optimizer
+from samclr.methods import create_method
+from samclr.micro_batches import backward
+from samclr.optim import create_optimizer
+from samclr.pretrain import make_batch, pretrain
+from samclr.run_directory import read_metrics
+from samclr.training_data import prepare_data
+from samclr.views.crop import ViewCropper
+from samclr.views.loader import ViewLoader
+
+
+@pytest.fixture
+def store(scenes, tmp_path):
+    done = samclr("segment", scenes, "--scale", 30, "--min-size", 20, "--out", tmp_path / "store", "--workers", 1)
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "store"
+
+
+@pytest.mark.parametrize("recipe", ["samclr", "sammoco", "samdino"])
+def test_fp16_leaves_out_a_step_that_overflows_and_stays_finite(scenes, store, recipe):
+    config = small_config(scenes, store, recipe, steps=4)
+    data = prepare_data(config)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40, growth_interval=1000)
+    fabric = Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu", scaler=scaler))
+    method = create_method(config, 4)
+    method, optimizer = set_up(fabric, method, create_optimizer(method, config.optim), config.runtime)
+    stepped = []
+    for plan, crops in ViewLoader(data.planner, ViewCropper(data.bank), range(30)):
+        before = {name: value.clone() for name, value in method.module.state_dict().items()}
+        optimizer.zero_grad()
+        output = backward(fabric, method, make_batch(plan, crops, fabric.device), None)
+        assert torch.isfinite(output.loss)
+        stepped.append(step_optimizer(fabric, optimizer))
+        if stepped[-1]:
+            method.module.after_step(plan.step, output.pending)
+        weights = {k: v for k, v in method.module.state_dict().items() if "running" not in k and "num_batches" not in k}
+        same = [torch.equal(value, before[name]) for name, value in weights.items()]
+        assert not all(same) if stepped[-1] else all(same)  # an overflow leaves queue, centre and copies alone too
+        assert all(torch.isfinite(value).all() for value in weights.values())
+        if stepped.count(True) == 2:
+            break
+    assert stepped[0] is False
+    assert stepped[-2:] == [True, True]
+
+
+def test_a_compiled_backbone_gives_the_same_losses(scenes, store, tmp_path):
+    config = small_config(scenes, store, "sammoco", steps=2)
+    pretrain(config, tmp_path / "plain")
+    pretrain(replace(config, runtime=replace(config.runtime, compile=True)), tmp_path / "compiled")
+    losses = [[row["loss"] for row in read_metrics(tmp_path / name)] for name in ("plain", "compiled")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert samclr("evaluate", tmp_path / "compiled", "--on", write_labelled(tmp_path / "labelled")).returncode == 0
+
+
+def test_a_dry_run_of_several_devices_tries_one_with_its_share(scenes, store, tmp_path):
+    done = samclr(
+        *("pretrain", "samclr", "--scenes", scenes, "--regions", store, "--out", tmp_path / "run", "--dry-run"),
+        *("--backbone", "small-cnn", "--size-px", 24, "--steps", 50, "--accelerator", "cpu"),
+        *("--global-batch-size", 16, "--devices", 2),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "50 of 16 images, 32 views" in done.stdout
+    assert "on 2 devices" in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_mixed_backgrounds_train_and_are_counted(scenes, store, tmp_path):
+    config = small_config(scenes, store, "samclr", steps=2)
+    pretrain(replace(config, views=replace(config.views, background_mix_prob=1.0)), tmp_path / "run")
+    rows = read_metrics(tmp_path / "run")
+    assert [row["mixed_backgrounds"] for row in rows] == [16 - 2 * row["images_without_regions"] for row in rows]
