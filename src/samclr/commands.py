@@ -114,7 +114,7 @@ class Pretrain:
             from samclr.checkpoint import load_config
 
             return load_config(self.recipe.file.parent if self.recipe.file.is_file() else self.recipe.file)
-        from samclr.scenes.remote import absolute
+        from samclr.scenes.names import absolute
 
         config: PretrainConfig = self.recipe
         data = config.data
