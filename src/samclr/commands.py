@@ -13,6 +13,7 @@ from tyro.conf import Positional, arg, subcommand
 
 from samclr.command_options import Fill, Json, Scenes
 from samclr.config import KnnConfig, ModelConfig, PretrainConfig, ProbeConfig
+from samclr.data_commands import Data
 from samclr.recipes import RECIPES
 from samclr.region_commands import Look, Regions, Segment, Segmenters
 from samclr.terminal import say, show_fill, show_rows, show_table
@@ -245,6 +246,7 @@ Command = (
     | Annotated[Segmenters, subcommand("segmenters")]
     | Annotated[Look, subcommand("look")]
     | Annotated[Regions, subcommand("regions")]
+    | Annotated[Data, subcommand("data")]
     | Annotated[Pretrain, subcommand("pretrain")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Export, subcommand("export")]

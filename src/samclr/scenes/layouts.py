@@ -44,9 +44,9 @@ def list_named(source: NamedSource) -> list[SceneRef]:
     layout, root = LAYOUTS[source.data_set.name], source.root
     refs = list(_list_files(source, layout) if layout.files is not None else _list_images(source, layout))
     if not refs:
-        wanted = f"{root / layout.images / source.split}/**/*{layout.endings[0]}"
         raise ScenesError(
-            f"the split {source.split} of {source.data_set.title} has no image: expected {wanted}; {_advice(source)}"
+            f"the split {source.split} of {source.data_set.title} has no image in {root}: "
+            f"expected {source.data_set.layout}; {_advice(source)}"
         )
     return refs
 
@@ -168,7 +168,7 @@ LAYOUTS = {
     "bsds500": Layout(images="images", region_label=_first_person),
     "cifar10": Layout(files=_CIFAR_FILES),
     "stl10": Layout(files=_STL_FILES),
-    "imagenette": Layout(),
-    "imagenette-320": Layout(),
-    "imagenette-160": Layout(),
+    "imagenette": Layout(endings=(".jpeg",)),
+    "imagenette-320": Layout(endings=(".jpeg",)),
+    "imagenette-160": Layout(endings=(".jpeg",)),
 }

@@ -47,6 +47,15 @@ def as_named(source: Path) -> NamedSource | None:
     Raises:
         ScenesError: the name or the split is unknown, or no root is given and $SAMCLR_DATA holds none.
     """
+    found = parse_named(source)
+    if found is None:
+        return None
+    data_set, split, root = found
+    return NamedSource(data_set=data_set, split=split, root=find_root(data_set, root))
+
+
+def parse_named(source: Path) -> tuple[DataSet, str, Path | None] | None:
+    """As as_named, whether or not the root is there: set, split, and the root as given. Raises ScenesError."""
     found = _NAMED.fullmatch(str(source))
     if found is None or os.path.lexists(source):
         return None
@@ -64,7 +73,7 @@ def as_named(source: Path) -> NamedSource | None:
     if data_set.split(split) is None:
         known = ", ".join(known.name for known in data_set.splits)
         raise ScenesError(f"{data_set.title} has no split {split}; it has {known}: type {name}:{data_set.scene_split}")
-    return NamedSource(data_set=data_set, split=split, root=find_root(data_set, Path(root) if root else None))
+    return data_set, split, Path(root).expanduser() if root else None
 
 
 def find_root(data_set: DataSet, root: Path | None) -> Path:
@@ -79,7 +88,7 @@ def find_root(data_set: DataSet, root: Path | None) -> Path:
             f"{data_set.name} needs its root: type {data_set.name}@DIR, "
             f"or set ${DATA_VARIABLE} to the folder that holds it"
         )
-    bases = [root.expanduser()] if root is not None else [Path(str(variable)) / data_set.name, Path(str(variable))]
+    bases = [root] if root is not None else [Path(str(variable)) / data_set.name, Path(str(variable))]
     for base in bases:
         for candidate in (base, *(base / folder for folder in data_set.folders)):
             if (candidate / data_set.holds).exists():

@@ -68,10 +68,12 @@ def damaged_tar(path: str, row: int, mtime_ns: int) -> bytes:
 
 
 def _members(tar: tarfile.TarFile, file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
-    """All members; unlike tarfile alone it does not take a damaged header for the end."""
+    """All members; unlike tarfile alone it takes neither a damaged header nor a cut between members for the end."""
     yield from tar
     file.seek(tar.offset)
     rest = file.read(BLOCK)
+    if not rest:
+        raise ValueError("it ends without an end mark, as a file does that was not copied whole")
     if rest.strip(b"\0"):
         raise ValueError(f"no header where one should be, at byte {tar.offset:,}")
 
