@@ -1,6 +1,6 @@
 """CIFAR-10, STL-10 and ImageNette in torchvision's own layouts.
 
-torchvision reads CIFAR-10 (with its MD5 sums) and names ImageNette's classes. Its reader of STL-10 hashes 3.3 GB each
+torchvision reads CIFAR-10 (with its MD5 sums) and names ImageNette's classes. Its reader of STL-10 hashes 3.1 GB each
 time and loads a split whole, so that set is mapped instead; `samclr data check` compares the sums.
 """
 
@@ -136,7 +136,8 @@ def _read_imagenette(
 
 
 def _damaged(source: NamedSource, error: Exception) -> EvaluationError:
+    text = str(error).split(". You can")[0]  # torchvision goes on with advice for those who write Python
     return EvaluationError(
-        f"{source.root} does not hold the files of {source.data_set.title} as released ({str(error).rstrip('.')}); "
+        f"{source.root} does not hold the files of {source.data_set.title} as released ({text}); "
         f"samclr data check {source.data_set.name} --root {source.root} names them"
     )
