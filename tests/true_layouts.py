@@ -169,6 +169,7 @@ def png(seed: int) -> bytes:
 
 def write_tar(path: Path, members: dict[str, bytes]) -> Path:
     """A tar shard as webdataset writes them: ustar, one file after another."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for name, content in members.items():
             info = tarfile.TarInfo(name)
