@@ -4,6 +4,7 @@ Each imports what it needs when it runs, so that --help is instant.
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,6 +13,7 @@ from tyro.conf import Positional, arg, subcommand
 
 from samclr.command_options import Json
 from samclr.scenes.catalogue import DATA_SETS
+from samclr.scenes.names import DATA_VARIABLE
 from samclr.terminal import say, show_rows, show_table
 
 SetName = str
@@ -66,11 +68,11 @@ class Check:
         from samclr.scenes.check import check_set
 
         data_set = DATA_SETS[self.name]
-        if self.download:
+        if self.root is None and (self.download or DATA_VARIABLE not in os.environ):
+            raise UsageError(f"in which folder does {self.name} lie? Add --root DIR, or set ${DATA_VARIABLE}")
+        if self.download and self.root is not None:
             from samclr.scenes.download import download
 
-            if self.root is None:
-                raise UsageError("--download needs the folder that shall hold the set: add --root DIR")
             download(data_set, self.root)
         found = check_set(data_set, self.root)
         rows = [

@@ -135,9 +135,17 @@ def test_the_command_as_json(tmp_path, capsys):
     assert "none is no folder; expected the root of STL-10" in json.loads(text)["faults"][0]
 
 
-def test_download_needs_a_root(capsys):
-    status, _, text = call(capsys, "data", "check", "cifar10", "--download")
-    assert (status, text) == (2, "samclr: error: --download needs the folder that shall hold the set: add --root DIR\n")
+@pytest.mark.parametrize("more", [(), ("--download",)])
+def test_a_root_is_needed(capsys, more):
+    status, _, text = call(capsys, "data", "check", "cifar10", *more)
+    assert status == 2
+    assert text == "samclr: error: in which folder does cifar10 lie? Add --root DIR, or set $SAMCLR_DATA\n"
+
+
+def test_the_root_is_looked_up_in_the_data_folder(tmp_path, capsys, monkeypatch):
+    write_camvid(tmp_path / "camvid")
+    monkeypatch.setenv("SAMCLR_DATA", str(tmp_path))
+    assert "train: 3 images, the release has 367" in call(capsys, "data", "check", "camvid")[1]
 
 
 def test_the_list_has_every_set(capsys):
