@@ -53,6 +53,14 @@ def test_a_folder_of_ones_own_with_its_classes(tmp_path):
     train, test = open_labelled_scenes(tmp_path / "own")
     assert (len(train.classes), train.lookup, len(test)) == (12, None, 3)
     assert np.unique(test.label_map(0)).tolist() == [0, 3, 10, IGNORED]
+    test.label_paths[0].unlink()
+    with pytest.raises(
+        EvaluationError, match=r"1 of 3 images of the set own, split val, have no label map: val/0001TP"
+    ):
+        open_labelled_scenes(tmp_path / "own")
+    (tmp_path / "own/classes.txt").write_text("\n")
+    with pytest.raises(EvaluationError, match=r"classes.txt names 0 classes; expected one a line, 1 to 255 of them"):
+        open_labelled_scenes(tmp_path / "own")
 
 
 @pytest.mark.parametrize(

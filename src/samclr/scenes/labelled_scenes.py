@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -123,8 +123,12 @@ def _find(name_or_path: Path) -> tuple[DataSet, Path, tuple[str, ...]]:
             f"{data_set.title} has no classes of pixels that could be evaluated; use {_dense_names()} instead"
         )
     listed = root / CLASSES_FILE
-    own = tuple(listed.read_text().split("\n")) if data_set.name == "camvid" and listed.exists() else ()
-    return data_set, root, tuple(name.strip() for name in own if name.strip())
+    if data_set.name != "camvid" or not listed.exists():
+        return data_set, root, ()
+    names = tuple(name.strip() for name in listed.read_text().splitlines() if name.strip())
+    if not 0 < len(names) <= IGNORED:
+        raise EvaluationError(f"{listed} names {len(names)} classes; expected one a line, 1 to {IGNORED} of them")
+    return replace(data_set, title=f"the set {root.name}"), root, names
 
 
 def _train_and_test(data_set: DataSet, root: Path, names: tuple[str, ...], own: bool) -> NamedSource:
