@@ -8,6 +8,7 @@ from pathlib import Path
 import platformdirs
 
 from samclr.errors import UsageError
+from samclr.scenes.names import local_folder, short_name, source_key
 
 
 def cache_folder() -> Path:
@@ -17,13 +18,14 @@ def cache_folder() -> Path:
 
 def default_bank(scenes: Sequence[Path], max_side: int | None) -> Path:
     """One bank for each list of sources and size."""
-    key = "\n".join([*(str(path.resolve()) for path in scenes), str(max_side)])
-    name = scenes[0].resolve().name or "root"
+    key = "\n".join([*(source_key(source) for source in scenes), str(max_side)])
+    name = short_name(scenes[0]) or "root"
     return cache_folder() / "banks" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
 def refuse_inside_scenes(made: Path, scenes: Sequence[Path], flag: str) -> None:
     """Raise UsageError if a folder we write lies in a folder of images, which stays as it is."""
     for source in scenes:
-        if made.resolve().is_relative_to(source.resolve()):
+        folder = local_folder(source)
+        if folder is not None and made.resolve().is_relative_to(folder):
             raise UsageError(f"{flag} {made} lies inside the scenes {source}; name a folder elsewhere")

@@ -7,7 +7,12 @@ from typing import Annotated, Any
 from tyro.conf import arg
 
 Scenes = Annotated[
-    tuple[Path, ...], arg(help="Folders of images or Parquet files; several are joined.", metavar="PATH...")
+    tuple[Path, ...],
+    arg(
+        help="Folders of images, Parquet files, tar shards, hub:OWNER/NAME, or data sets as NAME[:SPLIT]@ROOT "
+        "(samclr data list); several are joined.",
+        metavar="PATH...",
+    ),
 ]
 Json = Annotated[bool, arg(help="Print the table as JSON.")]
 

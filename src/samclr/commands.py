@@ -13,6 +13,7 @@ from tyro.conf import Positional, arg, subcommand
 
 from samclr.command_options import Fill, Json, Scenes
 from samclr.config import KnnConfig, ModelConfig, PretrainConfig, ProbeConfig
+from samclr.data_commands import Data
 from samclr.recipes import RECIPES
 from samclr.region_commands import Look, Regions, Segment, Segmenters
 from samclr.terminal import say, show_fill, show_rows, show_table
@@ -114,7 +115,7 @@ class Pretrain:
             from samclr.checkpoint import load_config
 
             return load_config(self.recipe.file.parent if self.recipe.file.is_file() else self.recipe.file)
-        from samclr.scenes.remote import absolute
+        from samclr.scenes.names import absolute
 
         config: PretrainConfig = self.recipe
         data = config.data
@@ -245,6 +246,7 @@ Command = (
     | Annotated[Segmenters, subcommand("segmenters")]
     | Annotated[Look, subcommand("look")]
     | Annotated[Regions, subcommand("regions")]
+    | Annotated[Data, subcommand("data")]
     | Annotated[Pretrain, subcommand("pretrain")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Export, subcommand("export")]

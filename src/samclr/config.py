@@ -149,7 +149,8 @@ class DataConfig:
     """Where images and regions lie.
 
     Attributes:
-        scenes: folders of images or Parquet files; several are joined.
+        scenes: folders of images, Parquet files, tar shards, hub:OWNER/NAME, or data sets as NAME[:SPLIT]@ROOT
+            (samclr data list); several are joined.
         regions: a region store made by `samclr segment`; needed by the strategies region and random-box.
         bank: folder of the scene bank; by default one in the user's cache, made when missing.
         max_side: cap on the longer side in the bank, px; None keeps the native size.

@@ -81,7 +81,7 @@ class SegmenterConfig:
         scale: felzenszwalb only: larger gives larger pieces.
         sigma: felzenszwalb only: blur before segmenting, px.
         min_size: felzenszwalb only: least size of a piece, px.
-        labels: labels only: folder of label maps with the images' relative stems.
+        labels: labels only: folder of label maps with the images' relative stems; by default the data set's own.
         ignore_label: labels only: values that are no region, such as void.
     """
 
@@ -100,7 +100,8 @@ class SegmenterConfig:
         A SAM adds its weights' hash and precision; see regions.segmenters.maker_of.
         """
         if self.segmenter == "labels":
-            return {"segmenter": "labels", "ignore_label": list(self.ignore_label)}
+            own = {"labels": "the data set's own"} if self.labels is None else {}
+            return {"segmenter": "labels", "ignore_label": list(self.ignore_label), **own}
         if self.segmenter == "felzenszwalb":
             return {"segmenter": self.segmenter, "scale": self.scale, "sigma": self.sigma, "min_size": self.min_size}
         return {"segmenter": self.segmenter, **to_dict(self.masks)}

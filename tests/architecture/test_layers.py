@@ -10,11 +10,18 @@ SOURCES = Path(__file__).parents[2] / "src" / "samclr"
 LAYERS = [
     {"errors", "__init__"},
     {"settings", "method_config", "ranks"},
-    {"config", "cache", "charts", "pages", "terminal"},
+    {"config", "charts", "pages", "terminal"},
     {"segmenter_config"},
     {"recipes"},
-    {"scenes.remote"},
-    {"scenes.sources", "scenes.decode", "scenes.__init__"},
+    {"scenes.remote", "scenes.catalogue"},
+    {"scenes.names"},
+    {"cache"},
+    {"scenes.refs"},
+    {"scenes.parquet", "scenes.tars", "scenes.arrays", "scenes.hub", "scenes.label_maps"},
+    {"scenes.containers"},
+    {"scenes.layouts"},
+    {"scenes.sources", "scenes.decode", "scenes.labelled_scenes", "scenes.__init__"},
+    {"scenes.download", "scenes.check"},
     {"parts", "fill"},
     {"scenes.bank"},
     {"regions"},
@@ -29,7 +36,7 @@ LAYERS = [
     {"dry_run", "report", "look", "export"},
     {"demo"},
     {"command_options"},
-    {"region_commands"},
+    {"region_commands", "data_commands"},
     {"commands"},
     {"cli"},
 ]
@@ -104,7 +111,19 @@ def test_nothing_imports_the_command_line():
 
 
 @pytest.mark.parametrize(
-    "module", ["errors", "settings", "method_config", "config", "recipes", "terminal", "commands", "cli"]
+    "module",
+    [
+        "errors",
+        "settings",
+        "method_config",
+        "config",
+        "recipes",
+        "terminal",
+        "scenes.catalogue",
+        "data_commands",
+        "commands",
+        "cli",
+    ],
 )
 def test_light_modules_import_nothing_heavy(module):
     names = {name.split(".")[0] for name in imports(modules()[module].read_text(), only_top=True)}

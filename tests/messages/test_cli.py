@@ -25,6 +25,7 @@ def call(capsys):
 COMMANDS = [
     *("pack", "segment", "segmenters", "look", "pretrain", "evaluate", "export", "report", "demo"),
     *("regions verify", "regions stats", "regions score", "regions import", "regions export"),
+    *("data list", "data check"),
 ]
 
 

@@ -10,7 +10,8 @@ from support import write_scenes
 from samclr.errors import ScenesError
 from samclr.fill import FillOptions
 from samclr.regions.segment import segment_scenes
-from samclr.scenes.remote import absolute, as_uri
+from samclr.scenes.names import absolute
+from samclr.scenes.remote import as_uri
 from samclr.scenes.sources import file_stamp, list_scenes, read_bytes
 from samclr.segmenter_config import SegmenterConfig
 

@@ -1,6 +1,7 @@
-"""Labelled sets: an image folder (ROOT/train/CLASS/*, ROOT/test/CLASS/*) or Parquet in the Hugging Face layout."""
+"""Labelled sets: an image folder (ROOT/train/CLASS/*, ROOT/test/CLASS/*), Parquet, or one of torchvision's layouts."""
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,14 +15,17 @@ import pyarrow.parquet as pq
 from jaxtyping import Int, UInt8
 from PIL import Image
 
-from samclr.errors import EvaluationError, name_some
+from samclr.errors import EvaluationError, ScenesError, name_some
+from samclr.evaluation.named_sets import LabelledRefs, read_named, recognise_labelled
 from samclr.scenes.decode import DecodeError, load_scene
+from samclr.scenes.download import download as download_set
+from samclr.scenes.names import DATA_VARIABLE, NamedSource, as_named, parse_named
 from samclr.scenes.sources import SceneRef, content_hash, list_scenes, read_bytes
 from samclr.views.draws import epoch_order
 
 TRAIN_NAMES, TEST_NAMES = ("train", "training"), ("test", "val", "valid", "validation")
 SUBSET_SEED = 0
-DATA_VARIABLE = "SAMCLR_DATA"
+PROTOCOL_PX = 128  # the paper's authors evaluate every set at this size, CIFAR-10 enlarged
 LABEL_COLUMNS = ("label", "labels", "class", "fine_label", "target")
 
 
@@ -50,26 +54,43 @@ class LabelledSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledSet:
-    """A training and a test split over the same classes."""
+    """A training and a test split over the same classes.
+
+    Attributes:
+        image_px: side at which the paper's protocol evaluates the set.
+        native_px: shorter side of its images, where all are alike.
+    """
 
     name: str
     classes: tuple[str, ...]
     train: LabelledSplit
     test: LabelledSplit
+    image_px: int = PROTOCOL_PX
+    native_px: int | None = None
 
 
-def open_labelled(name_or_path: Path) -> LabelledSet:
-    """Open a labelled set: a folder, or the name of one in the folder that $SAMCLR_DATA names.
+def open_labelled(name_or_path: Path, download: bool = False) -> LabelledSet:
+    """Open a labelled set: a folder, NAME@ROOT, or a name that is looked up in the folder that $SAMCLR_DATA names.
+
+    `download` fetches CIFAR-10, STL-10 or ImageNette into ROOT (or $SAMCLR_DATA) first, if it is not there.
 
     Raises:
-        EvaluationError: no such folder, a missing split, no labels, or classes that differ between the splits.
+        EvaluationError: no such set, a missing split, damaged files, no labels, or classes that differ between the
+            splits; or it cannot be downloaded.
     """
-    root = os.environ.get(DATA_VARIABLE)
-    path = name_or_path if name_or_path.is_dir() or root is None else Path(root) / name_or_path
-    if not path.is_dir():
+    try:
+        if download:
+            _download(name_or_path)
+        path = _folder_of(name_or_path)
+        named = as_named(name_or_path) if path is None else recognise_labelled(path)
+        if named is not None:
+            return _open_named(named)
+    except ScenesError as error:
+        raise EvaluationError(str(error)) from None
+    if path is None:
         raise EvaluationError(
-            f"no labelled set at {name_or_path}{f' or {path}' if path != name_or_path else ''}: expected a folder with "
-            f"train/ and test/ (or val/) of class folders, or with train*.parquet and test*.parquet; "
+            f"no labelled set at {name_or_path}: expected a folder with train/ and test/ (or val/) of class folders, "
+            f"or with train*.parquet and test*.parquet, or a set as NAME@ROOT (samclr data list); "
             f"a name is looked up in the folder that ${DATA_VARIABLE} names"
         )
     entries = sorted(os.listdir(path))
@@ -78,12 +99,46 @@ def open_labelled(name_or_path: Path) -> LabelledSet:
         train, test = (_split_files(path, parquet, names) for names in (TRAIN_NAMES, TEST_NAMES))
         splits = [_read_parquet(files) for files in (train, test)]
         count = int(max(split.labels.max() for split in splits)) + 1
-        classes: tuple[str, ...] = tuple(str(number) for number in range(count))
+        named_classes = _parquet_classes(train[0])
+        numbers = tuple(str(number) for number in range(count))
+        classes: tuple[str, ...] = named_classes if len(named_classes) >= count else numbers
     else:
         folders = [_split_folder(path, entries, names) for names in (TRAIN_NAMES, TEST_NAMES)]
         classes = tuple(sorted(entry.name for entry in folders[0].iterdir() if entry.is_dir()))
         splits = [_read_folder(folder, classes) for folder in folders]
     return LabelledSet(name=path.resolve().name, classes=classes, train=splits[0], test=splits[1])
+
+
+def _folder_of(name_or_path: Path) -> Path | None:
+    """The folder that is meant, as given or in $SAMCLR_DATA; None if there is none."""
+    variable = os.environ.get(DATA_VARIABLE)
+    candidates = [name_or_path] if variable is None else [name_or_path, Path(variable) / name_or_path]
+    return next((path for path in candidates if path.is_dir()), None)
+
+
+def _download(name_or_path: Path) -> None:
+    parsed = parse_named(name_or_path)
+    if parsed is None:
+        raise EvaluationError(f"{name_or_path} names no set that can be downloaded; type NAME@ROOT, as cifar10@data")
+    data_set, _, root = parsed
+    if root is None and DATA_VARIABLE not in os.environ:
+        raise EvaluationError(f"where shall {data_set.name} go? Type {data_set.name}@DIR, or set ${DATA_VARIABLE}")
+    download_set(data_set, root or Path(os.environ[DATA_VARIABLE]))
+
+
+def _open_named(source: NamedSource) -> LabelledSet:
+    classes, train, test = read_named(source)
+    return LabelledSet(
+        name=source.data_set.name,
+        classes=classes,
+        train=_as_split(train),
+        test=_as_split(test),
+        native_px=source.data_set.native_px,
+    )
+
+
+def _as_split(found: LabelledRefs) -> LabelledSplit:
+    return LabelledSplit(refs=found.refs, labels=found.labels)
 
 
 def _split_files(path: Path, files: list[str], names: tuple[str, ...]) -> list[Path]:
@@ -121,6 +176,16 @@ def _read_parquet(files: list[Path]) -> LabelledSplit:
     if not labels or any(label is None or label < 0 for label in labels):
         raise EvaluationError(f"{files[0]} has no rows, or rows without a label; expected numbers from 0 on")
     return LabelledSplit(refs=refs, labels=np.array(labels, np.int64))
+
+
+def _parquet_classes(file: Path) -> tuple[str, ...]:
+    """Names of the classes, where the file was written by Hugging Face's datasets; else none."""
+    written = pq.read_schema(file).metadata or {}
+    try:
+        features = json.loads(written.get(b"huggingface", b"{}"))["info"]["features"]
+        return next(tuple(features[name]["names"]) for name in LABEL_COLUMNS if "names" in features.get(name, {}))
+    except (ValueError, KeyError, TypeError, StopIteration):
+        return ()
 
 
 def _read_folder(folder: Path, classes: tuple[str, ...]) -> LabelledSplit:

@@ -52,7 +52,7 @@ def segment_scenes_on_ray(
         raise UsageError("--engine ray needs Ray: pip install 'samclr[ray]'") from None
     if not ray.is_initialized():
         ray.init(logging_level=logging.WARNING)
-    store = open_for_segmenting(config, store_path, len(refs), in_this_process=False)
+    store = open_for_segmenting(config, store_path, refs, in_this_process=False)
     start, report = time.monotonic(), FillReport(num_images=len(refs))
     buckets = by_bucket(store, refs)
     tasks: list[dict[str, Any]] = []

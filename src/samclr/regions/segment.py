@@ -12,22 +12,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Int
-from PIL import Image
 
-from samclr.errors import ScenesError
+from samclr.errors import ScenesError, UsageError
 from samclr.fill import FillOptions, FillReport, Tally, add_tally, fill
 from samclr.parts import PartsFolder
 from samclr.regions.records import SegmentError
 from samclr.regions.segmenters import Segmenter, build_segmenter, maker_of
 from samclr.regions.store import KIND, STORE_SCHEMA, regions_to_row
 from samclr.scenes.decode import DecodeError, Scene, load_scene
-from samclr.scenes.sources import SceneRef, file_stamp
+from samclr.scenes.label_maps import LabelError, label_of_stem, read_label_regions
+from samclr.scenes.refs import LabelFile, SceneRef, file_stamp
 from samclr.segmenter_config import SegmenterConfig
 
 SCENES_PER_CALL = 8
 PIXELS_PER_CALL = 16_000_000  # at most this many wait decoded for the segmenter, and as many are being read
 READERS = 2
-LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 Row = dict[str, Any]
 
 
@@ -35,21 +34,25 @@ def segment_scenes(
     refs: Sequence[SceneRef], config: SegmenterConfig, store_path: Path, options: FillOptions
 ) -> tuple[PartsFolder, FillReport]:
     """Give every scene a row in the store. Safe to kill and to run twice at a time; see fill."""
-    store = open_for_segmenting(config, store_path, len(refs), in_this_process=options.num_workers == 1)
+    store = open_for_segmenting(config, store_path, refs, in_this_process=options.num_workers == 1)
     return store, fill(store, refs, SegmentWork(config=config), options, f"segmenting with {config.segmenter}")
 
 
 def open_for_segmenting(
-    config: SegmenterConfig, store_path: Path, num_scenes: int, in_this_process: bool
+    config: SegmenterConfig, store_path: Path, refs: Sequence[SceneRef], in_this_process: bool
 ) -> PartsFolder:
     """Make or open the store. A wrong setting, a missing model or a store of another maker is refused here."""
     if config.labels is not None and not config.labels.is_dir():
         raise ScenesError(f"no such folder of label maps: {config.labels}")
+    if config.segmenter == "labels" and config.labels is None and all(ref.label is None for ref in refs):
+        raise UsageError(
+            "the segmenter labels needs ground-truth label maps and these scenes bring none: add --labels DIR"
+        )
     if in_this_process:
         _segmenter(config)
     else:  # fetch and check what the workers will load, without holding it on a device here
         build_segmenter(replace(config, compute=replace(config.compute, device="cpu", compile=False)))
-    return PartsFolder.create_or_open(store_path, KIND, maker_of(config), num_scenes)
+    return PartsFolder.create_or_open(store_path, KIND, maker_of(config), len(refs))
 
 
 @lru_cache(maxsize=1)
@@ -104,8 +107,8 @@ class SegmentWork:
         row |= {"file_size": file_size, "mtime_ns": mtime_ns}
         try:
             scene = load_scene(ref)
-            if self.config.labels is not None:
-                scene = replace(scene, label_map=read_label_map(self.config.labels, ref.image_id))
+            if self.config.segmenter == "labels":
+                scene = replace(scene, label_map=read_label_map(ref, self.config.labels))
             height, width = scene.pixels.shape[:2]
             row |= {"content_hash": scene.content_hash, "height": height, "width": width}
         except DecodeError as error:
@@ -142,18 +145,13 @@ class SegmentWork:
             return [answer for scene in scenes for answer in self._try_segment([scene])]
 
 
-def read_label_map(labels: Path, image_id: str) -> Int[np.ndarray, "h w"] | None:
-    """The label map with the image's relative stem, palette indices as they are; None if there is none."""
-    stem = (labels / image_id).with_suffix("")
-    for suffix in LABEL_SUFFIXES:
-        path = stem.with_name(stem.name + suffix)
-        if path.exists():
-            try:
-                with Image.open(path) as image:
-                    label_map = np.asarray(image)
-            except Exception as error:  # as in decode: Pillow raises anything on broken bytes
-                raise DecodeError(f"cannot decode label map {path.name}: {type(error).__name__}: {error}") from error
-            if label_map.ndim != 2:
-                raise DecodeError(f"label map {path.name} has {label_map.shape[2]} channels; expected one of label ids")
-            return label_map.astype(np.int64)
-    return None
+def read_label_map(ref: SceneRef, labels: Path | None) -> Int[np.ndarray, "h w"] | None:
+    """The label map with the image's relative stem in `labels`, else the data set's own; None if there is none."""
+    label = ref.label
+    if labels is not None:
+        found = label_of_stem(labels, ref.image_id)
+        label = None if found is None else LabelFile(path=str(found), rule="values")
+    try:
+        return None if label is None else read_label_regions(label)
+    except LabelError as error:
+        raise DecodeError(str(error)) from error

@@ -39,11 +39,6 @@ def as_uri(source: Path | str) -> str | None:
     return f"file:///{rest}" if scheme == "file" else f"{scheme}://{rest}"
 
 
-def absolute(source: Path) -> Path:
-    """An absolute path; a URI as it is."""
-    return source if as_uri(source) is not None else source.absolute()
-
-
 def list_remote(uri: str) -> Iterator[RemoteFile]:
     """Every object below a URI, or the one it names. Raises ScenesError if there is none or it cannot be reached."""
     from pyarrow import fs

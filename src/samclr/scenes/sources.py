@@ -1,54 +1,34 @@
-"""List the images of folders, Parquet files and object storage, and read their bytes.
+"""List the images of folders, data sets, Parquet files, tar shards and object storage, and read their bytes.
 
-Every image has an id that is the same on every machine: its path relative to the source, or for a Parquet
-row `file.parquet#row`. With several sources the source's name stands in front.
+Every image has an id that is the same on every machine: its path relative to the source; for one of many in a
+file `file.parquet#row` or `file.tar#member`. With several sources the source's name stands in front.
 """
 
 import hashlib
 import itertools
-import os
-import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from samclr.errors import ScenesError, name_some
-from samclr.scenes.remote import as_uri, list_remote, open_remote, read_remote
+from samclr.scenes.containers import PARQUET_SUFFIX, TAR_SUFFIX, list_file, read_contained
+from samclr.scenes.hub import fetch
+from samclr.scenes.layouts import list_named, refuse_labels_as_scenes
+from samclr.scenes.names import as_hub, as_named
+from samclr.scenes.refs import IMAGE_SUFFIXES, SceneRef, file_stamp, portable, relative_id, walk
+from samclr.scenes.remote import as_uri, list_remote, read_remote
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
-PARQUET_SUFFIX = ".parquet"
-_PARQUET_LOCK = threading.Lock()  # a ParquetFile must not be read by two threads at once
-ROWS_KEPT_TOGETHER = 256  # neighbouring Parquet rows share a bucket, so that a row group is read few times
-
-
-@dataclass(frozen=True, kw_only=True)
-class SceneRef:
-    """Where one image lies. `row` is set for a row of a Parquet file, else the path is the image.
-
-    `stamp` is that of `file_stamp` where listing told it, as it does for object storage; else the file is asked.
-    """
-
-    image_id: str
-    path: str
-    row: int | None = None
-    stamp: tuple[int, int] | None = None
-
-    @property
-    def locality_key(self) -> str:
-        """Images with equal keys are best read by one process."""
-        return self.image_id if self.row is None else f"{self.path}#{self.row // ROWS_KEPT_TOGETHER}"
+PACKED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+SUFFIXES = (*IMAGE_SUFFIXES, PARQUET_SUFFIX)
+__all__ = ["SceneRef", "content_hash", "file_stamp", "list_scenes", "read_bytes"]
 
 
 def list_scenes(sources: Sequence[Path]) -> list[SceneRef]:
     """List every image of the sources, in the order of their ids.
 
-    A sub-folder that cannot be listed, or a Parquet file that cannot be opened, is listed as one image that
-    will fail when read: it becomes a row with its error like any other broken file.
+    A sub-folder that cannot be listed, or a file of many images that cannot be opened, is listed as one image that
+    will fail when read: it becomes a row with its error like any other broken file. A tar is read where it is named,
+    or where a folder holds nothing else.
 
     Raises:
         ScenesError: a source does not exist, or holds no image.
@@ -61,8 +41,8 @@ def list_scenes(sources: Sequence[Path]) -> list[SceneRef]:
         found = list(_list_source(source))
         if not found:
             raise ScenesError(
-                f"no image under {source}: looked in all its sub-folders for {', '.join(IMAGE_SUFFIXES)} "
-                f"and {PARQUET_SUFFIX} files; name a folder that holds some"
+                f"no image under {source}: looked in all its sub-folders for {', '.join(IMAGE_SUFFIXES)}, "
+                f"{PARQUET_SUFFIX} and {TAR_SUFFIX} files; name a folder that holds some"
             )
         prefix = f"{name}/" if len(sources) > 1 else ""
         refs += [replace(ref, image_id=prefix + ref.image_id) for ref in found]
@@ -75,20 +55,9 @@ def list_scenes(sources: Sequence[Path]) -> list[SceneRef]:
 
 def read_bytes(ref: SceneRef) -> bytes:
     """Return the encoded image. Raises OSError, ValueError or pyarrow's errors for what cannot be read."""
-    if ref.row is None:
-        return Path(ref.path).read_bytes() if as_uri(ref.path) is None else read_remote(ref.path)
-    return parquet_image_bytes(ref.path, ref.row, file_stamp(ref)[1])
-
-
-def file_stamp(ref: SceneRef) -> tuple[int, int]:
-    """Size in bytes and modification time in ns of the file; (0, 0) when it cannot be looked at."""
-    if ref.stamp is not None:
-        return ref.stamp
-    try:
-        stat = os.stat(ref.path)
-    except OSError:
-        return 0, 0
-    return stat.st_size, stat.st_mtime_ns
+    if ref.row is not None:
+        return read_contained(ref)
+    return Path(ref.path).read_bytes() if as_uri(ref.path) is None else read_remote(ref.path)
 
 
 def content_hash(encoded: bytes) -> str:
@@ -99,7 +68,7 @@ def content_hash(encoded: bytes) -> str:
 def _source_names(sources: Sequence[Path]) -> list[str]:
     names: list[str] = []
     for source in sources:
-        base = _portable(source.resolve().name) or "root"
+        base = _source_name(source)
         name, count = base, 1
         while name in names:
             count += 1
@@ -108,116 +77,60 @@ def _source_names(sources: Sequence[Path]) -> list[str]:
     return names
 
 
+def _source_name(source: Path) -> str:
+    hub, named = as_hub(source), as_named(source)
+    if hub is not None:
+        return f"{hub.repo.split('/')[1]}-{hub.split}"
+    return f"{named.data_set.name}-{named.split}" if named is not None else portable(source.resolve().name) or "root"
+
+
 def _list_source(source: Path) -> Iterator[SceneRef]:
-    uri = as_uri(source)
-    if uri is not None:
-        for remote in list_remote(uri):
-            if remote.relative.lower().endswith((*IMAGE_SUFFIXES, PARQUET_SUFFIX)):
-                yield from _list_file(remote.uri, remote.relative, (remote.size, remote.mtime_ns))
-        return
-    if source.is_file():
-        if not source.name.lower().endswith((*IMAGE_SUFFIXES, PARQUET_SUFFIX)):
-            raise ScenesError(
-                f"{source} is no image and no Parquet file: expected a folder, a {PARQUET_SUFFIX} file, "
-                f"or one of {', '.join(IMAGE_SUFFIXES)}"
-            )
-        yield from _list_file(str(source), _portable(source.name))
-        return
-    if not source.is_dir():
-        raise ScenesError(f"no such folder or file: {source}; expected a folder of images or a Parquet file")
-    visited: set[str] = set()
-    unreadable: list[OSError] = []
-    for folder, sub_folders, files in os.walk(source, followlinks=True, onerror=unreadable.append):
-        real = os.path.realpath(folder)
-        if real in visited:  # a link back to a folder above
-            sub_folders.clear()
-            continue
-        visited.add(real)
-        sub_folders[:] = sorted(name for name in sub_folders if not name.startswith("."))
-        for file in sorted(files):
-            if not file.startswith(".") and file.lower().endswith((*IMAGE_SUFFIXES, PARQUET_SUFFIX)):
-                path = os.path.join(folder, file)
-                yield from _list_file(path, _relative_id(path, source))
-    for error in unreadable:
-        path = os.fsdecode(error.filename)
-        yield SceneRef(image_id=_relative_id(path, source) + "/", path=path)
+    uri, hub, named = as_uri(source), as_hub(source), as_named(source)
+    if named is not None:
+        yield from list_named(named)
+    elif hub is not None:
+        for file, path in fetch(hub).items():
+            yield from list_file(SceneRef(image_id=portable(file), path=str(path)))
+    elif uri is not None:
+        yield from _list_remote(uri)
+    elif source.is_file():
+        yield from _list_one(source)
+    elif source.is_dir():
+        yield from _list_folder(source)
+    else:
+        raise ScenesError(
+            f"no such folder or file: {source}; expected a folder of images, a Parquet file or tar shard, "
+            f"or a data set as NAME@ROOT (samclr data list)"
+        )
 
 
-def _list_file(path: str, image_id: str, stamp: tuple[int, int] | None = None) -> Iterator[SceneRef]:
-    """One image, or every row of a Parquet file. `stamp` is what listing object storage told."""
-    ref = SceneRef(image_id=image_id, path=path, stamp=stamp)
-    if not path.lower().endswith(PARQUET_SUFFIX):
-        yield ref
-        return
-    import pyarrow as pa
-
-    try:
-        num_rows = _open_parquet(path, file_stamp(ref)[1]).metadata.num_rows
-    except (OSError, pa.ArrowException):
-        yield replace(ref, row=0)
-        return
-    width = len(str(max(num_rows - 1, 0)))
-    for row in range(num_rows):
-        yield replace(ref, image_id=f"{image_id}#{row:0{width}d}", row=row)
+def _list_remote(uri: str) -> Iterator[SceneRef]:
+    files = [
+        SceneRef(image_id=remote.relative, path=remote.uri, stamp=(remote.size, remote.mtime_ns))
+        for remote in list_remote(uri)
+    ]
+    plain = [ref for ref in files if ref.path.lower().endswith(SUFFIXES)]
+    for ref in plain or [ref for ref in files if ref.path.lower().endswith(TAR_SUFFIX)]:
+        yield from list_file(ref)
 
 
-def _relative_id(path: str, source: Path) -> str:
-    return _portable(Path(os.path.relpath(path, source)).as_posix())
+def _list_one(source: Path) -> Iterator[SceneRef]:
+    if source.name.lower().endswith(PACKED_TARS):
+        raise ScenesError(f"{source} is a compressed tar, which cannot be read here and there; unpack it to a .tar")
+    if not source.name.lower().endswith((*SUFFIXES, TAR_SUFFIX)):
+        raise ScenesError(
+            f"{source} is no image and no Parquet file: expected a folder, a {PARQUET_SUFFIX} or {TAR_SUFFIX} file, "
+            f"or one of {', '.join(IMAGE_SUFFIXES)}"
+        )
+    yield from list_file(SceneRef(image_id=portable(source.name), path=str(source)))
 
 
-def _portable(name: str) -> str:
-    """A file name that is no valid UTF-8 keeps its odd bytes as visible escapes."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-# ---- Parquet in the Hugging Face layout: an image column that is a struct of bytes and path ----
-
-
-def image_column(schema: "pa.Schema", path: str) -> str:
-    """Name of the column whose values are structs with a `bytes` field. Raises ScenesError if there is none."""
-    import pyarrow as pa
-
-    for field in schema:
-        if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
-            return str(field.name)
-        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
-            return str(field.name)
-    raise ScenesError(
-        f"{path} has no image column: expected a struct of bytes and path, or plain bytes; "
-        f"found {', '.join(schema.names)}"
-    )
-
-
-def parquet_image_bytes(path: str, row: int, mtime_ns: int) -> bytes:
-    """Bytes of the image in one row; an image given by its path alone is read relative to the Parquet file."""
-    file = _open_parquet(path, mtime_ns)
-    group, first = 0, 0
-    while row >= first + file.metadata.row_group(group).num_rows:
-        first += file.metadata.row_group(group).num_rows
-        group += 1
-    with _PARQUET_LOCK:
-        images = _row_group_images(path, mtime_ns, group)
-    value = images[row - first].as_py()
-    if isinstance(value, dict):
-        if value.get("bytes") is None and value.get("path"):
-            beside = os.path.join(os.path.dirname(path), value["path"])
-            return Path(beside).read_bytes() if as_uri(beside) is None else read_remote(beside)
-        value = value.get("bytes")
-    if not value:
-        raise ValueError("the row has no image bytes")
-    return bytes(value)
-
-
-# mtime_ns is part of the caches' keys only: a file written anew is read anew.
-@lru_cache(maxsize=16)
-def _open_parquet(path: str, mtime_ns: int) -> "pa.parquet.ParquetFile":
-    import pyarrow.parquet as pq
-
-    return pq.ParquetFile(path if as_uri(path) is None else open_remote(path))
-
-
-@lru_cache(maxsize=4)
-def _row_group_images(path: str, mtime_ns: int, group: int) -> "pa.ChunkedArray":
-    file = _open_parquet(path, mtime_ns)
-    column = image_column(file.schema_arrow, path)
-    return file.read_row_group(group, columns=[column]).column(0)
+def _list_folder(source: Path) -> Iterator[SceneRef]:
+    refuse_labels_as_scenes(source)
+    unreadable: list[str] = []
+    paths = list(walk(source, (*SUFFIXES, TAR_SUFFIX), unreadable))
+    plain = [path for path in paths if path.lower().endswith(SUFFIXES)]
+    for path in plain or paths:
+        yield from list_file(SceneRef(image_id=relative_id(path, source), path=path))
+    for path in unreadable:
+        yield SceneRef(image_id=relative_id(path, source) + "/", path=path)

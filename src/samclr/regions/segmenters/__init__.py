@@ -2,7 +2,6 @@
 
 from typing import Any, Protocol, runtime_checkable
 
-from samclr.errors import UsageError
 from samclr.regions.records import ImageRegions, SegmentError
 from samclr.regions.sam.catalogue import is_sam
 from samclr.scenes.decode import Scene
@@ -19,7 +18,7 @@ class Segmenter(Protocol):
 
 
 def build_segmenter(config: SegmenterConfig) -> Segmenter:
-    """Make the segmenter; a SAM is loaded. Raises UsageError for an unknown name or a missing setting."""
+    """Make the segmenter; a SAM is loaded. Raises UsageError for a model or device that is not there."""
     if is_sam(config.segmenter):
         from samclr.regions.segmenters.sam import SamSegmenter
 
@@ -27,8 +26,6 @@ def build_segmenter(config: SegmenterConfig) -> Segmenter:
     if config.segmenter == "labels":
         from samclr.regions.segmenters.labels import LabelsSegmenter
 
-        if config.labels is None:
-            raise UsageError("the segmenter labels needs ground-truth label maps: add --labels DIR")
         return LabelsSegmenter(ignore_label=config.ignore_label)
     from samclr.regions.segmenters.felzenszwalb import FelzenszwalbSegmenter
 

@@ -9,7 +9,7 @@ from samclr.scenes.decode import Scene
 
 
 class LabelsSegmenter:
-    """Every 8-connected piece of one label is a region; pieces of ignored labels are none."""
+    """Every 8-connected piece of one label is a region; pieces of ignored labels and of negative values are none."""
 
     def __init__(self, *, ignore_label: tuple[int, ...]):
         self.ignore_label = ignore_label
@@ -22,13 +22,13 @@ class LabelsSegmenter:
         height, width = scene.pixels.shape[:2]
         labels = scene.label_map
         if labels is None:
-            return SegmentError(image_id=scene.image_id, message="no label map with this image's relative stem")
+            return SegmentError(image_id=scene.image_id, message="no label map for this image")
         if labels.shape != (height, width):
             return SegmentError(
                 image_id=scene.image_id,
                 message=f"the label map is {labels.shape[1]}x{labels.shape[0]} px, the image {width}x{height} px",
             )
-        kept = np.where(np.isin(labels, self.ignore_label), -1, labels)
+        kept = np.where(np.isin(labels, self.ignore_label) | (labels < 0), -1, labels)
         pieces = connected_pieces(kept, background=-1, connectivity=2)
         return ImageRegions(
             image_id=scene.image_id,

@@ -1,0 +1,77 @@
+"""Where one image lies: a file, or a place in a file that holds many. And the walk that finds such files."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+ROWS_KEPT_TOGETHER = 256  # neighbouring rows of one file share a bucket, so that a Parquet row group is read few times
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelFile:
+    """The label map of one image. rule: the data set whose rule reads it, a name of `label_maps.RULES`."""
+
+    path: str
+    rule: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneRef:
+    """Where one image lies. `row` is set for one of many in a file (Parquet, tar, array), else the path is the image.
+
+    `span` is the first byte and the length of an image that lies encoded in its file, as in a tar. `stamp` is that of
+    `file_stamp` where listing told it, as it does for object storage; else the file is asked. `label` is the data
+    set's own label map.
+    """
+
+    image_id: str
+    path: str
+    row: int | None = None
+    span: tuple[int, int] | None = None
+    stamp: tuple[int, int] | None = None
+    label: LabelFile | None = None
+
+    @property
+    def locality_key(self) -> str:
+        """Images with equal keys are best read by one process."""
+        return self.image_id if self.row is None else f"{self.path}#{self.row // ROWS_KEPT_TOGETHER}"
+
+
+def file_stamp(ref: SceneRef) -> tuple[int, int]:
+    """Size in bytes and modification time in ns of the file; (0, 0) when it cannot be looked at."""
+    if ref.stamp is not None:
+        return ref.stamp
+    try:
+        stat = os.stat(ref.path)
+    except OSError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
+
+
+def walk(source: Path, suffixes: tuple[str, ...], unreadable: list[str]) -> Iterator[str]:
+    """Files below `source` whose lower-case name ends so, hidden ones left out; notes folders that cannot be listed."""
+    visited: set[str] = set()
+    faults: list[OSError] = []
+    for folder, sub_folders, files in os.walk(source, followlinks=True, onerror=faults.append):
+        real = os.path.realpath(folder)
+        if real in visited:  # a link back to a folder above
+            sub_folders.clear()
+            continue
+        visited.add(real)
+        sub_folders[:] = sorted(name for name in sub_folders if not name.startswith("."))
+        for file in sorted(files):
+            if not file.startswith(".") and file.lower().endswith(suffixes):
+                yield os.path.join(folder, file)
+    unreadable += [os.fsdecode(fault.filename) for fault in faults]
+
+
+def relative_id(path: str, source: Path) -> str:
+    """The path below the source, with slashes, the same on every machine."""
+    return portable(Path(os.path.relpath(path, source)).as_posix())
+
+
+def portable(name: str) -> str:
+    """A file name that is no valid UTF-8 keeps its odd bytes as visible escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
