@@ -6,6 +6,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+PERCENTAGES = ("top1", "top5", "miou", "accuracy")
+
 
 def fail(message: str, debug: bool) -> None:
     """Print an error to stderr, with its traceback if asked for."""
@@ -28,7 +30,7 @@ def show_rows(title: str, rows: list[dict[str, Any]], as_json: bool, key: str = 
 
 
 def show_table(title: str, rows: list[dict[str, Any]]) -> None:
-    """Print rows of equal keys as a table; shares in [0, 1] called top1 as percentages."""
+    """Print rows of equal keys as a table; shares in [0, 1] called top1, top5, miou or accuracy as percentages."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -44,11 +46,23 @@ def show_table(title: str, rows: list[dict[str, Any]]) -> None:
     console.print(table)
 
 
+def show_results(row: dict[str, Any]) -> None:
+    """The results of one backbone on one set, a line for each accuracy with its 95 % interval."""
+    shares = [name for name in row if any(word in name for word in PERCENTAGES) and isinstance(row[name], float)]
+    lines = [{"result": name.replace("_", " "), "accuracy": row[name]} for name in shares]
+    for line, name in zip(lines, shares, strict=True):
+        line["95_%_interval"] = row.get(f"{name}_interval")
+    counts = f"{row['num_train']:,} training and {row['num_test']:,} test images"
+    show_table(f"{row['target']} on {row['on']}: {counts}", lines)
+
+
 def _cell(name: str, value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.1%}" if "top1" in name else f"{value:.4g}"
+        return f"{value:.1%}" if any(word in name for word in PERCENTAGES) else f"{value:.4g}"
+    if isinstance(value, list) and name.endswith("_interval"):
+        return " to ".join(f"{end:.1%}" for end in value)
     return str(value)
 
 
