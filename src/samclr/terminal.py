@@ -1,12 +1,13 @@
 """What commands print: results and tables to stdout, remarks and errors to stderr."""
 
 import json
+import re
 import sys
 import traceback
 from pathlib import Path
 from typing import Any
 
-PERCENTAGES = ("top1", "top5", "miou", "accuracy")
+MEASURE = re.compile(r"(?P<protocol>.+)_(?P<measure>top[15](_last|_best)?|miou|pixel_accuracy)")
 
 
 def fail(message: str, debug: bool) -> None:
@@ -30,7 +31,7 @@ def show_rows(title: str, rows: list[dict[str, Any]], as_json: bool, key: str = 
 
 
 def show_table(title: str, rows: list[dict[str, Any]]) -> None:
-    """Print rows of equal keys as a table; shares in [0, 1] called top1, top5, miou or accuracy as percentages."""
+    """Print rows of equal keys as a table; shares in [0, 1] called top1 as percentages."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -47,22 +48,30 @@ def show_table(title: str, rows: list[dict[str, Any]]) -> None:
 
 
 def show_results(row: dict[str, Any]) -> None:
-    """The results of one backbone on one set, a line for each accuracy with its 95 % interval."""
-    shares = [name for name in row if any(word in name for word in PERCENTAGES) and isinstance(row[name], float)]
-    lines = [{"result": name.replace("_", " "), "accuracy": row[name]} for name in shares]
-    for line, name in zip(lines, shares, strict=True):
-        line["95_%_interval"] = row.get(f"{name}_interval")
+    """The results of one backbone on one set: a line for each protocol, with 95 % intervals."""
+    lines: dict[str, dict[str, Any]] = {}
+    for key, value in row.items():
+        named = MEASURE.fullmatch(key)
+        if named and isinstance(value, float):
+            line = lines.setdefault(named["protocol"], {"protocol": named["protocol"].replace("_", " ")})
+            line[named["measure"].removesuffix("_last").replace("_", " ")] = _with_interval(value, row, key)
+    columns = dict.fromkeys(name for line in lines.values() for name in line)
     counts = f"{row['num_train']:,} training and {row['num_test']:,} test images"
-    show_table(f"{row['target']} on {row['on']}: {counts}", lines)
+    show_table(
+        f"{row['target']} on {row['on']}: {counts}", [{c: line.get(c) for c in columns} for line in lines.values()]
+    )
+
+
+def _with_interval(value: float, row: dict[str, Any], key: str) -> str:
+    interval = row.get(f"{key}_interval")
+    return f"{value:.1%}" + (f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})" if interval else "")
 
 
 def _cell(name: str, value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.1%}" if any(word in name for word in PERCENTAGES) else f"{value:.4g}"
-    if isinstance(value, list) and name.endswith("_interval"):
-        return " to ".join(f"{end:.1%}" for end in value)
+        return f"{value:.1%}" if "top1" in name else f"{value:.4g}"
     return str(value)
 
 
