@@ -161,7 +161,9 @@ class Evaluate:
     def run(self) -> int:
         """Run the command."""
         if not self.on and not self.dense_on:
-            raise UsageError("nothing to measure on: name labelled sets with --on, or sets with label maps --dense-on")
+            raise UsageError(
+                "nothing to measure on: name labelled sets with --on, or sets with label maps with --dense-on"
+            )
         import torch
 
         from samclr.evaluation.dense import evaluate_dense

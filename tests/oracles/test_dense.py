@@ -55,13 +55,13 @@ def test_iou_as_torchmetrics(absent):
     assert miou_and_accuracy(counts).tolist() == pytest.approx([float(macro), float(micro)])
 
 
-def test_a_class_that_is_only_predicted_counts_as_zero():
+def test_a_class_that_is_only_predicted_is_not_averaged():
     labels, predicted = np.zeros((1, 4), np.uint8), np.array([[0, 0, 1, 1]], np.uint8)
     counts = iou_counts(confusion(labels, predicted, 3))
     assert class_ious(counts)[:2].tolist() == [0.5, 0.0]
-    assert miou_and_accuracy(counts).tolist() == [0.25, 0.5]
+    assert miou_and_accuracy(counts).tolist() == [0.5, 0.5]
     nothing = iou_counts(confusion(np.full((1, 4), IGNORED, np.uint8), predicted, 3))
-    assert miou_and_accuracy(nothing)[1] == 0.0
+    assert miou_and_accuracy(nothing).tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize(("grid", "size"), [((3, 4), (48, 64)), ((3, 4), (50, 61)), ((5, 7), (3, 4)), ((1, 1), (9, 9))])

@@ -39,7 +39,8 @@ def evaluate_dense(
 ) -> list[dict[str, Any]]:
     """Measure on every set of labelled scenes; rows and files as those of `evaluate`, with the task "dense".
 
-    dense_linear_* and dense_knn_*: miou (mean over the classes that occur) and pixel_accuracy, with intervals.
+    dense_linear_* and dense_knn_*: miou (mean over the classes that occur in the test labels) and pixel_accuracy,
+    each with its interval.
     """
     place = results_place(out, target.run)
     rows = []

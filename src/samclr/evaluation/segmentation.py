@@ -73,7 +73,11 @@ def class_ious(counts: Float[np.ndarray, "m"]) -> Float[np.ndarray, "c"]:
 
 
 def miou_and_accuracy(counts: Float[np.ndarray, "m"]) -> Float[np.ndarray, "2"]:
-    """Mean IoU over the classes that occur, and the share of right pixels."""
+    """Mean IoU over the classes that occur in the labels, and the share of right pixels; 0 if no pixel counts.
+
+    A class that is only predicted lowers the IoU of those it is mistaken for; it has no IoU of its own to average.
+    """
     right, true, _ = counts.reshape(3, -1)
-    ious = class_ious(counts)
-    return np.array([np.nanmean(ious) if np.isfinite(ious).any() else 0.0, right.sum() / max(true.sum(), 1)])
+    if not true.any():
+        return np.zeros(2)
+    return np.array([class_ious(counts)[true > 0].mean(), right.sum() / true.sum()])

@@ -167,4 +167,6 @@ def _load(path: Path) -> dict[str, Any] | None:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise EvaluationError(f"{path} is damaged ({type(error).__name__}); delete it to run this protocol anew") from None
+        raise EvaluationError(
+            f"{path} is damaged ({type(error).__name__}); delete it to run this protocol anew"
+        ) from None
