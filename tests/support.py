@@ -59,6 +59,22 @@ def write_labelled(folder: Path, per_class: int = 6) -> Path:
     return folder
 
 
+def write_labelled_scenes(folder: Path, count: int = 6) -> Path:
+    """Scenes in CamVid's layout: four fields of three classes, each with a colour, and void (11) along the top."""
+    colours = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200]])
+    for split in ("train", "val", "test"):
+        (folder / "images" / split).mkdir(parents=True)
+        (folder / "labels" / split).mkdir(parents=True)
+        for number in range(count):
+            random = np.random.default_rng([number, split == "test"])
+            labels = np.repeat(np.repeat(random.integers(0, 3, (2, 2)), 24, 0), 32, 1).astype(np.uint8)
+            pixels = colours[labels] + random.integers(-30, 30, (48, 64, 3))
+            labels[:6] = 11
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / "images" / split / f"{number}.png")
+            Image.fromarray(labels).save(folder / "labels" / split / f"{number}.png")
+    return folder
+
+
 def small_config(scenes: Path, regions: Path | None = None, recipe: str = "samclr", steps: int = 4) -> PretrainConfig:
     """A run of seconds: small-cnn, 24 px, batch 8, one thread."""
     return replace(

@@ -14,9 +14,11 @@ from tyro.conf import Positional, arg, subcommand
 from samclr.command_options import Fill, Json, Scenes
 from samclr.config import KnnConfig, ModelConfig, PretrainConfig, ProbeConfig
 from samclr.data_commands import Data
+from samclr.errors import UsageError
+from samclr.evaluation_config import DenseConfig, ProtocolsConfig
 from samclr.recipes import RECIPES
 from samclr.region_commands import Look, Regions, Segment, Segmenters
-from samclr.terminal import say, show_fill, show_rows, show_table
+from samclr.terminal import say, show_fill, show_results, show_rows
 
 STOPPED_STATUS = 143  # as a shell reports a process that SIGTERM ended
 
@@ -132,20 +134,28 @@ class Pretrain:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Measure a frozen backbone by kNN and linear probe on labelled sets.
+    """Measure a backbone: kNN and linear probes on labelled sets, few-shot, fine-tuning, and dense tasks.
 
     TARGET is a run directory, a .safetensors file of `samclr export`, or the name of a timm model.
-    A set is a folder with train/CLASS/* and test/CLASS/*, or with train*.parquet and test*.parquet.
+    A set is a folder with train/CLASS/* and test/CLASS/*, or with train*.parquet and test*.parquet, or NAME@ROOT
+    (`samclr data list`).
 
     Example: samclr evaluate runs/photos --on cifar10/ --image-px 48
     """
 
     target: Annotated[Positional[str], arg(help="What to measure, see above.")]
     on: Annotated[
-        tuple[Path, ...], arg(help="Labelled sets: folders, or names of folders in $SAMCLR_DATA.", metavar="SET...")
-    ]
+        tuple[Path, ...],
+        arg(help="Labelled sets: folders, NAME@ROOT, or names of folders in $SAMCLR_DATA.", metavar="SET..."),
+    ] = ()
+    download: Annotated[bool, arg(help="Fetch sets given as NAME@ROOT that are not there, by torchvision.")] = False
+    dense_on: Annotated[
+        tuple[Path, ...], arg(help="Sets with label maps, for segmentation by patch features.", metavar="SET...")
+    ] = ()
     knn: KnnConfig = field(default_factory=KnnConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
+    protocols: ProtocolsConfig = field(default_factory=ProtocolsConfig)
+    dense: DenseConfig = field(default_factory=DenseConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     untrained: Annotated[bool, arg(help="Measure the same backbone before any training, as a floor.")] = False
     seed: Annotated[int, arg(help="Seed of an untrained timm model.")] = 0
@@ -154,18 +164,23 @@ class Evaluate:
 
     def run(self) -> int:
         """Run the command."""
+        if not self.on and not self.dense_on:
+            raise UsageError(
+                "nothing to measure on: name labelled sets with --on, or sets with label maps with --dense-on"
+            )
         import torch
 
+        from samclr.evaluation.dense import evaluate_dense
         from samclr.evaluation.evaluate import evaluate, open_target
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         target = open_target(self.target, self.model, self.untrained, self.seed)
-        rows = evaluate(target, self.on, self.knn, self.probe, device, self.out)
-        columns = ("target", "on", "knn_top1", "linear_top1_last", "linear_top1_best", "num_train", "num_test")
+        rows = evaluate(target, self.on, self.knn, self.probe, device, self.out, self.protocols, self.download)
+        rows += evaluate_dense(target, self.dense_on, self.dense, self.protocols.interval, device, self.out)
         if self.json:
             print(json.dumps({"results": rows}))
-        else:
-            show_table("frozen backbone", [{key: row[key] for key in columns if key in row} for row in rows])
+        for row in [] if self.json else rows:
+            show_results(row)
         return 0
 
 

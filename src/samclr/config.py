@@ -260,14 +260,21 @@ class ProbeConfig:
         probe_epochs: epochs of SGD with cosine.
         probe_batch_size: features a step.
         probe_lr: SGD's learning rate for a batch of 256; scaled with the batch.
-        probe_seed: order of the features.
+        probe_sweep: learning rates to choose among on a fifth of the training split, held out; the probe is then
+            trained on all of it. None by default: probe_lr is taken.
+        probe_seed: order of the features, and what is held out.
     """
 
     skip_linear: bool = False
     probe_epochs: int = 90
     probe_batch_size: int = 256
     probe_lr: float = 0.1
+    probe_sweep: tuple[float, ...] = ()
     probe_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.probe_epochs, self.probe_batch_size, self.probe_lr, *self.probe_sweep) <= 0:
+            raise ConfigError("probe_epochs, probe_batch_size and learning rates must be over 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,7 +63,9 @@ def model_card(run: Path, config: PretrainConfig, loads: str) -> str:
     """Markdown: what was trained on what, how, and what it is worth."""
     summary = read_json(run / SUMMARY_FILE, {})
     recipe = RECIPES.get(config.recipe)
-    results = read_json(run / RESULTS_FILE, {}).get("results", [])
+    measured = read_json(run / RESULTS_FILE, {}).get("results", [])
+    results = [row for row in measured if "knn_top1" in row]
+    dense = [row for row in measured if "dense_linear_miou" in row]
     lines = [
         "---", "library_name: timm", "tags: [self-supervised, samclr]", "---",
         f"# {config.model.backbone}, pre-trained with {config.recipe}", "",
@@ -80,6 +82,12 @@ def model_card(run: Path, config: PretrainConfig, loads: str) -> str:
         lines += ["", "| measured on | kNN top-1 | linear top-1, last epoch |", "|---|---|---|"]
         lines += [
             f"| {row['on']} | {_percent(row, 'knn_top1')} | {_percent(row, 'linear_top1_last')} |" for row in results
+        ]
+    if dense:
+        lines += ["", "| segmentation of | linear mIoU | nearest patches mIoU |", "|---|---|---|"]
+        lines += [
+            f"| {row['on']} | {_percent(row, 'dense_linear_miou')} | {_percent(row, 'dense_knn_miou')} |"
+            for row in dense
         ]
     settings = json.dumps(config.settings(), indent=1)
     return "\n".join([*lines, "", "Settings:", "", "```json", settings, "```", ""])

@@ -54,6 +54,7 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     configs = {run: load_config(run) for run in runs}
     metrics = {run: read_metrics(run) for run in runs}
     labels = _labels(runs)
+    results = _results(runs, labels)
     try:
         gallery, gallery_fault = make_gallery(_run_with_regions(configs)), ""
     except (SamclrError, OSError) as error:
@@ -62,7 +63,8 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         "report.html.j2",
         version=__version__,
         title=", ".join(labels.values()) if len(runs) < 4 else f"{len(runs)} runs",
-        results=_results(runs, labels),
+        results=[row for row in results if "knn_top1" in row],
+        dense=[row for row in results if "dense_linear_miou" in row],
         charts=_charts(runs, metrics, labels),
         gallery=gallery,
         gallery_fault=gallery_fault,

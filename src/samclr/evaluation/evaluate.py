@@ -1,7 +1,7 @@
-"""The job `samclr evaluate`: measure a frozen backbone on labelled sets."""
+"""The job `samclr evaluate` on labelled sets: kNN, linear probes, few-shot, fine-tuning."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,19 @@ from torch import nn
 
 from samclr import __version__
 from samclr.cache import cache_folder
-from samclr.checkpoint import load_backbone, load_config, load_exported
+from samclr.checkpoint import CONFIG_FILE, load_backbone, load_config, load_exported
 from samclr.config import KnnConfig, ModelConfig, ProbeConfig
 from samclr.errors import EvaluationError
 from samclr.evaluation.features import split_features, weights_fingerprint
-from samclr.evaluation.knn import knn_predict, top1
-from samclr.evaluation.labelled import open_labelled
+from samclr.evaluation.few_shot import few_rows, share_name
+from samclr.evaluation.knn import USUAL_SETTINGS, KnnSetting, knn_ranked
+from samclr.evaluation.labelled import LabelledSet, open_labelled
 from samclr.evaluation.linear import linear_probe
-from samclr.models.backbone import SMALL_CNN, create_backbone
-from samclr.run_directory import CONFIG_FILE, RESULTS_FILE, read_json, write_json
+from samclr.evaluation.results import Accuracies, add_results, results_place
+from samclr.evaluation.training import crop_probe, fine_tune
+from samclr.evaluation_config import ProtocolsConfig
+from samclr.models.backbone import SMALL_CNN, create_backbone, size_options
+from samclr.settings import to_dict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +60,7 @@ def open_target(name: str, model: ModelConfig, untrained: bool, seed: int) -> Ta
     if not timm.is_model(name):
         raise EvaluationError(f"{name} is no run directory, no .safetensors file and no timm model; check the spelling")
     try:
-        backbone = timm.create_model(name, pretrained=True, num_classes=0)
+        backbone = timm.create_model(name, pretrained=True, num_classes=0, **size_options(name))
     except Exception as error:  # no network: whatever the hub's client raises
         raise EvaluationError(
             f"the weights of {name} cannot be fetched ({type(error).__name__}); without a network, give a "
@@ -66,43 +70,74 @@ def open_target(name: str, model: ModelConfig, untrained: bool, seed: int) -> Ta
 
 
 def evaluate(
-    target: Target, sets: Sequence[Path], knn: KnnConfig, probe: ProbeConfig, device: torch.device, out: Path | None
+    target: Target,
+    sets: Sequence[Path],
+    knn: KnnConfig,
+    probe: ProbeConfig,
+    device: torch.device,
+    out: Path | None,
+    protocols: ProtocolsConfig | None = None,
+    download: bool = False,
 ) -> list[dict[str, Any]]:
     """Measure on every set; a result is one row with its settings, counts and fingerprints.
 
     Rows are added to `out` (or the run's results.json); a row of the same target, set and settings is replaced.
+    What is too long for a row (confusion, each class's accuracy, predictions) lies in the file that it names.
     """
-    cache = cache_folder()
+    protocols = protocols or ProtocolsConfig()
+    place = results_place(out, target.run)
     rows = []
     for path in sets:
-        labelled = open_labelled(path)
-        train, test = labelled.train.subset(knn.num_train), labelled.test.subset(knn.num_test)
-        features = [split_features(target.backbone, split, knn.image_px, device, cache) for split in (train, test)]
-        labels = [torch.from_numpy(split.labels) for split in (train, test)]
-        classes = len(labelled.classes)
-        predicted = knn_predict(features[1], features[0], labels[0], classes, knn.knn_k, knn.knn_temperature)
-        row: dict[str, Any] = {"target": target.name, "on": labelled.name}
-        row |= {"knn_top1": top1(predicted, labels[1])}
-        if not probe.skip_linear:
-            curve = linear_probe(features[0], labels[0], features[1], labels[1], classes, probe)
-            row |= {"linear_top1_last": curve[-1], "linear_top1_best": max(curve)}
-        row |= {"num_train": len(train.refs), "num_test": len(test.refs), "num_classes": classes}
-        row |= {"settings": asdict(knn) | asdict(probe)}
+        labelled = open_labelled(path, download)
+        labelled = replace(
+            labelled, train=labelled.train.subset(knn.num_train), test=labelled.test.subset(knn.num_test)
+        )
+        accuracies = measure(target.backbone, labelled, knn, probe, protocols, device)
+        row: dict[str, Any] = {"target": target.name, "on": labelled.name, "task": "classification"}
+        row |= accuracies.finish()
+        row |= {"num_train": len(labelled.train.refs), "num_test": len(labelled.test.refs)}
+        row |= {"num_classes": len(labelled.classes)}
+        row |= {"settings": to_dict(knn) | to_dict(probe) | protocols.settings()}
         row |= {"backbone_fingerprint": weights_fingerprint(target.backbone), "samclr": __version__}
-        row |= {"train_fingerprint": train.fingerprint, "test_fingerprint": test.fingerprint}
+        row |= {"train_fingerprint": labelled.train.fingerprint, "test_fingerprint": labelled.test.fingerprint}
+        if place is not None:
+            details = {"classes": labelled.classes, "labels": labelled.test.labels.tolist()}
+            add_results(place, row, details | {"protocols": accuracies.details})
         rows.append(row)
-    place = out or (target.run / RESULTS_FILE if target.run is not None else None)
-    if place is not None:
-        _add_results(place, rows)
     return rows
 
 
-def _add_results(place: Path, rows: list[dict[str, Any]]) -> None:
-    identity = ("target", "on", "settings", "num_train", "num_test")
-    kept = [
-        old
-        for old in read_json(place, {"results": []})["results"]
-        if not any(all(old.get(key) == new[key] for key in identity) for new in rows)
-    ]
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_json(place, {"results": kept + rows})
+def measure(
+    backbone: nn.Module,
+    labelled: LabelledSet,
+    knn: KnnConfig,
+    probe: ProbeConfig,
+    protocols: ProtocolsConfig,
+    device: torch.device,
+) -> Accuracies:
+    """Run the protocols that are asked for on one set."""
+    cache, classes = cache_folder(), len(labelled.classes)
+    train, test = (
+        split_features(backbone, split, knn.image_px, device, cache) for split in (labelled.train, labelled.test)
+    )
+    labels, test_labels = (torch.from_numpy(split.labels) for split in (labelled.train, labelled.test))
+    found = Accuracies(labels=test_labels, classes=labelled.classes, interval=protocols.interval)
+    asked = KnnSetting(k=knn.knn_k, temperature=knn.knn_temperature)
+    settings = list(dict.fromkeys([asked, *USUAL_SETTINGS]))
+    ranked = knn_ranked(test, train, labels, classes, settings, device)
+    for name, answers in (("knn", ranked[0]), *zip((setting.name for setting in settings), ranked, strict=True)):
+        found.add(name, answers)
+    if not probe.skip_linear:
+        result = linear_probe(train, labels, test, test_labels, classes, probe)
+        found.add_trained("linear", result)
+        found.row["linear_lr"] = result.lr
+    for share in protocols.few_shot.few_shot:
+        rows = few_rows(labelled.train.labels, classes, share, protocols.few_shot.few_shot_seed)
+        result = linear_probe(train[rows], labels[rows], test, test_labels, classes, probe)
+        found.add_trained(share_name(share), result)
+        found.row[f"{share_name(share)}_num_train"] = len(rows)
+    if protocols.crop_probe.crop_probe:
+        found.add_trained("crop_probe", crop_probe(backbone, labelled, protocols.crop_probe, device, cache))
+    if protocols.fine_tune.fine_tune:
+        found.add_trained("fine_tune", fine_tune(backbone, labelled, protocols.fine_tune, device, cache))
+    return found

@@ -1,4 +1,7 @@
-"""Frozen features of a labelled split: computed once for each pair of backbone and images, then reused."""
+"""Frozen features of a labelled split: computed once for each pair of backbone and images, then reused.
+
+They lie in a .npy file that is written batch by batch and memory-mapped, so a set may be larger than memory.
+"""
 
 import hashlib
 import os
@@ -7,34 +10,76 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from samclr.errors import EvaluationError
 from samclr.evaluation.labelled import LabelledSplit, decode_square
 from samclr.views.augment import normalise
 
 BATCH = 256
-DECODE_AT_ONCE = 4096
+DECODE_BYTES = 200_000_000  # decoded images held at a time
 
 
 def split_features(
     backbone: nn.Module, split: LabelledSplit, image_px: int, device: torch.device, cache: Path
 ) -> Float[Tensor, "n d"]:
-    """Features of a split in float32 on the CPU, read from `cache` if they were computed before."""
+    """Features of a split in float32, mapped from `cache`, where they are put if they were not computed before.
+
+    Raises:
+        EvaluationError: features are not finite.
+    """
     key = f"{weights_fingerprint(backbone)}-{split.fingerprint}-{image_px}"
-    path = cache / "features" / f"{key}.safetensors"
-    if path.exists():
-        return load_file(path)["features"]
-    parts = []
-    for first in range(0, len(split.refs), DECODE_AT_ONCE):
-        pixels = decode_square(split.refs[first : first + DECODE_AT_ONCE], image_px, os.cpu_count() or 1)
-        parts.append(pixel_features(backbone, pixels, device))
-    features = torch.cat(parts)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}-{os.getpid()}.tmp")
-    save_file({"features": features}, beside)
-    os.replace(beside, path)
-    return features
+    path = cache / "features" / f"{key}.npy"
+    if not path.exists():
+        with GrowingArray(path) as file:
+            at_once = max(DECODE_BYTES // (3 * image_px**2), 1)
+            for first in range(0, len(split.refs), at_once):
+                pixels = decode_square(split.refs[first : first + at_once], image_px, os.cpu_count() or 1)
+                for start in range(0, len(pixels), BATCH):
+                    file.append(pixel_features(backbone, pixels[start : start + BATCH], device).numpy())
+    return map_array(path)
+
+
+class GrowingArray:
+    """A .npy array written by appending rows; it takes its name when it is whole."""
+
+    def __init__(self, path: Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path, self._beside = path, path.with_name(f"{path.name}-{os.getpid()}.tmp")
+        self._file = open(self._beside, "wb")  # noqa: SIM115 - closed by __exit__
+        self.num_rows, self._rest = 0, ()
+
+    def append(self, rows: Float[np.ndarray, "b *rest"]) -> None:
+        """Write the next rows. Raises EvaluationError if a number is not finite."""
+        if not np.isfinite(rows).all():
+            raise EvaluationError("the backbone's features are not finite: its weights are damaged, or training failed")
+        if self.num_rows == 0:
+            self._rest = rows.shape[1:]
+            self._write_header()  # of a length that leaves room for more rows
+        self.num_rows += len(rows)
+        self._file.write(np.ascontiguousarray(rows, np.float32).tobytes())
+
+    def __enter__(self) -> "GrowingArray":
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is None:
+            self._file.seek(0)
+            self._write_header()
+        self._file.close()
+        if kind is None:
+            os.replace(self._beside, self._path)
+        else:
+            self._beside.unlink(missing_ok=True)
+
+    def _write_header(self) -> None:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (self.num_rows, *self._rest)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+
+def map_array(path: Path) -> Float[Tensor, "n *rest"]:
+    """Map a .npy file as a tensor. What is written to the tensor never reaches the file."""
+    return torch.from_numpy(np.load(path, mmap_mode="c"))
 
 
 @torch.inference_mode()

@@ -31,4 +31,4 @@ class OnlineProbes:
         config = self._config
         predicted = knn_predict(test, train, self._labels[0], self._num_classes, config.knn_k, config.knn_temperature)
         curve = linear_probe(train, self._labels[0], test, self._labels[1], self._num_classes, SHORT_PROBE)
-        return {"knn_top1": top1(predicted, self._labels[1]), "linear_top1": curve[-1]}
+        return {"knn_top1": top1(predicted, self._labels[1]), "linear_top1": curve.top1[-1]}

@@ -47,11 +47,15 @@ def create_backbone(config: ModelConfig) -> nn.Module:
             f"timm {timm.__version__} has no backbone {config.backbone!r}; "
             + (f"near it: {near}" if near else "timm.list_models() lists all")
         )
-    options: dict[str, Any] = {"dynamic_img_size": True} if config.backbone.startswith(("vit_", "deit")) else {}
-    backbone = timm.create_model(config.backbone, pretrained=False, num_classes=0, **options)
+    backbone = timm.create_model(config.backbone, pretrained=False, num_classes=0, **size_options(config.backbone))
     if config.stem != "standard":
         _replace_stem(backbone, config)
     return backbone
+
+
+def size_options(name: str) -> dict[str, Any]:
+    """Arguments with which timm's ViTs take images of any size."""
+    return {"dynamic_img_size": True} if name.startswith(("vit_", "deit")) else {}
 
 
 def load_pretrained(backbone: nn.Module, config: ModelConfig) -> None:

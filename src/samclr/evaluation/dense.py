@@ -1,0 +1,145 @@
+"""Dense tasks on frozen patch features: a linear segmentation probe, and labels taken over from the nearest patches
+(Balažević et al., "Towards in-context scene understanding", NeurIPS 2023). Counted at the label maps' own size."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from samclr import __version__
+from samclr.cache import cache_folder
+from samclr.evaluation.dense_features import chosen_scenes, scenes_fingerprint, stream_patches, training_patches
+from samclr.evaluation.evaluate import Target
+from samclr.evaluation.features import weights_fingerprint
+from samclr.evaluation.intervals import bootstrap_intervals
+from samclr.evaluation.knn import nearest
+from samclr.evaluation.linear import Standardiser, cosine_lr, zero_layer
+from samclr.evaluation.results import add_results, results_place
+from samclr.evaluation.segmentation import class_ious, confusion, enlarge_argmax, iou_counts, miou_and_accuracy
+from samclr.evaluation_config import DenseConfig, IntervalConfig
+from samclr.scenes.labelled_scenes import LabelledScenes, open_labelled_scenes
+from samclr.settings import to_dict
+from samclr.views.draws import epoch_order
+
+PATCHES_AT_ONCE = 1024
+Scorer = Callable[[Float[Tensor, "n d"]], Float[Tensor, "n c"]]
+
+
+def evaluate_dense(
+    target: Target,
+    sets: Sequence[Path],
+    config: DenseConfig,
+    interval: IntervalConfig,
+    device: torch.device,
+    out: Path | None,
+) -> list[dict[str, Any]]:
+    """Measure on every set of labelled scenes; rows and files as those of `evaluate`, with the task "dense".
+
+    dense_linear_* and dense_knn_*: miou (mean over the classes that occur in the test labels) and pixel_accuracy,
+    each with its interval.
+    """
+    place = results_place(out, target.run)
+    rows = []
+    for path in sets:
+        train, test = open_labelled_scenes(path)
+        numbers = chosen_scenes(train, config.dense_num_train, config.dense_seed)
+        test_numbers = chosen_scenes(test, config.dense_num_test, config.dense_seed)
+        features, shares = training_patches(target.backbone, train, numbers, config, device, cache_folder())
+        scorers = {
+            "dense_linear": train_probe(features, shares, config, device),
+            "dense_knn": retrieval(features, shares, config, device),
+        }
+        found = segment_scenes(target.backbone, test, test_numbers, scorers, config, device)
+        row: dict[str, Any] = {"target": target.name, "on": path.resolve().name, "task": "dense"}
+        details: dict[str, Any] = {"classes": test.classes, "protocols": {}}
+        for name, confused in found.items():
+            counts = np.stack([iou_counts(image) for image in confused])
+            values = miou_and_accuracy(counts.sum(0))
+            ends = bootstrap_intervals(counts, interval, miou_and_accuracy)
+            for measure, value, end in zip(("miou", "pixel_accuracy"), values, ends, strict=True):
+                row |= {f"{name}_{measure}": float(value), f"{name}_{measure}_interval": end.tolist()}
+            ious = class_ious(counts.sum(0))
+            details["protocols"][name] = {
+                "per_class_iou": [None if np.isnan(iou) else float(iou) for iou in ious],
+                "confusion": np.sum(confused, 0).tolist(),
+            }
+        row |= {"num_train": len(numbers), "num_test": len(test_numbers), "num_classes": len(test.classes)}
+        row |= {"num_patches": len(features), "settings": to_dict(config) | to_dict(interval)}
+        row |= {"backbone_fingerprint": weights_fingerprint(target.backbone), "samclr": __version__}
+        row |= {"train_fingerprint": scenes_fingerprint(train, numbers)}
+        row |= {"test_fingerprint": scenes_fingerprint(test, test_numbers)}
+        if place is not None:
+            add_results(place, row, details)
+        rows.append(row)
+    return rows
+
+
+def train_probe(
+    features: Float[Tensor, "n d"], shares: Float[Tensor, "n c"], config: DenseConfig, device: torch.device
+) -> Scorer:
+    """A softmax layer on standardised features whose target is the class shares of a patch.
+
+    That is the cross-entropy of all labelled pixels, each scored by the patch it lies in.
+    """
+    standardise = Standardiser.of(features)
+    layer = zero_layer(features.shape[1], shares.shape[1]).to(device)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=config.dense_lr, momentum=0.9)
+    generator = torch.Generator().manual_seed(config.dense_seed)
+    batches: list[Tensor] = []
+    for step in range(config.dense_steps):
+        if not batches:
+            batches = list(torch.randperm(len(features), generator=generator).split(config.dense_batch_size))
+        rows = batches.pop(0)
+        wanted = shares[rows].to(device)
+        optimizer.param_groups[0]["lr"] = cosine_lr(config.dense_lr, step / config.dense_steps)
+        optimizer.zero_grad()
+        log_shares = layer(standardise(features[rows]).to(device)).log_softmax(1)
+        (-(wanted * log_shares).sum() / wanted.sum()).backward()
+        optimizer.step()
+
+    @torch.no_grad()
+    def score(patches: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+        return layer(standardise(patches).to(device)).cpu()
+
+    return score
+
+
+def retrieval(
+    features: Float[Tensor, "n d"], shares: Float[Tensor, "n c"], config: DenseConfig, device: torch.device
+) -> Scorer:
+    """Class shares of the k nearest of a seeded part of the training patches, weighted by their similarity."""
+    rows = np.sort(epoch_order(config.dense_seed, 0, len(features))[: config.dense_memory])
+    memory, classes = features[rows], shares[rows] / shares[rows].sum(1, keepdim=True)
+
+    def score(patches: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+        found = []
+        for chunk in patches.split(PATCHES_AT_ONCE):
+            similarity, neighbours = nearest(chunk, memory, config.dense_k, device)
+            weights = (similarity / config.dense_temperature).softmax(1)
+            found.append(torch.einsum("nk,nkc->nc", weights, classes[neighbours]))
+        return torch.cat(found)
+
+    return score
+
+
+def segment_scenes(
+    backbone: nn.Module,
+    scenes: LabelledScenes,
+    numbers: Sequence[int],
+    scorers: dict[str, Scorer],
+    config: DenseConfig,
+    device: torch.device,
+) -> dict[str, list[np.ndarray]]:
+    """For each scorer the confusion [c c] of every scene; features are made once for all of them, none are kept."""
+    found: dict[str, list[np.ndarray]] = {name: [] for name in scorers}
+    for maps, labels in stream_patches(backbone, scenes, numbers, config, device):
+        patches = maps.flatten(1).T
+        for name, score in scorers.items():
+            scores = score(patches).T.reshape(-1, *maps.shape[1:])
+            predicted = enlarge_argmax(scores, labels.shape)
+            found[name].append(confusion(labels, predicted, len(scenes.classes)))
+    return found

@@ -1,0 +1,136 @@
+"""Patch features of scenes with label maps: streamed image by image, or kept in the cache, mapped, for training."""
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from samclr.errors import EvaluationError
+from samclr.evaluation.features import GrowingArray, map_array, weights_fingerprint
+from samclr.evaluation.patches import input_size, patch_features, patch_px, resize, stage_number
+from samclr.evaluation.segmentation import patch_shares
+from samclr.evaluation_config import DenseConfig
+from samclr.scenes.decode import DecodeError, load_scene
+from samclr.scenes.labelled_scenes import LabelledScenes
+from samclr.scenes.sources import content_hash, read_bytes
+from samclr.terminal import say
+from samclr.views.draws import epoch_order
+
+LOAD_AHEAD = 16
+IMAGES_AT_ONCE = 8
+SAY_EVERY_S = 30.0
+
+
+def chosen_scenes(scenes: LabelledScenes, num: int | None, seed: int) -> list[int]:
+    """Numbers of a seeded random subset, the same in every run; all where `num` is None or larger."""
+    if num is None or num >= len(scenes):
+        return list(range(len(scenes)))
+    return sorted(int(number) for number in epoch_order(seed, 0, len(scenes))[:num])
+
+
+def scenes_fingerprint(scenes: LabelledScenes, numbers: Sequence[int]) -> str:
+    """Changes with any image, label map or class, or their order."""
+    digest = hashlib.sha256(repr((scenes.classes, scenes.lookup)).encode())
+    for number in numbers:
+        digest.update(content_hash(read_bytes(scenes.refs[number])).encode())
+        digest.update(content_hash(scenes.label_paths[number].read_bytes()).encode())
+    return digest.hexdigest()[:16]
+
+
+def stream_patches(
+    backbone: nn.Module, scenes: LabelledScenes, numbers: Sequence[int], config: DenseConfig, device: torch.device
+) -> Iterator[tuple[Float[Tensor, "d gh gw"], UInt8[np.ndarray, "h w"]]]:
+    """Patch features and label map of each scene, in order. Neighbours of equal size go through the backbone at once.
+
+    Raises:
+        EvaluationError: an image is broken, or its label map has another size.
+    """
+    stage, multiple = stage_number(backbone, config.dense_stage), patch_px(backbone)
+
+    def load(number: int) -> tuple[UInt8[np.ndarray, "3 rows columns"], UInt8[np.ndarray, "h w"]]:
+        ref = scenes.refs[number]
+        try:
+            pixels = load_scene(ref).pixels
+        except DecodeError as error:
+            raise EvaluationError(f"{ref.image_id} cannot be read ({error}); mend or remove it") from None
+        labels = scenes.label_map(number)
+        if labels.shape != pixels.shape[:2]:
+            raise EvaluationError(
+                f"{ref.image_id} is {pixels.shape[1]}x{pixels.shape[0]} px, its label map {scenes.label_paths[number]} "
+                f"{labels.shape[1]}x{labels.shape[0]}; expected equal sizes"
+            )
+        return resize(pixels, input_size(labels.shape[0], labels.shape[1], config.dense_px, multiple)), labels
+
+    start = last_said = time.monotonic()
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for first in range(0, len(numbers), LOAD_AHEAD):
+            loaded = list(pool.map(load, numbers[first : first + LOAD_AHEAD]))
+            for batch in _equal_sizes(loaded):
+                maps = patch_features(backbone, np.stack([pixels for pixels, _ in batch]), stage, device)
+                yield from zip(maps, (labels for _, labels in batch), strict=True)
+            now = time.monotonic()
+            if now - last_said > SAY_EVERY_S:
+                done = first + len(loaded)
+                say(f"patch features: {done} of {len(numbers)} images, {done / (now - start):.1f} images/s")
+                last_said = now
+
+
+def training_patches(
+    backbone: nn.Module,
+    scenes: LabelledScenes,
+    numbers: Sequence[int],
+    config: DenseConfig,
+    device: torch.device,
+    cache: Path,
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n c"]]:
+    """Features of all patches with any labelled pixel, and each class's share of their pixels, mapped from `cache`.
+
+    Raises:
+        EvaluationError: as stream_patches; or the disk has too little room, or no pixel has a label.
+    """
+    key = f"{weights_fingerprint(backbone)}-{scenes_fingerprint(scenes, numbers)}"
+    name = f"{key}-{config.dense_px}-{stage_number(backbone, config.dense_stage)}"
+    paths = [cache / "patches" / f"{name}-{part}.npy" for part in ("shares", "features")]
+    if not all(path.exists() for path in paths):
+        first = True
+        with GrowingArray(paths[0]) as shares_file, GrowingArray(paths[1]) as features_file:
+            for maps, labels in stream_patches(backbone, scenes, numbers, config, device):
+                shares = patch_shares(labels, (maps.shape[1], maps.shape[2]), len(scenes.classes))
+                if first:
+                    _check_room(4 * (maps.numel() + shares.size) * len(numbers), cache)
+                    first = False
+                shares = shares.reshape(-1, shares.shape[-1])
+                labelled = np.flatnonzero(shares.any(1))
+                if len(labelled):
+                    shares_file.append(shares[labelled])
+                    features_file.append(maps.flatten(1).T.numpy()[labelled])
+            if features_file.num_rows == 0:
+                raise EvaluationError(f"none of the {len(numbers)} training label maps has a pixel that counts")
+    return map_array(paths[1]), map_array(paths[0])
+
+
+def _equal_sizes(loaded: list[tuple[np.ndarray, np.ndarray]]) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
+    batch: list[tuple[np.ndarray, np.ndarray]] = []
+    for item in loaded:
+        if batch and (len(batch) == IMAGES_AT_ONCE or batch[0][0].shape != item[0].shape):
+            yield batch
+            batch = []
+        batch.append(item)
+    yield batch
+
+
+def _check_room(needed: int, cache: Path) -> None:
+    free = shutil.disk_usage(cache).free
+    if needed > free:
+        raise EvaluationError(
+            f"patch features of the training images need about {needed / 1e9:.1f} GB in {cache}, which has "
+            f"{free / 1e9:.1f} GB free; take fewer images (--dense-num-train), or name another disk by $SAMCLR_CACHE"
+        )

@@ -1,0 +1,84 @@
+"""Patch features: what a backbone says of each place of an image, before it is averaged over places."""
+
+import inspect
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor, nn
+
+from samclr.errors import EvaluationError
+from samclr.models.backbone import SmallCnn
+from samclr.views.augment import normalise
+
+
+def num_stages(backbone: nn.Module) -> int:
+    """Feature maps to choose among. Raises EvaluationError if the backbone has none."""
+    if isinstance(backbone, SmallCnn):
+        return 1
+    if not hasattr(backbone, "forward_intermediates") or not hasattr(backbone, "feature_info"):
+        raise EvaluationError(
+            f"{type(backbone).__name__} shows no feature maps (timm's forward_intermediates); "
+            f"dense tasks need a backbone that does, such as a ResNet, ConvNeXt or ViT"
+        )
+    return len(backbone.feature_info)  # type: ignore[arg-type]
+
+
+def stage_number(backbone: nn.Module, stage: int | None) -> int:
+    """The stage asked for, by default the last. Raises EvaluationError if there is none of this number."""
+    stages = num_stages(backbone)
+    if stage is None:
+        return stages - 1
+    if not 0 <= stage < stages:
+        raise EvaluationError(f"--dense-stage {stage}: the backbone has stages 0 to {stages - 1}")
+    return stage
+
+
+def patch_px(backbone: nn.Module) -> int:
+    """Images must have sides of whole multiples of this, so that patches tile them."""
+    if isinstance(backbone, SmallCnn):
+        return 8
+    return max(int(info["reduction"]) for info in backbone.feature_info)  # type: ignore[union-attr]
+
+
+def input_size(height: int, width: int, short_px: int, multiple: int) -> tuple[int, int]:
+    """Rows and columns with the shorter side near `short_px`, both rounded to whole patches, at least one."""
+    scale = short_px / min(height, width)
+    rows, columns = (max(round(side * scale / multiple), 1) * multiple for side in (height, width))
+    return rows, columns
+
+
+def resize(pixels: UInt8[np.ndarray, "h w 3"], size_hw: tuple[int, int]) -> UInt8[np.ndarray, "3 rows columns"]:
+    """Bilinear, antialiased."""
+    image = Image.fromarray(pixels).resize(size_hw[::-1], Image.Resampling.BILINEAR)
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+
+@torch.inference_mode()
+def patch_features(
+    backbone: nn.Module, pixels: UInt8[np.ndarray, "n 3 h w"], stage: int, device: torch.device
+) -> Float[Tensor, "n d gh gw"]:
+    """Features of each patch in float32 on the CPU; a ViT's class and register tokens are left out.
+
+    The backbone is in evaluation mode meanwhile; its mode is put back afterwards.
+
+    Raises:
+        EvaluationError: the backbone takes no image of this size.
+    """
+    was_training = backbone.training
+    backbone.eval().to(device)
+    batch = normalise(torch.from_numpy(pixels).to(device).float().div_(255.0))
+    try:
+        if isinstance(backbone, SmallCnn):
+            maps = backbone.layers(batch)
+        else:
+            forward = backbone.forward_intermediates
+            options = {"norm": True} if "norm" in inspect.signature(forward).parameters else {}  # type: ignore[arg-type]
+            (maps,) = forward(batch, indices=[stage], intermediates_only=True, output_fmt="NCHW", **options)  # type: ignore[operator]
+    except (AssertionError, ValueError) as error:  # timm's words for a size that does not fit
+        size = "x".join(map(str, pixels.shape[-2:]))
+        raise EvaluationError(f"the backbone takes no image of {size} px: {error}") from None
+    finally:
+        backbone.train(was_training)
+    return maps.float().cpu()

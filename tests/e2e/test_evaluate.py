@@ -1,0 +1,229 @@
+"""samclr evaluate: rows, the files beside them, the dense tasks, and what it says to wrong input."""
+
+import json
+import os
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support import small_config, write_labelled, write_labelled_scenes
+
+from samclr.cli import main
+from samclr.config import ModelConfig, ViewsConfig
+from samclr.evaluation import dense_features
+from samclr.evaluation.dense_features import chosen_scenes, stream_patches, training_patches
+from samclr.evaluation_config import DenseConfig
+from samclr.export import export_run
+from samclr.models.backbone import create_backbone
+from samclr.pretrain import pretrain
+from samclr.report import write_report
+from samclr.scenes.labelled_scenes import open_labelled_scenes
+
+CPU = torch.device("cpu")
+SMALL_DENSE = ("--dense-px", 48, "--dense-steps", 300, "--dense-batch-size", 32, "--bootstrap", 100)
+EVERYTHING = (
+    *(
+        "--few-shot",
+        0.2,
+        0.5,
+        "--probe-sweep",
+        0.01,
+        0.1,
+        "--probe-epochs",
+        10,
+        "--crop-probe",
+        "--crop-epochs",
+        2,
+        "--crop-px",
+        24,
+    ),
+    *("--fine-tune", "--tune-epochs", 2, "--tune-px", 24, "--bootstrap", 200),
+)
+
+
+@pytest.fixture
+def call(capsys):
+    """Run the command in this process: (status, stdout, stderr)."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+def test_every_protocol_in_one_row_with_intervals_and_details(tmp_path, call):
+    labelled, out = write_labelled(tmp_path / "shades", 10), tmp_path / "results.json"
+    command = ("evaluate", "small-cnn", "--on", labelled, "--image-px", 24, "--out", out, *EVERYTHING)
+    status, shown, said = call(*command, "--json")
+    assert status == 0, said
+    (row,) = json.loads(out.read_text())["results"]
+    assert json.loads(shown)["results"] == [row]
+    protocols = ("knn", "knn_k20_t0.07", "knn_k200_t0.1")
+    trained = ("linear", "few_shot_20pct", "few_shot_50pct", "crop_probe", "fine_tune")
+    for key in [f"{name}_top1" for name in protocols] + [f"{name}_top1_last" for name in trained]:
+        low, high = row[f"{key}_interval"]
+        assert 0 <= low <= row[key] <= high <= 1
+    assert all(row[f"{name}_top1_best"] >= row[f"{name}_top1_last"] for name in trained)
+    assert "knn_top5" not in row  # of two classes
+    assert row["linear_lr"] in (0.01, 0.1)
+    assert (row["few_shot_20pct_num_train"], row["few_shot_50pct_num_train"]) == (4, 10)
+    details = json.loads((tmp_path / row["details"]).read_text())
+    assert details["classes"] == ["dark", "light"]
+    assert set(details["protocols"]) == {*protocols, *trained}
+    for found in details["protocols"].values():
+        assert np.array(found["confusion"]).sum() == 20
+        right = np.mean(np.array(found["predicted"]) == np.array(details["labels"]))
+        assert right == pytest.approx(np.trace(found["confusion"]) / 20)
+        assert np.mean(found["per_class_accuracy"]) == pytest.approx(right)
+    assert len(json.dumps(row)) < 6000
+    # Again: replaced, not added; as a table.
+    status, shown, _ = call(*command)
+    assert status == 0
+    assert json.loads(out.read_text())["results"] == [row]
+    assert len(list((tmp_path / "evaluation").iterdir())) == 1
+    assert "fine tune" in shown
+    assert f"{row['knn_top1']:.1%} (" in shown
+
+
+def test_dense_tasks_stand_beside_other_rows_in_report_and_card(scenes, tmp_path, call):
+    run, fields, labelled = tmp_path / "run", write_labelled_scenes(tmp_path / "fields"), tmp_path / "shades"
+    pretrain(replace(small_config(scenes, recipe="simclr", steps=2), views=ViewsConfig(strategy="image")), run)
+    write_labelled(labelled)
+    status, _, said = call(
+        "evaluate", run, "--on", labelled, "--image-px", 24, "--dense-on", fields, *SMALL_DENSE, "--json"
+    )
+    assert status == 0, said
+    shades, dense = json.loads((run / "results.json").read_text())["results"]
+    assert [shades["task"], dense["task"]] == ["classification", "dense"]
+    assert (dense["on"], dense["num_train"], dense["num_test"]) == ("fields", 6, 6)
+    assert dense["num_patches"] == 6 * 6 * 8  # 8 px each; of the top row two pixels of eight still count
+    for name in ("dense_linear", "dense_knn"):
+        assert dense[f"{name}_pixel_accuracy"] > 0.75
+        assert dense[f"{name}_miou"] > 0.6
+        low, high = dense[f"{name}_miou_interval"]
+        assert low <= dense[f"{name}_miou"] <= high
+    details = json.loads((run / dense["details"]).read_text())
+    confusion = np.array(details["protocols"]["dense_linear"]["confusion"])
+    assert confusion.shape == (11, 11)
+    assert confusion.sum() == 6 * 42 * 64  # all pixels but void
+    assert details["protocols"]["dense_knn"]["per_class_iou"][5] is None
+    assert call("evaluate", run, "--dense-on", fields, *SMALL_DENSE)[0] == 0
+    assert len(json.loads((run / "results.json").read_text())["results"]) == 2
+
+    page = write_report([run]).read_text()
+    assert f"{100 * dense['dense_linear_miou']:.1f}%" in page
+    assert f"{100 * shades['knn_top1']:.1f}%" in page
+    export_run(run, tmp_path / "out.safetensors", "timm")
+    card = (tmp_path / "out.md").read_text()
+    assert "| shades | " in card
+    assert f"| fields | {dense['dense_linear_miou']:.1%} | {dense['dense_knn_miou']:.1%} |" in card
+
+
+def test_a_vit_on_scenes_that_are_no_squares(tmp_path, call):
+    fields = write_labelled_scenes(tmp_path / "fields", 3)
+    status, shown, said = call(
+        "evaluate", "vit_tiny_patch16_224", "--untrained", "--dense-on", fields, *SMALL_DENSE, "--json"
+    )
+    assert status == 0, said
+    (row,) = json.loads(shown)["results"]
+    assert row["num_patches"] == 3 * 3 * 4
+    assert 0 < row["dense_linear_miou"] <= 1
+
+
+def test_void_never_counts(tmp_path):
+    fields = write_labelled_scenes(tmp_path / "fields", 2)
+    for split in ("train", "test"):
+        for path in (fields / "labels" / split).iterdir():
+            labels = np.array(Image.open(path))
+            labels[:, :32] = 11
+            Image.fromarray(labels).save(path)
+    train, _ = open_labelled_scenes(fields)
+    torch.manual_seed(0)
+    backbone = create_backbone(ModelConfig(backbone="small-cnn"))
+    config = DenseConfig(dense_px=48)
+    features, shares = training_patches(backbone, train, [0, 1], config, CPU, tmp_path / "cache")
+    assert (features.shape, shares.shape) == ((2 * 6 * 4, 128), (2 * 6 * 4, 11))
+    assert sorted(shares.sum(1).unique().tolist()) == [0.25, 1.0]
+    again, _ = training_patches(backbone, train, [0, 1], config, CPU, tmp_path / "cache")
+    assert torch.equal(features, again)
+
+
+def test_scenes_pass_through_and_are_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(dense_features, "LOAD_AHEAD", 2)
+    train, _ = open_labelled_scenes(write_labelled_scenes(tmp_path / "fields", 24))
+    backbone, config = create_backbone(ModelConfig(backbone="small-cnn")), DenseConfig(dense_px=192)
+    assert chosen_scenes(train, 5, 0) == chosen_scenes(train, 5, 0) != chosen_scenes(train, 5, 1)
+    peaks = []
+    for numbers in (range(4), range(24)):
+        tracemalloc.start()
+        seen = sum(1 for _ in stream_patches(backbone, train, list(numbers), config, CPU))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert seen == len(numbers)
+    assert peaks[1] - peaks[0] < 4 * 3 * 192 * 256  # four of the twenty further images
+
+
+def test_images_of_mixed_sizes_keep_their_order(tmp_path):
+    fields = write_labelled_scenes(tmp_path / "fields", 5)
+    for name in ("1", "4"):
+        for kind in ("images", "labels"):
+            path = fields / kind / "train" / f"{name}.png"
+            Image.open(path).resize((48, 64), Image.Resampling.NEAREST).save(path)
+    train, _ = open_labelled_scenes(fields)
+    backbone = create_backbone(ModelConfig(backbone="small-cnn"))
+    found = list(stream_patches(backbone, train, range(5), DenseConfig(dense_px=48), CPU))
+    for number, (maps, labels) in enumerate(found):
+        assert maps.shape == ((128, 8, 6) if number in (1, 4) else (128, 6, 8))
+        assert (labels == train.label_map(number)).all()
+        ((alone, _),) = stream_patches(backbone, train, [number], DenseConfig(dense_px=48), CPU)
+        torch.testing.assert_close(maps, alone)
+
+
+def spoil_size(fields):
+    path = fields / "labels/train/0.png"
+    Image.open(path).resize((32, 24), Image.Resampling.NEAREST).save(path)
+
+
+def all_void(fields):
+    for path in (fields / "labels/train").iterdir():
+        Image.fromarray(np.full((48, 64), 11, np.uint8)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("harm", "more", "message"),
+    [
+        (spoil_size, (), "0.png is 32x24 px, its image 64x48 px"),
+        (lambda f: (f / "images/test/1.png").write_bytes(b"x"), (), "1.png cannot be read ("),
+        (all_void, (), "none of the 6 training label maps has a pixel that counts"),
+        (lambda f: os.rename(f / "labels", f / "marks"), (), "has no layout that is known"),
+        (lambda f: None, ("--dense-stage", 3), "--dense-stage 3: the backbone has stages 0 to 0"),
+        (lambda f: None, ("--dense-k", 0), "dense_k is 0; expected a number over 0"),
+    ],
+)
+def test_wrong_scenes_are_one_sentence(harm, more, message, tmp_path, call):
+    fields = write_labelled_scenes(tmp_path / "fields")
+    harm(fields)
+    status, _, said = call("evaluate", "small-cnn", "--dense-on", fields, *SMALL_DENSE, *more)
+    assert status in (1, 2)
+    assert message in said
+    assert len(said.splitlines()) == 1
+    assert not list((tmp_path / "cache").rglob("*.tmp"))
+
+
+def test_a_full_disk_is_said_before_the_work(tmp_path, call, monkeypatch):
+    fields = write_labelled_scenes(tmp_path / "fields")
+    monkeypatch.setattr(dense_features.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+    status, _, said = call("evaluate", "small-cnn", "--dense-on", fields, *SMALL_DENSE)
+    assert status == 1
+    assert "take fewer images (--dense-num-train), or name another disk by $SAMCLR_CACHE" in said
+
+
+def test_nothing_to_measure_on_is_said(call):
+    status, _, said = call("evaluate", "small-cnn")
+    assert status == 2
+    assert "nothing to measure on: name labelled sets with --on, or sets with label maps with --dense-on" in said
