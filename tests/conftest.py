@@ -14,12 +14,15 @@ with install_import_hook("samclr", "typecheck.check"):
     import samclr.dry_run
     import samclr.report  # noqa: F401 - imported here so that the hook sees every module
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from support import write_scenes
+
+from samclr.cli import main
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +53,15 @@ def photo_folder(tmp_path: Path, photographs: list[np.ndarray]) -> Path:
     for number, pixels in enumerate(photographs):
         Image.fromarray(pixels).save(folder / f"{number}.png")
     return folder
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the command in this process: (status, stdout, stderr). Quicker than a new one, and the same code."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        return int(ended.value.code or 0), *capsys.readouterr()
+
+    return run

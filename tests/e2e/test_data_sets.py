@@ -6,20 +6,6 @@ import pytest
 from support import SMALL_FLAGS
 from true_layouts import png, write_cityscapes, write_imagenette, write_stl10, write_tar
 
-from samclr.cli import main
-
-
-@pytest.fixture
-def call(capsys):
-    """Run the command in this process: (status, stdout, stderr)."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        return ended.value.code or 0, *capsys.readouterr()
-
-    return run
-
 
 def test_from_cityscapes_to_imagenette_and_stl10(tmp_path, call, monkeypatch):
     write_cityscapes(tmp_path / "cityscapes")

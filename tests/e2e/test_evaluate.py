@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from support import small_config, write_labelled, write_labelled_scenes
 
-from samclr.cli import main
 from samclr.config import ModelConfig, ViewsConfig
 from samclr.evaluation import dense_features
 from samclr.evaluation.dense_features import chosen_scenes, stream_patches, training_patches
@@ -42,18 +41,6 @@ EVERYTHING = (
     ),
     *("--fine-tune", "--tune-epochs", 2, "--tune-px", 24, "--bootstrap", 200),
 )
-
-
-@pytest.fixture
-def call(capsys):
-    """Run the command in this process: (status, stdout, stderr)."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        return ended.value.code or 0, *capsys.readouterr()
-
-    return run
 
 
 def test_every_protocol_in_one_row_with_intervals_and_details(tmp_path, call):

@@ -7,21 +7,6 @@ import sys
 import pytest
 from support import samclr, write_labelled
 
-from samclr.cli import main
-
-
-@pytest.fixture
-def call(capsys):
-    """Run the command in this process: (status, stdout, stderr). Quicker than a new one, and the same code."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        return ended.value.code or 0, *capsys.readouterr()
-
-    return run
-
-
 COMMANDS = [
     *("pack", "segment", "segmenters", "look", "pretrain", "evaluate", "export", "report", "demo"),
     *("regions verify", "regions stats", "regions score", "regions import", "regions export"),

@@ -25,7 +25,6 @@ from samclr.views.draws import epoch_order
 
 TRAIN_NAMES, TEST_NAMES = ("train", "training"), ("test", "val", "valid", "validation")
 SUBSET_SEED = 0
-PROTOCOL_PX = 128  # the paper's authors evaluate every set at this size, CIFAR-10 enlarged
 LABEL_COLUMNS = ("label", "labels", "class", "fine_label", "target")
 
 
@@ -54,19 +53,12 @@ class LabelledSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledSet:
-    """A training and a test split over the same classes.
-
-    Attributes:
-        image_px: side at which the paper's protocol evaluates the set.
-        native_px: shorter side of its images, where all are alike.
-    """
+    """A training and a test split over the same classes."""
 
     name: str
     classes: tuple[str, ...]
     train: LabelledSplit
     test: LabelledSplit
-    image_px: int = PROTOCOL_PX
-    native_px: int | None = None
 
 
 def open_labelled(name_or_path: Path, download: bool = False) -> LabelledSet:
@@ -133,7 +125,6 @@ def _open_named(source: NamedSource) -> LabelledSet:
         classes=classes,
         train=_as_split(train),
         test=_as_split(test),
-        native_px=source.data_set.native_px,
     )
 
 
