@@ -15,6 +15,7 @@ from samclr.command_options import Fill, Json, Scenes
 from samclr.config import KnnConfig, ModelConfig, PretrainConfig, ProbeConfig
 from samclr.recipes import RECIPES
 from samclr.region_commands import Look, Regions, Segment, Segmenters
+from samclr.study_commands import StudyCommand
 from samclr.terminal import say, show_fill, show_rows, show_table
 
 STOPPED_STATUS = 143  # as a shell reports a process that SIGTERM ended
@@ -250,4 +251,5 @@ Command = (
     | Annotated[Export, subcommand("export")]
     | Annotated[Report, subcommand("report")]
     | Annotated[Demo, subcommand("demo")]
+    | Annotated[StudyCommand, subcommand("study")]
 )

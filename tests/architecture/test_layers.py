@@ -13,6 +13,7 @@ LAYERS = [
     {"config", "cache", "charts", "pages", "terminal"},
     {"segmenter_config"},
     {"recipes"},
+    {"study.recipe", "study.studies", "study.load", "study.plan", "study.planning", "study.__init__"},
     {"scenes.remote"},
     {"scenes.sources", "scenes.decode", "scenes.__init__"},
     {"parts", "fill"},
@@ -28,8 +29,13 @@ LAYERS = [
     {"pretrain", "gallery"},
     {"dry_run", "report", "look", "export"},
     {"demo"},
+    {"study.folder"},
+    {"study.compare", "study.costs", "study.shell", "study.status", "study.measure"},
+    {"study.runs", "study.tables", "study.pictures"},
+    {"study.worker", "study.engine", "study.ray_slots", "study.page"},
+    {"study.job"},
     {"command_options"},
-    {"region_commands"},
+    {"region_commands", "study_commands"},
     {"commands"},
     {"cli"},
 ]
@@ -104,7 +110,11 @@ def test_nothing_imports_the_command_line():
 
 
 @pytest.mark.parametrize(
-    "module", ["errors", "settings", "method_config", "config", "recipes", "terminal", "commands", "cli"]
+    "module",
+    [
+        *("errors", "settings", "method_config", "config", "recipes", "terminal", "commands", "cli", "study_commands"),
+        *("study.__init__", "study.recipe", "study.studies", "study.load", "study.plan", "study.planning"),
+    ],
 )
 def test_light_modules_import_nothing_heavy(module):
     names = {name.split(".")[0] for name in imports(modules()[module].read_text(), only_top=True)}
