@@ -203,8 +203,7 @@ def _settings(plan: Plan) -> dict[str, Any]:
     settings: dict[str, Any] = {
         arm.name: arm.config.settings() | {"region store": arm.store} for arm in plan.arms if not arm.missing
     }
-    settings["measuring"] = [to_dict(plan.arms[0].config.knn), to_dict(plan.probe)]
-    return settings
+    return settings | {"knn": to_dict(plan.arms[0].config.knn), "probe": to_dict(plan.probe)}
 
 
 def _may_begin(path: Path) -> bool:

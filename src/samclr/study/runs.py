@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from samclr.config import PretrainConfig
-from samclr.errors import SamclrError, UsageError, name_some
+from samclr.errors import RegionError, SamclrError, UsageError, name_some
 from samclr.fill import FillOptions
 from samclr.pretrain import pretrain
 from samclr.regions.segment import segment_scenes
@@ -36,6 +36,7 @@ def carry_out(folder: StudyFolder, plan: Plan, run: Run) -> Outcome:
             return "done"
         if run.arm.missing:
             return "missing"
+        torch.set_num_threads(plan.num_threads)
         folder.update_state(run.name, error=None, unavailable=False)
         store = store_of(plan, run.arm)
         if store is not None and make_store(folder, plan, store) != "done":
@@ -94,7 +95,7 @@ def make_store(folder: StudyFolder, plan: Plan, store: Store) -> Outcome:
         )
         if len(report.errors) == len(refs):
             first = next(iter(report.errors.items()))
-            raise UsageError(f"none of the {len(refs)} scenes could be segmented: {name_some([': '.join(first)])}")
+            raise RegionError(f"none of the {len(refs)} scenes could be segmented: {name_some([': '.join(first)])}")
         stats = store_stats(made)
     except (SamclrError, OSError, RuntimeError, ValueError, ImportError) as error:
         with folder.lock(store.name, wait=True):
