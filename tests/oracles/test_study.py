@@ -95,5 +95,16 @@ def test_words_follow_the_numbers(region, verdict, words):
     assert phrase(difference).startswith("SAMCLR, temperature 0.07 against SimCLR, temperature 0.07 on set by kNN")
 
 
+def test_differences_of_nothing_can_be_drawn():
+    from samclr.study.pictures import interval_chart
+
+    same = differences_of({0: 0.5, 1: 0.5}, {0: 0.5, 1: 0.5})
+    chart = interval_chart("set", same)
+    assert chart.rows[0].mean == chart.zero
+    (wide,) = differences_of({0: 0.5, 1: 0.5}, {0: 0.51, 1: 0.6})
+    row = interval_chart("set", [wide]).rows[0]
+    assert row.low < row.dots[0] < row.mean < row.dots[1] < row.high <= chart.right
+
+
 def test_no_common_seed_no_difference():
     assert differences_of({0: 0.5}, {1: 0.6}) == []

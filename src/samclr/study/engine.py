@@ -1,20 +1,18 @@
 """Carry out many runs: a process each, as many at a time as there are slots, region stores first where needed."""
 
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 from samclr.pretrain import stop_signals
 from samclr.study.folder import StudyFolder
 from samclr.study.plan import Plan, Run
 from samclr.study.runs import Outcome
-from samclr.study.worker import outcome_of
+from samclr.study.worker import outcome_of, start_task
 
 POLL_S = 0.1
 BUSY_S = 5.0  # before a run is asked for again that another process has under way
@@ -41,39 +39,15 @@ class LocalSlots:
     num_threads: int
     gpus: tuple[str, ...] = ()
 
-    def start(self, folder: StudyFolder, name: str, slot: int) -> subprocess.Popen[bytes]:
-        environment = child_environment(self.num_threads)
-        if self.gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
-        return start_child(folder.path, folder.log(name), name, environment)
+    def start(self, folder: StudyFolder, name: str, slot: int) -> BaseProcess:
+        gpu = self.gpus[slot % len(self.gpus)] if self.gpus else None
+        return start_task(folder.path.absolute(), folder.log(name).absolute(), name, self.num_threads, gpu)
 
-    def poll(self, handle: subprocess.Popen[bytes]) -> int | None:
-        return handle.poll()
+    def poll(self, handle: BaseProcess) -> int | None:
+        return handle.exitcode
 
-    def stop(self, handle: subprocess.Popen[bytes]) -> None:
-        if handle.poll() is None:
-            handle.send_signal(signal.SIGTERM)
-
-
-def child_environment(num_threads: int) -> dict[str, str]:
-    """The environment of a task's process: its share of the cores."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-    return dict(os.environ) | {name: str(num_threads) for name in names}
-
-
-def start_child(folder: Path, log: Path, name: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    """Start a task's process. It has a session of its own, so that Ctrl-C reaches it through us alone."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "samclr.study.worker", str(folder.absolute()), name]
-    with open(log, "ab") as out:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,  # never written to: the child leaves when it ends
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
+    def stop(self, handle: BaseProcess) -> None:
+        handle.terminate()
 
 
 @dataclass(kw_only=True)
@@ -201,7 +175,6 @@ def read_log_tail(log: Path, num_bytes: int = 2000) -> str:
     """The end of a log."""
     if not log.exists():
         return ""
-    handle: IO[bytes]
     with open(log, "rb") as handle:
         handle.seek(max(0, log.stat().st_size - num_bytes))
         return handle.read().decode(errors="replace")

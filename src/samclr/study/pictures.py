@@ -48,6 +48,8 @@ def interval_chart(title: str, differences: Sequence[Difference]) -> IntervalCha
     # A wide interval of few seeds must not flatten the rest: the axis ends where twice the means and seeds end.
     seen = max(abs(100 * v) for d in differences for v in (*d.by_seed.values(), d.mean)) or 1.0
     low, high = max(min(ends), -2.5 * seen), min(max(ends), 2.5 * seen)
+    if high <= low:  # every difference is zero
+        low, high = -1.0, 1.0
     step = nice_step((high - low) / 6)
     low, high = low - 0.05 * (high - low), high + 0.05 * (high - low)
 

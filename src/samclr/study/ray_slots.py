@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from samclr.errors import UsageError
-from samclr.study.engine import PATIENCE_S, child_environment, start_child
+from samclr.study.engine import PATIENCE_S
 from samclr.study.folder import StudyFolder
+from samclr.study.worker import start_process
 
 LOST = 1
 
@@ -53,7 +54,7 @@ class RaySlots:
 
 def run_child(folder: str, log: str, name: str, num_threads: int) -> int:
     """On a machine of the cluster: the task's process, ended with this task."""
-    child = start_child(Path(folder), Path(log), name, child_environment(num_threads))
+    child = start_process(Path(folder), Path(log), name, num_threads)
     try:
         return child.wait()
     finally:
