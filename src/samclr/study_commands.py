@@ -139,15 +139,19 @@ class StudyCommand:
 
 
 def _named(values: tuple[str, ...], flag: str) -> "dict[str, list[Path]]":
-    from samclr.scenes.remote import absolute
-
     found: dict[str, list[Path]] = {}
     for value in values:
         name, equals, path = value.partition("=")
         if not (name and equals and path) or not name.replace("-", "").replace("_", "").isalnum():
             raise UsageError(f"{flag} {value!r} is no NAME=PATH; give for instance {flag} photos=DIR")
-        found.setdefault(name, []).append(absolute(Path(path)))
+        found.setdefault(name, []).append(_place(path))
     return found
+
+
+def _place(text: str) -> Path:
+    """A path that exists is made absolute; names of data sets and URIs stay as they are."""
+    path = Path(text)
+    return path.absolute() if path.exists() else path
 
 
 def _one_each(values: tuple[str, ...], flag: str) -> dict[str, Path]:

@@ -19,6 +19,7 @@ from samclr.study.job import plan_study, run_one
 from samclr.study.page import write_study
 from samclr.study.runs import make_store
 from samclr.study.status import status_rows
+from samclr.study.tables import results_of
 
 TABLES = ("table.csv", "table.md", "differences.csv")
 
@@ -175,3 +176,37 @@ def test_a_model_that_cannot_be_had_leaves_its_arm_missing(tmp_path, monkeypatch
     assert "sam-hq-vit-h" in folder.reason(plan.runs()[3])
     write_study(folder, plan)
     assert "sam-hq-vit-h" in (tmp_path / "out" / "page.html").read_text()
+
+
+def test_ray_carries_out_the_same_study(whole, tmp_path):
+    pytest.importorskip("ray")
+    files, folder, _ = whole
+    out = tmp_path / "ray"
+    only = ["--only", IMAGE, "untrained"]
+    done = samclr("study", files.file, "--out", out, *files.flags(), "--engine", "ray", "--seeds", 0, *only)
+    assert done.returncode == 0, done.stderr
+    assert "2 done, 0 failed, 0 missing of 2 runs" in done.stderr
+    other, plan = open_study(out)
+    for run in plan.runs():
+        if other.is_done(plan, run):
+            assert results_of(other, plan, run) == results_of(folder, plan, run)
+    assert other.state(f"{IMAGE}.seed0")["trained"]
+
+
+def test_dense_results_stand_in_the_table_by_their_keys(tmp_path):
+    files = write_study_files(tmp_path)
+    given = files.given(dense_on={"camvid": tmp_path}, seeds=(0,))
+    folder, plan = plan_study(files.study, "tiny", tmp_path / "out", given, parallel=1)
+    rows = {
+        "tones/labelled": {"on": "tones", "knn_top1": 0.5, "knn_top5": 0.9, "measure_s": 1.0, "per_class": {"a": 0.5}}
+    }
+    rows["camvid/dense"] = {"on": "camvid", "dense_linear_miou": 0.25, "measure_s": 1.0, "per_class": {"road": 0.75}}
+    for run in plan.runs()[:3]:
+        folder.update_state(run.name, trained=True, train_s=1.0, device="cuda", threads=4, measured=rows)
+    write_study(folder, plan)
+    table = (folder.path / "table.md").read_text()
+    assert "| arm | tones kNN | camvid mIoU, linear |" in table
+    assert "| SimCLR | 50.0 [50.0] | 25.0 |" in table
+    page = (folder.path / "page.html").read_text()
+    assert "camvid, IoU of the linear probe" in page
+    assert "GPU hours" in page

@@ -193,7 +193,15 @@ def _per_class(folder: StudyFolder, plan: Plan) -> list[dict[str, Any]]:
                 span = {n: max(r[n] for r in by_arm.values()) - min(r[n] for r in by_arm.values()) for n in classes}
                 classes = sorted(classes, key=lambda name: -span[name])[:MAX_CLASSES]
             num_classes = len(next(iter(by_arm.values())))
-            found.append({"set": m.set, "classes": classes, "rows": by_arm, "num_classes": num_classes})
+            found.append(
+                {
+                    "set": m.set,
+                    "classes": classes,
+                    "rows": by_arm,
+                    "num_classes": num_classes,
+                    "dense": m.protocol == "dense",
+                }
+            )
     return found
 
 

@@ -158,7 +158,9 @@ def _missing(study: Study, arm: Arm, given: Given) -> tuple[str, str]:
         return f"no scenes named {arm.scenes} were given", f"--scenes {arm.scenes}=PATH"
     if arm.segmenter is None:
         return "", ""
-    if study.segmenter(arm.segmenter).segmenter == "labels" and arm.scenes not in given.labels:
+    # A set that is named, not a path, may bring label maps of its own; only paths are made absolute by the command.
+    own = any(not path.is_absolute() for path in given.scenes[arm.scenes])
+    if study.segmenter(arm.segmenter).segmenter == "labels" and arm.scenes not in given.labels and not own:
         return f"no label maps of {arm.scenes} were given", f"--labels {arm.scenes}=DIR"
     asked = any(matches(arm.name, pattern) for pattern in given.only)
     if arm.segmenter in study.on_request and not asked:

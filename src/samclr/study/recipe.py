@@ -36,8 +36,9 @@ METRICS = (
     Metric(key="linear_top1_best", title="linear, best epoch"),
 )
 DENSE_METRICS = (
-    Metric(key="dense_miou", title="mIoU", protocol="dense"),
-    Metric(key="dense_pixel_accuracy", title="pixel accuracy", protocol="dense"),
+    Metric(key="dense_linear_miou", title="mIoU, linear", protocol="dense"),
+    Metric(key="dense_knn_miou", title="mIoU, nearest patches", protocol="dense"),
+    Metric(key="dense_linear_pixel_accuracy", title="pixels, linear", protocol="dense"),
 )
 
 
