@@ -39,7 +39,10 @@ def test_mean_and_deviation():
 
 def names_of(study, given):
     plan = make_plan(study, study.name, given, 1)
-    return [(pair.arm.title, pair.baseline.title, pair.differing) for pair in pairs_of(plan)]
+    pairs = [(pair.arm.title, pair.baseline.title, pair.differing) for pair in pairs_of(plan)]
+    floors = [pair for pair in pairs if pair[1] == "before any training"]
+    assert [pair[0] for pair in floors] == [arm.title for arm in plan.arms if arm.scenes]  # training or none
+    return [pair for pair in pairs if pair not in floors]
 
 
 def test_pairs_differ_in_one_factor():

@@ -58,13 +58,19 @@ def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def pairs_of(plan: Plan) -> list[Pair]:
-    """The headline arm against each other of its scenes, and all pairs that differ in one factor alone.
+    """The headline arm against each other of its scenes, pairs that differ in one factor alone, and training or none.
 
     Temperatures, paddings and methods are compared with their first; kinds of views each with each.
     """
     found: dict[tuple[str, str], Pair] = {}
     arms = [arm for arm in plan.arms if arm.name != UNTRAINED]
-    for pair in itertools.chain(_headline_pairs(plan, arms), _single_factor_pairs(arms)):
+    floors = [
+        Pair(arm=arm, baseline=floor, differing=("training",))
+        for floor in plan.arms
+        if floor.name == UNTRAINED
+        for arm in arms
+    ]
+    for pair in itertools.chain(_headline_pairs(plan, arms), _single_factor_pairs(arms), floors):
         key = pair.arm.name, pair.baseline.name
         if key not in found and key[::-1] not in found:
             found[key] = pair
