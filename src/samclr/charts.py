@@ -37,7 +37,7 @@ def make_chart(title: str, note: str, series: Sequence[Series]) -> Chart:
     xs = [x for _, points in binned for x, _ in points]
     ys = [y for _, points in binned for _, y in points if math.isfinite(y)] or [0.0]
     x_low, x_high = _widen(min(xs), max(xs))
-    y_step = _nice_step((max(ys) - min(ys)) / 4)
+    y_step = nice_step((max(ys) - min(ys)) / 4)
     y_low, y_high = math.floor(min(ys) / y_step) * y_step, math.ceil(max(ys) / y_step) * y_step
     y_low, y_high = _widen(y_low, y_high)
 
@@ -55,7 +55,7 @@ def make_chart(title: str, note: str, series: Sequence[Series]) -> Chart:
             if math.isfinite(y)
         )
         lines.append((s.label, s.colour, path, s.points[-1][1]))
-    x_step = _nice_step((x_high - x_low) / 4)
+    x_step = nice_step((x_high - x_low) / 4)
     return Chart(
         title=title,
         note=note,
@@ -75,7 +75,8 @@ def _widen(low: float, high: float) -> tuple[float, float]:
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
-def _nice_step(rough: float) -> float:
+def nice_step(rough: float) -> float:
+    """The next 1, 2 or 5 times a power of ten."""
     if rough <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(rough))
@@ -114,7 +115,7 @@ def make_histogram(title: str, note: str, values: Sequence[float], log10: bool =
         return Histogram(title=title, note=note, bars=[], x_ticks=[], most=0)
     low, high = math.floor(min(values)), math.ceil(max(values))
     high = max(high, low + 1)
-    width = max(_nice_step((high - low) / 20), 0.1 if log10 else 1.0)
+    width = max(nice_step((high - low) / 20), 0.1 if log10 else 1.0)
     num_bins = max(1, math.ceil((high - low) / width + (0 if log10 else 1e-9)))
     counts = [0] * (num_bins + 1)
     for value in values:

@@ -18,6 +18,7 @@ from samclr.errors import UsageError
 from samclr.evaluation_config import DenseConfig, ProtocolsConfig
 from samclr.recipes import RECIPES
 from samclr.region_commands import Look, Regions, Segment, Segmenters
+from samclr.study_commands import StudyCommand
 from samclr.terminal import say, show_fill, show_results, show_rows
 
 STOPPED_STATUS = 143  # as a shell reports a process that SIGTERM ended
@@ -267,4 +268,5 @@ Command = (
     | Annotated[Export, subcommand("export")]
     | Annotated[Report, subcommand("report")]
     | Annotated[Demo, subcommand("demo")]
+    | Annotated[StudyCommand, subcommand("study")]
 )

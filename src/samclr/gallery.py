@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,8 +48,13 @@ class GalleryScene:
     pairs: dict[str, list[tuple[str, str]]]  # strategy -> pairs of views
 
 
-def make_gallery(config: PretrainConfig) -> list[GalleryScene]:
-    """Scenes spread over the set. Raises RunError without a bank, and as list_scenes and open_store."""
+def make_gallery(
+    config: PretrainConfig, num_scenes: int = NUM_SCENES, strategies: Sequence[Strategy] | None = None
+) -> list[GalleryScene]:
+    """Scenes spread over the set, each with pairs of the strategies: by default image, and region if there are any.
+
+    Raises RunError without a bank, and as list_scenes and open_store.
+    """
     refs = list_scenes(config.data.scenes)
     path = bank_path(config)
     if not path.exists():
@@ -58,14 +64,20 @@ def make_gallery(config: PretrainConfig) -> list[GalleryScene]:
     index = None
     if config.data.regions is not None:
         index = open_index(bank, open_store(config.data.regions), config.filter, cache_folder())
-    shown = [number * bank.num_images // NUM_SCENES for number in range(min(NUM_SCENES, bank.num_images))]
-    return [_gallery_scene(config, bank, index, image, by_id[bank.image_ids[image]]) for image in dict.fromkeys(shown)]
+    count = min(num_scenes, bank.num_images)
+    shown = dict.fromkeys(number * bank.num_images // count for number in range(count))
+    kinds = strategies or (["image"] if index is None else ["image", "region"])
+    return [_gallery_scene(config, bank, index, image, by_id[bank.image_ids[image]], kinds) for image in shown]
 
 
 def _gallery_scene(
-    config: PretrainConfig, bank: SceneBank, index: RegionIndex | None, image: int, ref: SceneRef
+    config: PretrainConfig,
+    bank: SceneBank,
+    index: RegionIndex | None,
+    image: int,
+    ref: SceneRef,
+    strategies: Sequence[Strategy],
 ) -> GalleryScene:
-    strategies: list[Strategy] = ["image"] if index is None else ["image", "region"]
     found = _regions_of(config, ref)
     kept = [] if found is None else coarsest(found, config.filter)
     picture = Image.fromarray(np.asarray(bank.level(image, 0)))

@@ -23,7 +23,7 @@ def open_run(run: Path, config: PretrainConfig, write: bool = True) -> None:
         RunError: the folder holds something else, or a run with other settings (the first three are named).
     """
     if has_checkpoint(run):
-        differing = _differences(load_config(run).settings(), config.settings())
+        differing = differences(load_config(run).settings(), config.settings())
         if differing:
             raise RunError(
                 f"{run} holds a run with other settings: {'; '.join(differing[:3])}; "
@@ -44,10 +44,11 @@ def has_checkpoint(run: Path) -> bool:
     return len(checkpoints(run)) > 0
 
 
-def _differences(old: Any, new: Any, where: str = "") -> list[str]:
+def differences(old: Any, new: Any, where: str = "", ignore: tuple[str, ...] = ()) -> list[str]:
+    """A phrase for each setting that differs between two configurations; top names in `ignore` do not count."""
     if isinstance(old, dict) and isinstance(new, dict):
-        keys = sorted(set(old) | set(new))
-        return [d for key in keys for d in _differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))]
+        keys = sorted((set(old) | set(new)) - set(ignore))
+        return [d for key in keys for d in differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))]
     return [] if old == new else [f"{where} was {old!r}, now {new!r}"]
 
 

@@ -22,6 +22,7 @@ LAYERS = [
     {"scenes.layouts"},
     {"scenes.sources", "scenes.decode", "scenes.labelled_scenes", "scenes.__init__"},
     {"scenes.download", "scenes.check"},
+    {"study.recipe", "study.studies", "study.load", "study.plan", "study.planning", "study.__init__"},
     {"parts", "fill"},
     {"scenes.bank"},
     {"regions"},
@@ -35,8 +36,15 @@ LAYERS = [
     {"pretrain", "gallery"},
     {"dry_run", "report", "look", "export"},
     {"demo"},
+    {"study.folder"},
+    {"study.compare", "study.costs", "study.shell", "study.status", "study.measure"},
+    {"study.runs", "study.tables", "study.pictures"},
+    {"study.worker", "study.page"},
+    {"study.engine"},
+    {"study.ray_slots"},
+    {"study.job"},
     {"command_options"},
-    {"region_commands", "data_commands"},
+    {"region_commands", "data_commands", "study_commands"},
     {"commands"},
     {"cli"},
 ]
@@ -124,6 +132,8 @@ def test_nothing_imports_the_command_line():
         "data_commands",
         "commands",
         "cli",
+        "study_commands",
+        *("study.__init__", "study.recipe", "study.studies", "study.load", "study.plan", "study.planning"),
     ],
 )
 def test_light_modules_import_nothing_heavy(module):

@@ -8,7 +8,7 @@ import pytest
 from support import samclr, write_labelled
 
 COMMANDS = [
-    *("pack", "segment", "segmenters", "look", "pretrain", "evaluate", "export", "report", "demo"),
+    *("pack", "segment", "segmenters", "look", "pretrain", "evaluate", "export", "report", "demo", "study"),
     *("regions verify", "regions stats", "regions score", "regions import", "regions export"),
     *("data list", "data check"),
 ]
@@ -73,6 +73,27 @@ def test_version():
         (["evaluate", "small-cnn", "--on", "{p}/scenes"], 1, "has no train split"),
         (["export", "{p}", "--out", "{p}/x.safetensors"], 1, "is no run directory"),
         (["report", "{p}"], 1, "is no run directory"),
+        (["study", "smoke"], 2, "study smoke needs a folder for its runs: add --out DIR"),
+        (["study", "papr", "--out", "{p}/s"], 2, "no study 'papr'; choose one of paper, temperature, controls"),
+        (["study", "status"], 2, "study status needs the study's folder: samclr study status DIR"),
+        (["study", "status", "{p}"], 1, "holds no study: it has no study.json; name what `samclr study NAME --out`"),
+        (["study", "smoke", "{p}/s"], 2, "is one word too many; the folder is named by --out"),
+        (["study", "smoke", "--out", "{p}/s", "--parallel", "0"], 2, "--parallel is 0; expected at least 1"),
+        (["study", "smoke", "--out", "{p}/empty", "--index", "99"], 2, "--index 99 names no run; "),
+        (["study", "controls", "--out", "{p}/s"], 2, "has no scenes to train on: add --scenes SCENES=PATH"),
+        (
+            ["study", "controls", "--out", "{p}/s", "--scenes", "a={p}/scenes"],
+            2,
+            "study controls has no set to measure on: add --on SET=PATH",
+        ),
+        (["study", "controls", "--out", "{p}/s", "--scenes", "{p}/scenes"], 2, "is no NAME=PATH; give for instance"),
+        (["study", "controls", "--out", "{p}/s", "--scenes", "a={p}/none"], 1, "no such folder or file"),
+        (["study", "padding", "--out", "{p}/s", "--on", "a=x", "a=y"], 2, "--on names a twice; give it one path"),
+        (
+            ["study", "paper", "--out", "{p}/scenes"],
+            2,
+            "study paper has no scenes to train on: add --scenes cityscapes",
+        ),
     ],
 )
 def test_errors_are_one_line_with_a_status(arguments, status, message, tmp_path, scenes, call):

@@ -1,0 +1,143 @@
+"""Paired differences between arms: the same seed has the same weights, images and colours in both.
+
+The interval is Student's t over the seeds' differences, 95 %.
+"""
+
+import itertools
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from scipy import stats
+
+from samclr.study.plan import UNTRAINED, Arm, Plan
+
+CONFIDENCE = 0.95
+Verdict = Literal["better", "worse", "open", "one seed"]
+Shares = Mapping[str, Mapping[tuple[str, str], Mapping[int, float]]]  # arm -> (measurement, metric) -> seed -> share
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two arms to be compared, and the factors in which they differ."""
+
+    arm: Arm
+    baseline: Arm
+    differing: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Mean of arm less baseline over the seeds that both have; `low` and `high` None for one seed."""
+
+    pair: Pair
+    set: str
+    metric: str
+    by_seed: dict[int, float]
+    mean: float
+    low: float | None
+    high: float | None
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.low is None or self.high is None:
+            return "one seed"
+        return "better" if self.low > 0 else "worse" if self.high < 0 else "open"
+
+
+def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % interval of a mean by Student's t; None for fewer than two values."""
+    if len(values) < 2:
+        return None
+    mean, deviation = statistics.fmean(values), statistics.stdev(values)
+    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1)) * deviation / math.sqrt(len(values))
+    return mean - half, mean + half
+
+
+def pairs_of(plan: Plan) -> list[Pair]:
+    """The headline arm against each other of its scenes, pairs that differ in one factor alone, and training or none.
+
+    Temperatures, paddings and methods are compared with their first; kinds of views each with each.
+    """
+    found: dict[tuple[str, str], Pair] = {}
+    arms = [arm for arm in plan.arms if arm.name != UNTRAINED]
+    floors = [
+        Pair(arm=arm, baseline=floor, differing=("training",))
+        for floor in plan.arms
+        if floor.name == UNTRAINED
+        for arm in arms
+    ]
+    for pair in itertools.chain(_headline_pairs(plan, arms), _single_factor_pairs(arms), floors):
+        key = pair.arm.name, pair.baseline.name
+        if key not in found and key[::-1] not in found:
+            found[key] = pair
+    return list(found.values())
+
+
+def _headline_pairs(plan: Plan, arms: Sequence[Arm]) -> Iterator[Pair]:
+    for arm in arms:
+        if plan.headline and fnmatchcase(arm.name, plan.headline):
+            for other in arms:
+                if other is not arm and other.scenes == arm.scenes:
+                    yield Pair(arm=arm, baseline=other, differing=_differing(arm, other))
+
+
+def _single_factor_pairs(arms: Sequence[Arm]) -> Iterator[Pair]:
+    firsts: set[tuple[str, str]] = set()
+    for baseline, arm in itertools.combinations(arms, 2):
+        differing = _differing(arm, baseline)
+        if arm.scenes != baseline.scenes or len(differing) != 1:
+            continue
+        if differing[0] == "views":
+            yield Pair(arm=arm, baseline=baseline, differing=differing)
+        elif (arm.name, differing[0]) not in firsts:
+            firsts.add((arm.name, differing[0]))
+            yield Pair(arm=arm, baseline=baseline, differing=differing)
+
+
+def _differing(arm: Arm, baseline: Arm) -> tuple[str, ...]:
+    names = ["method", "views", "temperature"]
+    if arm.padding is not None and baseline.padding is not None:  # whole images have no padding
+        names.append("padding")
+    return tuple(name for name in names if getattr(arm, name) != getattr(baseline, name))
+
+
+def compare(plan: Plan, shares: Shares) -> list[Difference]:
+    """The differences of all pairs on every set and metric that both arms have, seed by seed."""
+    found = []
+    for pair in pairs_of(plan):
+        for m, metric in plan.columns():
+            ours, theirs = (shares.get(arm.name, {}).get((m.key, metric.key), {}) for arm in (pair.arm, pair.baseline))
+            by_seed = {seed: ours[seed] - theirs[seed] for seed in plan.seeds if seed in ours and seed in theirs}
+            if by_seed:
+                interval = t_interval(list(by_seed.values()))
+                low, high = interval if interval is not None else (None, None)
+                found.append(
+                    Difference(
+                        pair=pair,
+                        set=m.set,
+                        metric=metric.title,
+                        by_seed=by_seed,
+                        mean=statistics.fmean(by_seed.values()),
+                        low=low,
+                        high=high,
+                    )
+                )
+    return found
+
+
+def phrase(difference: Difference) -> str:
+    """The difference in a sentence."""
+    pair, n = difference.pair, len(difference.by_seed)
+    points = f"{100 * difference.mean:+.1f} points"
+    where = f"on {difference.set} by {difference.metric}"
+    names = f"{pair.arm.title} against {pair.baseline.title} {where}"
+    confound = f" They differ in {' and '.join(pair.differing)} at once." if len(pair.differing) > 1 else ""
+    if difference.low is None or difference.high is None:
+        return f"{names}: {points} (n = 1, no interval: a direction and no proof).{confound}"
+    interval = f"95 % interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f}, n = {n}"
+    words = {"better": "better", "worse": "worse", "open": "not told apart"}[difference.verdict]
+    return f"{names}: {words}, {points} ({interval}).{confound}"

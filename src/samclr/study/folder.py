@@ -1,0 +1,220 @@
+"""A study's folder: the plan in study.json, a run directory and a state for each run, stores, logs and locks.
+
+study.json        the plan and the version that made it
+runs/RUN/         run directories
+states/NAME.json  what a run, or a region store, has come to
+stores/STORE/     region stores
+logs/NAME.log     what the process said
+"""
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from samclr import __version__
+from samclr.errors import ConfigError, RunError
+from samclr.run_directory import SUMMARY_FILE, differences, has_checkpoint, read_json, write_json
+from samclr.settings import from_dict, to_dict
+from samclr.study.plan import Arm, Plan, Run, Store
+
+STUDY_FILE = "study.json"
+FORMAT = 1
+Stage = Literal["done", "running", "failed", "waiting", "missing"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFolder:
+    """The places in a study's folder, and what stands there."""
+
+    path: Path
+
+    @property
+    def runs(self) -> Path:
+        return self.path / "runs"
+
+    @property
+    def stores(self) -> Path:
+        return self.path / "stores"
+
+    def run_directory(self, run: Run) -> Path:
+        return self.runs / run.name
+
+    def log(self, name: str) -> Path:
+        return self.path / "logs" / f"{name}.log"
+
+    def state(self, name: str) -> dict[str, Any]:
+        """What a run or store has come to; empty before its first start."""
+        state: dict[str, Any] = read_json(self.path / "states" / f"{name}.json", {})
+        return state
+
+    def update_state(self, name: str, **values: Any) -> None:
+        """Change some of a state's values in one move; the caller holds its lock."""
+        (self.path / "states").mkdir(parents=True, exist_ok=True)
+        write_json(self.path / "states" / f"{name}.json", self.state(name) | values)
+
+    @contextmanager
+    def lock(self, name: str, wait: bool = False) -> Iterator[bool]:
+        """Lock a run or the plan; yields whether this process has it. The lock ends with its process."""
+        (self.path / "locks").mkdir(parents=True, exist_ok=True)
+        with open(self.path / "locks" / name, "w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+    def is_locked(self, name: str) -> bool:
+        """Whether a process has this run, or the plan, under way."""
+        with self.lock(name) as free:
+            return not free
+
+    def missing_measurements(self, plan: Plan, run: Run) -> list[str]:
+        """Keys of the evaluations that the run lacks still."""
+        measured = self.state(run.name).get("measured", {})
+        return [m.key for m in plan.measurements_of(run.arm) if m.key not in measured]
+
+    def stage(self, plan: Plan, run: Run) -> Stage:
+        """Where a run stands."""
+        if self.is_done(plan, run):
+            return "done"
+        if run.arm.missing:
+            return "missing"
+        if self.is_locked(run.name):
+            return "running"
+        state = self.state(run.name)
+        if state.get("unavailable"):
+            return "missing"
+        return "failed" if state.get("error") else "waiting"
+
+    def is_done(self, plan: Plan, run: Run) -> bool:
+        """Trained and measured on every set."""
+        return bool(self.state(run.name).get("trained")) and not self.missing_measurements(plan, run)
+
+    def steps_done(self, run: Run) -> int:
+        """Steps trained, as far as a checkpoint or the metrics tell."""
+        directory = self.run_directory(run)
+        if not has_checkpoint(directory):
+            return 0
+        summary = read_json(directory / SUMMARY_FILE, {})
+        from samclr.checkpoint import checkpoints
+
+        return int(summary.get("steps_done", int(checkpoints(directory)[0].stem.split("-")[1])))
+
+    def reason(self, run: Run) -> str:
+        """Why a run failed or is missing."""
+        return run.arm.missing or str(self.state(run.name).get("error") or "")
+
+
+def open_study(path: Path) -> tuple[StudyFolder, Plan]:
+    """Open a folder for reading.
+
+    Raises:
+        RunError: the folder holds no study, or one of another format.
+    """
+    saved = read_json(path / STUDY_FILE, None)
+    if saved is None:
+        raise RunError(f"{path} holds no study: it has no {STUDY_FILE}; name what `samclr study NAME --out` made")
+    if not isinstance(saved, dict) or saved.get("format") != FORMAT:
+        raise RunError(_of_another_version(path, saved))
+    try:
+        plan: Plan = from_dict(Plan, saved["plan"], "plan")
+    except (ConfigError, KeyError) as error:
+        raise RunError(f"{_of_another_version(path, saved)} ({error})") from None
+    return StudyFolder(path=path), plan
+
+
+def begin_study(path: Path, plan: Plan) -> tuple[StudyFolder, Plan]:
+    """Begin a study's folder or go on in it: what the new plan adds (seeds, scenes, sets) is taken in.
+
+    Raises:
+        RunError: the folder holds something else, or a study of another version, or with other settings.
+    """
+    folder = StudyFolder(path=path)
+    if not (path / STUDY_FILE).exists() and path.exists() and not _may_begin(path):
+        raise RunError(f"{path} exists and holds no study; name a new or empty folder with --out")
+    path.mkdir(parents=True, exist_ok=True)
+    with folder.lock("plan", wait=True):
+        if (path / STUDY_FILE).exists():
+            _, before = open_study(path)
+            saved = json.loads((path / STUDY_FILE).read_text())
+            if saved["samclr"] != __version__:
+                raise RunError(_of_another_version(path, saved))
+            plan = merge(path, before, plan)
+        write_json(path / STUDY_FILE, {"format": FORMAT, "samclr": __version__, "plan": to_dict(plan)})
+    for run in plan.runs():
+        check_run_directory(folder.run_directory(run), run, folder.stores)
+    return folder, plan
+
+
+def merge(path: Path, old: Plan, new: Plan) -> Plan:
+    """The old plan with what the new one adds. Raises RunError if the two differ in a setting of what both have."""
+    old_settings, new_settings = _settings(old), _settings(new)
+    shared = set(old_settings) & set(new_settings)
+    differing = differences({k: old_settings[k] for k in shared}, {k: new_settings[k] for k in shared})
+    if old.study != new.study or differing:
+        first = [f"the study was {old.study!r}, now {new.study!r}"] if old.study != new.study else differing[:3]
+        raise RunError(
+            f"{path} holds a study with other settings: {'; '.join(first)}; "
+            f"name another --out, or give the settings it was started with"
+        )
+    arms = {arm.name: arm for arm in old.arms}
+    for arm in new.arms:
+        known = arms.get(arm.name)
+        arms[arm.name] = arm if known is None or known.missing or not arm.missing else known
+    measured = {m.key: m for m in old.measurements} | {m.key: m for m in new.measurements}
+    return replace(
+        new,
+        arms=tuple(arms.values()),
+        seeds=tuple(dict.fromkeys((*old.seeds, *new.seeds))),
+        stores=tuple(({s.name: s for s in old.stores} | {s.name: s for s in new.stores}).values()),
+        measurements=tuple(measured.values()),
+        num_threads=old.num_threads,
+    )
+
+
+def check_run_directory(directory: Path, run: Run, stores: Path) -> None:
+    """Raise RunError, in one sentence, if the run directory is of another version or has other settings."""
+    saved = read_json(directory / "config.json", None)
+    if saved is None:
+        return
+    version = saved.get("samclr")
+    if version != __version__:
+        raise RunError(_of_another_version(directory, saved))
+    differing = differences(saved["config"], to_dict(run.config(stores)), ignore=("runtime", "knn", "data"))
+    if differing:
+        raise RunError(
+            f"{directory} holds a run with other settings: {'; '.join(differing[:3])}; "
+            f"move it away, or name another --out"
+        )
+
+
+def store_of(plan: Plan, arm: Arm) -> Store | None:
+    """The region store that an arm reads."""
+    return next((store for store in plan.stores if store.name == arm.store), None)
+
+
+def _settings(plan: Plan) -> dict[str, Any]:
+    """What must not change while a study goes on: arms that can run, and how they are measured."""
+    settings: dict[str, Any] = {
+        arm.name: arm.config.settings() | {"region store": arm.store} for arm in plan.arms if not arm.missing
+    }
+    return settings | {"knn": to_dict(plan.arms[0].config.knn), "probe": to_dict(plan.probe)}
+
+
+def _may_begin(path: Path) -> bool:
+    return path.is_dir() and all(entry.name in ("locks", "data") for entry in path.iterdir())
+
+
+def _of_another_version(path: Path, saved: Any) -> str:
+    version = saved.get("samclr", "an unknown version") if isinstance(saved, dict) else "an unknown version"
+    if version == __version__:
+        return f"{path} does not fit this samclr {version}: it was changed by hand or is damaged; name a new --out"
+    return (
+        f"{path} was written by samclr {version}, this is {__version__}; results of two versions do not stand in "
+        f"one table: name a new --out, or go on with samclr {version}"
+    )

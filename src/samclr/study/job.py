@@ -1,0 +1,106 @@
+"""The job `samclr study`: plan, carry out, write the tables and the page."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from samclr.demo import make_data
+from samclr.errors import UsageError, name_some
+from samclr.regions.sam.catalogue import is_sam
+from samclr.scenes.sources import list_scenes
+from samclr.study.engine import Tally, carry_out_all, local_slots
+from samclr.study.folder import STUDY_FILE, StudyFolder, begin_study, open_study
+from samclr.study.plan import GENERATED, Given, Plan, Run, matches
+from samclr.study.planning import make_plan, with_paths_of
+from samclr.study.recipe import Study
+from samclr.study.runs import Outcome, carry_out
+
+Engine = Literal["local", "ray"]
+
+
+def plan_study(study: Study, source: str, out: Path, given: Given, parallel: int | None) -> tuple[StudyFolder, Plan]:
+    """Begin the folder `out`, or go on in it. Paths that the command leaves out are those of the time before.
+
+    Raises:
+        UsageError: the study lacks what it needs, or has no arm of a name in `given.only`.
+        RunError: as begin_study.
+        ScenesError: scenes that do not exist.
+    """
+    if study.generated:
+        given = _with_generated(study, out, given)
+    if (out / STUDY_FILE).exists():
+        given = with_paths_of(given, open_study(out)[1])
+    for paths in given.scenes.values():
+        if not any(path.is_relative_to(out.absolute()) for path in paths):
+            list_scenes(paths)
+    for grid in study.grids:
+        for name in grid.segmenters:
+            is_sam(study.segmenter(name).segmenter)
+    num_arms = sum(len(grid.strategies) * len(grid.segmenters) for grid in study.grids)
+    slots = local_slots(parallel, None, num_arms * len(study.seeds), study.accelerator)
+    folder, plan = begin_study(out, make_plan(study, source, given, slots.num_threads))
+    select_runs(plan, given)
+    return folder, plan
+
+
+def select_runs(plan: Plan, given: Given) -> list[Run]:
+    """The runs that the command means. Raises UsageError for an --only that names none."""
+    for pattern in given.only:
+        if not any(matches(run.name, pattern) for run in plan.runs()):
+            arms = name_some([arm.name for arm in plan.arms], limit=12)
+            raise UsageError(f"--only {pattern!r} names no arm; arms are {arms}")
+    return [
+        run
+        for run in plan.runs()
+        if (not given.only or any(matches(run.name, pattern) for pattern in given.only))
+        and (given.seeds is None or run.seed in given.seeds)
+    ]
+
+
+def run_study(
+    folder: StudyFolder,
+    plan: Plan,
+    runs: list[Run],
+    engine: Engine,
+    parallel: int | None,
+    accelerator: str,
+    say: Callable[[str], None],
+) -> Tally:
+    """Carry out the runs that are not done."""
+    slots: Any
+    if engine == "ray":
+        from samclr.study.ray_slots import RaySlots
+
+        slots = RaySlots(parallel, plan.num_threads)
+    else:
+        slots = local_slots(parallel, plan.num_threads, len(runs), accelerator)
+    say(f"{plan.study}: {len(runs)} runs, {slots.count} at a time, in {folder.path}")
+    return carry_out_all(folder, plan, runs, slots, say)
+
+
+def run_one(folder: StudyFolder, plan: Plan, index: int) -> tuple[Run, Outcome]:
+    """Carry out one run of the list in this process, as a task of a SLURM array does."""
+    runs = plan.runs()
+    if not 0 <= index < len(runs):
+        raise UsageError(f"--index {index} names no run; {folder.path} has 0 to {len(runs) - 1}: see --list")
+    os.environ.setdefault("OMP_NUM_THREADS", str(plan.num_threads))
+    return runs[index], carry_out(folder, plan, runs[index])
+
+
+def _with_generated(study: Study, out: Path, given: Given) -> Given:
+    """Make the study's own scenes, unless they are there."""
+    data = (out / f"data/{GENERATED}").absolute()
+    folder = StudyFolder(path=out)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file; name a new or empty folder")
+    if not out.exists() or not any(out.iterdir()) or (out / "data").exists() or (out / STUDY_FILE).exists():
+        with folder.lock("data", wait=True):
+            make_data(data, study.generated)
+    return replace(
+        given,
+        scenes={GENERATED: (data / "scenes",)} | given.scenes,
+        on={GENERATED: data / "digits"} | given.on,
+        labels={GENERATED: data / "labels"} | given.labels,
+    )

@@ -1,0 +1,264 @@
+"""The study's page and tables: files of the study's folder in, page.html, table.md, table.csv and two more out."""
+
+import csv
+import io
+import os
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from samclr import __version__
+from samclr.charts import Chart, Series, make_chart
+from samclr.errors import SamclrError
+from samclr.gallery import GalleryScene, make_gallery
+from samclr.pages import render
+from samclr.run_directory import SUMMARY_FILE, read_json, read_metrics
+from samclr.study.compare import Difference, compare, phrase
+from samclr.study.costs import Cost, make_costs, total_hours
+from samclr.study.folder import StudyFolder
+from samclr.study.pictures import IntervalChart, interval_chart
+from samclr.study.plan import UNTRAINED, Arm, Plan, Run
+from samclr.study.shell import commands_of, study_command
+from samclr.study.tables import Table, make_tables, percent, results_of, spread_text, to_csv, to_markdown
+
+PAGE_FILE, MARKDOWN_FILE, CSV_FILE = "page.html", "table.md", "table.csv"
+DIFFERENCES_FILE, COSTS_FILE = "differences.csv", "costs.csv"
+CURVES = (
+    ("loss", "Loss", "first seed; arms of other methods or temperatures are not comparable by it"),
+    ("embedding_spread", "Embedding spread", "first seed; 1 is spread over the sphere, 0 is collapsed"),
+    ("effective_rank", "Effective rank", "first seed; RankMe of a batch's embeddings"),
+)
+MAX_CLASSES = 20
+SCENES_SHOWN = 2
+STAGES = ("done", "running", "waiting", "failed", "missing")
+
+
+def write_study(folder: StudyFolder, plan: Plan) -> Path:
+    """Write page and tables of what is there by now; returns the page's path."""
+    tables, costs = make_tables(folder, plan), make_costs(folder, plan)
+    differences = compare(plan, _shares(folder, plan))
+    stages = {run.name: folder.stage(plan, run) for run in plan.runs()}
+    page = render(
+        "study.html.j2",
+        version=__version__,
+        plan=plan,
+        counts={stage: sum(found == stage for found in stages.values()) for stage in STAGES},
+        num_runs=len(stages),
+        tables=tables,
+        percent=percent,
+        spread_text=spread_text,
+        best=_best(tables),
+        open_runs=_open_runs(folder, plan, stages),
+        words=_in_groups(differences),
+        against_quoted=against_quoted(tables),
+        charts=_interval_charts(plan, differences),
+        curves=_curves(folder, plan),
+        per_class=_per_class(folder, plan),
+        galleries=_galleries(folder, plan),
+        costs=costs,
+        hours=total_hours(costs),
+        commands=_commands(folder, plan),
+        again=study_command(folder, plan),
+        fingerprints=_fingerprints(folder, plan),
+    )
+    _write(folder.path / MARKDOWN_FILE, to_markdown(plan, tables, differences))
+    _write(folder.path / CSV_FILE, to_csv(tables, plan.seeds))
+    _write(folder.path / DIFFERENCES_FILE, _differences_csv(differences))
+    _write(folder.path / COSTS_FILE, _costs_csv(costs))
+    _write(folder.path / PAGE_FILE, page)
+    return folder.path / PAGE_FILE
+
+
+def _write(path: Path, text: str) -> None:
+    beside = path.with_name(f"{path.name}.tmp")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
+
+
+def _shares(folder: StudyFolder, plan: Plan) -> dict[str, dict[tuple[str, str], dict[int, float]]]:
+    shares: dict[str, dict[tuple[str, str], dict[int, float]]] = {}
+    for run in plan.runs():
+        if folder.is_done(plan, run):
+            for key, value in results_of(folder, plan, run).items():
+                shares.setdefault(run.arm.name, {}).setdefault(key, {})[run.seed] = value
+    return shares
+
+
+def _best(tables: Sequence[Table]) -> set[tuple[str, int]]:
+    """(arm, column) of the highest mean in each column."""
+    best = set()
+    for table in tables:
+        for n in range(len(table.columns)):
+            means = {row.arm: row.cells[n].mean for row in table.rows if row.cells[n].mean is not None}
+            if len(means) > 1:
+                best.add((max(means, key=lambda arm: means[arm] or 0.0), n))
+    return best
+
+
+def _open_runs(folder: StudyFolder, plan: Plan, stages: dict[str, Any]) -> list[dict[str, Any]]:
+    """Arms with runs that are not done: how many, why, and the command that adds them."""
+    rows = []
+    for arm in plan.arms:
+        runs = [Run(arm=arm, seed=seed) for seed in plan.seeds if stages[f"{arm.name}.seed{seed}"] != "done"]
+        for stage in dict.fromkeys(stages[run.name] for run in runs):
+            alike = [run for run in runs if stages[run.name] == stage]
+            rows.append(
+                {
+                    "arm": arm,
+                    "stage": stage,
+                    "seeds": [run.seed for run in alike],
+                    "reasons": list(dict.fromkeys(folder.reason(run) for run in alike if folder.reason(run))),
+                    "command": study_command(folder, plan, *([arm.adds] if arm.adds else [])),
+                }
+            )
+    for m in plan.measurements:
+        if m.path is None:
+            command = study_command(
+                folder, plan, f"{'--on' if m.protocol == 'labelled' else '--dense-on'} {m.set}=PATH"
+            )
+            rows.append({"arm": None, "set": m.set, "stage": "missing", "command": command, "reasons": [], "seeds": []})
+    return rows
+
+
+def _in_groups(differences: Sequence[Difference]) -> list[tuple[str, list[str]]]:
+    titles = {
+        "better": "Better: the interval lies above zero",
+        "worse": "Worse: the interval lies below zero",
+        "open": "Not told apart: the interval holds zero",
+        "one seed": "One seed alone: no interval",
+    }
+    groups = [(title, [phrase(d) for d in differences if d.verdict == verdict]) for verdict, title in titles.items()]
+    return [(title, sentences) for title, sentences in groups if sentences]
+
+
+def against_quoted(tables: Sequence[Table]) -> list[str]:
+    """A sentence for each of our means that has a quoted number beside it."""
+    sentences = []
+    for table in tables:
+        for row in table.rows:
+            for (m, metric), cell in zip(table.columns, row.cells, strict=True):
+                if cell.mean is not None and cell.quoted is not None:
+                    gap = 100 * (cell.mean - cell.quoted)
+                    word = "above" if gap > 0 else "below" if gap < 0 else "from"
+                    sentences.append(
+                        f"{row.title}, {m.set} {metric.title}: ours {percent(cell.mean)}, "
+                        f"quoted {percent(cell.quoted)}; ours is {abs(gap):.1f} points {word} it "
+                        f"(n = {len(cell.by_seed)})."
+                    )
+    return list(dict.fromkeys(sentences))
+
+
+def _interval_charts(plan: Plan, differences: Sequence[Difference]) -> list[IntervalChart]:
+    groups: dict[str, list[Difference]] = {}
+    several = len({d.pair.arm.scenes for d in differences}) > 1
+    for d in differences:
+        scenes = f", trained on {d.pair.arm.scenes}" if several else ""
+        groups.setdefault(f"{d.set}, {d.metric}{scenes}", []).append(d)
+    return [interval_chart(title, group) for title, group in groups.items()]
+
+
+def _curves(folder: StudyFolder, plan: Plan) -> list[Chart]:
+    charts = []
+    runs = [Run(arm=arm, seed=plan.seeds[0]) for arm in plan.arms if arm.name != UNTRAINED]
+    metrics = {run.name: read_metrics(folder.run_directory(run)) for run in runs}
+    several = len({run.arm.scenes for run in runs}) > 1
+    for name, title, note in CURVES:
+        series = [
+            Series(
+                label=f"{run.arm.scenes}: {run.arm.title}" if several else run.arm.title,
+                colour=number,
+                points=[(row["step"] + 1, row[name]) for row in metrics[run.name] if row.get(name) is not None],
+            )
+            for number, run in enumerate(runs)
+        ]
+        if any(s.points for s in series):
+            charts.append(make_chart(title, note, [s for s in series if s.points]))
+    return charts
+
+
+def _per_class(folder: StudyFolder, plan: Plan) -> list[dict[str, Any]]:
+    """For each set the mean kNN accuracy of each class by arm; of many classes those on which arms differ most."""
+    found = []
+    for m in plan.measurements:
+        by_arm: dict[str, dict[str, float]] = {}
+        for arm in plan.arms:
+            states = [folder.state(Run(arm=arm, seed=seed).name) for seed in plan.seeds]
+            rows = [state["measured"][m.key]["per_class"] for state in states if m.key in state.get("measured", {})]
+            if rows:
+                by_arm[_place(plan, arm)] = {name: statistics.fmean(row[name] for row in rows) for name in rows[0]}
+        if by_arm:
+            classes = list(next(iter(by_arm.values())))
+            if len(classes) > MAX_CLASSES:
+                span = {n: max(r[n] for r in by_arm.values()) - min(r[n] for r in by_arm.values()) for n in classes}
+                classes = sorted(classes, key=lambda name: -span[name])[:MAX_CLASSES]
+            num_classes = len(next(iter(by_arm.values())))
+            found.append(
+                {
+                    "set": m.set,
+                    "classes": classes,
+                    "rows": by_arm,
+                    "num_classes": num_classes,
+                    "dense": m.protocol == "dense",
+                }
+            )
+    return found
+
+
+def _place(plan: Plan, arm: Arm) -> str:
+    several = len({a.scenes for a in plan.arms if a.name != UNTRAINED}) > 1
+    return f"{arm.scenes}: {arm.title}" if several and arm.name != UNTRAINED else arm.title
+
+
+def _galleries(folder: StudyFolder, plan: Plan) -> list[tuple[str, list[GalleryScene], str]]:
+    """(arm, scenes, fault) for the first arm of each kind of views that has been trained."""
+    found: dict[tuple[str, str], tuple[str, list[GalleryScene], str]] = {}
+    for arm in plan.arms:
+        run = Run(arm=arm, seed=plan.seeds[0])
+        if arm.strategy == "untrained" or (arm.scenes, arm.views) in found or not folder.state(run.name).get("trained"):
+            continue
+        scenes: list[GalleryScene] = []
+        fault = ""
+        try:
+            scenes = make_gallery(run.config(folder.stores), SCENES_SHOWN, [arm.strategy])
+        except (SamclrError, OSError) as error:
+            fault = str(error)
+        found[arm.scenes, arm.views] = _place(plan, arm), scenes, fault
+    return list(found.values())
+
+
+def _commands(folder: StudyFolder, plan: Plan) -> list[tuple[str, list[str]]]:
+    return [(run.name, commands_of(folder, plan, run)) for run in plan.runs() if not run.arm.missing]
+
+
+def _fingerprints(folder: StudyFolder, plan: Plan) -> list[tuple[str, str, str]]:
+    """(run, data, backbone) of the trained runs."""
+    rows = []
+    for run in plan.runs():
+        state = folder.state(run.name)
+        if state.get("trained"):
+            data = read_json(folder.run_directory(run) / SUMMARY_FILE, {}).get("data_fingerprint", "")
+            weights = [row.get("backbone_fingerprint", "") for row in state.get("measured", {}).values()]
+            rows.append((run.name, data, weights[0] if weights else ""))
+    return rows
+
+
+def _differences_csv(differences: Sequence[Difference]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["arm", "baseline", "differ in", "set", "metric", "n", "mean", "low", "high", "verdict"])
+    for d in differences:
+        pair = d.pair
+        names = [pair.arm.name, pair.baseline.name, " and ".join(pair.differing)]
+        writer.writerow([*names, d.set, d.metric, len(d.by_seed), d.mean, d.low, d.high, d.verdict])
+    return out.getvalue()
+
+
+def _costs_csv(costs: Sequence[Cost]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["arm", "device", "runs", "steps", "train hours", "measure hours", "segment hours", "region store"])
+    for cost in costs:
+        hours = [round(h, 6) for h in (cost.train_h, cost.measure_h, cost.segment_h)]
+        writer.writerow([cost.arm, cost.device, cost.num_runs, cost.steps, *hours, cost.store])
+    return out.getvalue()

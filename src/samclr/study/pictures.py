@@ -1,0 +1,86 @@
+"""The study's drawings as geometry for inline SVG: differences with intervals, and seeds as dots."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from samclr.charts import nice_step
+from samclr.study.compare import Difference, Verdict
+
+WIDTH, ROW = 720.0, 34.0
+LEFT, RIGHT, TOP, BOTTOM = 12.0, 12.0, 8.0, 26.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntervalRow:
+    """One difference: label, whisker from `low` to `high`, the mean, and a dot for each seed, in pixels."""
+
+    label: str
+    value: str
+    y: float
+    low: float
+    high: float
+    mean: float
+    dots: tuple[float, ...]
+    verdict: Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntervalChart:
+    """Differences below each other about a line at zero."""
+
+    title: str
+    rows: tuple[IntervalRow, ...]
+    zero: float
+    ticks: tuple[tuple[float, str], ...]
+    height: float
+    base: float
+    view_box: str
+    left: float = LEFT
+    right: float = WIDTH - RIGHT
+
+
+def interval_chart(title: str, differences: Sequence[Difference]) -> IntervalChart:
+    """Lay out differences (of one set and metric) in points of per cent. There is at least one."""
+    ends = [0.0]
+    for d in differences:
+        ends += [100 * v for v in (*d.by_seed.values(), d.mean, *(v for v in (d.low, d.high) if v is not None))]
+    # A wide interval of few seeds must not flatten the rest: the axis ends where twice the means and seeds end.
+    seen = max(abs(100 * v) for d in differences for v in (*d.by_seed.values(), d.mean)) or 1.0
+    low, high = max(min(ends), -2.5 * seen), min(max(ends), 2.5 * seen)
+    if high <= low:  # every difference is zero
+        low, high = -1.0, 1.0
+    step = nice_step((high - low) / 6)
+    low, high = low - 0.05 * (high - low), high + 0.05 * (high - low)
+
+    def place(points: float) -> float:
+        return LEFT + (min(max(points, low), high) - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+
+    rows = tuple(_row(d, TOP + ROW * (n + 0.72), place) for n, d in enumerate(differences))
+    height = TOP + ROW * len(rows) + BOTTOM
+    ticks = [n * step for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return IntervalChart(
+        title=title,
+        rows=rows,
+        zero=place(0.0),
+        ticks=tuple((place(t), f"{t:+g}" if t else "0") for t in ticks),
+        height=height,
+        base=height - BOTTOM,
+        view_box=f"0 0 {WIDTH:.0f} {height:.0f}",
+    )
+
+
+def _row(difference: Difference, y: float, place: Callable[[float], float]) -> IntervalRow:
+    low = difference.mean if difference.low is None else difference.low
+    high = difference.mean if difference.high is None else difference.high
+    interval = "" if difference.low is None else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
+    return IntervalRow(
+        label=f"{difference.pair.arm.title} − {difference.pair.baseline.title}",
+        value=f"{100 * difference.mean:+.1f}{interval}",
+        y=y,
+        low=place(100 * low),
+        high=place(100 * high),
+        mean=place(100 * difference.mean),
+        dots=tuple(place(100 * v) for v in difference.by_seed.values()),
+        verdict=difference.verdict,
+    )

@@ -1,0 +1,134 @@
+"""The plan of a study: every arm with its whole settings, and what is measured. Nothing here imports torch."""
+
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal
+
+from samclr.config import PretrainConfig, ProbeConfig
+from samclr.segmenter_config import SegmenterConfig
+from samclr.study.recipe import ANY, Metric, Protocol, Reference
+
+UNTRAINED = "untrained"
+GENERATED = "digits"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """A region store that arms share."""
+
+    name: str
+    scenes: str
+    segmenter: SegmenterConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One row of the study's table. `missing` says why it cannot run, `adds` what the command lacks for it.
+
+    `config` is that of every seed, with seed 0; `store` is the name of the region store it reads.
+    """
+
+    name: str
+    title: str
+    scenes: str
+    method: str
+    strategy: Literal["image", "region", "random-box", "untrained"]
+    segmenter: str | None
+    temperature: float | None
+    padding: float | None
+    on: tuple[str, ...]
+    config: PretrainConfig
+    store: str | None = None
+    missing: str = ""
+    adds: str = ""
+
+    @property
+    def views(self) -> str:
+        """Strategy and segmenter in one."""
+        return self.strategy if self.segmenter is None else f"{self.strategy} {self.segmenter}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One evaluation with the path of its set; None where the command names none."""
+
+    set: str
+    protocol: Protocol
+    path: Path | None
+
+    @property
+    def key(self) -> str:
+        return f"{self.set}/{self.protocol}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that the study's folder must know to go on, to be shown and to be compared."""
+
+    study: str
+    source: str
+    summary: str
+    seeds: tuple[int, ...]
+    arms: tuple[Arm, ...]
+    stores: tuple[Store, ...]
+    measurements: tuple[Measurement, ...]
+    probe: ProbeConfig
+    metrics: tuple[Metric, ...]
+    references: tuple[Reference, ...] = ()
+    quoted: str = ""
+    headline: str = ""
+    num_threads: int = 1
+    scenes: tuple[tuple[str, tuple[Path, ...]], ...] = ()
+    labels: tuple[tuple[str, Path], ...] = ()
+    ignore_label: tuple[int, ...] = ()
+
+    def runs(self) -> list["Run"]:
+        """All runs, also those of missing arms: the seeds one after another, so that a further seed comes last."""
+        return [Run(arm=arm, seed=seed) for seed in self.seeds for arm in self.arms]
+
+    def measurements_of(self, arm: Arm) -> list[Measurement]:
+        """What is measured of an arm: the evaluations of its grid whose set has a path."""
+        return [m for m in self.measurements if m.path is not None and (ANY in arm.on or m.set in arm.on)]
+
+    def columns(self) -> list[tuple[Measurement, Metric]]:
+        """The table's columns, also those of sets without a path."""
+        return [(m, metric) for m in self.measurements for metric in self.metrics if metric.protocol == m.protocol]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One arm with one seed."""
+
+    arm: Arm
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm.name}.seed{self.seed}"
+
+    def config(self, stores: Path) -> PretrainConfig:
+        """The settings of this run, its region store under `stores`."""
+        config = replace(self.arm.config, seed=self.seed)
+        if self.arm.store is None:
+            return config
+        return replace(config, data=replace(config.data, regions=stores / self.arm.store))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What the command says beside the study: paths by name, and changes of budget and seeds."""
+
+    scenes: dict[str, tuple[Path, ...]] = field(default_factory=dict)
+    on: dict[str, Path] = field(default_factory=dict)
+    dense_on: dict[str, Path] = field(default_factory=dict)
+    labels: dict[str, Path] = field(default_factory=dict)
+    ignore_label: tuple[int, ...] = ()
+    steps: int | None = None
+    seeds: tuple[int, ...] | None = None
+    only: tuple[str, ...] = ()
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Whether an arm's or run's name is meant by a pattern; a pattern without a seed means all seeds."""
+    return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.seed*")

@@ -1,0 +1,234 @@
+"""From a study and what the command gives it to a plan: expand the grid, name and title its arms. Imports no torch."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from samclr.errors import UsageError, name_some
+from samclr.settings import fingerprint
+from samclr.study.plan import UNTRAINED, Arm, Given, Measurement, Plan, Store, matches
+from samclr.study.recipe import ANY, Evaluation, Grid, Protocol, Study
+
+METHOD_TITLES = {"simclr": "SimCLR", "moco": "MoCo", "dino": "DINO"}
+_NONE: tuple[None] = (None,)
+REGION_TITLES = {"simclr": "SAMCLR", "moco": "SAM-MoCo", "dino": "SAM-DINO"}
+
+
+def make_plan(study: Study, source: str, given: Given, num_threads: int) -> Plan:
+    """Expand the grid. Arms without scenes or labels stay in the plan, as missing.
+
+    Raises:
+        UsageError: a name that the study does not know, or nothing that could be run or measured.
+    """
+    _check_names(study, given)
+    arms: dict[str, Arm] = {}
+    stores: dict[str, Store] = {}
+    for grid in study.grids:
+        for scenes in _expand(grid.scenes, given.scenes, "SCENES"):
+            for arm in _arms_of(study, grid, scenes, given, stores):
+                arms.setdefault(arm.name, arm)
+    if all(arm.missing for arm in arms.values()):
+        wanted = " or ".join(dict.fromkeys(f"--scenes {arm.scenes}=PATH" for arm in arms.values()))
+        raise UsageError(f"study {study.name} has no scenes to train on: add {wanted}")
+    measurements = _measurements(study, given)
+    if all(m.path is None for m in measurements):
+        wanted = " or ".join(f"{_flag(m.protocol)} {m.set}=PATH" for m in measurements)
+        raise UsageError(f"study {study.name} has no set to measure on: add {wanted}")
+    titled = _with_titles(list(arms.values()))
+    if study.untrained:
+        titled.insert(0, _untrained(titled[0]))
+    return Plan(
+        study=study.name,
+        source=source,
+        summary=study.summary,
+        seeds=given.seeds or study.seeds,
+        arms=tuple(titled),
+        stores=tuple(stores.values()),
+        measurements=tuple(measurements),
+        probe=study.probe,
+        metrics=study.metrics,
+        references=study.references,
+        quoted=study.quoted,
+        headline=study.headline,
+        num_threads=num_threads,
+        scenes=tuple(given.scenes.items()),
+        labels=tuple(given.labels.items()),
+        ignore_label=given.ignore_label,
+    )
+
+
+def with_paths_of(given: Given, plan: Plan) -> Given:
+    """What the command says, completed by what it said the time before."""
+    on, dense_on = (
+        {m.set: m.path for m in plan.measurements if m.path is not None and m.protocol == protocol}
+        for protocol in ("labelled", "dense")
+    )
+    return replace(
+        given,
+        scenes=dict(plan.scenes) | given.scenes,
+        on=on | given.on,
+        dense_on=dense_on | given.dense_on,
+        labels=dict(plan.labels) | given.labels,
+        ignore_label=given.ignore_label or plan.ignore_label,
+    )
+
+
+def _check_names(study: Study, given: Given) -> None:
+    known: dict[str, tuple[set[str], Iterable[str]]] = {
+        "--scenes": ({name for grid in study.grids for name in grid.scenes}, given.scenes),
+        "--on": ({e.set for e in study.evaluations if e.protocol == "labelled"}, given.on),
+        "--dense-on": ({e.set for e in study.evaluations if e.protocol == "dense"}, given.dense_on),
+    }
+    for flag, (names, used) in known.items():
+        for name in used:
+            if ANY not in names and name not in names:
+                expected = f"it knows {name_some(sorted(names))}" if names else "it has none"
+                raise UsageError(f"study {study.name} has no {flag} named {name!r}; {expected}")
+    for name in given.labels:
+        if name not in given.scenes:
+            raise UsageError(f"--labels {name}=... names no scenes; add --scenes {name}=PATH")
+
+
+def _expand(names: Sequence[str], given: dict[str, tuple[Path, ...]], placeholder: str) -> list[str]:
+    every = list(given) or [placeholder]
+    return [n for name in names for n in (every if name == ANY else [name])]
+
+
+def _arms_of(study: Study, grid: Grid, scenes: str, given: Given, stores: dict[str, Store]) -> Iterator[Arm]:
+    for method in grid.methods:
+        for strategy in grid.strategies:
+            of_image = strategy == "image"
+            for segmenter in _NONE if of_image else grid.segmenters:
+                for temperature in grid.temperatures:
+                    for padding in _NONE if of_image else grid.paddings:
+                        config = study.config(method, strategy, temperature, grid.steps)
+                        if given.steps is not None:
+                            config = replace(config, optim=replace(config.optim, steps=given.steps))
+                        if padding is not None:
+                            config = replace(config, filter=replace(config.filter, padding=padding))
+                        data = replace(config.data, scenes=given.scenes.get(scenes, ()))
+                        arm = Arm(
+                            name="",
+                            title="",
+                            scenes=scenes,
+                            method=method,
+                            strategy=strategy,
+                            segmenter=segmenter,
+                            temperature=config.temperature,
+                            padding=None if of_image else config.filter.padding,
+                            on=grid.on,
+                            config=replace(config, data=data),
+                        )
+                        arm = replace(arm, name=arm_name(arm))
+                        store = None if segmenter is None else _store(study, scenes, segmenter, given)
+                        arm = replace(arm, store=store.name if store is not None else None)
+                        missing, adds = _missing(study, arm, given)
+                        if store is not None and not missing:
+                            stores[store.name] = store
+                        yield replace(arm, missing=missing, adds=adds)
+
+
+def arm_name(arm: Arm) -> str:
+    """The arm's factors in one word, good as a file's name and for --only."""
+    parts = [arm.scenes, arm.method, arm.strategy]
+    if arm.segmenter is not None:
+        parts.append(_slug(arm.segmenter))
+    parts.append(f"t{arm.temperature:g}")
+    if arm.padding is not None:
+        parts.append(f"c{arm.padding:g}")
+    return ".".join(parts)
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9-]+", "-", text).strip("-")
+
+
+def _store(study: Study, scenes: str, name: str, given: Given) -> Store:
+    config = study.segmenter(name)
+    if config.segmenter == "labels":
+        ignored = given.ignore_label or config.ignore_label
+        config = replace(config, labels=given.labels.get(scenes), ignore_label=ignored)
+    key = fingerprint(config.maker())[:8]
+    return Store(name=f"{scenes}.{_slug(name)}-{key}", scenes=scenes, segmenter=config)
+
+
+def _missing(study: Study, arm: Arm, given: Given) -> tuple[str, str]:
+    if arm.scenes not in given.scenes:
+        return f"no scenes named {arm.scenes} were given", f"--scenes {arm.scenes}=PATH"
+    if arm.segmenter is None:
+        return "", ""
+    # A set that is named, not a path, may bring label maps of its own; only paths are made absolute by the command.
+    own = any(not path.is_absolute() for path in given.scenes[arm.scenes])
+    if study.segmenter(arm.segmenter).segmenter == "labels" and arm.scenes not in given.labels and not own:
+        return f"no label maps of {arm.scenes} were given", f"--labels {arm.scenes}=DIR"
+    asked = any(matches(arm.name, pattern) for pattern in given.only)
+    if arm.segmenter in study.on_request and not asked:
+        return (
+            f"{arm.segmenter} runs on request alone: its weights are downloaded and it wants a GPU",
+            f"--only '{arm.name}'",
+        )
+    return "", ""
+
+
+def _measurements(study: Study, given: Given) -> list[Measurement]:
+    found: dict[str, Measurement] = {}
+    for evaluation in study.evaluations:
+        paths = given.on if evaluation.protocol == "labelled" else given.dense_on
+        for name in _sets(evaluation, paths):
+            one = Measurement(set=name, protocol=evaluation.protocol, path=paths.get(name))
+            found.setdefault(one.key, one)
+    return list(found.values())
+
+
+def _sets(evaluation: Evaluation, paths: dict[str, Path]) -> list[str]:
+    if evaluation.set != ANY:
+        return [evaluation.set]
+    return list(paths) or (["SET"] if evaluation.protocol == "labelled" else [])
+
+
+def _flag(protocol: Protocol) -> str:
+    return "--on" if protocol == "labelled" else "--dense-on"
+
+
+def _with_titles(arms: list[Arm]) -> list[Arm]:
+    """Titles say what tells arms apart, and nothing else."""
+    segmenters = {arm.segmenter for arm in arms if arm.segmenter is not None}
+    boxes = any(arm.strategy == "random-box" for arm in arms)
+    paddings = {arm.padding for arm in arms if arm.padding is not None}
+    titled = []
+    for arm in arms:
+        alike = [a for a in arms if (a.method, a.strategy == "image") == (arm.method, arm.strategy == "image")]
+        parts = []
+        if arm.strategy == "random-box":
+            parts.append(f"random boxes of the sizes of {_source_title(arm)} regions")
+        elif arm.segmenter is not None and (len(segmenters) > 1 or boxes):
+            parts.append(f"{_source_title(arm)} regions")
+        if len({a.temperature for a in alike}) > 1:
+            parts.append(f"temperature {arm.temperature:g}")
+        if arm.padding is not None and len(paddings) > 1:
+            parts.append(f"padding {arm.padding:g}")
+        base = (REGION_TITLES if arm.strategy == "region" else METHOD_TITLES)[arm.method]
+        titled.append(replace(arm, title=", ".join([base, *parts])))
+    return titled
+
+
+def _source_title(arm: Arm) -> str:
+    return "ground-truth" if arm.segmenter == "labels" else str(arm.segmenter)
+
+
+def _untrained(first: Arm) -> Arm:
+    config = replace(first.config, recipe=first.method, data=replace(first.config.data, scenes=(), regions=None))
+    config = replace(config, views=replace(config.views, strategy="image"))
+    return Arm(
+        name=UNTRAINED,
+        title="before any training",
+        scenes="",
+        method="",
+        strategy="untrained",
+        segmenter=None,
+        temperature=None,
+        padding=None,
+        on=(ANY,),
+        config=config,
+    )

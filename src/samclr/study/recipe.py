@@ -1,0 +1,195 @@
+"""A study as pure data: the grid of its arms, its budget, and what is measured of them. Nothing here imports torch."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from samclr.config import (
+    AugmentConfig,
+    FilterConfig,
+    KnnConfig,
+    OptimConfig,
+    PretrainConfig,
+    ProbeConfig,
+    Strategy,
+)
+from samclr.errors import ConfigError
+from samclr.recipes import RECIPES
+from samclr.segmenter_config import SegmenterConfig
+
+Protocol = Literal["labelled", "dense"]
+Method = Literal["simclr", "moco", "dino"]
+ANY = "*"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A number of an evaluation's row that the study shows; shares from 0 to 1, higher is better."""
+
+    key: str
+    title: str
+    protocol: Protocol = "labelled"
+
+
+METRICS = (
+    Metric(key="knn_top1", title="kNN"),
+    Metric(key="linear_top1_last", title="linear"),
+    Metric(key="linear_top1_best", title="linear, best epoch"),
+)
+DENSE_METRICS = (
+    Metric(key="dense_linear_miou", title="mIoU, linear", protocol="dense"),
+    Metric(key="dense_knn_miou", title="mIoU, nearest patches", protocol="dense"),
+    Metric(key="dense_linear_pixel_accuracy", title="pixels, linear", protocol="dense"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A set, by the name that --on (or --dense-on) gives it, and how a backbone is measured on it.
+
+    `*` stands for every set that the command names.
+    """
+
+    set: str
+    protocol: Protocol = "labelled"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Every combination of these is an arm. Image views have neither segmenter nor padding and are counted once.
+
+    Attributes:
+        scenes: names that --scenes gives paths to; `*` stands for all of them.
+        methods: simclr, moco, dino.
+        strategies: where views come from; random boxes have the sizes of the segmenter's regions.
+        segmenters: names of `Study.segmenters`, or of `samclr segmenters` with their default settings.
+        temperatures: None is that of the method's recipe for the strategy.
+        paddings: None is that of the study's filter.
+        steps: this grid's budget; None is the study's.
+        on: sets that its arms are measured on.
+    """
+
+    scenes: tuple[str, ...] = (ANY,)
+    methods: tuple[Method, ...] = ("simclr",)
+    strategies: tuple[Strategy, ...] = ("image", "region")
+    segmenters: tuple[str, ...] = ("felzenszwalb",)
+    temperatures: tuple[float | None, ...] = (None,)
+    paddings: tuple[float | None, ...] = (None,)
+    steps: int | None = None
+    on: tuple[str, ...] = (ANY,)
+
+    def __post_init__(self) -> None:
+        for name in ("scenes", "methods", "strategies", "segmenters", "temperatures", "paddings", "on"):
+            if not getattr(self, name):
+                raise ConfigError(f"{name} of a grid is empty; give at least one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """A number to stand beside ours, a share from 0 to 1, with its source in `Study.quoted`.
+
+    Attributes:
+        arm: name of the arm, `*` and `?` as in file names; one that is quoted and not run has a name of its own.
+        set, key: what was measured.
+        value: the share.
+        title: of a quoted arm that is not run; with the scenes that its name begins with.
+    """
+
+    arm: str
+    set: str
+    key: str
+    value: float
+    title: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A grid of arms with one budget, measured alike. Settings that are None stay those of each method's recipe.
+
+    Attributes:
+        name: of the page.
+        summary: the question, in a sentence.
+        grids: joined; an arm that stands in two is one arm.
+        seeds: of the runs; equal seeds share weights, image order and colours, so arms are compared pair by pair.
+        optim: the budget. Steps and not epochs, so that arms are comparable.
+        evaluations: what is measured of each run.
+        metrics: the numbers shown.
+        knn, probe: settings of the measuring.
+        segmenters: settings of segmenters by their name in the grid.
+        filter, augment: of all arms.
+        backbone, stem, projector_hidden, size_px, local_size_px, crop_scale, max_side: of all arms, see PretrainConfig.
+        references, quoted: numbers published elsewhere, and where.
+        headline: the arm (`*` and `?` as in file names) that is compared with every other of its scenes.
+        on_request: segmenters whose arms run only where --only names them; the page shows them as missing.
+        untrained: measure the backbone before any training too, as a floor.
+        generated: the study makes its own scenes, `digits`, with that many scenes; they need no --scenes.
+        accelerator: as in Lightning Fabric.
+    """
+
+    name: str
+    summary: str
+    grids: tuple[Grid, ...]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    evaluations: tuple[Evaluation, ...] = (Evaluation(set=ANY), Evaluation(set=ANY, protocol="dense"))
+    metrics: tuple[Metric, ...] = METRICS + DENSE_METRICS
+    knn: KnnConfig = field(default_factory=KnnConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    segmenters: tuple[tuple[str, SegmenterConfig], ...] = ()
+    filter: FilterConfig | None = None
+    augment: AugmentConfig | None = None
+    backbone: str | None = None
+    stem: Literal["standard", "conv3x3-stride2", "conv3x3-stride1"] | None = None
+    projector_hidden: int | Literal["recipe"] | None = "recipe"
+    size_px: int | None = None
+    local_size_px: int | None = None
+    crop_scale: tuple[float, float] | None = None
+    max_side: int | None = None
+    references: tuple[Reference, ...] = ()
+    quoted: str = ""
+    headline: str = ""
+    on_request: tuple[str, ...] = ()
+    untrained: bool = True
+    generated: int = 0
+    accelerator: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not self.grids or not self.seeds or not self.evaluations:
+            raise ConfigError(f"study {self.name!r} needs at least one grid, one seed and one evaluation")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ConfigError(f"study {self.name!r} has a seed twice: {self.seeds}; name each once")
+        if self.optim.epochs is not None:
+            raise ConfigError("a study's budget is counted in steps, so that arms are comparable: give optim.steps")
+
+    def segmenter(self, name: str) -> SegmenterConfig:
+        """The settings of a segmenter of the grid."""
+        return dict(self.segmenters).get(name) or SegmenterConfig(segmenter=name)
+
+    def config(
+        self, method: Method, strategy: Strategy, temperature: float | None, steps: int | None
+    ) -> PretrainConfig:
+        """An arm's settings, without seed, paths and padding: the method's recipe with the study's changes."""
+        recipe = RECIPES[method if strategy == "image" else REGION_RECIPES[method]].config
+        model, group, local = recipe.model, recipe.group, recipe.local
+        hidden = model.projector_hidden if self.projector_hidden == "recipe" else self.projector_hidden
+        return replace(
+            recipe,
+            temperature=recipe.temperature if temperature is None else temperature,
+            data=replace(recipe.data, max_side=self.max_side),
+            views=replace(recipe.views, strategy=strategy),
+            filter=self.filter or recipe.filter,
+            augment=self.augment or recipe.augment,
+            model=replace(
+                model,
+                backbone=self.backbone or model.backbone,
+                stem=self.stem or model.stem,
+                projector_hidden=hidden,
+            ),
+            group=replace(group, size_px=self.size_px or group.size_px, crop_scale=self.crop_scale or group.crop_scale),
+            local=replace(local, local_size_px=self.local_size_px or local.local_size_px),
+            optim=replace(self.optim, steps=steps or self.optim.steps),
+            knn=self.knn,
+            runtime=replace(recipe.runtime, accelerator=self.accelerator),
+        )
+
+
+REGION_RECIPES: dict[Method, str] = {"simclr": "samclr", "moco": "sammoco", "dino": "samdino"}

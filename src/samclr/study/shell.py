@@ -1,0 +1,81 @@
+"""The exact commands that make a run again without the study: segment, pretrain, evaluate."""
+
+import shlex
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from samclr.config import KnnConfig, ProbeConfig
+from samclr.recipes import RECIPES
+from samclr.segmenter_config import SegmenterConfig
+from samclr.study.folder import StudyFolder, store_of
+from samclr.study.plan import Plan, Run
+
+
+def commands_of(folder: StudyFolder, plan: Plan, run: Run) -> list[str]:
+    """Commands that end in the same numbers, on the same kind of device with as many threads."""
+    store = store_of(plan, run.arm)
+    commands = []
+    if store is not None:
+        scenes = [str(path) for path in dict(plan.scenes)[store.scenes]]
+        settings = flags(store.segmenter, SegmenterConfig())
+        commands.append(_line("segment", *scenes, *settings, "--out", str(folder.stores / store.name)))
+    config, again = run.config(folder.stores), str(Path("again") / run.name)
+    target = [again]
+    if run.arm.strategy == "untrained":
+        target = [str(folder.run_directory(run)), "--untrained"]
+    else:
+        base = RECIPES[config.recipe].config
+        threads = ["--num-threads", str(plan.num_threads)]
+        commands.append(_line("pretrain", config.recipe, *flags(config, base), *threads, "--out", again))
+    measuring = [*flags(config.knn, KnnConfig()), *flags(plan.probe, ProbeConfig())]
+    for protocol, flag in (("labelled", "--on"), ("dense", "--dense-on")):
+        sets = [str(m.path) for m in plan.measurements_of(run.arm) if m.protocol == protocol]
+        if sets:
+            commands.append(_line("evaluate", *target, flag, *sets, *measuring))
+    return commands
+
+
+def study_command(folder: StudyFolder, plan: Plan, *more: str) -> str:
+    """The command that goes on with the study, here or in another folder."""
+    words = ["study", plan.source, "--out", str(folder.path)]
+    scenes = [f"{name}={path}" for name, paths in plan.scenes for path in paths if not _is_own(folder, path)]
+    words += ["--scenes", *scenes] if scenes else []
+    for protocol, flag in (("labelled", "--on"), ("dense", "--dense-on")):
+        sets = [
+            f"{m.set}={m.path}"
+            for m in plan.measurements
+            if m.protocol == protocol and m.path is not None and not _is_own(folder, m.path)
+        ]
+        words += [flag, *sets] if sets else []
+    labels = [f"{name}={path}" for name, path in plan.labels if not _is_own(folder, path)]
+    words += ["--labels", *labels] if labels else []
+    words += ["--ignore-label", *map(str, plan.ignore_label)] if plan.ignore_label else []
+    return " ".join([_line(*words), *more])
+
+
+def _is_own(folder: StudyFolder, path: Path) -> bool:
+    return path.is_relative_to(folder.path.absolute())
+
+
+def flags(config: Any, default: Any) -> list[str]:
+    """The options that turn one configuration into another of its kind."""
+    words: list[str] = []
+    for one in fields(config):
+        value, usual = getattr(config, one.name), getattr(default, one.name)
+        if value == usual or one.name == "recipe":
+            continue
+        name = f"--{one.name.replace('_', '-')}"
+        if is_dataclass(value) and not isinstance(value, type):
+            words += flags(value, usual)
+        elif value is True:
+            words.append(name)
+        elif isinstance(value, tuple):
+            words += [name, *map(str, value)]
+        else:
+            words += [name, str(value)]
+    return words
+
+
+def _line(*words: str) -> str:
+    return shlex.join(["samclr", *words])

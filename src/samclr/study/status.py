@@ -1,0 +1,24 @@
+"""Where the runs of a study stand."""
+
+from typing import Any
+
+from samclr.study.folder import StudyFolder
+from samclr.study.plan import Plan
+
+
+def status_rows(folder: StudyFolder, plan: Plan) -> list[dict[str, Any]]:
+    """A row for each run, in the order in which they are carried out."""
+    rows = []
+    for run in plan.runs():
+        stage = folder.stage(plan, run)
+        steps = 0 if run.arm.strategy == "untrained" else run.arm.config.optim.num_steps(0)
+        done = steps if folder.state(run.name).get("trained") else folder.steps_done(run)
+        rows.append(
+            {
+                "run": run.name,
+                "stage": stage,
+                "steps": f"{done}/{steps}",
+                "reason": folder.reason(run) if stage in ("failed", "missing") else "",
+            }
+        )
+    return rows
