@@ -149,9 +149,10 @@ def _named(values: tuple[str, ...], flag: str) -> "dict[str, list[Path]]":
 
 
 def _place(text: str) -> Path:
-    """A path that exists is made absolute; names of data sets and URIs stay as they are."""
-    path = Path(text)
-    return path.absolute() if path.exists() else path
+    """With an absolute root, so that the study's folder can be used from anywhere."""
+    from samclr.scenes.names import absolute
+
+    return absolute(Path(text))
 
 
 def _one_each(values: tuple[str, ...], flag: str) -> dict[str, Path]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from samclr.errors import UsageError, name_some
+from samclr.scenes.names import parse_named
 from samclr.settings import fingerprint
 from samclr.study.plan import UNTRAINED, Arm, Given, Measurement, Plan, Store, matches
 from samclr.study.recipe import ANY, Evaluation, Grid, Protocol, Study
@@ -158,8 +159,7 @@ def _missing(study: Study, arm: Arm, given: Given) -> tuple[str, str]:
         return f"no scenes named {arm.scenes} were given", f"--scenes {arm.scenes}=PATH"
     if arm.segmenter is None:
         return "", ""
-    # A set that is named, not a path, may bring label maps of its own; only paths are made absolute by the command.
-    own = any(not path.is_absolute() for path in given.scenes[arm.scenes])
+    own = any(parse_named(path) is not None for path in given.scenes[arm.scenes])  # a named set brings its label maps
     if study.segmenter(arm.segmenter).segmenter == "labels" and arm.scenes not in given.labels and not own:
         return f"no label maps of {arm.scenes} were given", f"--labels {arm.scenes}=DIR"
     asked = any(matches(arm.name, pattern) for pattern in given.only)
