@@ -26,7 +26,7 @@ demo-methods: .venv
 
 test: .venv
 	@echo "== tests: under ten minutes on two cores"
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: .venv
 	$(BIN)/ruff check .
