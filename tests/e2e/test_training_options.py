@@ -59,6 +59,13 @@ def test_a_compiled_backbone_gives_the_same_losses(scenes, store, tmp_path):
     pretrain(replace(config, runtime=replace(config.runtime, compile=True)), tmp_path / "compiled")
     losses = [[row["loss"] for row in read_metrics(tmp_path / name)] for name in ("plain", "compiled")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    for compiled in (False, True):
+        method = create_method(config, 2)
+        runtime = replace(config.runtime, compile=compiled)
+        set_up(fabric, method, create_optimizer(method, config.optim), runtime)
+        for encoder in (method.online_encoder, method.momentum_encoder):
+            assert (encoder.backbone._compiled_call_impl is not None) == compiled
     assert samclr("evaluate", tmp_path / "compiled", "--on", write_labelled(tmp_path / "labelled")).returncode == 0
 
 

@@ -50,6 +50,24 @@ def test_masks_asked_for_out_of_many_are_those_of_all():
     torch.testing.assert_close(some, everything[[1, 6, 8, 17]], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_precision_leaves_places_tokens_and_scores_whole(kind):
+    net = tiny_sam(kind)
+    model = SamModels(net, MEAN, STD, squash=kind not in ("sam", "sam_hq"))
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    points = torch.rand(1, 6, 2) * 64
+    with torch.inference_mode():
+        encoded, tokens = model.encode([model.prepare(image)]), model.embed_points(points)
+        whole = model.decoder.prompt(encoded, tokens)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(model.embed_points(points), tokens)
+            half = model.decoder.prompt(encoded, tokens)
+    for name in ("scores", "mask_tokens", "positions"):
+        assert getattr(half, name).dtype == torch.float32, name
+    assert not torch.equal(half.scores, whole.scores)  # the products over image positions did run in half precision
+    torch.testing.assert_close(half.scores, whole.scores, atol=0.05, rtol=0.05)
+
+
 def _reference(net, prepared, points):
     reference = ReferenceModel(net, MEAN, STD)
     features, early = reference.image_encoder(reference.preprocess(prepared.float())[None])
