@@ -309,3 +309,12 @@ def test_features_that_are_not_finite_are_no_features(shades, tmp_path):
     with pytest.raises(EvaluationError, match="features are not finite: its weights are damaged, or training failed"):
         split_features(broken, shades.train, 16, CPU, tmp_path / "cache")
     assert list((tmp_path / "cache/features").iterdir()) == []
+
+
+def test_the_fingerprint_follows_weights_not_how_they_lie_in_memory():
+    backbone = create_backbone(ModelConfig(backbone="resnet18"))
+    before = weights_fingerprint(backbone)
+    assert weights_fingerprint(backbone.to(memory_format=torch.contiguous_format)) == before
+    with torch.no_grad():
+        next(backbone.parameters())[0, 0, 0, 0] += 1.0
+    assert weights_fingerprint(backbone) != before
