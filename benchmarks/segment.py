@@ -108,7 +108,7 @@ def run_tool(tool: str, name: str, data: Path, device: str, threshold: float, pr
         "box_nms_thresh": case.box_nms_thresh,
     }  # fmt: skip
     stages: dict[str, float] = {}
-    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+    with torch.inference_mode(), torch.autocast(device, torch.float16, enabled=precision == "float16"):
         if tool == "ours":
             from dataclasses import asdict
 
@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--share", type=float, nargs="+", default=SHARES, help="of candidates that survive")
     parser.add_argument("--out", type=Path, help="JSON file for the table")
-    parser.add_argument("--bfloat16", action="store_true", help="also ours in bf16 on the CPU; always done on CUDA")
+    parser.add_argument("--float16", action="store_true", help="also ours in float16 on the CPU; always done on CUDA")
     parser.add_argument("--one", nargs=4, metavar=("TOOL", "THRESHOLD", "PRECISION", "FILE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -217,8 +217,8 @@ def main() -> None:
         for share in arguments.share:
             threshold = float(np.quantile(scores, 1 - share))
             runs = [("reference", "float32"), ("ours", "float32"), ("pipeline", "float32")]
-            if arguments.device == "cuda" or arguments.bfloat16:
-                runs.append(("ours", "bfloat16"))
+            if arguments.device == "cuda" or arguments.float16:
+                runs.append(("ours", "float16"))
             found: dict[tuple[str, str], dict[str, Any]] = {}
             for tool, precision in runs:
                 with tempfile.NamedTemporaryFile(suffix=".json") as file:
@@ -231,7 +231,7 @@ def main() -> None:
                         continue
                     found[tool, precision] = json.loads(Path(file.name).read_text())
             reference, ours = found.get(("reference", "float32")), found[("ours", "float32")]
-            half = found[("ours", "bfloat16")]["masks"] if ("ours", "bfloat16") in found else None
+            half = found[("ours", "float16")]["masks"] if ("ours", "float16") in found else None
             for (tool, precision), result in found.items():
                 masks = result.pop("masks") if tool != "reference" else result["masks"]
                 row = {"model": name, "survive": share, "tool": tool, "precision": precision, **result}
@@ -245,7 +245,7 @@ def main() -> None:
                     flush=True,
                 )
             if half is not None and reference:
-                print(f"            bf16: recall at IoU 0.9 {agreement(half, reference['masks'], 0.9):.1%}", flush=True)
+                print(f"            float16: recall at IoU 0.9 {agreement(half, reference['masks'], 0.9):.1%}", flush=True)
             total = sum(ours["stages"].values())
             print(
                 "            ours: " + ", ".join(f"{k} {v / total:.0%}" for k, v in ours["stages"].items()), flush=True

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from samclr import __version__
 from samclr.config import ModelConfig, PretrainConfig
-from samclr.errors import RunError
+from samclr.errors import ConfigError, RunError
 from samclr.models.backbone import create_backbone
 from samclr.settings import from_dict
 from samclr.terminal import say
@@ -76,7 +77,7 @@ def _checksum(content: bytes | memoryview) -> str:
 
 
 def load_config(run: Path) -> PretrainConfig:
-    """The configuration of a run. Raises RunError if there is none, ConfigError if it is of another version."""
+    """The configuration of a run. Raises RunError if there is none, or one that does not fit this version."""
     path = run / CONFIG_FILE
     if not path.exists():
         raise RunError(f"{run} is no run directory: it has no {CONFIG_FILE}; name what `samclr pretrain --out` made")
@@ -84,7 +85,14 @@ def load_config(run: Path) -> PretrainConfig:
         saved = json.loads(path.read_text())
     except ValueError as error:
         raise RunError(f"{path} is damaged: {error}") from None
-    return from_dict(PretrainConfig, saved["config"])
+    try:
+        return from_dict(PretrainConfig, saved["config"])
+    except (ConfigError, KeyError, TypeError) as error:
+        version = saved.get("samclr") if isinstance(saved, dict) else None
+        remedy = f"use samclr {version} for it" if version not in (None, __version__) else "it was changed by hand"
+        raise RunError(
+            f"{path} does not fit this samclr, {__version__} ({error}); {remedy}, or name another run directory"
+        ) from None
 
 
 def load_backbone(run: str | Path) -> nn.Module:

@@ -10,6 +10,7 @@ from samclr.checkpoint import CONFIG_FILE, checkpoints, load_config
 from samclr.config import PretrainConfig
 from samclr.errors import RunError
 from samclr.settings import to_dict
+from samclr.terminal import say
 
 METRICS_FILE, SUMMARY_FILE, RESULTS_FILE = "metrics.jsonl", "summary.json", "results.json"
 
@@ -29,6 +30,9 @@ def open_run(run: Path, config: PretrainConfig, write: bool = True) -> None:
                 f"{run} holds a run with other settings: {'; '.join(differing[:3])}; "
                 f"name another --out, or give the settings it was started with"
             )
+        before = read_json(run / CONFIG_FILE, {}).get("samclr")
+        if write and before != __version__:
+            say(f"{run} was begun by samclr {before} and goes on with {__version__}: views may differ between the two")
     elif (run / CONFIG_FILE).exists():
         if write:
             (run / SUMMARY_FILE).unlink(missing_ok=True)

@@ -55,14 +55,14 @@ class ComputeConfig:
 
     Attributes:
         device: auto (CUDA where there is one), cpu, cuda, or cuda:1 and so on.
-        precision: auto (bf16 autocast on CUDA, float32 elsewhere), float32 or bfloat16.
+        precision: auto (float16 autocast on CUDA, float32 elsewhere), float32, float16 or bfloat16.
         memory_gb: what decoder and masks may take at a time, beyond weights, images and the encoder.
         encode_together: images (or crops) that go through the encoder at once.
         compile: compile the encoder (torch.compile): slow to start, faster over thousands of images.
     """
 
     device: str = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     memory_gb: float = 1.0
     encode_together: int = 4
     compile: bool = False

@@ -1,9 +1,11 @@
 """Settings to JSON and back, strictly, with a fingerprint; and checks that several of them need."""
 
+import difflib
 import hashlib
 import json
 import types
 import typing
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -36,10 +38,10 @@ def from_dict(kind: Any, value: Any, where: str = "config") -> Any:
         known = {f.name: f for f in fields(kind)}
         unknown = sorted(set(value) - set(known))
         if unknown:
-            raise ConfigError(f"{where} has the unknown setting {unknown[0]!r}; known are {', '.join(known)}")
+            raise ConfigError(f"{where} has the unknown setting {unknown[0]!r}{_near(unknown[0], known)}")
         missing = [name for name in known if name not in value]
         if missing:
-            raise ConfigError(f"{where} lacks the setting {missing[0]!r}; it was written by another version of samclr")
+            raise ConfigError(f"{where} lacks the setting {missing[0]!r}")
         return kind(**{name: from_dict(hints[name], value[name], f"{where}.{name}") for name in known})  # type: ignore[operator]
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
@@ -67,6 +69,11 @@ def from_dict(kind: Any, value: Any, where: str = "config") -> Any:
     elif isinstance(kind, type) and type(value) is kind:
         return value
     raise ConfigError(f"{where} is {value!r}; expected {getattr(kind, '__name__', kind)}")
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3)
+    return f"; near it: {', '.join(near)}" if near else ""
 
 
 def fingerprint(value: Any) -> str:

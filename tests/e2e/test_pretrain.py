@@ -117,6 +117,25 @@ def test_other_settings_or_data_are_refused_by_name(scenes, store, tmp_path):
         pretrain(config, tmp_path / "other")
 
 
+def test_a_run_of_another_version_is_one_sentence(scenes, store, tmp_path, call):
+    run = tmp_path / "run"
+    begin = pretrain_command(scenes, store, run, 2)
+    assert call(*begin)[0] == 0
+    saved = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(saved | {"samclr": "0.0.9"}))
+    status, _, text = call(*begin)
+    assert status == 0, text
+    assert "was begun by samclr 0.0.9 and goes on with 0.1.0" in text
+    del saved["config"]["temperature"]
+    for version, remedy in (("0.0.9", "use samclr 0.0.9 for it"), ("0.1.0", "it was changed by hand")):
+        (run / "config.json").write_text(json.dumps(saved | {"samclr": version}))
+        for command in (begin, ["report", run], ["evaluate", run, "--on", scenes]):
+            status, _, text = call(*command)
+            assert status == 1
+            sentence = f"does not fit this samclr, 0.1.0 (config lacks the setting 'temperature'); {remedy}, or name"
+            assert sentence in " ".join(text.split())
+
+
 def test_a_start_that_failed_can_be_mended(scenes, store, tmp_path):
     failed = samclr(*pretrain_command(scenes, tmp_path / "no-store", tmp_path / "run", 2))
     assert failed.returncode == 1

@@ -244,6 +244,24 @@ def test_digits_through_the_store_in_one_process_or_two(num_workers, tmp_path):
     assert {"stage_encoder", "stage_decoder", "stage_masks", "stage_rle"} <= set(report.tally)
 
 
+def test_where_float16_overflows_float32_is_used_and_said(capsys):
+    whole = build_segmenter(DIGITS).segment(scenes(2))
+    segmenter = build_segmenter(replace(DIGITS, compute=replace(ON_CPU, precision="float16")))
+    half = segmenter.segment(scenes(2))
+    assert [len(one.regions) for one in half] == [len(one.regions) for one in whole]
+    assert half != whole  # float16 was at work
+    assert capsys.readouterr().err == ""
+    attention = segmenter.generator.model.net.vision_encoder.layers[0].attn
+    width = attention.proj.in_features
+    with torch.no_grad():  # the same function, with values past float16's 65,504 on the way
+        attention.qkv.weight[2 * width :] *= 2.0**20
+        attention.qkv.bias[2 * width :] *= 2.0**20
+        attention.proj.weight *= 2.0**-20
+    for _ in range(2):
+        assert segmenter.segment(scenes(2)) == whole
+    assert capsys.readouterr().err.count("float16 overflows near 0.png: such scenes are segmented in float32") == 1
+
+
 def test_a_poisoned_image_costs_one_row(tmp_path, monkeypatch):
     from PIL import Image
 

@@ -50,7 +50,7 @@ def test_the_paper_s_grid_and_its_numbers():
     assert [len(names) for names, r in zip(matched, plan.references, strict=True) if not r.title] == [1] * 54
     assert [names for names, r in zip(matched, plan.references, strict=True) if r.title] == [[], []]  # SwAV
     by_place = {(r.arm, r.set, r.key): r.value for r in plan.references}
-    assert by_place["cityscapes.simclr.region.*", "imagenette", "linear_top1_best"] == 0.675
+    assert by_place["cityscapes.simclr.region.*", "imagenette", "crop_probe_top1_best"] == 0.675
     assert by_place["ade20k.moco.image.*", "stl10", "knn_top1"] == 0.619
 
 

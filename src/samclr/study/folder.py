@@ -203,7 +203,8 @@ def _settings(plan: Plan) -> dict[str, Any]:
     settings: dict[str, Any] = {
         arm.name: arm.config.settings() | {"region store": arm.store} for arm in plan.arms if not arm.missing
     }
-    return settings | {"knn": to_dict(plan.arms[0].config.knn), "probe": to_dict(plan.probe)}
+    measuring = {"knn": plan.arms[0].config.knn, "probe": plan.probe, "protocols": plan.protocols, "dense": plan.dense}
+    return settings | {name: to_dict(config) for name, config in measuring.items()}
 
 
 def _may_begin(path: Path) -> bool:

@@ -5,18 +5,17 @@ from typing import Any
 
 import torch
 
-from samclr.config import PretrainConfig, ProbeConfig
+from samclr.config import PretrainConfig
 from samclr.evaluation.dense import evaluate_dense
 from samclr.evaluation.evaluate import evaluate, open_target
-from samclr.evaluation_config import DenseConfig, IntervalConfig
 from samclr.run_directory import read_json
-from samclr.study.plan import Measurement
+from samclr.study.plan import Measurement, Plan
 
 Row = dict[str, Any]
 PER_CLASS = (("knn", "per_class_accuracy"), ("dense_linear", "per_class_iou"))
 
 
-def measure(run: Path, config: PretrainConfig, measurement: Measurement, probe: ProbeConfig, untrained: bool) -> Row:
+def measure(run: Path, config: PretrainConfig, measurement: Measurement, plan: Plan, untrained: bool) -> Row:
     """Measure the backbone of a run directory on one set; the row also goes into the run's results.json.
 
     `per_class` of the row holds kNN's accuracy (dense: the linear probe's IoU) of each class.
@@ -28,9 +27,9 @@ def measure(run: Path, config: PretrainConfig, measurement: Measurement, probe: 
     target = open_target(str(run), config.model, untrained=untrained, seed=config.seed)
     assert measurement.path is not None
     if measurement.protocol == "dense":
-        (row,) = evaluate_dense(target, [measurement.path], DenseConfig(), IntervalConfig(), device, None)
+        (row,) = evaluate_dense(target, [measurement.path], plan.dense, plan.protocols.interval, device, None)
     else:
-        (row,) = evaluate(target, [measurement.path], config.knn, probe, device, None)
+        (row,) = evaluate(target, [measurement.path], config.knn, plan.probe, device, None, plan.protocols)
     return row | {"per_class": _per_class(run / row["details"])}
 
 

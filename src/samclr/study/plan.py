@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from samclr.config import PretrainConfig, ProbeConfig
+from samclr.evaluation_config import DenseConfig, ProtocolsConfig
 from samclr.segmenter_config import SegmenterConfig
 from samclr.study.recipe import ANY, Metric, Protocol, Reference
 
@@ -74,6 +75,8 @@ class Plan:
     stores: tuple[Store, ...]
     measurements: tuple[Measurement, ...]
     probe: ProbeConfig
+    protocols: ProtocolsConfig
+    dense: DenseConfig
     metrics: tuple[Metric, ...]
     references: tuple[Reference, ...] = ()
     quoted: str = ""

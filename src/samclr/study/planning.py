@@ -48,6 +48,8 @@ def make_plan(study: Study, source: str, given: Given, num_threads: int) -> Plan
         stores=tuple(stores.values()),
         measurements=tuple(measurements),
         probe=study.probe,
+        protocols=study.protocols,
+        dense=study.dense,
         metrics=study.metrics,
         references=study.references,
         quoted=study.quoted,

@@ -13,6 +13,7 @@ from samclr.config import (
     Strategy,
 )
 from samclr.errors import ConfigError
+from samclr.evaluation_config import DenseConfig, ProtocolsConfig
 from samclr.recipes import RECIPES
 from samclr.segmenter_config import SegmenterConfig
 
@@ -34,6 +35,8 @@ METRICS = (
     Metric(key="knn_top1", title="kNN"),
     Metric(key="linear_top1_last", title="linear"),
     Metric(key="linear_top1_best", title="linear, best epoch"),
+    Metric(key="crop_probe_top1_last", title="linear on crops"),
+    Metric(key="crop_probe_top1_best", title="linear on crops, best epoch"),
 )
 DENSE_METRICS = (
     Metric(key="dense_linear_miou", title="mIoU, linear", protocol="dense"),
@@ -112,8 +115,8 @@ class Study:
         seeds: of the runs; equal seeds share weights, image order and colours, so arms are compared pair by pair.
         optim: the budget. Steps and not epochs, so that arms are comparable.
         evaluations: what is measured of each run.
-        metrics: the numbers shown.
-        knn, probe: settings of the measuring.
+        metrics: the numbers shown, as far as something was measured.
+        knn, probe, protocols, dense: settings of the measuring; the probe on crops runs where `protocols` says so.
         segmenters: settings of segmenters by their name in the grid.
         filter, augment: of all arms.
         backbone, stem, projector_hidden, size_px, local_size_px, crop_scale, max_side: of all arms, see PretrainConfig.
@@ -134,6 +137,8 @@ class Study:
     metrics: tuple[Metric, ...] = METRICS + DENSE_METRICS
     knn: KnnConfig = field(default_factory=KnnConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
+    protocols: ProtocolsConfig = field(default_factory=ProtocolsConfig)
+    dense: DenseConfig = field(default_factory=DenseConfig)
     segmenters: tuple[tuple[str, SegmenterConfig], ...] = ()
     filter: FilterConfig | None = None
     augment: AugmentConfig | None = None

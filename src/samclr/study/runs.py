@@ -77,7 +77,7 @@ def _measure(folder: StudyFolder, plan: Plan, run: Run) -> None:
             continue
         start = time.perf_counter()
         untrained = run.arm.strategy == "untrained"
-        row = measure(folder.run_directory(run), run.config(folder.stores), measurement, plan.probe, untrained)
+        row = measure(folder.run_directory(run), run.config(folder.stores), measurement, plan, untrained)
         row["measure_s"] = time.perf_counter() - start
         folder.update_state(run.name, measured=folder.state(run.name).get("measured", {}) | {measurement.key: row})
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from samclr.config import KnnConfig, ProbeConfig
+from samclr.evaluation_config import DenseConfig, ProtocolsConfig
 from samclr.recipes import RECIPES
 from samclr.segmenter_config import SegmenterConfig
 from samclr.study.folder import StudyFolder, store_of
@@ -28,8 +29,10 @@ def commands_of(folder: StudyFolder, plan: Plan, run: Run) -> list[str]:
         base = RECIPES[config.recipe].config
         threads = ["--num-threads", str(plan.num_threads)]
         commands.append(_line("pretrain", config.recipe, *flags(config, base), *threads, "--out", again))
-    measuring = [*flags(config.knn, KnnConfig()), *flags(plan.probe, ProbeConfig())]
-    for protocol, flag in (("labelled", "--on"), ("dense", "--dense-on")):
+    knn_and_probes = [*flags(config.knn, KnnConfig()), *flags(plan.probe, ProbeConfig())]
+    knn_and_probes += flags(plan.protocols, ProtocolsConfig())
+    kinds = (("labelled", "--on", knn_and_probes), ("dense", "--dense-on", flags(plan.dense, DenseConfig())))
+    for protocol, flag, measuring in kinds:
         sets = [str(m.path) for m in plan.measurements_of(run.arm) if m.protocol == protocol]
         if sets:
             commands.append(_line("evaluate", *target, flag, *sets, *measuring))

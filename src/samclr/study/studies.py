@@ -1,6 +1,7 @@
 """The ready studies. Numbers quoted are those of the SAMCLR paper's tables. Nothing here imports torch."""
 
 from samclr.config import AugmentConfig, FilterConfig, KnnConfig, OptimConfig
+from samclr.evaluation_config import CropProbeConfig, ProtocolsConfig
 from samclr.segmenter_config import ComputeConfig, MaskConfig, SegmenterConfig
 from samclr.study.recipe import ANY, Evaluation, Grid, Method, Reference, Study
 
@@ -44,7 +45,7 @@ def _references() -> tuple[Reference, ...]:
 
 def _pair(arm: str, on: str, knn: float, linear: float, title: str = "") -> list[Reference]:
     # The authors' probe takes the maximum over epochs; its last epoch was not published.
-    values = (("knn_top1", knn), ("linear_top1_best", linear))
+    values = (("knn_top1", knn), ("crop_probe_top1_best", linear))
     return [Reference(arm=arm, set=on, key=key, value=round(v / 100, 4), title=title) for key, v in values]
 
 
@@ -65,6 +66,7 @@ PAPER = Study(
     ),
     evaluations=(*(Evaluation(set=name) for name in SETS), Evaluation(set=ANY, protocol="dense")),
     knn=KnnConfig(image_px=128, knn_k=200, knn_temperature=0.1),
+    protocols=ProtocolsConfig(crop_probe=CropProbeConfig(crop_probe=True)),
     references=_references(),
     quoted=PAPER_SOURCE,
     headline="*.simclr.region.*",

@@ -226,8 +226,7 @@ class MaskGenerator:
         config, decoder = self.config, self.model.decoder
         start = time.perf_counter()
         scores = prompted.scores[number].float()
-        if not torch.isfinite(scores).all():
-            raise ArithmeticError("the model's scores are not finite; try --precision float32")
+        _check_finite(scores, "scores")
         if decoder.masks_per_point == 1:  # HQ: the best of three, by predicted IoU
             scores, best = scores.max(1, keepdim=True)
         keep = (
@@ -239,6 +238,7 @@ class MaskGenerator:
         num_points = prompted.scores.shape[1]
         if len(point):
             logits = decoder.masks(prompted, number * num_points + point, which)
+            _check_finite(logits, "masks")
         else:
             logits = scores.new_empty(0, decoder.mask_px, decoder.mask_px)
         self.times.decoder += time.perf_counter() - start
@@ -307,6 +307,11 @@ def _mask(kept: _Kept, size: tuple[int, int]) -> Mask:
     x, y, w, h = (int(side) for side in coco_mask.toBbox({"size": list(size), "counts": rle}))
     box = x, y, x + max(w, 1) - 1, y + max(h, 1) - 1
     return Mask(rle, area_px, box, kept.predicted_iou, kept.stability_score, kept.point_xy, kept.crop_box)
+
+
+def _check_finite(values: Tensor, what: str) -> None:
+    if not torch.isfinite(values).all():
+        raise ArithmeticError(f"the model's {what} are not finite; try --precision float32")
 
 
 def _say_halved(what: str, number: int) -> None:

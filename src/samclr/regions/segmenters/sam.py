@@ -1,18 +1,23 @@
 """Any SAM as a segmenter."""
 
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import UInt8
 
 from samclr.errors import UsageError
 from samclr.regions.records import ImageRegions, SegmentError
-from samclr.regions.sam.generator import MaskGenerator, StageTimes
+from samclr.regions.sam.generator import Mask, MaskGenerator, StageTimes
 from samclr.regions.sam.model import load_sam, weights_hash
 from samclr.scenes.decode import Scene
 from samclr.segmenter_config import ComputeConfig, SegmenterConfig
+
+AUTOCAST = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 class SamSegmenter:
@@ -21,6 +26,7 @@ class SamSegmenter:
     def __init__(self, config: SegmenterConfig):
         self.device = compute_device(config.compute)
         self.precision = compute_precision(config.compute)
+        self._overflow_said = False
         self.pool = ThreadPoolExecutor(max(2, torch.get_num_threads()))
         model = load_sam(config.segmenter, self.device)
         if config.compute.compile:
@@ -30,9 +36,18 @@ class SamSegmenter:
         )
 
     def segment(self, scenes: list[Scene]) -> list[ImageRegions | SegmentError]:
-        """See Segmenter. Regions in the generator's order. Raises ArithmeticError if the model's scores are NaN."""
-        with torch.inference_mode(), self._autocast():
-            found = self.generator.generate([scene.pixels for scene in scenes])
+        """See Segmenter. Regions in the generator's order. Where float16 overflows, float32 is used and that is said.
+
+        Raises ArithmeticError if the model's scores or masks are not finite.
+        """
+        pixels = [scene.pixels for scene in scenes]
+        try:
+            found = self._generate(pixels, self.precision)
+        except ArithmeticError:
+            if self.precision != "float16":
+                raise
+            self._say_overflow(scenes[0].image_id)
+            found = self._generate(pixels, "float32")
         return [
             ImageRegions(
                 image_id=scene.image_id,
@@ -49,8 +64,19 @@ class SamSegmenter:
         times, self.generator.times = self.generator.times, StageTimes()
         return asdict(times)
 
-    def _autocast(self) -> Any:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+    def _generate(self, pixels: list[UInt8[np.ndarray, "_ _ 3"]], precision: str) -> list[list[Mask]]:
+        half = AUTOCAST.get(precision)
+        with torch.inference_mode(), torch.autocast(self.device.type, half, enabled=half is not None):
+            return self.generator.generate(pixels)
+
+    def _say_overflow(self, image_id: str) -> None:
+        if not self._overflow_said:
+            self._overflow_said = True
+            print(
+                f"float16 overflows near {image_id}: such scenes are segmented in float32; "
+                "if they are many, --precision bfloat16 is faster",
+                file=sys.stderr,
+            )
 
 
 def compute_device(compute: ComputeConfig) -> torch.device:
@@ -74,10 +100,10 @@ def compute_device(compute: ComputeConfig) -> torch.device:
 
 
 def compute_precision(compute: ComputeConfig) -> str:
-    """float32 or bfloat16."""
+    """float32, float16 or bfloat16."""
     if compute.precision != "auto":
         return compute.precision
-    return "bfloat16" if compute_device(compute).type == "cuda" else "float32"
+    return "float16" if compute_device(compute).type == "cuda" else "float32"
 
 
 def sam_maker(config: SegmenterConfig) -> dict[str, Any]:

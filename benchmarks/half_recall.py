@@ -1,9 +1,9 @@
 """How many float32 masks half precision finds again, and how many survive a change of the image that nobody sees.
 
-    python benchmarks/bf16_recall.py --data DIR [--device cpu|cuda]
+    python benchmarks/half_recall.py --data DIR [--device cpu|cuda]
 
 sam-digits at home (generated scenes, default thresholds) and on photographs that it was never trained for (DIR holds
-camvid/ and bsds500/; a quarter of the candidates survive). The third column is float32 on images whose pixels were
+camvid/ and bsds500/; a quarter of the candidates survive). The last column is float32 on images whose pixels were
 moved by -1, 0 or 1 at random: how far masks depend on nothing at all there.
 """
 
@@ -19,6 +19,7 @@ from sklearn.datasets import load_digits
 from samclr.demo import compose_scene
 from samclr.regions.sam.generator import MaskGenerator
 from samclr.regions.sam.model import SamModels
+from samclr.regions.segmenters.sam import AUTOCAST
 from samclr.segmenter_config import MaskConfig
 
 SCENES, PHOTOGRAPHS_PER_SET, SURVIVE = 100, 8, 0.25
@@ -32,12 +33,12 @@ def moved(image: np.ndarray, seed: int) -> np.ndarray:
 
 
 def masks_of(
-    model: SamModels, config: MaskConfig, images: list[np.ndarray], bfloat16: bool
+    model: SamModels, config: MaskConfig, images: list[np.ndarray], precision: str
 ) -> list[list[dict[str, object]]]:
     with (
         ThreadPoolExecutor(2) as pool,
         torch.inference_mode(),
-        torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16),
+        torch.autocast(model.device.type, AUTOCAST.get(precision), enabled=precision in AUTOCAST),
     ):
         found = MaskGenerator(model, config, pool, 1_000_000_000).generate(images)
     return [
@@ -66,14 +67,15 @@ def main() -> None:
             MaskConfig(points_per_side=32, pred_iou_thresh=threshold, stability_score_thresh=0.8),
         ),
     }
-    print(f"{arguments.device}, recall at IoU {LEAST_IOU}\nimages            number  masks/image  bf16    pixels moved")
+    print(f"{arguments.device}, recall at IoU {LEAST_IOU}")
+    print("images            number  masks/image  float16  bfloat16  pixels moved")
     for name, (images, config) in cases.items():
-        reference = masks_of(model, config, images, bfloat16=False)
-        half = agreement(masks_of(model, config, images, bfloat16=True), reference, LEAST_IOU)
+        reference = masks_of(model, config, images, "float32")
+        half, bf16 = (agreement(masks_of(model, config, images, kind), reference, LEAST_IOU) for kind in AUTOCAST)
         other = [moved(image, number) for number, image in enumerate(images)]
-        noisy = agreement(masks_of(model, config, other, bfloat16=False), reference, LEAST_IOU)
+        noisy = agreement(masks_of(model, config, other, "float32"), reference, LEAST_IOU)
         count = np.mean([len(masks) for masks in reference])
-        print(f"{name:16}  {len(images):6}  {count:11.1f}  {half:6.1%}  {noisy:12.1%}", flush=True)
+        print(f"{name:16}  {len(images):6}  {count:11.1f}  {half:7.1%}  {bf16:8.1%}  {noisy:12.1%}", flush=True)
 
 
 if __name__ == "__main__":

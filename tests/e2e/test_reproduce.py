@@ -1,0 +1,100 @@
+"""Every command of docs/reproduce.md, as it stands there, on tiny data sets in the true layouts.
+
+The studies are the ready ones with a smaller network, budget and images; sam-hq-vit-h, whose weights are not to be
+had, is Felzenszwalb's segmenter under that name. Everything else is what a user gets.
+"""
+
+import json
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from true_layouts import write_ade20k, write_cifar10, write_cityscapes, write_imagenette, write_stl10
+
+from samclr.config import FilterConfig, KnnConfig, OptimConfig, ProbeConfig
+from samclr.evaluation_config import CropProbeConfig, DenseConfig, ProtocolsConfig
+from samclr.segmenter_config import SegmenterConfig
+from samclr.study import Study
+from samclr.study.studies import STUDIES
+
+PAGE = Path(__file__).parents[2] / "docs/reproduce.md"
+BLOCKS = [block.replace("\\\n", " ") for block in re.findall(r"```\n(.*?)```", PAGE.read_text(), re.S)]
+COMMANDS = [shlex.split(line)[1:] for block in BLOCKS for line in block.splitlines()]
+FELZENSZWALB = SegmenterConfig(scale=100.0, sigma=0.8, min_size=20)
+
+
+def made_small(study: Study) -> Study:
+    """The study with its arms and sets, in seconds."""
+    crops = CropProbeConfig(crop_probe=study.protocols.crop_probe.crop_probe, crop_epochs=1, crop_px=16)
+    return replace(
+        study,
+        grids=tuple(replace(grid, steps=None) for grid in study.grids),
+        seeds=(0,),
+        optim=OptimConfig(global_batch_size=4, steps=2, lr=0.05),
+        knn=KnnConfig(image_px=24, knn_k=2),
+        probe=ProbeConfig(probe_epochs=2),
+        protocols=ProtocolsConfig(crop_probe=crops),
+        dense=DenseConfig(dense_px=48, dense_steps=5, dense_k=2),
+        segmenters=(("sam-hq-vit-h", FELZENSZWALB), ("felzenszwalb", FELZENSZWALB)),
+        filter=FilterConfig(min_area_px=20),
+        backbone="small-cnn",
+        stem="standard",
+        size_px=24,
+        local_size_px=16,
+        accelerator="cpu",
+    )
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """A folder with DATA in it, in which the commands are typed."""
+    root = tmp_path / "DATA"
+    write_cityscapes(root / "cityscapes")
+    write_ade20k(root / "ade20k")
+    write_imagenette(root, "imagenette2")
+    write_cifar10(root, monkeypatch)
+    write_stl10(root, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_page_has_commands_for_every_set_and_study():
+    assert [command[2] for command in COMMANDS if command[0] == "data"] == [
+        "cityscapes", "ade20k", "cifar10", "stl10", "imagenette",
+    ]  # fmt: skip
+    assert [command[1] for command in COMMANDS if command[0] == "study"] == [
+        "paper", "paper", "temperature", "controls", "padding",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] == "data"], ids=lambda command: command[2])
+def test_checks(command, data, call):
+    status, out, err = call(*command)
+    # Two cities are not 2,975 images: the check says so and where they are got, and finds nothing else at fault.
+    assert status == 1, out + err
+    assert "Traceback" not in err
+    assert re.search(r"\b(images|rows|files)\b", out + err)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] == "study"], ids=lambda command: command[3])
+def test_studies(command, data, call, monkeypatch):
+    monkeypatch.setitem(STUDIES, command[1], made_small(STUDIES[command[1]]))
+    status, out, err = call(*command, "--list", "--json")
+    assert status == 0, err
+    runs = json.loads(out)["runs"]
+    assert not [row for row in runs if row["stage"] == "missing"]
+    trial = "--steps" in command
+    for row in [row for row in runs if row["run"].startswith("cityscapes.simclr")] if trial else runs:
+        status, out, err = call(*command, "--index", row["index"])  # in this process, as a SLURM array does
+        assert status == 0, err
+    folder = Path(command[command.index("--out") + 1])
+    status, _, err = call("study", "page", folder)
+    assert status == 0, err
+    table = (folder / "table.md").read_text()
+    assert "missing" not in table
+    assert ("not run yet" in table) == trial
+    if command[1] == "paper":
+        assert "| SAMCLR |" in table
+        assert re.search(r"\[63\.9\].*\[63\.4\]", table)  # Cityscapes, CIFAR-10: kNN and the probe on crops
