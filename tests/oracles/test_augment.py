@@ -9,7 +9,15 @@ from samclr.config import AugmentConfig, ViewGroup, ViewsConfig
 from samclr.fill import FillOptions
 from samclr.scenes.bank import SceneBank, pack_scenes
 from samclr.scenes.sources import list_scenes
-from samclr.views.augment import IMAGENET_MEAN, IMAGENET_STD, JITTER_ORDERS, JITTER_PARTS, augment
+from samclr.views.augment import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    JITTER_ORDERS,
+    JITTER_PARTS,
+    augment,
+    augment_batched,
+    augment_on_cpu,
+)
 from samclr.views.crop import ViewCropper
 from samclr.views.plan import ViewPlanner
 
@@ -54,7 +62,7 @@ def one_by_one(view, drawn, row, number):
     if drawn.grey[row, number]:
         image = tv.rgb_to_grayscale(image, 3)
     if sigma := float(drawn.blur_sigma[row, number]):
-        radius = int(np.ceil(3 * drawn.blur_sigma.max()))
+        radius = min(int(np.ceil(3 * sigma)), view.shape[-1] - 1)
         image = tv.gaussian_blur(image, [2 * radius + 1] * 2, [sigma] * 2)
     if drawn.solarise[row, number]:
         image = tv.solarize(image, 0.5)
@@ -77,11 +85,12 @@ NOTHING = {"flip_prob": 0, "jitter_prob": 0, "grey_prob": 0, "blur_prob": 0}
         AugmentConfig(**NOTHING),
     ],
 )
-def test_equal_draws_give_equal_pixels(config, cropper):
+@pytest.mark.parametrize("way", [augment_on_cpu, augment_batched])
+def test_equal_draws_give_equal_pixels(config, cropper, way):
     plan = draw(config)
     group = plan.groups[0]
     crops, drawn = torch.from_numpy(cropper.crop(plan.image_index, group.boxes_xyxy, 48)), group.augment
-    ours = augment(crops, drawn)
+    ours = way(crops, drawn)
     mean, std = (torch.tensor(x).view(3, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD))
     for row in range(len(crops)):
         for number in range(2):
@@ -89,6 +98,28 @@ def test_equal_draws_give_equal_pixels(config, cropper):
             difference = (ours[row, number] * std + mean - theirs).abs()
             # solarising flips values that rounding has put across the threshold: there the two sides may swap
             assert difference.max() < BOUND or (config.solarise_prob and (difference > BOUND).float().mean() < 1e-3)
+
+
+@pytest.mark.parametrize("hw", [(1, 1), (2, 5), (7, 3), (33, 34)])
+def test_the_two_ways_agree_on_odd_shapes(hw):
+    drawn = draw(AugmentConfig(jitter_strength=1.0, solarise_prob=0.3, blur_prob=0.7), rows=64).groups[0].augment
+    pixels = torch.randint(0, 256, (64, 2, 3, *hw), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    difference = (augment_on_cpu(pixels, drawn) - augment_batched(pixels, drawn)).abs()
+    assert (difference > BOUND).float().mean() < 1e-3  # noise: a value at a threshold may fall on either side
+
+
+def test_threads_and_neighbours_change_no_pixel():
+    drawn = draw(AugmentConfig()).groups[0].augment
+    pixels = torch.randint(0, 256, (24, 2, 3, 16, 16), dtype=torch.uint8)
+    whole, before = augment(pixels, drawn), torch.get_num_threads()
+    try:
+        for num_threads in (1, 5):
+            torch.set_num_threads(num_threads)
+            assert torch.equal(augment(pixels, drawn), whole)
+    finally:
+        torch.set_num_threads(before)
+    plan = draw(AugmentConfig()).rows(5, 6).groups[0]
+    assert torch.equal(augment(pixels[5:6], plan.augment), whole[5:6])
 
 
 def test_the_drawn_factors_have_torchvisions_ranges():

@@ -1,10 +1,13 @@
-"""Augment a batch of views with their planned draws: batched, on any device, with torchvision's arithmetic.
+"""Augment a batch of views with their planned draws, with torchvision's arithmetic.
 
-Each transform touches only the samples that drew it. The order is SimCLR's: flip, colour jitter (its four parts
-in a drawn order), greyscale, blur, solarise, normalise.
+On the CPU a compiled kernel (samclr.views.augment_kernel) does one view after another; elsewhere each transform works on
+all views that drew it. The order is SimCLR's: flip, colour jitter (its four parts in a drawn order), greyscale, blur,
+solarise, normalise.
 """
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from itertools import permutations
 
 import numpy as np
@@ -13,17 +16,51 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from samclr.views.augment_kernel import BLUR_RADIUS_SIGMAS, augment_views
 from samclr.views.plan import AugmentDraws
 
 JITTER_PARTS = ("brightness", "contrast", "saturation", "hue")
 JITTER_ORDERS = np.array(list(permutations(range(4))))
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GREY_WEIGHTS = (0.2989, 0.587, 0.114)
-BLUR_RADIUS_SIGMAS = 3.0
 
 
 def augment(pixels: UInt8[Tensor, "b v c h w"], drawn: AugmentDraws) -> Float[Tensor, "b v c h w"]:
-    """Apply every view's draws and normalise by ImageNet's mean and deviation."""
+    """Apply every view's draws and normalise by ImageNet's mean and deviation. A view does not depend on the others."""
+    return augment_on_cpu(pixels, drawn) if pixels.device.type == "cpu" else augment_batched(pixels, drawn)
+
+
+def augment_on_cpu(pixels: UInt8[Tensor, "b v c h w"], drawn: AugmentDraws) -> Float[Tensor, "b v c h w"]:
+    """View by view, with as many threads as torch uses."""
+    num_threads = torch.get_num_threads()
+    out = torch.empty(pixels.shape)
+    source, target = (views.flatten(0, 1).numpy() for views in (pixels, out))
+    factors = np.stack([getattr(drawn, name).reshape(-1) for name in JITTER_PARTS], 1).astype(np.float32)
+    draws = [drawn.flip, drawn.jitter, drawn.grey, drawn.blur_sigma.astype(np.float32), drawn.solarise]
+    flip, jitter, grey, sigma, solarise = (np.ascontiguousarray(values).reshape(-1) for values in draws)
+    order = JITTER_ORDERS[drawn.jitter_order.reshape(-1)]
+    mean, std = np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32)
+
+    def work(first: int) -> None:
+        r = slice(first * len(source) // num_threads, (first + 1) * len(source) // num_threads)
+        augment_views(
+            source[r], flip[r], jitter[r], order[r], factors[r], grey[r], sigma[r], solarise[r], mean, std, target[r]
+        )
+
+    if num_threads == 1:
+        work(0)
+    else:
+        list(_pool(num_threads).map(work, range(num_threads)))
+    return out
+
+
+@lru_cache(maxsize=1)
+def _pool(num_threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(num_threads, thread_name_prefix="augment")
+
+
+def augment_batched(pixels: UInt8[Tensor, "b v c h w"], drawn: AugmentDraws) -> Float[Tensor, "b v c h w"]:
+    """Transform by transform, on any device."""
     b, v = pixels.shape[:2]
     views = pixels.flatten(0, 1).float().div_(255.0)
     _flip(views, drawn.flip)
@@ -103,7 +140,7 @@ def _hue(views: Tensor, turn: Tensor) -> Tensor:
 
 
 def _blur(views: Float[Tensor, "n c h w"], sigma: np.ndarray) -> None:
-    """Separable Gaussian, reflected edges; the kernel reaches three sigma of the widest blur drawn."""
+    """Separable Gaussian, reflected edges; the kernel reaches three sigma, or as far as a reflection can."""
     rows = np.flatnonzero(sigma > 0)
     if len(rows) == 0:
         return
@@ -112,6 +149,7 @@ def _blur(views: Float[Tensor, "n c h w"], sigma: np.ndarray) -> None:
     widths = torch.from_numpy(sigma[rows]).to(views.device, torch.float32)
     offsets = torch.arange(-radius, radius + 1, device=views.device, dtype=torch.float32)
     kernels = torch.exp(-0.5 * (offsets / widths[:, None]) ** 2)
+    kernels *= offsets.abs() <= torch.ceil(BLUR_RADIUS_SIGMAS * widths)[:, None]
     kernels = (kernels / kernels.sum(1, keepdim=True)).repeat_interleave(views.shape[1], 0)
     chosen = views[index].flatten(0, 1).unsqueeze(0)
     groups = chosen.shape[1]
