@@ -245,7 +245,9 @@ def main() -> None:
                     flush=True,
                 )
             if half is not None and reference:
-                print(f"            float16: recall at IoU 0.9 {agreement(half, reference['masks'], 0.9):.1%}", flush=True)
+                print(
+                    f"            float16: recall at IoU 0.9 {agreement(half, reference['masks'], 0.9):.1%}", flush=True
+                )
             total = sum(ours["stages"].values())
             print(
                 "            ours: " + ", ".join(f"{k} {v / total:.0%}" for k, v in ours["stages"].items()), flush=True

@@ -129,8 +129,8 @@ def test_a_run_of_another_version_is_one_sentence(scenes, store, tmp_path, call)
     del saved["config"]["temperature"]
     for version, remedy in (("0.0.9", "use samclr 0.0.9 for it"), ("0.1.0", "it was changed by hand")):
         (run / "config.json").write_text(json.dumps(saved | {"samclr": version}))
-        for command in (begin, ["report", run], ["evaluate", run, "--on", scenes]):
-            status, _, text = call(*command)
+        for words in (begin, ["report", run], ["evaluate", run, "--on", scenes]):
+            status, _, text = call(*words)
             assert status == 1
             sentence = f"does not fit this samclr, 0.1.0 (config lacks the setting 'temperature'); {remedy}, or name"
             assert sentence in " ".join(text.split())

@@ -1,12 +1,16 @@
-"""NT-Xent against a naive loop in float64 and against lightly."""
+"""NT-Xent against a naive loop in float64 and against lightly; memory, gradients and compilation of all losses."""
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from lightly.loss import NTXentLoss
+from peak_memory import peak_bytes
 
-from samclr.methods.losses import embedding_spread, nt_xent
+from samclr.methods.losses import embedding_spread, nt_xent, queue_contrast, self_distillation
 
 
 def naive(embeddings, temperature):
@@ -58,3 +62,75 @@ def test_spread_is_one_on_the_sphere_and_zero_when_collapsed():
     torch.manual_seed(0)
     assert float(embedding_spread(torch.randn(4000, 32))) == pytest.approx(1.0, abs=0.02)
     assert float(embedding_spread(torch.ones(10, 32))) < 1e-5
+
+
+def cases(b, dtype=torch.float32):
+    """(loss, the embeddings it has a gradient for, its other arguments, how many logits it has)."""
+    torch.manual_seed(0)
+    image, queue, left_out = torch.arange(b) // 2, torch.randn(16 * b, 24, dtype=dtype), torch.rand(b, 16 * b) < 0.1
+    embeddings = torch.randn(b, 2, 24, dtype=dtype)
+    scores, teacher = torch.randn(b, 5, 8 * b, dtype=dtype), torch.randn(b, 2, 8 * b, dtype=dtype).softmax(-1)
+    unit = torch.nn.functional.normalize(queue, dim=-1)
+    return [
+        (nt_xent, embeddings, (0.2,), (2 * b) ** 2),
+        (nt_xent, embeddings, (0.2, image), (2 * b) ** 2),
+        (queue_contrast, embeddings[:, 0], (embeddings[:, 1], unit, 0.2), 16 * b**2),
+        (queue_contrast, embeddings[:, 0], (embeddings[:, 1], unit, 0.2, left_out), 16 * b**2),
+        (self_distillation, scores, (teacher, 0.1), 40 * b**2),
+    ]
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_memory_stays_under_three_times_the_logits(number):
+    loss, embeddings, rest, num_logits = cases(256)[number]
+    embeddings = embeddings.clone().requires_grad_()
+
+    def step():
+        embeddings.grad = None
+        loss(embeddings, *rest).backward()
+
+    step()
+    assert 1 < peak_bytes(step) / (4 * num_logits) <= 3
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_gradients_are_those_of_finite_differences(number):
+    loss, embeddings, rest, _ = cases(3, torch.float64)[number]
+    assert torch.autograd.gradcheck(lambda x: loss(x, *rest), embeddings.requires_grad_())
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_autocast_changes_no_gradient(number):
+    loss, embeddings, rest, _ = cases(16)[number]
+    gradients = []
+    for enabled in (False, True):
+        leaf = embeddings.detach().clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            value = loss(leaf, *rest)
+        value.backward()
+        gradients.append(leaf.grad)
+    assert torch.equal(*gradients)
+
+
+COMPILE = """
+import sys
+sys.path[:0] = {path!r}
+import torch
+from test_losses import cases
+for loss, embeddings, rest, _ in cases(8):
+    found = []
+    for function in (loss, torch.compile(loss, fullgraph=True, backend="aot_eager")):
+        leaf = embeddings.detach().clone().requires_grad_()
+        value = function(leaf, *rest)
+        value.backward()
+        found.append((value.detach(), leaf.grad))
+    torch.testing.assert_close(found[1], found[0])
+print("no graph breaks")
+"""
+
+
+def test_losses_compile_as_one_graph():
+    """Without graph breaks nothing waits for the host either. In a process of its own: shapes are not checked there."""
+    code = COMPILE.format(path=[str(Path(__file__).parent), *sys.path])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "no graph breaks\n", done.stderr[-2000:]

@@ -1,4 +1,8 @@
-"""Losses as pure functions of embeddings, in float32 or better, also under autocast."""
+"""Losses as pure functions of embeddings, in float32 or better, also under autocast.
+
+Logits are the largest tensors of a step. They are never kept: the gradient makes them a second time, in place, so that
+a loss takes two to three times their bytes at its peak, masks and backward included (tests/oracles/test_losses.py).
+"""
 
 import functools
 import math
@@ -42,17 +46,45 @@ def nt_xent(
     """
     b, v, _ = embeddings.shape
     unit = F.normalize(embeddings, dim=-1).flatten(0, 1)
-    logits = unit @ unit.T / temperature
-    left_out = torch.eye(b * v, dtype=torch.bool, device=logits.device)
+    left_out = torch.eye(b * v, dtype=torch.bool, device=unit.device)
     if image_index is not None:
-        row = torch.arange(b, device=logits.device)
+        row = torch.arange(b, device=unit.device)
         same_image = (image_index[:, None] == image_index[None]) & (row[:, None] != row[None])
         left_out |= same_image.repeat_interleave(v, 0).repeat_interleave(v, 1)
-    log_total = torch.logsumexp(logits.masked_fill(left_out, -torch.inf), dim=1)
+    log_total = _log_sum_exp(unit / temperature, unit, left_out)
     rows = unit.unflatten(0, (b, v))
     same_row = rows @ rows.transpose(1, 2) / temperature
     positives = (same_row.sum(-1) - same_row.diagonal(dim1=1, dim2=2)) / (v - 1)
     return (log_total - positives.flatten()).mean()
+
+
+def _log_sum_exp(
+    rows: Float[Tensor, "n d"], columns: Float[Tensor, "m d"], left_out: Bool[Tensor, "n m"] | None
+) -> Float[Tensor, "n"]:
+    """Of each row's products with all columns but those left out. torch.compile wants two tensors here."""
+    log_total: Tensor = _LogSumExp.apply(rows, columns, left_out)
+    return log_total
+
+
+class _LogSumExp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, columns: Tensor, left_out: Tensor | None) -> Tensor:
+        log_total = torch.logsumexp(_logits(rows, columns, left_out), 1)
+        ctx.save_for_backward(rows, columns, log_total, left_out)
+        return log_total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        rows, columns, log_total, left_out = ctx.saved_tensors
+        with torch.autocast(rows.device.type, enabled=False):
+            shares = _logits(rows, columns, left_out).sub_(log_total[:, None]).exp_().mul_(gradient[:, None])
+            of_columns = shares.T @ rows if ctx.needs_input_grad[1] else None
+            return shares @ columns, of_columns, None
+
+
+def _logits(rows: Tensor, columns: Tensor, left_out: Tensor | None) -> Tensor:
+    logits = rows @ columns.T
+    return logits if left_out is None else logits.masked_fill_(left_out, -torch.inf)
 
 
 @in_full_precision
@@ -68,12 +100,9 @@ def queue_contrast(
     `left_out`: True where a key of the queue is no negative of a query.
     """
     queries, keys = F.normalize(queries, dim=-1), F.normalize(keys, dim=-1)
-    positives = (queries * keys).sum(-1, keepdim=True)
-    negatives = queries @ queue.to(queries.dtype).T
-    if left_out is not None:
-        negatives = negatives.masked_fill(left_out, -torch.inf)
-    logits = torch.cat([positives, negatives], 1) / temperature
-    return (torch.logsumexp(logits, 1) - logits[:, 0]).mean()
+    positives = (queries * keys).sum(-1) / temperature
+    log_negatives = _log_sum_exp(queries / temperature, queue.to(queries.dtype), left_out)
+    return (torch.logaddexp(positives, log_negatives) - positives).mean()
 
 
 @in_full_precision
@@ -84,13 +113,37 @@ def self_distillation(
 
     student: scores. teacher: shares that sum to 1, of the first t of the student's views. Mean over t * (s - 1) pairs.
     """
-    b, num_student, _ = student.shape
-    num_teacher = teacher.shape[1]
-    log_shares = F.log_softmax(student / temperature, dim=-1)
-    # all pairs, less those of a view with itself: one product of sums in place of t * s
-    every = (teacher.sum(1) * log_shares.sum(1)).sum()
-    own = (teacher * log_shares[:, :num_teacher]).sum()
-    return -(every - own) / (b * num_teacher * (num_student - 1))
+    loss: Tensor = _SelfDistillation.apply(student, teacher, temperature)
+    return loss
+
+
+class _SelfDistillation(torch.autograd.Function):
+    """All pairs of teacher and student views, less those of a view with itself."""
+
+    @staticmethod
+    def forward(ctx: Any, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        b, num_student, _ = student.shape
+        num_teacher = teacher.shape[1]
+        log_total = torch.logsumexp(student / temperature, -1)
+        targets = teacher.sum(1, keepdim=True)
+        every = num_teacher * log_total.sum() - (targets @ student.transpose(1, 2)).sum() / temperature
+        products = torch.linalg.vecdot(teacher, student[:, :num_teacher])
+        own = log_total[:, :num_teacher].sum() - products.sum() / temperature
+        ctx.save_for_backward(student, teacher, log_total)
+        ctx.temperature = temperature
+        return (every - own) / (b * num_teacher * (num_student - 1))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        student, teacher, log_total = ctx.saved_tensors  # no product here that autocast could take to half precision
+        b, num_student, _ = student.shape
+        num_teacher = teacher.shape[1]
+        shares = (student / ctx.temperature).sub_(log_total[..., None]).exp_()
+        shares[:, :num_teacher] *= num_teacher - 1
+        shares[:, num_teacher:] *= num_teacher
+        shares -= teacher.sum(1, keepdim=True)
+        shares[:, :num_teacher] += teacher
+        return shares.mul_(gradient / (ctx.temperature * b * num_teacher * (num_student - 1))), None, None
 
 
 @torch.no_grad()

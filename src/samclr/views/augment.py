@@ -1,8 +1,8 @@
 """Augment a batch of views with their planned draws, with torchvision's arithmetic.
 
-On the CPU a compiled kernel (samclr.views.augment_kernel) does one view after another; elsewhere each transform works on
-all views that drew it. The order is SimCLR's: flip, colour jitter (its four parts in a drawn order), greyscale, blur,
-solarise, normalise.
+On the CPU a compiled kernel (samclr.views.augment_kernel) does one view after another; elsewhere each transform works
+on all views that drew it. The order is SimCLR's: flip, colour jitter (its four parts in a drawn order), greyscale,
+blur, solarise, normalise.
 """
 
 import math

@@ -20,7 +20,7 @@ compiled = numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy"
 def augment_views(pixels, flip, jitter, order, factors, grey, sigma, solarise, mean, std, out):  # type: ignore[no-untyped-def]
     """Augment n views: pixels [n 3 h w] uint8 -> out [n 3 h w] float32, normalised.
 
-    `order` [n 4]: numbers of the jitter's parts as they come; `factors` [n 4]: by number of the part; the other draws [n].
+    `order` [n 4]: numbers of the jitter's parts as they come; `factors` [n 4]: by number of the part; other draws [n].
     """
     _, _, height, width = pixels.shape
     view = np.empty((3, height * width), np.float32)
