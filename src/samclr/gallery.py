@@ -66,8 +66,8 @@ def make_gallery(
         index = open_index(bank, open_store(config.data.regions), config.filter, cache_folder())
     count = min(num_scenes, bank.num_images)
     shown = dict.fromkeys(number * bank.num_images // count for number in range(count))
-    kinds = strategies or (["image"] if index is None else ["image", "region"])
-    return [_gallery_scene(config, bank, index, image, by_id[bank.image_ids[image]], kinds) for image in shown]
+    kinds, ids = strategies or (["image"] if index is None else ["image", "region"]), bank.image_ids
+    return [_gallery_scene(config, bank, index, image, by_id[ids[image]], kinds) for image in shown]
 
 
 def _gallery_scene(

@@ -16,7 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from samclr.errors import PartsError
@@ -151,9 +153,11 @@ class PartsFolder:
         if not tables:
             names = list(columns) if columns is not None else HEAD_SCHEMA.names
             return pa.table({name: pa.array([], pa.string()) for name in [*names, "part"]})
-        rows = pa.concat_tables(tables)
-        last = {image_id: position for position, image_id in enumerate(rows["image_id"].to_pylist())}
-        return rows.take([last[image_id] for image_id in sorted(last)])
+        rows = pa.concat_tables(tables).append_column("place", pa.array(np.arange(sum(map(len, tables)))))
+        rows = rows.sort_by([("image_id", "ascending"), ("place", "ascending")]).drop_columns(["place"])
+        ids = rows["image_id"].combine_chunks()
+        is_last = pa.concat_arrays([pc.not_equal(ids[:-1], ids[1:]), pa.array([True])]) if len(ids) else None
+        return rows.filter(is_last) if is_last is not None else rows
 
     def fingerprint(self) -> str:
         """Changes whenever a part is added: a hash over part names and sizes and the manifest."""

@@ -9,11 +9,13 @@ import hashlib
 import json
 import os
 import shutil
+from array import array
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
+from numpy.lib.format import open_memmap
 from PIL import Image
 
 from samclr.config import FilterConfig
@@ -24,6 +26,7 @@ from samclr.regions.store import iterate_rows, row_to_regions
 from samclr.scenes.bank import SceneBank, check_same_images
 
 GRID = 32
+GRIDS_AT_A_TIME = 4096
 INDEX_FORMAT = 1
 
 
@@ -63,11 +66,10 @@ def open_index(bank: SceneBank, store: PartsFolder, config: FilterConfig, cache:
     key_text = json.dumps([INDEX_FORMAT, store.fingerprint(), images.hexdigest(), asdict(config)])
     path = cache / "index" / hashlib.sha256(key_text.encode()).hexdigest()[:20]
     if not path.exists():
-        arrays = _build(bank, store, config)
         beside = path.with_name(f"{path.name}-{os.getpid()}.tmp")
         beside.mkdir(parents=True, exist_ok=True)
-        for name, array in arrays.items():
-            np.save(beside / f"{name}.npy", array)
+        for name, values in _build(bank, store, config, beside).items():
+            np.save(beside / f"{name}.npy", values)
         try:
             os.replace(beside, path)
         except OSError:  # another process has made it meanwhile
@@ -83,10 +85,12 @@ def open_index(bank: SceneBank, store: PartsFolder, config: FilterConfig, cache:
     )
 
 
-def _build(bank: SceneBank, store: PartsFolder, config: FilterConfig) -> dict[str, np.ndarray]:
+def _build(bank: SceneBank, store: PartsFolder, config: FilterConfig, folder: Path) -> dict[str, np.ndarray]:
+    """The arrays; the grids, by far the largest, are written to `folder` and never all in memory."""
     states = store.read(["image_id", "content_hash", "status"])
     hashes = dict(zip(states["image_id"].to_pylist(), states["content_hash"].to_pylist(), strict=True))
-    missing = [image_id for image_id in bank.image_ids if image_id not in hashes]
+    image_ids = bank.image_ids
+    missing = [image_id for image_id in image_ids if image_id not in hashes]
     if missing:
         raise PartsError(
             f"{len(missing)} scenes have no row in the region store {store.path}: {name_some(missing)}; "
@@ -100,26 +104,47 @@ def _build(bank: SceneBank, store: PartsFolder, config: FilterConfig) -> dict[st
     check_same_images(
         bank, {k: v for k, v in hashes.items() if v and k not in failed}, f"the region store {store.path}"
     )
-    position = {image_id: number for number, image_id in enumerate(bank.image_ids)}
-    per_image: list[list[tuple[tuple[int, ...], tuple[int, ...], int, np.ndarray]]] = [[] for _ in bank.image_ids]
-    for row in iterate_rows(store):
-        if row["status"] != OK or row["image_id"] not in position:
-            continue
-        found = row_to_regions(row)
-        for kept in coarsest(found, config):
-            region = found.regions[kept]
-            box = padded_box(region.box_xyxy, config.padding, found.height, found.width)
-            grid = occupancy_grid(found.mask(kept), region.box_xyxy)
-            per_image[position[found.image_id]].append((box, region.box_xyxy, region.area_px, grid))
-    flat = [region for regions in per_image for region in regions]
+    position = {image_id: number for number, image_id in enumerate(image_ids)}
+    image_of, boxes, mask_boxes, areas = array("q"), array("i"), array("i"), array("q")
+    unordered = folder / "grid.tmp"
+    with open(unordered, "wb") as grids:  # in the order of the store
+        for row in iterate_rows(store):
+            if row["status"] != OK or row["image_id"] not in position:
+                continue
+            found = row_to_regions(row)
+            for kept in coarsest(found, config):
+                region = found.regions[kept]
+                image_of.append(position[found.image_id])
+                boxes.extend(padded_box(region.box_xyxy, config.padding, found.height, found.width))
+                mask_boxes.extend(region.box_xyxy)
+                areas.append(region.area_px)
+                grids.write(occupancy_grid(found.mask(kept), region.box_xyxy).tobytes())
+    image = np.array(image_of, np.int64)
+    order = np.argsort(image, kind="stable")
+    _write_grids(unordered, order, folder / "grid.npy")
     return {
-        "start": np.concatenate([[0], np.cumsum([len(regions) for regions in per_image])]).astype(np.int64),
-        "box_xyxy": np.array([region[0] for region in flat], np.int32).reshape(-1, 4),
-        "mask_box_xyxy": np.array([region[1] for region in flat], np.int32).reshape(-1, 4),
-        "area_px": np.array([region[2] for region in flat], np.int64),
-        "grid": np.array([region[3] for region in flat], np.uint8).reshape(-1, GRID, GRID),
+        "start": np.searchsorted(image[order], np.arange(len(position) + 1)).astype(np.int64),
+        "box_xyxy": np.array(boxes, np.int32).reshape(-1, 4)[order],
+        "mask_box_xyxy": np.array(mask_boxes, np.int32).reshape(-1, 4)[order],
+        "area_px": np.array(areas, np.int64)[order],
         "segment_errors": np.array(sum(image_id in position for image_id in failed)),
     }
+
+
+def _write_grids(unordered: Path, order: Int[np.ndarray, "r"], path: Path) -> None:
+    """Bring the grids into their order, some thousand at a time."""
+    shape = len(order), GRID, GRID
+    if len(order) == 0:  # an empty file cannot be mapped
+        np.save(path, np.zeros(shape, np.uint8))
+    else:
+        source, ordered = (
+            np.memmap(unordered, np.uint8, "r", shape=shape),
+            open_memmap(path, "w+", np.uint8, shape=shape),
+        )
+        for first in range(0, len(order), GRIDS_AT_A_TIME):
+            ordered[first : first + GRIDS_AT_A_TIME] = source[order[first : first + GRIDS_AT_A_TIME]]
+        ordered.flush()
+    unordered.unlink()
 
 
 def occupancy_grid(mask: Bool[np.ndarray, "h w"], box_xyxy: tuple[int, int, int, int]) -> UInt8[np.ndarray, "32 32"]:

@@ -5,12 +5,14 @@ A row's pixels are its pyramid, level after level: native size (or --max-side), 
 """
 
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Int, UInt8
 from PIL import Image
 
@@ -35,9 +37,11 @@ def level_shapes(height: int, width: int) -> list[tuple[int, int]]:
 class SceneBank:
     """Random access to the pixels of a list of images, without opening an image file.
 
+    In memory it takes 28 bytes an image; ids and hashes stay in a file.
+
     Attributes:
-        image_ids, content_hashes: lists of n.
         native_hw: [n 2] size after EXIF rotation. bank_hw: [n 2] size in the bank (smaller under --max-side).
+        errors: of the images that could not be decoded, by id; they have no number.
     """
 
     def __init__(self, path: Path, refs: Sequence[SceneRef]):
@@ -48,23 +52,37 @@ class SceneBank:
         """
         folder = PartsFolder(path, KIND)
         table = folder.read()
-        rows = {image_id: row for row, image_id in enumerate(table["image_id"].to_pylist())}
-        missing = [ref.image_id for ref in refs if ref.image_id not in rows]
-        if missing:
+        wanted = pa.array([ref.image_id for ref in refs], pa.string())
+        rows = pc.index_in(wanted, table["image_id"].combine_chunks())
+        if rows.null_count:
+            missing = wanted.filter(rows.is_null()).to_pylist()
             raise PartsError(f"{len(missing)} scenes are not in the bank {path}: {name_some(missing)}; run samclr pack")
-        table = table.take([rows[ref.image_id] for ref in refs])
-        status = table["status"].to_pylist()
-        self.errors = {ref.image_id: text for ref, text in zip(refs, status, strict=True) if text != OK}
-        table = table.filter(pa.array([text == OK for text in status]))
+        table = table.take(rows)
+        decoded = pc.equal(table["status"], OK)
+        failed = table.filter(pc.invert(decoded))
+        self.errors = dict(zip(failed["image_id"].to_pylist(), failed["status"].to_pylist(), strict=True))
+        table = table.filter(decoded)
         self.path, self.num_images = path, len(table)
-        self.image_ids: list[str] = table["image_id"].to_pylist()
-        self.content_hashes: list[str] = table["content_hash"].to_pylist()
+        self._names = _mapped(table.select(["image_id", "content_hash"]))
         self.native_hw = np.stack([table["height"].to_numpy(), table["width"].to_numpy()], 1).reshape(-1, 2)
         self.bank_hw = np.stack([table["bank_height"].to_numpy(), table["bank_width"].to_numpy()], 1).reshape(-1, 2)
-        names, self._part_of = np.unique(np.array(table["part"].to_pylist(), dtype=str), return_inverse=True)
+        parts = table["part"].combine_chunks().dictionary_encode()
+        names, self._part_of = parts.dictionary.to_pylist(), parts.indices.to_numpy()
         self._offset = table["offset"].to_numpy()
         # Views on np.memmap are slow to make; on the plain array beneath it they are not.
         self._parts = [np.asarray(np.memmap(path / f"{name}.bin", np.uint8, "r")) for name in names]
+
+    @property
+    def image_ids(self) -> list[str]:
+        """Ids of the images, read anew at each call."""
+        ids: list[str] = self._names["image_id"].to_pylist()
+        return ids
+
+    @property
+    def content_hashes(self) -> list[str]:
+        """Hashes of their files, read anew at each call."""
+        hashes: list[str] = self._names["content_hash"].to_pylist()
+        return hashes
 
     def level(self, image: int, level: int) -> UInt8[np.ndarray, "h w 3"]:
         """One pyramid level of one image, as a view on the map."""
@@ -74,6 +92,15 @@ class SceneBank:
         rows, columns = level_shapes(*(int(v) for v in self.bank_hw[image]))[level]
         pixels = self._parts[self._part_of[image]][offset : offset + rows * columns * 3]
         return pixels.reshape(rows, columns, 3)
+
+
+def _mapped(table: pa.Table) -> pa.Table:
+    """The same table in a file that is gone when nobody looks at it any more."""
+    with tempfile.NamedTemporaryFile() as file:
+        with pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+        file.flush()
+        return pa.ipc.open_file(pa.memory_map(file.name)).read_all()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,4 +199,4 @@ def check_same_images(bank: SceneBank, hashes: dict[str, str], where: str) -> No
 
 def image_sizes(bank: SceneBank) -> Int[np.ndarray, "n 2"]:
     """Native rows and columns of every image."""
-    return bank.native_hw.astype(np.int64)
+    return bank.native_hw

@@ -21,7 +21,6 @@ class ViewCropper:
         self.bank = bank
         self._pool = ThreadPoolExecutor(num_threads) if num_threads > 1 else None
         self._num_threads = num_threads
-        self._to_bank = bank.bank_hw / bank.native_hw
 
     def crop(
         self, image_index: Int[np.ndarray, "b"], boxes_xyxy: Int[np.ndarray, "b v 4"], size_px: int
@@ -43,7 +42,7 @@ class ViewCropper:
         return views
 
     def _crop_one(self, image: int, box_xyxy: Int[np.ndarray, "4"], out: UInt8[np.ndarray, "3 s s"]) -> None:
-        scale_y, scale_x = self._to_bank[image]
+        scale_y, scale_x = self.bank.bank_hw[image] / self.bank.native_hw[image]
         x0, x1 = box_xyxy[0] * scale_x, box_xyxy[2] * scale_x
         y0, y1 = box_xyxy[1] * scale_y, box_xyxy[3] * scale_y
         level = level_for(min(x1 - x0, y1 - y0) / out.shape[-1])

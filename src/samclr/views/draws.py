@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 STREAM_ORDER, STREAM_REGION, STREAM_MIX, STREAM_PLACE, STREAM_SHUFFLE = 0, 1, 2, 3, 4
 STREAM_CROP, STREAM_COLOUR, STREAM_BACKGROUND = 64, 128, 192  # plus the view group's number
 
+CHUNK = 65_536  # rows whose numbers are made at a time
 _WORD = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 _MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -55,7 +56,11 @@ def uniforms(
 
 def epoch_order(seed: int, epoch: int, num_images: int) -> Int[np.ndarray, "n"]:
     """The permutation of all images that one epoch follows."""
-    return np.argsort(uniforms(seed, STREAM_ORDER, epoch, np.arange(num_images), 1)[:, 0], kind="stable")
+    numbers = np.empty(num_images)
+    for first in range(0, num_images, CHUNK):
+        rows = np.arange(first, min(first + CHUNK, num_images))
+        numbers[rows] = uniforms(seed, STREAM_ORDER, epoch, rows, 1)[:, 0]
+    return np.argsort(numbers, kind="stable").astype(np.int32 if num_images < 2**31 else np.int64)
 
 
 def shuffled(seed: int, step: int, count: int) -> Int[np.ndarray, "count"]:

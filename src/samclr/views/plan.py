@@ -87,7 +87,7 @@ class ViewPlanner:
         groups: tuple[ViewGroup, ...],
         augment: AugmentConfig,
     ):
-        self.image_hw, self.regions, self.seed = image_hw.astype(np.int64), regions, seed
+        self.image_hw, self.regions, self.seed = image_hw, regions, seed
         self.images_per_step, self.views, self.groups, self.augment = images_per_step, views, groups, augment
         self._order = lru_cache(maxsize=2)(lambda epoch: draws.epoch_order(seed, epoch, len(image_hw)))
 
@@ -177,7 +177,7 @@ class ViewPlanner:
     def _windows(
         self, step: int, image_index: Int[np.ndarray, "b"], region_index: Int[np.ndarray, "b"]
     ) -> Int[np.ndarray, "b 4"]:
-        heights, widths = self.image_hw[image_index].T
+        heights, widths = self.image_hw[image_index].T.astype(np.int64)
         window = np.stack([np.zeros_like(widths), np.zeros_like(heights), widths, heights], 1)
         rows = np.flatnonzero(region_index != WHOLE_IMAGE)
         if len(rows) == 0 or self.regions is None:
@@ -265,7 +265,7 @@ class ViewPlanner:
         mixed = (numbers[..., 0] < self.views.background_mix_prob) & (region_index != WHOLE_IMAGE)[:, None]
         ahead = 1 + (numbers[..., 1] * (num_images - 1)).astype(np.int64)
         others[mixed] = ((image_index[:, None] + ahead) % num_images)[mixed]
-        heights, widths = self.image_hw[others[mixed]].T
+        heights, widths = self.image_hw[others[mixed]].T.astype(np.int64)
         windows = np.stack([np.zeros_like(widths), np.zeros_like(heights), widths, heights], 1)
         boxes[mixed], _ = random_resized_crops(windows, numbers[mixed][:, 4:], group.crop_scale, group.crop_ratio)
         return others, boxes
