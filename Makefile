@@ -3,7 +3,7 @@ PYTHON ?= python3
 SEEDS ?= 0
 BIN = .venv/bin
 
-.PHONY: help demo demo-seeds demo-methods test lint types .venv clean
+.PHONY: help demo demo-seeds demo-methods test ratios lint types .venv clean
 
 help:
 	@echo "make demo        the main job on generated scenes: under three minutes on two cores, after the set-up"
@@ -11,6 +11,7 @@ help:
 	@echo "make demo-methods  six recipes (SimCLR, MoCo, DINO; image and region views), three seeds: about half an hour"
 	@echo "make test        the tests: under ten minutes on two cores, after the set-up"
 	@echo "make lint types  style and types"
+	@echo "make ratios      speed against lightly and torchvision, as ratios with those stored"
 	@echo "The set-up (.venv) downloads about 5 GB from the package registry once: two to five minutes."
 
 demo: .venv
@@ -27,6 +28,10 @@ demo-methods: .venv
 test: .venv
 	@echo "== tests: under ten minutes on two cores"
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+ratios: .venv
+	@echo "== speed against the peers, as ratios: half a minute"
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/check_ratios.py
 
 lint: .venv
 	$(BIN)/ruff check .

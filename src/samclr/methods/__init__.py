@@ -13,10 +13,14 @@ from samclr.models.backbone import create_backbone, load_pretrained
 
 
 def create_method(config: PretrainConfig, num_steps: int) -> Method:
-    """Make the method of a configuration around a fresh backbone; the seed decides the weights."""
+    """Make the method of a configuration around a fresh backbone; the seed decides the weights.
+
+    They lie channels last, in which convolutions are faster; in checkpoints' backbones they lie as everywhere.
+    """
     torch.manual_seed(config.seed)
     backbone, options = create_backbone(config.model), config.method
     load_pretrained(backbone, config.model)
+    backbone.to(memory_format=torch.channels_last)
     if isinstance(options, MocoConfig):
         return MoCo(backbone, config, options, num_steps)
     if isinstance(options, DinoConfig):

@@ -4,7 +4,6 @@ import difflib
 from typing import Any
 
 import timm
-import torch
 from jaxtyping import Float
 from timm.models import load_state_dict
 from torch import Tensor, nn
@@ -35,15 +34,13 @@ class SmallCnn(nn.Module):
 def create_backbone(config: ModelConfig) -> nn.Module:
     """Make an untrained backbone: [n 3 h w] -> features [n d], with the attribute `num_features` = d.
 
-    Its weights lie channels last, in which convolutions are faster (docs/performance.md); their values are the same.
-
     Raises:
         ConfigError: timm has no such model, or the model has no stem of this kind.
     """
     if config.backbone == SMALL_CNN:
         if config.stem != "standard":
             raise ConfigError(f"{SMALL_CNN} has no stem {config.stem}; leave --stem at standard")
-        return SmallCnn().to(memory_format=torch.channels_last)
+        return SmallCnn()
     if not timm.is_model(config.backbone):
         near = ", ".join(difflib.get_close_matches(config.backbone, timm.list_models(), n=4))
         raise ConfigError(
@@ -53,7 +50,7 @@ def create_backbone(config: ModelConfig) -> nn.Module:
     backbone = timm.create_model(config.backbone, pretrained=False, num_classes=0, **size_options(config.backbone))
     if config.stem != "standard":
         _replace_stem(backbone, config)
-    return backbone.to(memory_format=torch.channels_last)
+    return backbone
 
 
 def size_options(name: str) -> dict[str, Any]:
