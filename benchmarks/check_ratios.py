@@ -20,7 +20,7 @@ from views import BATCH, KINDS, groups_of, loaded, ours, rate, torchvision_trans
 
 from samclr.config import AugmentConfig, ViewsConfig
 from samclr.fill import FillOptions
-from samclr.scenes.bank import SceneBank, image_sizes, pack_scenes
+from samclr.scenes.bank import SceneBank, pack_scenes
 from samclr.scenes.sources import list_scenes
 from samclr.views.augment import augment_batched, augment_on_cpu
 from samclr.views.plan import AugmentDraws, ViewPlanner
@@ -46,7 +46,7 @@ def measured_ratios() -> dict[str, float]:
 def augmented(bank: SceneBank, way: Callable[[torch.Tensor, AugmentDraws], torch.Tensor]) -> float:
     """Views a second of one of the two ways to augment."""
     planner = ViewPlanner(
-        image_hw=image_sizes(bank), regions=None, seed=0, images_per_step=BATCH, views=ViewsConfig(strategy="image"),
+        image_hw=bank.native_hw, regions=None, seed=0, images_per_step=BATCH, views=ViewsConfig(strategy="image"),
         groups=groups_of(PX, False), augment=AugmentConfig(),
     )  # fmt: skip
     pixels = torch.randint(0, 256, (BATCH, 2, 3, PX, PX), dtype=torch.uint8)

@@ -69,7 +69,7 @@ def measure(folder: Path, num_images: int) -> dict[str, float]:
     from plans import generated_index
 
     from samclr.config import AugmentConfig, ViewGroup, ViewsConfig
-    from samclr.scenes.bank import SceneBank, image_sizes
+    from samclr.scenes.bank import SceneBank
     from samclr.scenes.refs import SceneRef
     from samclr.views.plan import ViewPlanner
 
@@ -78,7 +78,7 @@ def measure(folder: Path, num_images: int) -> dict[str, float]:
     before, start = own_bytes(), time.perf_counter()
     bank = SceneBank(folder / "bank", refs)
     planner = ViewPlanner(
-        image_hw=image_sizes(bank), regions=regions, seed=0, images_per_step=BATCH,
+        image_hw=bank.native_hw, regions=regions, seed=0, images_per_step=BATCH,
         views=ViewsConfig(strategy="region"), groups=(ViewGroup(),), augment=AugmentConfig(),
     )  # fmt: skip
     for step in range(10):

@@ -28,7 +28,7 @@ from samclr.micro_batches import backward
 from samclr.optim import create_optimizer
 from samclr.pretrain import make_batch
 from samclr.recipes import RECIPES
-from samclr.scenes.bank import SceneBank, image_sizes, pack_scenes
+from samclr.scenes.bank import SceneBank, pack_scenes
 from samclr.scenes.sources import list_scenes
 from samclr.views.batch import ViewBatch
 from samclr.views.crop import ViewCropper
@@ -87,7 +87,7 @@ class Training:
 
 def loader_of(bank: SceneBank, config: PretrainConfig, fabric: Fabric, workers: int, num_steps: int) -> ViewLoader:
     """As pretrain makes it."""
-    sizes = image_sizes(bank)
+    sizes = bank.native_hw
     planner = ViewPlanner(
         image_hw=sizes,
         regions=None if config.views.strategy == "image" else random_regions(sizes),

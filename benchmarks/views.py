@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 from samclr.config import AugmentConfig, ViewGroup, ViewsConfig
 from samclr.fill import FillOptions
 from samclr.regions.index import RegionIndex
-from samclr.scenes.bank import SceneBank, image_sizes, pack_scenes
+from samclr.scenes.bank import SceneBank, pack_scenes
 from samclr.scenes.sources import SceneRef, list_scenes
 from samclr.views.augment import IMAGENET_MEAN, IMAGENET_STD, augment
 from samclr.views.crop import ViewCropper
@@ -99,7 +99,7 @@ def groups_of(px: int, local: bool) -> tuple[ViewGroup, ...]:
 
 
 def ours(bank: SceneBank, px: int, local: bool, strategy: str) -> Iterator[int]:
-    sizes = image_sizes(bank)
+    sizes = bank.native_hw
     planner = ViewPlanner(
         image_hw=sizes,
         regions=None if strategy == "image" else random_regions(sizes),
@@ -187,7 +187,7 @@ def measure(kind: Kind, refs: list[SceneRef], bank: SceneBank, pack_s: float, px
 def quality(bank: SceneBank, refs: list[SceneRef]) -> tuple[float, float]:
     """PSNR of 128 px crops against Pillow's antialiased bilinear crop-and-resize: mean and first percentile, dB."""
     planner = ViewPlanner(
-        image_hw=image_sizes(bank), regions=None, seed=0, images_per_step=BATCH, views=ViewsConfig(strategy="image"),
+        image_hw=bank.native_hw, regions=None, seed=0, images_per_step=BATCH, views=ViewsConfig(strategy="image"),
         groups=groups_of(128, False), augment=AugmentConfig(),
     )  # fmt: skip
     cropper, found = ViewCropper(bank), []

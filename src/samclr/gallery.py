@@ -17,7 +17,7 @@ from samclr.regions.coarsest import coarsest
 from samclr.regions.index import RegionIndex, open_index
 from samclr.regions.records import ImageRegions
 from samclr.regions.store import open_store, row_to_regions
-from samclr.scenes.bank import SceneBank, image_sizes
+from samclr.scenes.bank import SceneBank
 from samclr.scenes.sources import SceneRef, list_scenes
 from samclr.training_data import bank_path
 from samclr.views.augment import IMAGENET_MEAN, IMAGENET_STD, augment
@@ -136,7 +136,7 @@ def _view_pairs(
             grid=index.grid[first:last],
         )
     planner = ViewPlanner(
-        image_hw=image_sizes(bank)[image : image + 1],
+        image_hw=bank.native_hw[image : image + 1],
         regions=one_image,
         seed=config.seed + image,
         images_per_step=PAIRS_PER_SCENE,

@@ -11,7 +11,7 @@ from samclr.errors import ScenesError, UsageError, name_some
 from samclr.fill import FillOptions
 from samclr.regions.index import RegionIndex, open_index
 from samclr.regions.store import open_store
-from samclr.scenes.bank import SceneBank, image_sizes, pack_scenes
+from samclr.scenes.bank import SceneBank, pack_scenes
 from samclr.scenes.sources import list_scenes
 from samclr.views.plan import ViewPlanner
 
@@ -69,7 +69,7 @@ def prepare_data(config: PretrainConfig) -> TrainingData:
     if config.data.regions is not None and config.views.strategy != "image":
         regions = open_index(bank, open_store(config.data.regions), config.filter, cache_folder())
     planner = ViewPlanner(
-        image_hw=image_sizes(bank),
+        image_hw=bank.native_hw,
         regions=regions,
         seed=config.seed,
         images_per_step=config.optim.global_batch_size,

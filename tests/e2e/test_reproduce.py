@@ -69,13 +69,24 @@ def test_the_page_has_commands_for_every_set_and_study():
     ]  # fmt: skip
 
 
+FAULTS = {
+    "cityscapes": ["train: 4 images, the release has 2,975", "val: 2 images, the release has 500"],
+    "ade20k": ["training: 3 images, the release has 20,210", "validation: 2 images, the release has 2,000"],
+    "cifar10": ["train: 20 images, the release has 50,000", "test: 4 images, the release has 10,000"],
+    "stl10": ["train: 5 images, the release has 5,000", "test: 4 images, the release has 8,000"],
+    "imagenette": ["train: 6 images, the release has 9,469", "val: 3 images, the release has 3,925"],
+}
+
+
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] == "data"], ids=lambda command: command[2])
 def test_checks(command, data, call):
+    """Tiny sets lack images: the check counts them, says where they are got, and finds nothing else at fault."""
     status, out, err = call(*command)
-    # Two cities are not 2,975 images: the check says so and where they are got, and finds nothing else at fault.
     assert status == 1, out + err
-    assert "Traceback" not in err
-    assert re.search(r"\b(images|rows|files)\b", out + err)
+    text = " ".join((out + err).split())
+    for fault in FAULTS[command[2]]:
+        assert fault in text
+    assert "got at: " in text
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] == "study"], ids=lambda command: command[3])

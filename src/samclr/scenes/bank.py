@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Int, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 
 from samclr.errors import PartsError, ScenesError, name_some
@@ -195,8 +195,3 @@ def check_same_images(bank: SceneBank, hashes: dict[str, str], where: str) -> No
             f"{len(differing)} images differ between the bank {bank.path} and {where}: {name_some(differing)}; "
             f"run samclr pack and samclr segment with --replace-changed"
         )
-
-
-def image_sizes(bank: SceneBank) -> Int[np.ndarray, "n 2"]:
-    """Native rows and columns of every image."""
-    return bank.native_hw

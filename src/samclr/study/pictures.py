@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from samclr.charts import nice_step
 from samclr.study.compare import Difference, Verdict
 
-WIDTH, ROW = 720.0, 34.0
+WIDTH, ROW = 720.0, 46.0
 LEFT, RIGHT, TOP, BOTTOM = 12.0, 12.0, 8.0, 26.0
 
 
@@ -56,7 +56,7 @@ def interval_chart(title: str, differences: Sequence[Difference]) -> IntervalCha
     def place(points: float) -> float:
         return LEFT + (min(max(points, low), high) - low) / (high - low) * (WIDTH - LEFT - RIGHT)
 
-    rows = tuple(_row(d, TOP + ROW * (n + 0.72), place) for n, d in enumerate(differences))
+    rows = tuple(_row(d, TOP + ROW * (n + 0.8), place) for n, d in enumerate(differences))
     height = TOP + ROW * len(rows) + BOTTOM
     ticks = [n * step for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
     return IntervalChart(

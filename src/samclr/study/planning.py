@@ -203,7 +203,7 @@ def _with_titles(arms: list[Arm]) -> list[Arm]:
         alike = [a for a in arms if (a.method, a.strategy == "image") == (arm.method, arm.strategy == "image")]
         parts = []
         if arm.strategy == "random-box":
-            parts.append(f"random boxes of the sizes of {_source_title(arm)} regions")
+            parts.append(f"random boxes like {_source_title(arm)} regions")
         elif arm.segmenter is not None and (len(segmenters) > 1 or boxes):
             parts.append(f"{_source_title(arm)} regions")
         if len({a.temperature for a in alike}) > 1:
