@@ -284,3 +284,12 @@ def test_a_poisoned_image_costs_one_row(tmp_path, monkeypatch):
     assert list(report.errors) == ["black.png"]
     assert "scores are not finite" in report.errors["black.png"]
     assert report.tally["images"] == 4
+
+
+def test_a_line_of_pixels_is_an_image():
+    """Scaled to the model's side it would have no rows; it has one, as the smallest that there is."""
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 700, 3)).astype(np.uint8)
+    scene = Scene(image_id="line.png", pixels=pixels, content_hash="0" * 32, label_map=None)
+    (found,) = build_segmenter(DIGITS).segment([scene])
+    assert isinstance(found, ImageRegions)
+    assert (found.height, found.width) == (3, 700)

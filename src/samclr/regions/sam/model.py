@@ -50,7 +50,7 @@ class SamModels:
         if self.squash:
             return self.image_px, self.image_px
         scale = self.image_px / max(height, width)
-        return int(height * scale + 0.5), int(width * scale + 0.5)
+        return max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
 
     def enlarging(self, height: int, width: int) -> tuple[Enlarging, Enlarging]:
         """How low-resolution masks become height x width."""
