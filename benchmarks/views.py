@@ -98,9 +98,10 @@ def groups_of(px: int, local: bool) -> tuple[ViewGroup, ...]:
     return (both, ViewGroup(role="local", size_px=px // 2, num_views=6, crop_scale=(0.05, 0.4))) if local else (both,)
 
 
-def ours(bank: SceneBank, px: int, local: bool, strategy: str) -> Iterator[int]:
+def planner_for(bank: SceneBank, px: int, strategy: str, local: bool = False) -> ViewPlanner:
+    """SimCLR's views of BATCH images a step."""
     sizes = bank.native_hw
-    planner = ViewPlanner(
+    return ViewPlanner(
         image_hw=sizes,
         regions=None if strategy == "image" else random_regions(sizes),
         seed=0,
@@ -109,7 +110,10 @@ def ours(bank: SceneBank, px: int, local: bool, strategy: str) -> Iterator[int]:
         groups=groups_of(px, local),
         augment=AugmentConfig(),
     )
-    cropper, step = ViewCropper(bank), 0
+
+
+def ours(bank: SceneBank, px: int, local: bool, strategy: str) -> Iterator[int]:
+    planner, cropper, step = planner_for(bank, px, strategy, local), ViewCropper(bank), 0
     while True:
         plan, count = planner.plan(step), 0
         for group in plan.groups:
@@ -186,10 +190,7 @@ def measure(kind: Kind, refs: list[SceneRef], bank: SceneBank, pack_s: float, px
 
 def quality(bank: SceneBank, refs: list[SceneRef]) -> tuple[float, float]:
     """PSNR of 128 px crops against Pillow's antialiased bilinear crop-and-resize: mean and first percentile, dB."""
-    planner = ViewPlanner(
-        image_hw=bank.native_hw, regions=None, seed=0, images_per_step=BATCH, views=ViewsConfig(strategy="image"),
-        groups=groups_of(128, False), augment=AugmentConfig(),
-    )  # fmt: skip
+    planner = planner_for(bank, 128, "image")
     cropper, found = ViewCropper(bank), []
     images = [Image.open(ref.path).convert("RGB") for ref in refs]
     for step in range(4):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import platformdirs
 
+from samclr.config import Codec
 from samclr.errors import UsageError
 from samclr.scenes.names import local_folder, short_name, source_key
 
@@ -16,9 +17,10 @@ def cache_folder() -> Path:
     return Path(os.environ.get("SAMCLR_CACHE") or platformdirs.user_cache_dir("samclr"))
 
 
-def default_bank(scenes: Sequence[Path], max_side: int | None) -> Path:
-    """One bank for each list of sources and size."""
-    key = "\n".join([*(source_key(source) for source in scenes), str(max_side)])
+def default_bank(scenes: Sequence[Path], max_side: int | None, codec: Codec = "raw") -> Path:
+    """One bank for each list of sources, size and form."""
+    form = [str(max_side)] if codec == "raw" else [str(max_side), codec]
+    key = "\n".join([*(source_key(source) for source in scenes), *form])
     name = short_name(scenes[0]) or "root"
     return cache_folder() / "banks" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 

@@ -12,7 +12,7 @@ import tyro
 from tyro.conf import Positional, arg, subcommand
 
 from samclr.command_options import Fill, Json, Scenes
-from samclr.config import KnnConfig, ModelConfig, PretrainConfig, ProbeConfig
+from samclr.config import Codec, KnnConfig, ModelConfig, PretrainConfig, ProbeConfig
 from samclr.data_commands import Data
 from samclr.errors import UsageError
 from samclr.evaluation_config import DenseConfig, ProtocolsConfig
@@ -34,6 +34,7 @@ class Pack:
     scenes: Positional[Scenes]
     bank: Annotated[Path | None, arg(help="Folder of the bank; by default one in the user's cache.")] = None
     max_side: Annotated[int | None, arg(help="Cap on the longer side, px; native size by default.")] = None
+    codec: Annotated[Codec, arg(help="Raw pixels: fast, 4 bytes a pixel; or jpeg: a fraction of that, slower.")] = "raw"
     fill: Fill = field(default_factory=Fill)
     json: Json = False
 
@@ -44,11 +45,12 @@ class Pack:
         from samclr.scenes.sources import list_scenes
 
         refs = list_scenes(self.scenes)
-        path = self.bank or default_bank(self.scenes, self.max_side)
+        path = self.bank or default_bank(self.scenes, self.max_side, self.codec)
         refuse_inside_scenes(path, self.scenes, "--bank")
         if not path.exists():
-            say(f"the bank {path} will take about {missing_bytes(None, refs, self.max_side) / 1e9:.2f} GB")
-        _, report = pack_scenes(refs, path, self.max_side, self.fill.options())
+            needed = missing_bytes(None, refs, self.max_side, self.codec)
+            say(f"the bank {path} will take about {needed / 1e9:.2f} GB")
+        _, report = pack_scenes(refs, path, self.max_side, self.fill.options(), self.codec)
         return show_fill("packed", path, report, self.fill.strict, self.json)
 
 

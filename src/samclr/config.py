@@ -15,6 +15,7 @@ from samclr.settings import check_share, to_dict
 
 Strategy = Literal["image", "region", "random-box"]
 Role = Literal["global", "local"]
+Codec = Literal["raw", "jpeg"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,12 +155,14 @@ class DataConfig:
         regions: a region store made by `samclr segment`; needed by the strategies region and random-box.
         bank: folder of the scene bank; by default one in the user's cache, made when missing.
         max_side: cap on the longer side in the bank, px; None keeps the native size.
+        codec: the bank's pixels: raw (fast, 4 bytes a pixel) or jpeg (a fraction of that, decoded at each crop).
     """
 
     scenes: tuple[Path, ...] = ()
     regions: Path | None = None
     bank: Path | None = None
     max_side: int | None = None
+    codec: Codec = "raw"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -377,5 +380,5 @@ class PretrainConfig:
         """Everything that decides the result: all but the places of files and the way of running."""
         settings = to_dict(self)
         del settings["runtime"], settings["knn"]
-        settings["data"] = {"max_side": self.data.max_side}
+        settings["data"] = {"max_side": self.data.max_side, "codec": self.data.codec}
         return settings

@@ -71,13 +71,14 @@ def estimate(config: PretrainConfig, run: Path) -> list[dict[str, Any]]:
     views = whole.views_per_step()
     among = f" on {ranks} devices, what they tell each other not counted" if ranks > 1 else ""
     memory = torch.cuda.max_memory_allocated() if fabric.device.type == "cuda" else psutil.Process().memory_info().rss
+    needed = missing_bytes(folder, refs, config.data.max_side, config.data.codec)
     existing = run if run.exists() else next(parent for parent in run.absolute().parents if parent.exists())
     return [
         {"what": "images", "value": f"{len(refs):,}"},
         {"what": "steps", "value": f"{num_steps:,} of {whole.optim.global_batch_size} images, {views:,} views"},
         {"what": "expected time", "value": f"{_duration(num_steps * step_s)} at {views / step_s:.0f} views/s{among}"},
         {"what": "bank", "value": str(bank)},
-        {"what": "room for bank", "value": f"{missing_bytes(folder, refs, config.data.max_side) / 1e9:.2f} GB more"},
+        {"what": "room for bank", "value": f"{needed / 1e9:.2f} GB more"},
         {"what": "run directory", "value": f"{parameters * 4 * CHECKPOINT_COPIES * 2 / 1e9:.2f} GB at most"},
         {"what": "free disk", "value": f"{shutil.disk_usage(existing).free / 1e9:.1f} GB at {existing}"},
         {"what": f"memory on {fabric.device.type}", "value": f"{memory / 1e9:.2f} GB after {TRIAL_STEPS} trial steps"},

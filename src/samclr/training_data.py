@@ -42,7 +42,7 @@ def num_workers(config: PretrainConfig) -> int:
 
 def bank_path(config: PretrainConfig) -> Path:
     """The bank that a configuration uses."""
-    return config.data.bank or default_bank(config.data.scenes, config.data.max_side)
+    return config.data.bank or default_bank(config.data.scenes, config.data.max_side, config.data.codec)
 
 
 def prepare_data(config: PretrainConfig) -> TrainingData:
@@ -60,7 +60,7 @@ def prepare_data(config: PretrainConfig) -> TrainingData:
     refs = list_scenes(config.data.scenes)
     path = bank_path(config)
     refuse_inside_scenes(path, config.data.scenes, "--bank")
-    pack_scenes(refs, path, config.data.max_side, FillOptions(num_workers=num_workers(config)))
+    pack_scenes(refs, path, config.data.max_side, FillOptions(num_workers=num_workers(config)), config.data.codec)
     bank = SceneBank(path, refs)
     if bank.num_images == 0:
         first = next(iter(bank.errors.items()))

@@ -14,7 +14,7 @@ LAYERS = [
     {"segmenter_config", "evaluation_config"},
     {"recipes"},
     {"scenes.remote", "scenes.catalogue"},
-    {"scenes.names"},
+    {"scenes.names", "scenes.tiles"},
     {"cache"},
     {"scenes.refs"},
     {"scenes.parquet", "scenes.tars", "scenes.arrays", "scenes.hub", "scenes.label_maps"},

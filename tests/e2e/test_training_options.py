@@ -9,6 +9,7 @@ from lightning_fabric.plugins import MixedPrecision
 from support import samclr, small_config, write_labelled
 
 from samclr.devices import set_up, step_optimizer
+from samclr.errors import PartsError
 from samclr.methods import create_method
 from samclr.micro_batches import backward
 from samclr.optim import create_optimizer
@@ -86,3 +87,19 @@ def test_mixed_backgrounds_train_and_are_counted(scenes, store, tmp_path):
     pretrain(replace(config, views=replace(config.views, background_mix_prob=1.0)), tmp_path / "run")
     rows = read_metrics(tmp_path / "run")
     assert [row["mixed_backgrounds"] for row in rows] == [16 - 2 * row["images_without_regions"] for row in rows]
+
+
+def test_a_jpeg_bank_trains_and_is_packed_by_its_option(scenes, store, tmp_path):
+    bank = tmp_path / "bank"
+    done = samclr("pack", scenes, "--bank", bank, "--codec", "jpeg")
+    assert done.returncode == 0, done.stderr
+    config = small_config(scenes, store, "samclr", steps=3)
+    losses = []
+    for codec in ("raw", "jpeg"):
+        data = replace(config.data, codec=codec, bank=bank if codec == "jpeg" else None)
+        pretrain(replace(config, data=data), tmp_path / codec)
+        losses.append([row["loss"] for row in read_metrics(tmp_path / codec)])
+    assert losses[0] != losses[1]
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=0.02)  # later steps have learned from other pixels
+    with pytest.raises(PartsError, match=r'made with \{"max_side": null, "codec": "jpeg"\}'):
+        pretrain(replace(config, data=replace(config.data, bank=bank)), tmp_path / "other")

@@ -11,6 +11,7 @@ from samclr.fill import FillOptions
 from samclr.scenes.bank import SceneBank, level_shapes, make_pyramid, missing_bytes, pack_scenes
 from samclr.scenes.decode import load_scene
 from samclr.scenes.sources import list_scenes
+from samclr.scenes.tiles import TileReader, encode_tiles
 
 
 def test_the_bank_holds_the_decoded_pixels(scenes, tmp_path):
@@ -100,3 +101,36 @@ def test_a_scene_that_is_not_packed_is_named(scenes, tmp_path):
     pack_scenes(refs[:5], tmp_path / "bank", None, FillOptions())
     with pytest.raises(PartsError, match=r"7 scenes are not in the bank .* and 2 more; run samclr pack"):
         SceneBank(tmp_path / "bank", refs)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 700), (257, 300), (640, 427), (1100, 530)])
+def test_tiles_hold_every_level_of_any_size(size):
+    """Against the raw pyramid; a smooth image, so that half-size decoding and block means agree."""
+    y, x = np.mgrid[: size[1], : size[0]]
+    pixels = np.stack([x * 255 / size[0], y * 255 / size[1], (x + y) * 255 / sum(size)], 2).astype(np.uint8)
+    levels = make_pyramid(pixels, None)
+    data = np.frombuffer(encode_tiles(levels) + b"the next image", np.uint8)
+    reader = TileReader(data, size[1], size[0])
+    for level, expected in enumerate(levels):
+        rows, columns = expected.shape[:2]
+        for x0, y0, x1, y1 in [(0, 0, columns, rows), (columns // 2, rows // 3, columns // 2 + 1, rows // 3 + 1)]:
+            found, left, top = reader.window(level, x0, y0, x1, y1)
+            found = found[y0 - top : y1 - top, x0 - left : x1 - left].astype(int)
+            assert found.shape == (y1 - y0, x1 - x0, 3)
+            assert np.abs(found - expected[y0:y1, x0:x1]).max() <= (6 if min(size) > 8 else 40)
+
+
+def test_a_jpeg_bank_is_small_and_keeps_its_form(photo_folder, tmp_path):
+    refs = list_scenes([photo_folder])
+    raw, jpeg = tmp_path / "raw", tmp_path / "jpeg"
+    pack_scenes(refs, raw, None, FillOptions())
+    pack_scenes(refs, jpeg, None, FillOptions(num_workers=2), "jpeg")
+    sizes = [sum(path.stat().st_size for path in bank.glob("*.bin")) for bank in (raw, jpeg)]
+    assert sizes[1] < sizes[0] / 8
+    assert missing_bytes(None, refs, None, "jpeg") == pytest.approx(sizes[1], rel=0.01)
+    banks = [SceneBank(path, refs) for path in (raw, jpeg)]
+    for level in range(4):
+        difference = banks[0].level(1, level).astype(float) - banks[1].level(1, level)
+        assert np.sqrt((difference**2).mean()) < 8
+    with pytest.raises(PartsError, match=r'made with .*"codec": "jpeg".* now asked for .*name another folder'):
+        pack_scenes(refs, jpeg, None, FillOptions())

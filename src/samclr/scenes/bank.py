@@ -2,6 +2,7 @@
 
 A row's pixels are its pyramid, level after level: native size (or --max-side), 1/2, 1/4 and 1/8, each
 [h w c] uint8. Level k has ceil(h / 2^k) rows; its pixel i is the mean of native pixels i*2^k to (i+1)*2^k - 1.
+With --codec jpeg they are JPEG tiles instead (samclr.scenes.tiles).
 """
 
 import shutil
@@ -16,16 +17,18 @@ import pyarrow.compute as pc
 from jaxtyping import UInt8
 from PIL import Image
 
+from samclr.config import Codec
 from samclr.errors import PartsError, ScenesError, name_some
 from samclr.fill import FillOptions, FillReport, fill
 from samclr.parts import HEAD_SCHEMA, OK, PartsFolder
 from samclr.scenes.decode import DecodeError, load_scene
 from samclr.scenes.sources import SceneRef, file_stamp, read_bytes
+from samclr.scenes.tiles import TileReader, encode_tiles
 
 KIND = "scene bank"
 NUM_LEVELS = 4
-BYTES_PER_PX = 4.0  # three channels, and a third more for the lower levels
-ESTIMATE_IMAGES = 500
+BYTES_PER_PX = 4.0  # raw: three channels, and a third more for the lower levels
+ESTIMATE_IMAGES = {"raw": 500, "jpeg": 8}  # raw needs headers alone; JPEG is tried
 BANK_SCHEMA = pa.schema([*HEAD_SCHEMA, ("bank_height", pa.int32()), ("bank_width", pa.int32()), ("offset", pa.int64())])
 
 
@@ -63,6 +66,7 @@ class SceneBank:
         self.errors = dict(zip(failed["image_id"].to_pylist(), failed["status"].to_pylist(), strict=True))
         table = table.filter(decoded)
         self.path, self.num_images = path, len(table)
+        self.codec: Codec = folder.maker.get("codec", "raw")
         self._names = _mapped(table.select(["image_id", "content_hash"]))
         self.native_hw = np.stack([table["height"].to_numpy(), table["width"].to_numpy()], 1).reshape(-1, 2)
         self.bank_hw = np.stack([table["bank_height"].to_numpy(), table["bank_width"].to_numpy()], 1).reshape(-1, 2)
@@ -84,14 +88,31 @@ class SceneBank:
         hashes: list[str] = self._names["content_hash"].to_pylist()
         return hashes
 
+    def reader(self, image: int) -> "LevelReader | TileReader":
+        """Access to one image's pixels, for as many windows as wanted."""
+        height, width = (int(side) for side in self.bank_hw[image])
+        data = self._parts[self._part_of[image]][int(self._offset[image]) :]
+        return LevelReader(data, height, width) if self.codec == "raw" else TileReader(data, height, width)
+
     def level(self, image: int, level: int) -> UInt8[np.ndarray, "h w 3"]:
-        """One pyramid level of one image, as a view on the map."""
-        offset = int(self._offset[image])
-        for rows, columns in level_shapes(*(int(v) for v in self.bank_hw[image]))[:level]:
-            offset += rows * columns * 3
+        """One pyramid level of one image; of a raw bank a view on the map."""
         rows, columns = level_shapes(*(int(v) for v in self.bank_hw[image]))[level]
-        pixels = self._parts[self._part_of[image]][offset : offset + rows * columns * 3]
-        return pixels.reshape(rows, columns, 3)
+        pixels, _, _ = self.reader(image).window(level, 0, 0, columns, rows)
+        return pixels[:rows, :columns]
+
+
+class LevelReader:
+    """Windows of one image in a raw bank."""
+
+    def __init__(self, data: UInt8[np.ndarray, "_"], height: int, width: int):
+        """`data` begins with the image's pyramid and may go on after it."""
+        self._data, self._shapes = data, level_shapes(height, width)
+
+    def window(self, level: int, x0: int, y0: int, x1: int, y1: int) -> tuple[UInt8[np.ndarray, "_ _ 3"], int, int]:
+        """Pixels of a level that hold the box, and the column and row at which they begin: the whole level."""
+        start = sum(rows * columns * 3 for rows, columns in self._shapes[:level])
+        rows, columns = self._shapes[level]
+        return self._data[start : start + rows * columns * 3].reshape(rows, columns, 3), 0, 0
 
 
 def _mapped(table: pa.Table) -> pa.Table:
@@ -108,6 +129,7 @@ class PackWork:
     """Makes one part of a bank: pixels into the companion file, their places into the rows."""
 
     max_side: int | None
+    codec: Codec = "raw"
 
     def __call__(self, refs: list[SceneRef], companion: Path) -> pa.Table:
         rows = []
@@ -123,13 +145,17 @@ class PackWork:
                     row |= {"content_hash": scene.content_hash}
                     row |= {"height": scene.pixels.shape[0], "width": scene.pixels.shape[1]}
                     row |= {"bank_height": levels[0].shape[0], "bank_width": levels[0].shape[1]}
-                    for level in levels:
-                        pixels_file.write(level.tobytes())
+                    pixels_file.write(encode(levels, self.codec))
                 except DecodeError as error:
                     row["status"] = str(error)
                 rows.append(row)
             pixels_file.write(b"\0")  # a part of errors alone must still be a file that can be mapped
         return pa.Table.from_pylist(rows, schema=BANK_SCHEMA)
+
+
+def encode(levels: list[UInt8[np.ndarray, "_ _ 3"]], codec: Codec) -> bytes:
+    """An image's bytes in the bank."""
+    return b"".join(level.tobytes() for level in levels) if codec == "raw" else encode_tiles(levels)
 
 
 def make_pyramid(pixels: UInt8[np.ndarray, "h w 3"], max_side: int | None) -> list[UInt8[np.ndarray, "_ _ 3"]]:
@@ -143,34 +169,45 @@ def make_pyramid(pixels: UInt8[np.ndarray, "h w 3"], max_side: int | None) -> li
 
 
 def pack_scenes(
-    refs: Sequence[SceneRef], bank_path: Path, max_side: int | None, options: FillOptions
+    refs: Sequence[SceneRef], bank_path: Path, max_side: int | None, options: FillOptions, codec: Codec = "raw"
 ) -> tuple[PartsFolder, FillReport]:
     """Give every scene a row and its pixels a place in the bank.
 
     Raises:
-        PartsError: the disk has too little room, or the bank was made with another --max-side.
+        PartsError: the disk has too little room, or the bank was made with another --max-side or --codec.
     """
-    folder = PartsFolder.create_or_open(bank_path, KIND, {"max_side": max_side}, len(refs))
-    needed, free = missing_bytes(folder, refs, max_side), shutil.disk_usage(bank_path).free
+    maker = {"max_side": max_side} | ({} if codec == "raw" else {"codec": codec})
+    folder = PartsFolder.create_or_open(bank_path, KIND, maker, len(refs))
+    needed, free = missing_bytes(folder, refs, max_side, codec), shutil.disk_usage(bank_path).free
     if needed > free:
         raise PartsError(
             f"the bank {bank_path} needs {needed / 1e9:.1f} GB more, the disk has {free / 1e9:.1f} GB free; "
-            f"name another disk (--bank DIR) or cap the size (--max-side PX)"
+            f"name another disk (--bank DIR), cap the size (--max-side PX) or compress (--codec jpeg)"
         )
-    return folder, fill(folder, refs, PackWork(max_side=max_side), options, "packing")
+    return folder, fill(folder, refs, PackWork(max_side=max_side, codec=codec), options, "packing")
 
 
-def missing_bytes(folder: PartsFolder | None, refs: Sequence[SceneRef], max_side: int | None) -> int:
-    """Bytes the scenes not yet in the bank will take, from the headers of a sample of them."""
+def missing_bytes(
+    folder: PartsFolder | None, refs: Sequence[SceneRef], max_side: int | None, codec: Codec = "raw"
+) -> int:
+    """Bytes the scenes not yet in the bank will take, from a sample of them: their headers, for JPEG their encoding."""
     present = set() if folder is None else set(folder.read(["image_id"])["image_id"].to_pylist())
     missing = [ref for ref in refs if ref.image_id not in present]
-    sample = missing[:: max(len(missing) // ESTIMATE_IMAGES, 1)]
+    sample = missing[:: max(len(missing) // ESTIMATE_IMAGES[codec], 1)]
     if not sample:
         return 0
-    return int(sum(_bank_bytes(ref, max_side) for ref in sample) / len(sample) * len(missing))
+    bytes_of = _raw_bytes if codec == "raw" else _jpeg_bytes
+    return int(sum(bytes_of(ref, max_side) for ref in sample) / len(sample) * len(missing))
 
 
-def _bank_bytes(ref: SceneRef, max_side: int | None) -> float:
+def _jpeg_bytes(ref: SceneRef, max_side: int | None) -> float:
+    try:
+        return len(encode(make_pyramid(load_scene(ref).pixels, max_side), "jpeg"))
+    except DecodeError:  # takes no room; pack reports it
+        return 0.0
+
+
+def _raw_bytes(ref: SceneRef, max_side: int | None) -> float:
     import io
 
     try:

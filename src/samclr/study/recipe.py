@@ -5,6 +5,7 @@ from typing import Literal
 
 from samclr.config import (
     AugmentConfig,
+    Codec,
     FilterConfig,
     KnnConfig,
     OptimConfig,
@@ -119,7 +120,8 @@ class Study:
         knn, probe, protocols, dense: settings of the measuring; the probe on crops runs where `protocols` says so.
         segmenters: settings of segmenters by their name in the grid.
         filter, augment: of all arms.
-        backbone, stem, projector_hidden, size_px, local_size_px, crop_scale, max_side: of all arms, see PretrainConfig.
+        backbone, stem, projector_hidden, size_px, local_size_px, crop_scale, max_side, codec: of all arms, see
+            PretrainConfig.
         references, quoted: numbers published elsewhere, and where.
         headline: the arm (`*` and `?` as in file names) that is compared with every other of its scenes.
         on_request: segmenters whose arms run only where --only names them; the page shows them as missing.
@@ -149,6 +151,7 @@ class Study:
     local_size_px: int | None = None
     crop_scale: tuple[float, float] | None = None
     max_side: int | None = None
+    codec: Codec = "raw"
     references: tuple[Reference, ...] = ()
     quoted: str = ""
     headline: str = ""
@@ -179,7 +182,7 @@ class Study:
         return replace(
             recipe,
             temperature=recipe.temperature if temperature is None else temperature,
-            data=replace(recipe.data, max_side=self.max_side),
+            data=replace(recipe.data, max_side=self.max_side, codec=self.codec),
             views=replace(recipe.views, strategy=strategy),
             filter=self.filter or recipe.filter,
             augment=self.augment or recipe.augment,

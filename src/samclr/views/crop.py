@@ -3,6 +3,7 @@
 The level is the coarsest one that still has MIN_LEVEL_SCALE pixels an output pixel on the finer axis, or level 0.
 """
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -31,8 +32,7 @@ class ViewCropper:
 
         def work(rows: range) -> None:
             for row in rows:
-                for view in range(v):
-                    self._crop_one(int(image_index[row]), boxes_xyxy[row, view], views[row, view])
+                self._crop_row(int(image_index[row]), boxes_xyxy[row], views[row])
 
         if self._pool is None:
             work(range(b))
@@ -41,13 +41,15 @@ class ViewCropper:
             list(self._pool.map(work, shares))
         return views
 
-    def _crop_one(self, image: int, box_xyxy: Int[np.ndarray, "4"], out: UInt8[np.ndarray, "3 s s"]) -> None:
-        scale_y, scale_x = self.bank.bank_hw[image] / self.bank.native_hw[image]
-        x0, x1 = box_xyxy[0] * scale_x, box_xyxy[2] * scale_x
-        y0, y1 = box_xyxy[1] * scale_y, box_xyxy[3] * scale_y
-        level = level_for(min(x1 - x0, y1 - y0) / out.shape[-1])
-        factor = 0.5**level
-        crop_resize(self.bank.level(image, level), x0 * factor, y0 * factor, x1 * factor, y1 * factor, level > 0, out)
+    def _crop_row(self, image: int, boxes_xyxy: Int[np.ndarray, "v 4"], out: UInt8[np.ndarray, "v 3 s s"]) -> None:
+        reader = self.bank.reader(image)
+        scale_y, scale_x = (float(side) for side in self.bank.bank_hw[image] / self.bank.native_hw[image])
+        for box, view in zip(boxes_xyxy.tolist(), out, strict=True):
+            x0, y0, x1, y1 = box[0] * scale_x, box[1] * scale_y, box[2] * scale_x, box[3] * scale_y
+            level = level_for(min(x1 - x0, y1 - y0) / out.shape[-1])
+            x0, y0, x1, y1 = (side * 0.5**level for side in (x0, y0, x1, y1))
+            source, left, top = reader.window(level, int(x0), int(y0), math.ceil(x1), math.ceil(y1))
+            crop_resize(source, x0 - left, y0 - top, x1 - left, y1 - top, level > 0, view)
 
 
 def level_for(scale: float) -> int:
