@@ -1,11 +1,12 @@
-"""Every figure that needs a GPU, in one short run: training, losses, masks. Without one, the CPU parts alone.
+"""Every figure that needs a GPU, in one short run: training, views, losses, masks. Without one, the CPU parts alone.
 
     python benchmarks/gpu_check.py [--data DIR] [--out docs/gpu.md]
 
 Bars: ResNet-18 at 128 px, batch 256, bf16, reaches 95 % of the same step fed from memory and 13,000 views/s on an
 H200-class card (ten times lightly's own published run); ViT-S/16 at 224 px 2,000 samples of two views a second; losses
 take at most three times their logits' bytes and wait for the host nowhere. DIR holds camvid/ and bsds500/, for the
-recall of float16 masks.
+recall of float16 masks. Crops and augmentation are checked against the CPU's before they are timed; kornia is a peer
+where it is installed.
 """
 
 import argparse
@@ -13,35 +14,108 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from training import config_for, measure, packed
+from views import planner_for
 
 from samclr.methods.losses import nt_xent, queue_contrast, self_distillation
+from samclr.scenes.bank import SceneBank
+from samclr.views.augment import augment, augment_batched
+from samclr.views.colours import IMAGENET_MEAN, IMAGENET_STD
+from samclr.views.crop import ViewCropper
+from samclr.views.placement import open_cropper
+from samclr.views.plan import AugmentDraws
 
 PAPER_STEPS, PAPER_BATCH = 17_600, 256  # Cityscapes: 1600 epochs
 CASES = (("resnet18", 128, 256), ("vit_small_patch16_224", 224, 128))
 CPU_CASES = (("resnet18", 64, 32),)
+VIEW_IMAGES = 256
 
 
-def training_rows(device: str) -> list[str]:
-    """A line of the table for each backbone and strategy."""
+def training_rows(bank: SceneBank, device: str) -> list[str]:
+    """A line of the table for each backbone, strategy and place of the bank."""
     workers, rows = os.cpu_count() or 1, []
-    precision, cases, steps = ("bf16-mixed", CASES, 100) if device == "cuda" else ("32-true", CPU_CASES, 4)
-    with tempfile.TemporaryDirectory() as name:
-        bank = packed(Path(name), workers)
-        for backbone, px, batch in cases:
-            for strategy in ("image", "region"):
-                config = config_for(px, batch, backbone, precision, device, strategy)
-                found = measure(bank, config, workers, steps)
-                minutes = PAPER_STEPS * PAPER_BATCH * 2 / found["views_per_s"] / 60
-                rows.append(
-                    f"| {backbone}, {px} px, batch {batch}, {precision}, {strategy} | {found['views_per_s']:,.0f} | "
-                    f"{found['limit']:,.0f} | {found['of_limit']:.1%} | {found['waiting']:.1%} | {minutes:,.0f} |"
-                )
-                print(rows[-1], flush=True)
+    precision, cases, steps = ("bf16-mixed", CASES, 60) if device == "cuda" else ("32-true", CPU_CASES, 4)
+    places = ("device", "pinned", "map") if device == "cuda" else ("map",)
+    for backbone, px, batch in cases:
+        for strategy, place in [("image", places[0]), *(("region", place) for place in places)]:
+            config = config_for(px, batch, backbone, precision, device, strategy, place)
+            found = measure(bank, config, workers, steps)
+            minutes = PAPER_STEPS * PAPER_BATCH * 2 / found["views_per_s"] / 60
+            rows.append(
+                f"| {backbone}, {px} px, batch {batch}, {precision}, {strategy}, {place} | "
+                f"{found['views_per_s']:,.0f} | {found['limit']:,.0f} | {found['of_limit']:.1%} | "
+                f"{found['waiting']:.1%} | {minutes:,.0f} |"
+            )
+            print(rows[-1], flush=True)
     return rows
+
+
+def view_rows(bank: SceneBank, device: torch.device) -> list[str]:
+    """Crops and augmentation alone, without training, for 256 images of two views of 128 px: ours and the peers'."""
+    plan = planner_for(bank, 128, "region").plan(0)
+    repeats = VIEW_IMAGES // len(plan.image_index)
+    (group,) = plan.groups
+    images, boxes = np.tile(plan.image_index, repeats), np.tile(group.boxes_xyxy, (repeats, 1, 1))
+    fields = {name: np.tile(value, (repeats, 1)) for name, value in vars(group.augment).items()}
+    drawn, rows = AugmentDraws(**fields), []
+    num_threads = os.cpu_count() or 1
+    on_cpu = ViewCropper(bank, num_threads)
+    host = torch.from_numpy(on_cpu.crop(images, boxes, 128))
+    pixels = host.to(device)
+
+    def add(name: str, work: Callable[[], object]) -> None:
+        rows.append(f"| {name} | {host.shape[0] * host.shape[1] / seconds(work, device):,.0f} |")
+        print(rows[-1], flush=True)
+
+    if device.type == "cuda":
+        for place in ("device", "pinned"):
+            cropper, _ = open_cropper(bank, device, place, 1)
+            add(f"crop, bank {place}", lambda cropper=cropper: cropper.crop(images, boxes, 128))
+            difference = (cropper.crop(images, boxes, 128).cpu().int() - host.int()).abs()
+            if difference.max() > 1:
+                raise SystemExit(f"GPU crops differ from the CPU's by {int(difference.max())}; at most 1 is rounding")
+        difference = (augment(pixels, drawn).cpu() - augment(host, drawn)).abs().max()
+        if difference > 1e-3:
+            raise SystemExit(
+                f"GPU augmentation differs from the CPU's by {float(difference):.2g}; at most 1e-3 is rounding"
+            )
+    add(f"crop by {num_threads} CPU threads", lambda: on_cpu.crop(images, boxes, 128))
+    add("augment, samclr", lambda: augment(pixels, drawn))
+    add("augment, batched torch transforms", lambda: augment_batched(pixels, drawn))
+    try:
+        from kornia import augmentation as ka
+    except ImportError:
+        rows.append("| augment, kornia | not installed |")
+        print(rows[-1])
+        return rows
+    theirs = torch.nn.Sequential(
+        ka.RandomHorizontalFlip(),
+        ka.ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8),
+        ka.RandomGrayscale(p=0.2),
+        ka.RandomGaussianBlur((13, 13), (0.1, 2.0), p=0.5),
+        ka.Normalize(torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)),
+    )
+    add("augment, kornia", lambda: theirs(pixels.flatten(0, 1).float() / 255))
+    return rows
+
+
+def seconds(work: Callable[[], object], device: torch.device, num: int = 10) -> float:
+    """Of one call, the mean of `num` after two."""
+    for number in range(num + 2):
+        if number == 2:
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            start = time.perf_counter()
+        work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - start) / num
 
 
 def loss_rows() -> list[str]:
@@ -82,7 +156,12 @@ def main() -> None:
     lines += ["| training | views/s | fed from memory | of it | waiting | minutes of the paper's Cityscapes schedule |"]
     lines += ["|---|---|---|---|---|---|"]
     print("\n".join(lines), flush=True)
-    lines += training_rows(device)
+    with tempfile.TemporaryDirectory() as folder:
+        bank = packed(Path(folder), os.cpu_count() or 1)
+        lines += training_rows(bank, device)
+        header = ["", "| views of 128 px alone | views/s |", "|---|---|"]
+        print("\n".join(header), flush=True)
+        lines += header + view_rows(bank, torch.device(device))
     if device == "cuda":
         lines += ["", "| loss | peak over its logits' bytes |", "|---|---|", *loss_rows()]
     if device == "cuda" and arguments.data is not None:

@@ -31,15 +31,15 @@ from samclr.recipes import RECIPES
 from samclr.scenes.bank import SceneBank, pack_scenes
 from samclr.scenes.sources import list_scenes
 from samclr.views.batch import ViewBatch
-from samclr.views.crop import ViewCropper
 from samclr.views.loader import ViewLoader
+from samclr.views.placement import open_cropper
 from samclr.views.plan import ViewPlanner
 
 WARM_UP = 3
 
 
 def config_for(
-    px: int, batch: int, backbone: str, precision: str, device: str, strategy: str = "image"
+    px: int, batch: int, backbone: str, precision: str, device: str, strategy: str = "image", bank_on: str = "auto"
 ) -> PretrainConfig:
     """SimCLR with one strategy; the stem is that of small views where the backbone has one."""
     recipe = RECIPES["simclr"].config
@@ -50,7 +50,7 @@ def config_for(
         model=ModelConfig(backbone=backbone, stem=stem),
         group=replace(recipe.group, size_px=px),
         optim=OptimConfig(global_batch_size=batch),
-        runtime=RuntimeConfig(precision=precision, accelerator=device),
+        runtime=RuntimeConfig(precision=precision, accelerator=device, bank_on=bank_on),
     )
 
 
@@ -97,8 +97,8 @@ def loader_of(bank: SceneBank, config: PretrainConfig, fabric: Fabric, workers: 
         groups=config.groups,
         augment=config.augment,
     )
-    steps, pin_memory = range(num_steps), fabric.device.type == "cuda"
-    return ViewLoader(planner, ViewCropper(bank, workers), steps, pin_memory=pin_memory)
+    cropper, _ = open_cropper(bank, fabric.device, config.runtime.bank_on, workers)
+    return ViewLoader(planner, cropper, range(num_steps), pin_memory=fabric.device.type == "cuda")
 
 
 def real_batches(loader: ViewLoader, device: torch.device, waited: list[float]) -> Iterator[ViewBatch]:

@@ -16,6 +16,7 @@ from samclr.settings import check_share, to_dict
 Strategy = Literal["image", "region", "random-box"]
 Role = Literal["global", "local"]
 Codec = Literal["raw", "jpeg"]
+BankPlace = Literal["auto", "device", "pinned", "map"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,6 +299,9 @@ class RuntimeConfig:
         precision: 32-true, bf16-mixed, 16-mixed: as in Lightning Fabric; losses are float32 throughout.
         num_threads: threads of torch on the CPU; results are bit-equal only at equal thread counts.
         num_workers: processes that pack, and threads that crop; None takes one per core.
+        bank_on: where a raw bank lies: on the GPU (device), whose kernels then crop; in pinned memory, which the GPU
+            reads over the bus; or on the disk (map), mapped, and CPU threads crop. auto: the GPU if half of its free
+            memory is enough, else the map.
         checkpoint_every_s: seconds between checkpoints; 0 saves after each step.
         log: also log to these, beside metrics.jsonl, in the run directory (wandb: online).
         knn_on: labelled set whose kNN and linear top-1 are logged during training.
@@ -313,6 +317,7 @@ class RuntimeConfig:
     precision: str = "32-true"
     num_threads: int | None = None
     num_workers: int | None = None
+    bank_on: BankPlace = "auto"
     checkpoint_every_s: float = 120.0
     log: tuple[Literal["csv", "tensorboard", "wandb"], ...] = ()
     knn_on: Path | None = None

@@ -28,11 +28,12 @@ from samclr.progress import TrainingProgress
 from samclr.ranks import mean_over_ranks
 from samclr.run_directory import SUMMARY_FILE, MetricsLog, open_run, read_json, write_json
 from samclr.settings import fingerprint
+from samclr.terminal import say
 from samclr.training_data import TrainingData, num_workers, prepare_data
 from samclr.views.augment import augment
 from samclr.views.batch import ViewBatch, ViewGroupBatch
-from samclr.views.crop import ViewCropper
 from samclr.views.loader import ViewLoader
+from samclr.views.placement import open_cropper
 from samclr.views.plan import ViewPlan
 
 FLUSH_STEPS = 20  # steps whose metrics are fetched from the device at once
@@ -69,9 +70,12 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
         first_step = _restore(checkpoint, method, optimizer, config, totals)
     method, optimizer = set_up(fabric, method, optimizer, config.runtime)
 
+    cropper, note = open_cropper(data.bank, fabric.device, config.runtime.bank_on, num_workers(config))
+    if note and fabric.is_global_zero:
+        say(note)
     loader = ViewLoader(
         data.planner,
-        ViewCropper(data.bank, num_workers(config)),
+        cropper,
         range(first_step, num_steps),
         rank=fabric.global_rank,
         world_size=fabric.world_size,

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from laws.test_plan import assert_same_colours, make_index, planner
 
 from samclr.config import ViewsConfig
@@ -61,7 +62,7 @@ def test_the_mask_stays_and_the_rest_is_replaced():
     regions.grid[:, :, 16:] = 0  # masks fill the left halves of their boxes
     views = FlatCropper().crop(plan.image_index, group.boxes_xyxy, group.size_px) + np.uint8(100)
     before = views.copy()
-    mix_backgrounds(views, group, plan.region_index, regions, FlatCropper())
+    mix_backgrounds(torch.from_numpy(views), group, plan.region_index, regions, FlatCropper())
     for row, region in enumerate(plan.region_index):
         if region == WHOLE_IMAGE:
             assert (views[row] == before[row]).all()

@@ -44,6 +44,7 @@ class SceneBank:
 
     Attributes:
         native_hw: [n 2] size after EXIF rotation. bank_hw: [n 2] size in the bank (smaller under --max-side).
+        parts: mapped bytes; image n begins at offset[n] of parts[part_of[n]].
         errors: of the images that could not be decoded, by id; they have no number.
     """
 
@@ -71,10 +72,10 @@ class SceneBank:
         self.native_hw = np.stack([table["height"].to_numpy(), table["width"].to_numpy()], 1).reshape(-1, 2)
         self.bank_hw = np.stack([table["bank_height"].to_numpy(), table["bank_width"].to_numpy()], 1).reshape(-1, 2)
         parts = table["part"].combine_chunks().dictionary_encode()
-        names, self._part_of = parts.dictionary.to_pylist(), parts.indices.to_numpy()
-        self._offset = table["offset"].to_numpy()
+        names, self.part_of = parts.dictionary.to_pylist(), parts.indices.to_numpy()
+        self.offset = table["offset"].to_numpy()
         # Views on np.memmap are slow to make; on the plain array beneath it they are not.
-        self._parts = [np.asarray(np.memmap(path / f"{name}.bin", np.uint8, "r")) for name in names]
+        self.parts = [np.asarray(np.memmap(path / f"{name}.bin", np.uint8, "r")) for name in names]
 
     @property
     def image_ids(self) -> list[str]:
@@ -91,7 +92,7 @@ class SceneBank:
     def reader(self, image: int) -> "LevelReader | TileReader":
         """Access to one image's pixels, for as many windows as wanted."""
         height, width = (int(side) for side in self.bank_hw[image])
-        data = self._parts[self._part_of[image]][int(self._offset[image]) :]
+        data = self.parts[self.part_of[image]][int(self.offset[image]) :]
         return LevelReader(data, height, width) if self.codec == "raw" else TileReader(data, height, width)
 
     def level(self, image: int, level: int) -> UInt8[np.ndarray, "h w 3"]:

@@ -1,14 +1,13 @@
 """Augment a batch of views with their planned draws, with torchvision's arithmetic.
 
-On the CPU a compiled kernel (samclr.views.augment_kernel) does one view after another; elsewhere each transform works
-on all views that drew it. The order is SimCLR's: flip, colour jitter (its four parts in a drawn order), greyscale,
-blur, solarise, normalise.
+On the CPU a compiled kernel (samclr.views.augment_kernel) does one view after another, on GPUs Triton's kernels do
+(samclr.views.gpu); elsewhere each transform works on all views that drew it. The order is SimCLR's: flip, colour jitter
+(its four parts in a drawn order), greyscale, blur, solarise, normalise.
 """
 
 import math
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from itertools import permutations
 
 import numpy as np
 import torch
@@ -17,17 +16,20 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from samclr.views.augment_kernel import BLUR_RADIUS_SIGMAS, augment_views
+from samclr.views.colours import GREY_WEIGHTS, IMAGENET_MEAN, IMAGENET_STD, JITTER_ORDERS, JITTER_PARTS
+from samclr.views.placement import kernels_missing
 from samclr.views.plan import AugmentDraws
-
-JITTER_PARTS = ("brightness", "contrast", "saturation", "hue")
-JITTER_ORDERS = np.array(list(permutations(range(4))))
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-GREY_WEIGHTS = (0.2989, 0.587, 0.114)
 
 
 def augment(pixels: UInt8[Tensor, "b v c h w"], drawn: AugmentDraws) -> Float[Tensor, "b v c h w"]:
     """Apply every view's draws and normalise by ImageNet's mean and deviation. A view does not depend on the others."""
-    return augment_on_cpu(pixels, drawn) if pixels.device.type == "cpu" else augment_batched(pixels, drawn)
+    if pixels.device.type == "cpu":
+        return augment_on_cpu(pixels, drawn)
+    if kernels_missing(pixels.device) is None:
+        from samclr.views.gpu import augment_on_gpu
+
+        return augment_on_gpu(pixels, drawn)
+    return augment_batched(pixels, drawn)
 
 
 def augment_on_cpu(pixels: UInt8[Tensor, "b v c h w"], drawn: AugmentDraws) -> Float[Tensor, "b v c h w"]:

@@ -5,28 +5,33 @@ thing does. Where the plan says so, what lies outside the mask is taken from els
 """
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int, UInt8
+from torch import Tensor
 
 from samclr.regions.index import GRID, RegionIndex
-from samclr.views.crop import ViewCropper
+from samclr.views.crop import Cropper
 from samclr.views.plan import NO_BACKGROUND, GroupPlan
 
 
 def mix_backgrounds(
-    views: UInt8[np.ndarray, "b v 3 s s"],
+    views: UInt8[Tensor, "b v 3 s s"],
     group: GroupPlan,
     region_index: Int[np.ndarray, "b"],
     regions: RegionIndex | None,
-    cropper: ViewCropper,
+    cropper: Cropper,
 ) -> None:
     """Replace, in place, what the region's mask leaves of each planned view by the crop of another image."""
     row, view = np.nonzero(group.background_image != NO_BACKGROUND)
     if len(row) == 0 or regions is None:
         return
-    crops = cropper.crop(group.background_image[row, view], group.background_xyxy[row, view][:, None], group.size_px)
+    crops = torch.as_tensor(
+        cropper.crop(group.background_image[row, view], group.background_xyxy[row, view][:, None], group.size_px)
+    )
     shares = mask_shares(regions, region_index[row], group.boxes_xyxy[row, view], group.size_px)[:, None]
-    mixed = views[row, view] * shares + crops[:, 0] * (1 - shares)
-    views[row, view] = np.round(mixed).astype(np.uint8)
+    rows, numbers, share = (torch.from_numpy(values).to(views.device) for values in (row, view, shares))
+    mixed = views[rows, numbers] * share + crops[:, 0] * (1 - share)
+    views[rows, numbers] = mixed.round_().to(torch.uint8)
 
 
 def mask_shares(

@@ -5,14 +5,27 @@ The level is the coarsest one that still has MIN_LEVEL_SCALE pixels an output pi
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
 
 from samclr.scenes.bank import NUM_LEVELS, SceneBank
 from samclr.views.resample import crop_resize
 
 MIN_LEVEL_SCALE = 1.25  # fewer source pixels an output pixel than this, and a finer level is taken
+
+
+@runtime_checkable
+class Cropper(Protocol):
+    """Serves crops of a bank, wherever it lies."""
+
+    def crop(
+        self, image_index: Int[np.ndarray, "b"], boxes_xyxy: Int[np.ndarray, "b v 4"], size_px: int
+    ) -> UInt8[np.ndarray, "b v 3 s s"] | UInt8[Tensor, "b v 3 s s"]:
+        """Crop native-pixel boxes and resize them to `size_px` square."""
+        ...
 
 
 class ViewCropper:
@@ -43,18 +56,16 @@ class ViewCropper:
 
     def _crop_row(self, image: int, boxes_xyxy: Int[np.ndarray, "v 4"], out: UInt8[np.ndarray, "v 3 s s"]) -> None:
         reader = self.bank.reader(image)
-        scale_y, scale_x = (float(side) for side in self.bank.bank_hw[image] / self.bank.native_hw[image])
-        for box, view in zip(boxes_xyxy.tolist(), out, strict=True):
-            x0, y0, x1, y1 = box[0] * scale_x, box[1] * scale_y, box[2] * scale_x, box[3] * scale_y
-            level = level_for(min(x1 - x0, y1 - y0) / out.shape[-1])
-            x0, y0, x1, y1 = (side * 0.5**level for side in (x0, y0, x1, y1))
+        scale_y, scale_x = self.bank.bank_hw[image] / self.bank.native_hw[image]
+        boxes = boxes_xyxy * np.array([scale_x, scale_y, scale_x, scale_y])
+        levels = levels_for((boxes[:, 2:] - boxes[:, :2]).min(1) / out.shape[-1])
+        boxes *= 0.5 ** levels[:, None]
+        for (x0, y0, x1, y1), level, view in zip(boxes.tolist(), levels.tolist(), out, strict=True):
             source, left, top = reader.window(level, int(x0), int(y0), math.ceil(x1), math.ceil(y1))
             crop_resize(source, x0 - left, y0 - top, x1 - left, y1 - top, level > 0, view)
 
 
-def level_for(scale: float) -> int:
-    """Pyramid level for a crop with `scale` native pixels an output pixel."""
-    level = 0
-    while level + 1 < NUM_LEVELS and scale * 0.5 ** (level + 1) >= MIN_LEVEL_SCALE:
-        level += 1
-    return level
+def levels_for(scale: Float[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+    """Pyramid level for crops with `scale` native pixels an output pixel."""
+    coarser = scale[:, None] * 0.5 ** np.arange(1, NUM_LEVELS) >= MIN_LEVEL_SCALE
+    return coarser.sum(1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from samclr.views.backgrounds import mix_backgrounds
-from samclr.views.crop import ViewCropper
+from samclr.views.crop import Cropper
 from samclr.views.plan import ViewPlan, ViewPlanner
 
 STEPS_AHEAD = 2
@@ -25,7 +25,7 @@ class ViewLoader:
     def __init__(
         self,
         planner: ViewPlanner,
-        cropper: ViewCropper,
+        cropper: Cropper,
         steps: range,
         *,
         rank: int = 0,
@@ -63,7 +63,7 @@ class ViewLoader:
         plan = plan.rows(self._rank * rows // self._world_size, (self._rank + 1) * rows // self._world_size)
         crops = []
         for group in plan.groups:
-            views = self._cropper.crop(plan.image_index, group.boxes_xyxy, group.size_px)
+            views = torch.as_tensor(self._cropper.crop(plan.image_index, group.boxes_xyxy, group.size_px))
             mix_backgrounds(views, group, plan.region_index, self._planner.regions, self._cropper)
-            crops.append(torch.from_numpy(views))
-        return plan, [crop.pin_memory() for crop in crops] if self._pin_memory else crops
+            crops.append(views.pin_memory() if self._pin_memory and views.device.type == "cpu" else views)
+        return plan, crops

@@ -1,0 +1,124 @@
+"""Views made on a GPU: the tables of its kernels (samclr.views.gpu_kernels), and where the bank lies.
+
+A bank on the device serves crops at the speed of its memory; nothing but a few numbers a view crosses the bus.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from samclr.scenes.bank import NUM_LEVELS, SceneBank
+from samclr.views import gpu_kernels
+from samclr.views.augment_kernel import BLUR_RADIUS_SIGMAS
+from samclr.views.colours import IMAGENET_MEAN, IMAGENET_STD, JITTER_ORDERS, JITTER_PARTS
+from samclr.views.crop import levels_for
+from samclr.views.plan import AugmentDraws
+
+BLOCK = 256  # pixels that a program makes at a time
+COLOUR_BLOCK = 1024
+CONTRAST = JITTER_PARTS.index("contrast")
+
+
+class GpuCropper:
+    """Serves crops of a raw bank that is all in the device's memory, or in pinned memory that the device reads."""
+
+    def __init__(self, bank: SceneBank, device: torch.device, *, pinned: bool = False):
+        self.bank, self.device = bank, device
+        starts = np.cumsum([0, *(len(part) for part in bank.parts)])
+        self._pixels = (
+            torch.empty(int(starts[-1]), dtype=torch.uint8, pin_memory=True)
+            if pinned
+            else torch.empty(int(starts[-1]), dtype=torch.uint8, device=device)
+        )
+        for start, part in zip(starts, bank.parts, strict=False):
+            self._pixels[start : start + len(part)].copy_(torch.from_numpy(np.array(part)))
+        self._first_byte = starts[bank.part_of] + bank.offset
+
+    def crop(
+        self, image_index: Int[np.ndarray, "b"], boxes_xyxy: Int[np.ndarray, "b v 4"], size_px: int
+    ) -> UInt8[Tensor, "b v 3 s s"]:
+        """Crop native-pixel boxes and resize them to `size_px` square."""
+        b, v = boxes_xyxy.shape[:2]
+        tables = self._tables(np.repeat(image_index, v), boxes_xyxy.reshape(-1, 4), size_px)
+        views = torch.empty(b, v, 3, size_px, size_px, dtype=torch.uint8, device=self.device)
+        with _on(self.device):
+            grid = b * v, -(-size_px * size_px // BLOCK)
+            gpu_kernels.crop_views[grid](
+                self._pixels, *(upload(table, self.device) for table in tables), views, SIZE=size_px, BLOCK=BLOCK
+            )
+        return views
+
+    def _tables(
+        self, image: Int[np.ndarray, "n"], box: Int[np.ndarray, "n 4"], size_px: int
+    ) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n 5"], Float[np.ndarray, "n 6"]]:
+        """What the kernel reads of each view, see there."""
+        hw = self.bank.bank_hw[image].astype(np.int64)
+        scale = hw / self.bank.native_hw[image]
+        low, high = box[:, 1::-1] * scale, box[:, :1:-1] * scale  # [n 2], y before x from here on
+        level = levels_for((high - low).min(1) / size_px)
+        low, high = (side * 0.5 ** level[:, None] for side in (low, high))
+        shapes = -(-hw[:, None] // 2 ** np.arange(NUM_LEVELS)[:, None])  # [n levels 2]
+        ends = np.cumsum(shapes.prod(2) * 3, 1)
+        own = np.arange(len(image))
+        columns = shapes[own, level, 1]
+        first = np.floor(low).astype(np.int64)
+        extent = np.minimum(np.ceil(high).astype(np.int64), shapes[own, level]) - first
+        steps = (high - low) / size_px
+        radius = np.maximum(steps, 1.0)
+        narrowed = np.maximum(np.sqrt(np.maximum(radius**2 - 0.5, 0.0)), 0.71)
+        radius = np.where(level[:, None] > 0, narrowed, radius)
+        taps = np.ceil(2 * radius).astype(np.int64) + 1
+        start = self._first_byte[image] + np.where(level > 0, ends[own, level - 1], 0)
+        start += (first[:, 0] * columns + first[:, 1]) * 3
+        whole = np.stack([columns * 3, extent[:, 0], taps[:, 0], extent[:, 1], taps[:, 1]], 1)
+        real = np.stack([low - first, steps, radius], 1)  # [n 3 2]
+        return start, whole.astype(np.int32), real.transpose(0, 2, 1).reshape(-1, 6).astype(np.float32)
+
+
+def augment_on_gpu(pixels: UInt8[Tensor, "b v c h w"], drawn: AugmentDraws) -> Float[Tensor, "b v c h w"]:
+    """All views at once, by the kernels."""
+    height, width = pixels.shape[-2:]
+    out = torch.empty(pixels.shape, dtype=torch.float32, device=pixels.device)
+    order = JITTER_ORDERS[drawn.jitter_order.reshape(-1)]
+    jitter, sigma = drawn.jitter.reshape(-1), drawn.blur_sigma.reshape(-1).astype(np.float32)
+    factors = np.stack([getattr(drawn, name).reshape(-1) for name in JITTER_PARTS], 1).astype(np.float32)
+    contrast = np.where(jitter, np.argmax(order == CONTRAST, 1), -1)
+    flags = [drawn.flip.reshape(-1), drawn.grey.reshape(-1), sigma > 0, drawn.solarise.reshape(-1)]
+    whole = np.concatenate([np.where(jitter[:, None], order, -1), np.stack([contrast, *flags], 1)], 1)
+    real = np.take_along_axis(factors, order, 1)
+    tables = [upload(table, pixels.device) for table in (whole.astype(np.int32), real)]
+    rows = np.flatnonzero(sigma > 0)
+    size = {"HEIGHT": height, "WIDTH": width}
+    norm = _norm(pixels.device)
+    with _on(pixels.device):
+        gpu_kernels.colour_views[(len(whole),)](
+            pixels.contiguous(), *tables, norm, out, **size, BLOCK=COLOUR_BLOCK, num_warps=8
+        )
+        if len(rows):
+            between = torch.empty(len(rows), 3, height, width, device=pixels.device)
+            radii = np.minimum(np.ceil(BLUR_RADIUS_SIGMAS * sigma[rows]), min(height, width) - 1)
+            blurs = [rows.astype(np.int32), sigma[rows], radii.astype(np.int32), flags[3][rows].astype(np.int32)]
+            blurs = [upload(table, pixels.device) for table in blurs]
+            grid = len(rows) * 3, -(-height * width // BLOCK)
+            gpu_kernels.blur_views[grid](out, between, *blurs, norm, **size, ACROSS=True, BLOCK=BLOCK)
+            gpu_kernels.blur_views[grid](between, out, *blurs, norm, **size, ACROSS=False, BLOCK=BLOCK)
+    return out
+
+
+def upload(table: np.ndarray, device: torch.device) -> Tensor:
+    """A copy on the device; nothing waits for it."""
+    host = torch.from_numpy(np.ascontiguousarray(table))
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
+
+
+@lru_cache(maxsize=8)
+def _norm(device: torch.device) -> Float[Tensor, "6"]:
+    return torch.tensor([*IMAGENET_MEAN, *IMAGENET_STD], device=device)
+
+
+def _on(device: torch.device) -> torch.cuda.device:
+    """Threads other than the first begin on the first GPU; on a CPU (the kernels' interpreter) this does nothing."""
+    return torch.cuda.device(device if device.type == "cuda" else -1)
