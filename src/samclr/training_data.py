@@ -67,7 +67,7 @@ def prepare_data(config: PretrainConfig) -> TrainingData:
         raise ScenesError(f"none of the {len(refs)} images can be used: {name_some([': '.join(first)])}")
     regions = None
     if config.data.regions is not None and config.views.strategy != "image":
-        regions = open_index(bank, open_store(config.data.regions), config.filter, cache_folder())
+        regions = open_index(bank, open_store(config.data.regions), config.filter, cache_folder(), num_workers(config))
     planner = ViewPlanner(
         image_hw=bank.native_hw,
         regions=regions,

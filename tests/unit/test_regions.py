@@ -11,7 +11,7 @@ from samclr.errors import PartsError, RegionError, ScenesError, UsageError
 from samclr.fill import FillOptions
 from samclr.regions import segment
 from samclr.regions.coarsest import coarsest, padded_box
-from samclr.regions.index import open_index
+from samclr.regions.index import occupancy_grid, open_index
 from samclr.regions.records import ImageRegions, Region, check_rle, region_from_mask
 from samclr.regions.segment import SegmentWork, segment_scenes
 from samclr.regions.store import open_store, row_to_regions, store_stats, verify_store
@@ -216,6 +216,40 @@ def test_the_index_is_made_once_and_anew_for_another_filter(tmp_path):
     assert set((tmp_path / "cache/index").iterdir()) == made
     assert len(open_index(bank, store, FilterConfig(), tmp_path / "cache").area_px) == 0
     assert len(list((tmp_path / "cache/index").iterdir())) == 2
+
+
+@pytest.mark.parametrize("size", [(60, 80), (9, 11), (200, 33), (1, 1), (32, 64)])
+def test_grids_are_the_masks_exact_shares(size):
+    """Oracle: every pixel cut into 32x32, so that cells hold whole pieces."""
+    random = np.random.default_rng(size[0])
+    for share in (0.1, 0.5, 0.95, 1.0):
+        mask = random.random(size) <= share
+        mask[random.integers(0, size[0]), random.integers(0, size[1])] = True
+        found = image_of(mask)
+        x0, y0, x1, y1 = found.regions[0].box_xyxy
+        pieces = np.kron(mask[y0:y1, x0:x1], np.ones((32, 32)))
+        cells = pieces.reshape(32, y1 - y0, 32, x1 - x0).mean((1, 3))
+        assert np.abs(occupancy_grid(found, 0) - cells * 255).max() <= 0.5 + 1e-6
+
+
+def test_several_processes_make_the_same_index(tmp_path, monkeypatch):
+    bank, store, index = index_of(tmp_path, FilterConfig(min_area_px=10))
+    monkeypatch.setattr("samclr.regions.index.MIN_IMAGES_A_WORKER", 1)
+    again = open_index(bank, store, FilterConfig(min_area_px=10), tmp_path / "other", num_workers=2)
+    for name in ("start", "box_xyxy", "mask_box_xyxy", "area_px", "grid"):
+        assert (getattr(again, name) == getattr(index, name)).all()
+    assert [path.name for path in (tmp_path / "other/index").iterdir()] == [
+        path.name for path in (tmp_path / "cache/index").iterdir()
+    ]
+
+
+def test_what_a_killed_process_left_of_an_index_is_no_hindrance(tmp_path):
+    bank, store, index = index_of(tmp_path, FilterConfig(min_area_px=10))
+    (made,) = (tmp_path / "cache/index").iterdir()
+    made.rename(made.with_suffix(".tmp"))
+    again = open_index(bank, store, FilterConfig(min_area_px=10), tmp_path / "cache")
+    assert (again.grid == index.grid).all()
+    assert [path.name for path in (tmp_path / "cache/index").iterdir()] == [made.name]
 
 
 def test_coverage_is_the_masks_share_of_the_view(tmp_path):

@@ -5,29 +5,43 @@ Arrays: `start` [n+1] first region row of each image; per region `box_xyxy` [r 4
 that the mask covers, as 0 to 255.
 """
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 from array import array
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int, UInt8
 from numpy.lib.format import open_memmap
-from PIL import Image
 
 from samclr.config import FilterConfig
 from samclr.errors import PartsError, name_some
 from samclr.parts import OK, PartsFolder
 from samclr.regions.coarsest import coarsest, padded_box
-from samclr.regions.store import iterate_rows, row_to_regions
+from samclr.regions.records import ImageRegions, check_rle
+from samclr.regions.run_lengths import cover_cells
+from samclr.regions.store import row_to_regions
 from samclr.scenes.bank import SceneBank, check_same_images
 
 GRID = 32
-GRIDS_AT_A_TIME = 4096
-INDEX_FORMAT = 1
+INDEX_FORMAT = 2
+MIN_IMAGES_A_WORKER = 2000  # fewer are done before another process has started
+ARRAYS = {
+    "box_xyxy": (np.int32, (4,)),
+    "mask_box_xyxy": (np.int32, (4,)),
+    "area_px": (np.int64, ()),
+    "grid": (np.uint8, (GRID, GRID)),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +69,12 @@ class RegionIndex:
         return covered_cells * cell_wh.prod(1) / box_area
 
 
-def open_index(bank: SceneBank, store: PartsFolder, config: FilterConfig, cache: Path) -> RegionIndex:
+def open_index(
+    bank: SceneBank, store: PartsFolder, config: FilterConfig, cache: Path, num_workers: int = 1
+) -> RegionIndex:
     """Map the index of a bank's images, making it first if store, filter or images are new.
+
+    One process makes it, with `num_workers` others for a large store; whoever else wants it meanwhile waits.
 
     Raises:
         PartsError: the store lacks some of the bank's images.
@@ -65,15 +83,16 @@ def open_index(bank: SceneBank, store: PartsFolder, config: FilterConfig, cache:
     images = hashlib.sha256("\n".join(map(":".join, zip(bank.image_ids, bank.content_hashes, strict=True))).encode())
     key_text = json.dumps([INDEX_FORMAT, store.fingerprint(), images.hexdigest(), asdict(config)])
     path = cache / "index" / hashlib.sha256(key_text.encode()).hexdigest()[:20]
+    path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        beside = path.with_name(f"{path.name}-{os.getpid()}.tmp")
-        beside.mkdir(parents=True, exist_ok=True)
-        for name, values in _build(bank, store, config, beside).items():
-            np.save(beside / f"{name}.npy", values)
-        try:
-            os.replace(beside, path)
-        except OSError:  # another process has made it meanwhile
-            shutil.rmtree(beside)
+        with open(cache / "index.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                beside = path.with_suffix(".tmp")
+                shutil.rmtree(beside, ignore_errors=True)
+                beside.mkdir()
+                _build(bank, store, config, beside, num_workers)
+                os.replace(beside, path)
     loaded = {file.stem: np.load(file, mmap_mode="r") for file in path.glob("*.npy")}
     return RegionIndex(
         start=np.asarray(loaded["start"]),
@@ -85,70 +104,116 @@ def open_index(bank: SceneBank, store: PartsFolder, config: FilterConfig, cache:
     )
 
 
-def _build(bank: SceneBank, store: PartsFolder, config: FilterConfig, folder: Path) -> dict[str, np.ndarray]:
-    """The arrays; the grids, by far the largest, are written to `folder` and never all in memory."""
+def _build(bank: SceneBank, store: PartsFolder, config: FilterConfig, folder: Path, num_workers: int) -> None:
+    """Write the arrays. Only what an image takes is ever in memory for all images; what a region takes is in files."""
     states = store.read(["image_id", "content_hash", "status"])
-    hashes = dict(zip(states["image_id"].to_pylist(), states["content_hash"].to_pylist(), strict=True))
     image_ids = bank.image_ids
-    missing = [image_id for image_id in image_ids if image_id not in hashes]
-    if missing:
+    rows = pc.index_in(pa.array(image_ids, pa.string()), states["image_id"].combine_chunks())
+    if rows.null_count:
+        missing = [image_ids[number] for number in np.flatnonzero(rows.is_null())]
         raise PartsError(
             f"{len(missing)} scenes have no row in the region store {store.path}: {name_some(missing)}; "
             f"run samclr segment on the same scenes with --out {store.path}"
         )
-    failed = {
-        image_id
-        for image_id, status in zip(states["image_id"].to_pylist(), states["status"].to_pylist(), strict=True)
-        if status != OK
-    }
+    states = states.take(rows)
+    done = pc.equal(states["status"], OK)
+    hashes = states.filter(done).select(["image_id", "content_hash"]).to_pydict()
     check_same_images(
-        bank, {k: v for k, v in hashes.items() if v and k not in failed}, f"the region store {store.path}"
+        bank,
+        {k: v for k, v in zip(hashes["image_id"], hashes["content_hash"], strict=True) if v},
+        f"the region store {store.path}",
     )
-    position = {image_id: number for number, image_id in enumerate(image_ids)}
-    image_of, boxes, mask_boxes, areas = array("q"), array("i"), array("i"), array("q")
-    unordered = folder / "grid.tmp"
-    with open(unordered, "wb") as grids:  # in the order of the store
-        for row in iterate_rows(store):
-            if row["status"] != OK or row["image_id"] not in position:
-                continue
-            found = row_to_regions(row)
-            for kept in coarsest(found, config):
-                region = found.regions[kept]
-                image_of.append(position[found.image_id])
-                boxes.extend(padded_box(region.box_xyxy, config.padding, found.height, found.width))
-                mask_boxes.extend(region.box_xyxy)
-                areas.append(region.area_px)
-                grids.write(occupancy_grid(found.mask(kept), region.box_xyxy).tobytes())
-    image = np.array(image_of, np.int64)
-    order = np.argsort(image, kind="stable")
-    _write_grids(unordered, order, folder / "grid.npy")
-    return {
-        "start": np.searchsorted(image[order], np.arange(len(position) + 1)).astype(np.int64),
-        "box_xyxy": np.array(boxes, np.int32).reshape(-1, 4)[order],
-        "mask_box_xyxy": np.array(mask_boxes, np.int32).reshape(-1, 4)[order],
-        "area_px": np.array(areas, np.int64)[order],
-        "segment_errors": np.array(sum(image_id in position for image_id in failed)),
-    }
+    jobs = _jobs(states, done.to_numpy(zero_copy_only=False), folder)
+    counts = np.zeros(bank.num_images, np.int64)
+    for job, found in zip(jobs, _run(jobs, store, config, num_workers), strict=True):
+        counts[job.images] = found
+    start = np.concatenate([[0], np.cumsum(counts)])
+    np.save(folder / "start.npy", start)
+    np.save(folder / "segment_errors.npy", np.array(pc.sum(pc.invert(done)).as_py() or 0))
+    _join(jobs, start, folder)
 
 
-def _write_grids(unordered: Path, order: Int[np.ndarray, "r"], path: Path) -> None:
-    """Bring the grids into their order, some thousand at a time."""
-    shape = len(order), GRID, GRID
-    if len(order) == 0:  # an empty file cannot be mapped
-        np.save(path, np.zeros(shape, np.uint8))
-    else:
-        source, ordered = (
-            np.memmap(unordered, np.uint8, "r", shape=shape),
-            open_memmap(path, "w+", np.uint8, shape=shape),
-        )
-        for first in range(0, len(order), GRIDS_AT_A_TIME):
-            ordered[first : first + GRIDS_AT_A_TIME] = source[order[first : first + GRIDS_AT_A_TIME]]
-        ordered.flush()
-    unordered.unlink()
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """Images of one bucket of the store, and the folder for the arrays of their regions, one image after the other."""
+
+    bucket: int
+    images: Int[np.ndarray, "n"]
+    image_ids: list[str]
+    folder: Path
 
 
-def occupancy_grid(mask: Bool[np.ndarray, "h w"], box_xyxy: tuple[int, int, int, int]) -> UInt8[np.ndarray, "32 32"]:
-    """Share of each of 32x32 cells of the box that the mask covers, 0 to 255."""
-    x0, y0, x1, y1 = box_xyxy
-    inside = Image.fromarray(mask[y0:y1, x0:x1].astype(np.uint8) * 255)
-    return np.asarray(inside.resize((GRID, GRID), Image.Resampling.BOX))
+def _jobs(states: pa.Table, done: Bool[np.ndarray, "n"], folder: Path) -> list[_Job]:
+    buckets = pc.cast(pc.utf8_slice_codeunits(states["part"], 1, 6), pa.int32()).to_numpy()
+    jobs = []
+    for bucket in np.unique(buckets[done]):
+        images = np.flatnonzero(done & (buckets == bucket))
+        image_ids = states["image_id"].take(images).to_pylist()
+        jobs.append(_Job(bucket=int(bucket), images=images, image_ids=image_ids, folder=folder / f"b{bucket:05d}"))
+    return jobs
+
+
+def _run(
+    jobs: list[_Job], store: PartsFolder, config: FilterConfig, num_workers: int
+) -> Iterator[Int[np.ndarray, "n"]]:
+    """Numbers of regions of each job's images, in the order of the jobs."""
+    work = partial(_index_bucket, store.path, store.kind, config)
+    if num_workers <= 1 or sum(len(job.images) for job in jobs) < MIN_IMAGES_A_WORKER * num_workers:
+        yield from map(work, jobs)
+        return
+    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(work, jobs)
+
+
+def _index_bucket(path: Path, kind: str, config: FilterConfig, job: _Job) -> Int[np.ndarray, "n"]:
+    """Filter the regions of a job's images and write their arrays."""
+    rows = PartsFolder(path, kind).read(bucket=job.bucket)
+    rows = rows.take(pc.index_in(pa.array(job.image_ids, pa.string()), rows["image_id"].combine_chunks()))
+    counts, boxes, mask_boxes, areas, grids = [], array("i"), array("i"), array("q"), []
+    for row in rows.to_pylist():
+        found = row_to_regions(row)
+        kept = coarsest(found, config)
+        counts.append(len(kept))
+        for number in kept:
+            region = found.regions[number]
+            boxes.extend(padded_box(region.box_xyxy, config.padding, found.height, found.width))
+            mask_boxes.extend(region.box_xyxy)
+            areas.append(region.area_px)
+            grids.append(occupancy_grid(found, number))
+    job.folder.mkdir()
+    np.save(job.folder / "box_xyxy.npy", np.array(boxes, np.int32).reshape(-1, 4))
+    np.save(job.folder / "mask_box_xyxy.npy", np.array(mask_boxes, np.int32).reshape(-1, 4))
+    np.save(job.folder / "area_px.npy", np.array(areas, np.int64))
+    np.save(job.folder / "grid.npy", np.array(grids, np.uint8).reshape(-1, GRID, GRID))
+    return np.array(counts, np.int64)
+
+
+def _join(jobs: list[_Job], start: Int[np.ndarray, "n_plus_1"], folder: Path) -> None:
+    """Bring the regions of all jobs into the order of the bank, and remove the jobs' folders."""
+    for name, (dtype, shape) in ARRAYS.items():
+        if start[-1] == 0:  # an empty file cannot be mapped
+            np.save(folder / f"{name}.npy", np.zeros((0, *shape), dtype))
+            continue
+        whole = open_memmap(folder / f"{name}.npy", "w+", dtype, (int(start[-1]), *shape))
+        for job in jobs:
+            counts = start[job.images + 1] - start[job.images]
+            first = np.repeat(start[job.images] - np.cumsum(counts) + counts, counts)
+            part = job.folder / f"{name}.npy"
+            whole[first + np.arange(len(first))] = np.load(part)
+            part.unlink()  # so that the disk never holds all grids twice
+        whole.flush()
+    for job in jobs:
+        shutil.rmtree(job.folder)
+
+
+def occupancy_grid(found: ImageRegions, region_index: int) -> UInt8[np.ndarray, "32 32"]:
+    """Share of each of 32x32 cells of a region's box that its mask covers, 0 to 255.
+
+    Raises:
+        RegionError: run lengths that do not fit the image.
+    """
+    region = found.regions[region_index]
+    runs = check_rle(region.rle, found.height, found.width, f"{found.image_id}, region {region_index}")
+    covered = np.zeros((GRID, GRID))
+    cover_cells(runs, found.height, *region.box_xyxy, covered)
+    return np.round(covered.clip(0, 1) * 255).astype(np.uint8)

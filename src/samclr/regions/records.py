@@ -4,10 +4,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from pycocotools import mask as coco_mask
 
 from samclr.errors import RegionError
+from samclr.regions.run_lengths import read_runs
 
 BoxXYXY = tuple[int, int, int, int]
 
@@ -92,34 +93,16 @@ def region_from_mask(mask: Bool[np.ndarray, "h w"]) -> Region:
     )
 
 
-def check_rle(rle: bytes, height: int, width: int, where: str) -> None:
-    """Raise RegionError unless the compressed run lengths describe exactly height x width pixels.
+def check_rle(rle: bytes, height: int, width: int, where: str) -> Int[np.ndarray, "runs"]:
+    """The run lengths of a mask; raises RegionError unless they describe exactly height x width pixels.
 
     pycocotools does not check this and writes outside its memory when they do not.
     """
-    counts = _run_lengths(rle, where)
-    if any(count < 0 for count in counts) or sum(counts) != height * width:
+    runs = np.empty(len(rle), np.int64)
+    count = read_runs(np.frombuffer(rle, np.uint8), runs)
+    if count < 0:
+        raise RegionError(f"{where}: malformed RLE: ends inside a number or holds a foreign character")
+    runs = runs[:count]
+    if (runs < 0).any() or runs.sum() != height * width:
         raise RegionError(f"{where}: malformed RLE: its runs do not add up to {width}x{height} px")
-
-
-def _run_lengths(rle: bytes, where: str) -> list[int]:
-    """Decode COCO's text form: groups of 5 bits, low group first, a sixth bit that says more follow;
-    from the third run on, the difference to the run before the last one is stored."""
-    counts: list[int] = []
-    position = 0
-    while position < len(rle):
-        value, shift, more = 0, 0, True
-        while more:
-            if position >= len(rle) or not 0 <= rle[position] - 48 < 64:
-                raise RegionError(f"{where}: malformed RLE: ends inside a number or holds a foreign character")
-            code = rle[position] - 48
-            value |= (code & 0x1F) << shift
-            more = bool(code & 0x20)
-            position += 1
-            shift += 5
-            if not more and code & 0x10:
-                value -= 1 << shift
-        if len(counts) > 2:
-            value += counts[-2]
-        counts.append(value)
-    return counts
+    return runs

@@ -1,0 +1,112 @@
+"""Start-up of a run on a large region store, the first time (the region index is made) and the second.
+
+    OMP_NUM_THREADS=1 python benchmarks/start_up.py [--images 1000 10000] [--workers 2]
+
+Generated rows: each image of 480x640 has 20 ellipses, the lists of 64 images repeated. The bank's pixels are sparse
+files. Each start is a process of its own: bank, index and planner opened, one plan made. Peak is what that process held
+for itself at most.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from memory import BATCH, HEIGHT, REGIONS_PER_IMAGE, WIDTH, name_of, write_bank
+
+DISTINCT = 64
+
+
+def ellipses(seed: int) -> list[dict[str, object]]:
+    """Regions of one image as the store keeps them."""
+    from pycocotools import mask as coco_mask
+
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    regions = []
+    for _ in range(REGIONS_PER_IMAGE):
+        centre, axes = random.uniform(0, (HEIGHT, WIDTH)), random.uniform(20, 120, 2)
+        inside = ((y - centre[0]) / axes[0]) ** 2 + ((x - centre[1]) / axes[1]) ** 2 < 1
+        rle = coco_mask.encode(np.asfortranarray(inside.astype(np.uint8)))
+        left, top, width, height = (int(side) for side in coco_mask.toBbox(rle))
+        regions.append(
+            {"box_xyxy": [left, top, left + width, top + height], "area_px": int(inside.sum()), "rle": rle["counts"],
+             "predicted_iou": 0.9, "stability_score": 0.9, "point_xy": None}
+        )  # fmt: skip
+    return regions
+
+
+def write_store(path: Path, num_images: int) -> None:
+    """Parts as segment makes them."""
+    from samclr.parts import OK, PartsFolder
+    from samclr.regions.store import KIND, STORE_SCHEMA
+
+    lists = [ellipses(seed) for seed in range(DISTINCT)]
+    folder = PartsFolder.create_or_open(path, KIND, {"segmenter": "generated"}, num_images)
+    for bucket in range(folder.num_buckets):
+        rows = [
+            {"image_id": name_of(number), "content_hash": f"{number:032x}", "height": HEIGHT, "width": WIDTH,
+             "status": OK, "file_size": 1, "mtime_ns": 1, "regions": lists[number % DISTINCT], "segment_s": 0.1}
+            for number in range(bucket, num_images, folder.num_buckets)
+        ]  # fmt: skip
+        folder.publish(bucket, lambda companion, rows=rows: pa.Table.from_pylist(rows, schema=STORE_SCHEMA))
+
+
+def start(folder: Path, num_images: int, num_workers: int) -> dict[str, float]:
+    """Seconds to the first plan, and the peak of memory."""
+    from samclr.config import AugmentConfig, FilterConfig, ViewGroup, ViewsConfig
+    from samclr.regions.index import open_index
+    from samclr.regions.store import open_store
+    from samclr.scenes.bank import SceneBank
+    from samclr.scenes.refs import SceneRef
+    from samclr.views.plan import ViewPlanner
+
+    refs = [SceneRef(image_id=name_of(number), path="") for number in range(num_images)]
+    begin = time.perf_counter()
+    bank = SceneBank(folder / "bank", refs)
+    regions = open_index(bank, open_store(folder / "store"), FilterConfig(), folder / "cache", num_workers)
+    planner = ViewPlanner(
+        image_hw=bank.native_hw, regions=regions, seed=0, images_per_step=BATCH,
+        views=ViewsConfig(strategy="region"), groups=(ViewGroup(),), augment=AugmentConfig(),
+    )  # fmt: skip
+    planner.plan(0)
+    return {"seconds": time.perf_counter() - begin, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, nargs="+", default=[1_000, 10_000])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        folder, images, workers = arguments.one
+        print(json.dumps(start(Path(folder), int(images), int(workers))))
+        return
+    print(f"  images   regions  first, s  ms an image  peak MB  second, s  peak MB   ({arguments.workers} processes)")
+    for num_images in arguments.images:
+        with tempfile.TemporaryDirectory() as name:
+            write_bank(Path(name) / "bank", num_images)
+            write_store(Path(name) / "store", num_images)
+            runs = []
+            for _ in range(2):
+                command = [sys.executable, __file__, "--one", name, str(num_images), str(arguments.workers)]
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                runs.append(json.loads(done.stdout))
+            first, second = runs
+            print(
+                f"{num_images:8} {num_images * REGIONS_PER_IMAGE:9} {first['seconds']:9.1f} "
+                f"{first['seconds'] / num_images * 1e3:12.2f} {first['peak'] / 1e6:8.0f} {second['seconds']:10.2f} "
+                f"{second['peak'] / 1e6:8.0f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
