@@ -55,9 +55,14 @@ def write_bank(path: Path, num_images: int) -> None:
 
 
 def own_bytes() -> int:
-    """Memory of this process that no file stands behind."""
+    """Memory that this process holds for itself, after giving back what it can."""
     gc.collect()
     pa.default_memory_pool().release_unused()
+    return rss_anon()
+
+
+def rss_anon() -> int:
+    """Memory of this process that no file stands behind."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("RssAnon"):
             return int(line.split()[1]) * 1024

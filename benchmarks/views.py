@@ -98,14 +98,14 @@ def groups_of(px: int, local: bool) -> tuple[ViewGroup, ...]:
     return (both, ViewGroup(role="local", size_px=px // 2, num_views=6, crop_scale=(0.05, 0.4))) if local else (both,)
 
 
-def planner_for(bank: SceneBank, px: int, strategy: str, local: bool = False) -> ViewPlanner:
-    """SimCLR's views of BATCH images a step."""
+def planner_for(bank: SceneBank, px: int, strategy: str, local: bool = False, images: int = BATCH) -> ViewPlanner:
+    """SimCLR's views of some images a step."""
     sizes = bank.native_hw
     return ViewPlanner(
         image_hw=sizes,
         regions=None if strategy == "image" else random_regions(sizes),
         seed=0,
-        images_per_step=BATCH,
+        images_per_step=images,
         views=ViewsConfig(strategy=strategy),
         groups=groups_of(px, local),
         augment=AugmentConfig(),

@@ -1,0 +1,79 @@
+"""Data-parallel training against one process: N processes of one thread each, the batch of each the same.
+
+    python benchmarks/parallel.py [--processes 1 2] [--px 64] [--batch 64] [--backbone resnet18] [--steps 12]
+        [--accelerator cpu] [--precision 32-true]
+
+Runs `samclr pretrain simclr --devices N --num-threads 1 --num-workers 1` on generated 2048x1024 scenes and takes the
+median step after three. `linear` is the share of N times one process. Beside it what the machine gives the same
+processes without any exchange: N runs of one device at once, which share its memory and clock.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+from views import KINDS, write_scenes
+
+from samclr.run_directory import read_metrics
+
+WARM_UP = 3
+
+
+def start(scenes: Path, out: Path, devices: int, arguments: argparse.Namespace) -> subprocess.Popen[str]:
+    """One run of samclr pretrain."""
+    command = [
+        sys.executable, "-m", "samclr.cli", "pretrain", "simclr", "--scenes", scenes, "--out", out,
+        "--backbone", arguments.backbone, "--size-px", arguments.px, "--global-batch-size", arguments.batch * devices,
+        "--steps", arguments.steps + WARM_UP, "--devices", devices, "--num-threads", 1, "--num-workers", 1,
+        "--accelerator", arguments.accelerator, "--precision", arguments.precision,
+    ]  # fmt: skip
+    if arguments.backbone.startswith("resnet"):
+        command += ["--stem", "conv3x3-stride2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([str(word) for word in command], env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def views_per_s(run: Path) -> float:
+    """Of one process, the median step."""
+    return median(row["views_per_s"] for row in read_metrics(run)[WARM_UP:])
+
+
+def finish(processes: list[subprocess.Popen[str]]) -> None:
+    """Wait for all; the first error ends the benchmark."""
+    for process in processes:
+        _, errors = process.communicate()
+        if process.returncode:
+            raise SystemExit(errors)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--px", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=64, help="images of each process")
+    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--accelerator", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--precision", default="32-true")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_scenes(KINDS["png"], folder / "scenes")
+        print("processes  views/s  linear  of as many runs at once")
+        one = 0.0
+        for number in arguments.processes:
+            apart = [folder / f"apart-{number}-{place}" for place in range(number)]
+            finish([start(folder / "scenes", out, 1, arguments) for out in apart])
+            alone = sum(views_per_s(out) for out in apart)
+            finish([start(folder / "scenes", folder / f"together-{number}", number, arguments)])
+            together = number * views_per_s(folder / f"together-{number}")
+            one = one or together / number
+            print(f"{number:9} {together:8.1f} {together / number / one:7.1%} {together / alone:24.1%}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
