@@ -1,6 +1,6 @@
 """Data-parallel training against one process: N processes of one thread each, the batch of each the same.
 
-    python benchmarks/parallel.py [--processes 1 2] [--px 64] [--batch 64] [--backbone resnet18] [--steps 12]
+    python benchmarks/parallel.py [--processes 2] [--px 64] [--batch 64] [--backbone resnet18] [--steps 12]
         [--accelerator cpu] [--precision 32-true]
 
 Runs `samclr pretrain simclr --devices N --num-threads 1 --num-workers 1` on generated 2048x1024 scenes and takes the
@@ -33,7 +33,7 @@ def start(scenes: Path, out: Path, devices: int, arguments: argparse.Namespace) 
     ]  # fmt: skip
     if arguments.backbone.startswith("resnet"):
         command += ["--stem", "conv3x3-stride2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "SAMCLR_CACHE": str(out.parent / "cache")}
     return subprocess.Popen([str(word) for word in command], env=environment, stderr=subprocess.PIPE, text=True)
 
 
@@ -43,16 +43,18 @@ def views_per_s(run: Path) -> float:
 
 
 def finish(processes: list[subprocess.Popen[str]]) -> None:
-    """Wait for all; the first error ends the benchmark."""
+    """Wait for all; an error ends the benchmark and the rest of them."""
     for process in processes:
         _, errors = process.communicate()
         if process.returncode:
+            for other in processes:
+                other.kill()
             raise SystemExit(errors)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--processes", type=int, nargs="+", default=[2], help="besides one")
     parser.add_argument("--px", type=int, default=64)
     parser.add_argument("--batch", type=int, default=64, help="images of each process")
     parser.add_argument("--backbone", default="resnet18")
@@ -65,7 +67,7 @@ def main() -> None:
         write_scenes(KINDS["png"], folder / "scenes")
         print("processes  views/s  linear  of as many runs at once")
         one = 0.0
-        for number in arguments.processes:
+        for number in (1, *arguments.processes):
             apart = [folder / f"apart-{number}-{place}" for place in range(number)]
             finish([start(folder / "scenes", out, 1, arguments) for out in apart])
             alone = sum(views_per_s(out) for out in apart)

@@ -16,13 +16,13 @@ from samclr.scenes.bank import SceneBank, pack_scenes
 from samclr.scenes.sources import list_scenes
 from samclr.views import placement
 from samclr.views.augment import augment_batched, augment_on_cpu
-from samclr.views.crop import ViewCropper
+from samclr.views.crop import ViewCropper, levels_for
 from samclr.views.gpu import GpuCropper, augment_on_gpu
 from samclr.views.loader import ViewLoader
 from samclr.views.plan import AugmentDraws, ViewPlanner
 
 CPU = torch.device("cpu")
-SIZES = [(100, 70), (20, 90), (1, 1), (37, 53)]
+SIZES = [(100, 90), (20, 90), (1, 1), (37, 53)]
 
 
 @pytest.fixture(params=[None, 60])
@@ -42,12 +42,15 @@ def test_crops_equal_the_cpus(bank, size_px):
     random = np.random.default_rng(0)
     images = np.arange(8) % len(SIZES)
     boxes = []
-    for image in images:
+    for row, image in enumerate(images):
         height, width = bank.native_hw[image]
-        h, w = (max(int(side * random.uniform(0.05, 1)), 1) for side in (height, width))
+        h, w = (max(int(side * (0.5 if row < 4 else random.uniform(0.05, 1))), 1) for side in (height, width))
         x, y = random.integers(0, width - w + 1), random.integers(0, height - h + 1)
         boxes.append([[x, y, x + w, y + h], [0, 0, width, height]])
     boxes = np.array(boxes)
+    if size_px == 8 and bank.bank_hw[0].tolist() == [90, 100]:
+        sides = (boxes[..., 2:] - boxes[..., :2]).min(-1).reshape(-1)
+        assert set(levels_for(sides / size_px)) == {0, 1, 2, 3}
     expected = ViewCropper(bank).crop(images, boxes, size_px).astype(int)
     found = GpuCropper(bank, CPU).crop(images, boxes, size_px)
     assert found.shape == (8, 2, 3, size_px, size_px)

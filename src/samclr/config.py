@@ -298,10 +298,10 @@ class RuntimeConfig:
         compile: have the backbone compiled at its first step (torch.compile): a minute's wait, then faster steps.
         precision: 32-true, bf16-mixed, 16-mixed: as in Lightning Fabric; losses are float32 throughout.
         num_threads: threads of torch on the CPU; results are bit-equal only at equal thread counts.
-        num_workers: processes that pack, and threads that crop; None takes one per core.
+        num_workers: processes that pack and that index regions, and threads that crop; None takes one per core.
         bank_on: where a raw bank lies: on the GPU (device), whose kernels then crop; in pinned memory, which the GPU
-            reads over the bus; or on the disk (map), mapped, and CPU threads crop. auto: the GPU if half of its free
-            memory is enough, else the map.
+            reads over the bus (each device's process has a copy); or on the disk (map), mapped, and CPU threads crop.
+            auto: the GPU if half of its free memory is enough, else the map.
         checkpoint_every_s: seconds between checkpoints; 0 saves after each step.
         log: also log to these, beside metrics.jsonl, in the run directory (wandb: online).
         knn_on: labelled set whose kNN and linear top-1 are logged during training.

@@ -2,6 +2,8 @@
 
 import atexit
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -87,6 +89,21 @@ def step_optimizer(fabric: Fabric, optimizer: Any) -> bool:
     before = None if scaler is None else scaler.get_scale()
     optimizer.step()
     return scaler is None or scaler.get_scale() >= before
+
+
+@contextmanager
+def advice_on_memory(runtime: RuntimeConfig) -> Iterator[None]:
+    """Turns the device's running out of memory into a RunError that says what takes less."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        options = ["a smaller --micro-batch-size", "--activation-checkpointing", "--precision bf16-mixed"]
+        if runtime.bank_on in ("auto", "device"):
+            options.insert(0, "--bank-on map (the bank may lie on the device)")
+        raise RunError(
+            f"the device has too little memory ({str(error).splitlines()[0]}); the last checkpoint stands: run again "
+            f"with {', '.join(options[:-1])} or {options[-1]}"
+        ) from None
 
 
 def agree(fabric: Fabric, step: int, *wishes: bool) -> tuple[bool, ...]:

@@ -73,7 +73,7 @@ def estimate(config: PretrainConfig, run: Path) -> list[dict[str, Any]]:
     memory = torch.cuda.max_memory_allocated() if fabric.device.type == "cuda" else psutil.Process().memory_info().rss
     needed = missing_bytes(folder, refs, config.data.max_side, config.data.codec)
     existing = run if run.exists() else next(parent for parent in run.absolute().parents if parent.exists())
-    return [
+    rows = [
         {"what": "images", "value": f"{len(refs):,}"},
         {"what": "steps", "value": f"{num_steps:,} of {whole.optim.global_batch_size} images, {views:,} views"},
         {"what": "expected time", "value": f"{_duration(num_steps * step_s)} at {views / step_s:.0f} views/s{among}"},
@@ -83,6 +83,10 @@ def estimate(config: PretrainConfig, run: Path) -> list[dict[str, Any]]:
         {"what": "free disk", "value": f"{shutil.disk_usage(existing).free / 1e9:.1f} GB at {existing}"},
         {"what": f"memory on {fabric.device.type}", "value": f"{memory / 1e9:.2f} GB after {TRIAL_STEPS} trial steps"},
     ]
+    if fabric.device.type == "cuda" and config.data.codec == "raw" and config.runtime.bank_on in ("auto", "device"):
+        whole_bank = missing_bytes(None, refs, config.data.max_side)
+        rows.append({"what": "and for the bank", "value": f"{whole_bank / 1e9:.2f} GB, if it is put there (--bank-on)"})
+    return rows
 
 
 def _duration(seconds: float) -> str:

@@ -239,10 +239,10 @@ def _start_worker(number: Any, threads: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is imported
     if (torch := sys.modules.get("torch")) is not None:  # a user's script that imports it at its top already has
         torch.set_num_threads(threads)
-    _end_with_parent()
+    end_with_parent()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Leave when the parent was killed; a pool's workers would else wait for work for ever."""
     parent = parent_process()
 

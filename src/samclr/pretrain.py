@@ -16,7 +16,7 @@ from torch import Tensor
 
 from samclr.checkpoint import load_checkpoint, save_checkpoint
 from samclr.config import PretrainConfig
-from samclr.devices import agree, clip_gradients, create_fabric, set_up, step_optimizer
+from samclr.devices import advice_on_memory, agree, clip_gradients, create_fabric, set_up, step_optimizer
 from samclr.errors import RunError
 from samclr.evaluation.online import OnlineProbes
 from samclr.loggers import close_loggers, create_loggers, log_rows
@@ -112,7 +112,8 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
         if fabric.is_global_zero:
             _save(run, method, optimizer, config, steps_done, totals)
 
-    with TrainingProgress(num_steps, first_step) as progress, stop_signals() as stop:
+    memory = advice_on_memory(config.runtime)
+    with TrainingProgress(num_steps, first_step) as progress, stop_signals() as stop, memory:
         step_end = time.perf_counter()
         for plan, crops in loader:
             set_rates(optimizer, plan.step, num_steps, config.optim)

@@ -9,7 +9,7 @@ from lightning_fabric.plugins import MixedPrecision
 from support import samclr, small_config, write_labelled
 
 from samclr.devices import set_up, step_optimizer
-from samclr.errors import PartsError
+from samclr.errors import PartsError, RunError
 from samclr.methods import create_method
 from samclr.micro_batches import backward
 from samclr.optim import create_optimizer
@@ -103,3 +103,12 @@ def test_a_jpeg_bank_trains_and_is_packed_by_its_option(scenes, store, tmp_path)
     assert losses[0][0] == pytest.approx(losses[1][0], rel=0.02)  # later steps have learned from other pixels
     with pytest.raises(PartsError, match=r'made with \{"max_side": null, "codec": "jpeg"\}'):
         pretrain(replace(config, data=replace(config.data, bank=bank)), tmp_path / "other")
+
+
+def test_too_little_memory_is_one_sentence_with_what_takes_less(scenes, store, tmp_path, monkeypatch):
+    def out_of_memory(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nAnd more.")
+
+    monkeypatch.setattr("samclr.pretrain.backward", out_of_memory)
+    with pytest.raises(RunError, match=r"too little memory \(CUDA .* allocate 2 GiB.\).*--bank-on map"):
+        pretrain(small_config(scenes, store, "samclr", steps=2), tmp_path / "run")

@@ -12,6 +12,7 @@ from samclr.scenes.bank import SceneBank, level_shapes, make_pyramid, missing_by
 from samclr.scenes.decode import load_scene
 from samclr.scenes.sources import list_scenes
 from samclr.scenes.tiles import TileReader, encode_tiles
+from samclr.views.crop import ViewCropper
 
 
 def test_the_bank_holds_the_decoded_pixels(scenes, tmp_path):
@@ -134,3 +135,31 @@ def test_a_jpeg_bank_is_small_and_keeps_its_form(photo_folder, tmp_path):
         assert np.sqrt((difference**2).mean()) < 8
     with pytest.raises(PartsError, match=r'made with .*"codec": "jpeg".* now asked for .*name another folder'):
         pack_scenes(refs, jpeg, None, FillOptions())
+
+
+@pytest.mark.parametrize("codec", ["raw", "jpeg"])
+def test_the_far_edge_of_a_capped_bank_can_be_cropped(tmp_path, codec):
+    """1092 * (768 / 1092) is a little over 768, and 768 ends a tile."""
+    (tmp_path / "scenes").mkdir()
+    Image.new("RGB", (1456, 1092), (10, 200, 90)).save(tmp_path / "scenes/a.png")
+    refs = list_scenes([tmp_path / "scenes"])
+    pack_scenes(refs, tmp_path / "bank", 1024, FillOptions(), codec)
+    bank = SceneBank(tmp_path / "bank", refs)
+    assert bank.bank_hw.tolist() == [[768, 1024]]
+    boxes = np.array([[[1400, 1000, 1456, 1092], [0, 0, 1456, 1092], [1455, 1091, 1456, 1092]]])
+    for size_px in (8, 40, 300):
+        views = ViewCropper(bank).crop(np.array([0]), boxes, size_px).astype(int)
+        assert np.abs(views - np.array([10, 200, 90])[:, None, None]).max() <= 3
+
+
+@pytest.mark.parametrize(("codec", "keep"), [("raw", 0.5), ("jpeg", 0.5), ("jpeg", 0.001)])
+def test_damaged_pixels_are_named(photo_folder, tmp_path, codec, keep):
+    refs = list_scenes([photo_folder])[:1]
+    pack_scenes(refs, tmp_path / "bank", None, FillOptions(), codec)
+    (pixels,) = (tmp_path / "bank").glob("*.bin")
+    os.truncate(pixels, int(pixels.stat().st_size * keep))
+    cropper = ViewCropper(SceneBank(tmp_path / "bank", refs))
+    with pytest.raises(
+        PartsError, match=rf"pixels of {refs[0].image_id} in .*bin are damaged .*delete .* run the same"
+    ):
+        cropper.crop(np.array([0]), np.array([[[0, 0, 640, 427], [300, 300, 640, 427]]]), 400)

@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as coco_mask
 from support import box_scene, write_scenes
 
 from samclr.config import FilterConfig
@@ -62,7 +63,10 @@ def test_a_box_outside_its_image_is_refused():
         ImageRegions(image_id="i", content_hash="h", height=60, width=70, regions=(region,))
 
 
-@pytest.mark.parametrize("rle", [b"", b"0", b"\x00\x01", b"PP", b"99999999", b"n6"])
+HUGE = coco_mask.frPyObjects({"counts": [2**31] * 2, "size": [2**16, 2**16]}, 2**16, 2**16)["counts"]
+
+
+@pytest.mark.parametrize("rle", [b"", b"0", b"\x00\x01", b"PP", b"99999999", b"n6", b"P" * 30 + b"0", HUGE * 2])
 def test_malformed_run_lengths_are_refused_by_name(rle):
     with pytest.raises(RegionError, match=r"img, region 0: malformed RLE"):
         check_rle(rle, 60, 80, "img, region 0")
@@ -233,7 +237,18 @@ def test_grids_are_the_masks_exact_shares(size):
 
 
 def test_several_processes_make_the_same_index(tmp_path, monkeypatch):
-    bank, store, index = index_of(tmp_path, FilterConfig(min_area_px=10))
+    """Of several buckets, for a bank in another order than the store's."""
+    refs, store, _, _ = labelled_store(tmp_path, count=40)
+    assert store.num_buckets == 3
+    refs = refs[::-1][:35]
+    pack_scenes(refs, tmp_path / "bank", None, FillOptions())
+    bank = SceneBank(tmp_path / "bank", refs)
+    index = open_index(bank, store, FilterConfig(min_area_px=10), tmp_path / "cache")
+    rows = {row["image_id"]: row for row in store.read().to_pylist()}
+    for image, image_id in enumerate(bank.image_ids):
+        found = row_to_regions(rows[image_id])
+        kept = [found.regions[number].box_xyxy for number in coarsest(found, FilterConfig(min_area_px=10))]
+        assert index.mask_box_xyxy[index.start[image] : index.start[image + 1]].tolist() == [list(box) for box in kept]
     monkeypatch.setattr("samclr.regions.index.MIN_IMAGES_A_WORKER", 1)
     again = open_index(bank, store, FilterConfig(min_area_px=10), tmp_path / "other", num_workers=2)
     for name in ("start", "box_xyxy", "mask_box_xyxy", "area_px", "grid"):
@@ -246,7 +261,8 @@ def test_several_processes_make_the_same_index(tmp_path, monkeypatch):
 def test_what_a_killed_process_left_of_an_index_is_no_hindrance(tmp_path):
     bank, store, index = index_of(tmp_path, FilterConfig(min_area_px=10))
     (made,) = (tmp_path / "cache/index").iterdir()
-    made.rename(made.with_suffix(".tmp"))
+    half = made.rename(made.with_name(f"{made.name}-999.tmp"))
+    (half / "b00000").mkdir()
     again = open_index(bank, store, FilterConfig(min_area_px=10), tmp_path / "cache")
     assert (again.grid == index.grid).all()
     assert [path.name for path in (tmp_path / "cache/index").iterdir()] == [made.name]

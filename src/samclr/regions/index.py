@@ -13,6 +13,7 @@ import shutil
 from array import array
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -26,6 +27,7 @@ from numpy.lib.format import open_memmap
 
 from samclr.config import FilterConfig
 from samclr.errors import PartsError, name_some
+from samclr.fill import end_with_parent
 from samclr.parts import OK, PartsFolder
 from samclr.regions.coarsest import coarsest, padded_box
 from samclr.regions.records import ImageRegions, check_rle
@@ -74,25 +76,32 @@ def open_index(
 ) -> RegionIndex:
     """Map the index of a bank's images, making it first if store, filter or images are new.
 
-    One process makes it, with `num_workers` others for a large store; whoever else wants it meanwhile waits.
+    One process makes it, with up to `num_workers` others if the store is large; whoever wants it meanwhile waits.
 
     Raises:
         PartsError: the store lacks some of the bank's images.
         ScenesError: an image was replaced between packing and segmenting.
+        RegionError: a mask in the store is damaged.
     """
     images = hashlib.sha256("\n".join(map(":".join, zip(bank.image_ids, bank.content_hashes, strict=True))).encode())
     key_text = json.dumps([INDEX_FORMAT, store.fingerprint(), images.hexdigest(), asdict(config)])
     path = cache / "index" / hashlib.sha256(key_text.encode()).hexdigest()[:20]
-    path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        with open(cache / "index.lock", "w") as lock:
+        locks = cache / "index-locks"
+        for folder in (path.parent, locks):
+            folder.mkdir(parents=True, exist_ok=True)
+        with open(locks / path.name, "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.exists():
-                beside = path.with_suffix(".tmp")
-                shutil.rmtree(beside, ignore_errors=True)
+                for left in path.parent.glob(f"{path.name}-*.tmp"):  # by a process that was killed
+                    shutil.rmtree(left)
+                beside = path.with_name(f"{path.name}-{os.getpid()}.tmp")
                 beside.mkdir()
-                _build(bank, store, config, beside, num_workers)
-                os.replace(beside, path)
+                try:
+                    _build(bank, store, config, beside, num_workers)
+                    os.replace(beside, path)
+                finally:
+                    shutil.rmtree(beside, ignore_errors=True)
     loaded = {file.stem: np.load(file, mmap_mode="r") for file in path.glob("*.npy")}
     return RegionIndex(
         start=np.asarray(loaded["start"]),
@@ -158,11 +167,18 @@ def _run(
 ) -> Iterator[Int[np.ndarray, "n"]]:
     """Numbers of regions of each job's images, in the order of the jobs."""
     work = partial(_index_bucket, store.path, store.kind, config)
-    if num_workers <= 1 or sum(len(job.images) for job in jobs) < MIN_IMAGES_A_WORKER * num_workers:
+    workers = min(num_workers, sum(len(job.images) for job in jobs) // MIN_IMAGES_A_WORKER, len(jobs))
+    if workers <= 1:
         yield from map(work, jobs)
         return
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(work, jobs)
+    try:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
+            yield from pool.map(work, jobs)
+    except BrokenProcessPool:
+        raise PartsError(
+            f"a worker process died while indexing {store.path}, perhaps for want of memory; run the same command "
+            f"again with fewer --num-workers"
+        ) from None
 
 
 def _index_bucket(path: Path, kind: str, config: FilterConfig, job: _Job) -> Int[np.ndarray, "n"]:

@@ -103,6 +103,6 @@ def check_rle(rle: bytes, height: int, width: int, where: str) -> Int[np.ndarray
     if count < 0:
         raise RegionError(f"{where}: malformed RLE: ends inside a number or holds a foreign character")
     runs = runs[:count]
-    if (runs < 0).any() or runs.sum() != height * width:
+    if (runs < 0).any() or (runs > height * width).any() or runs.sum() != height * width:
         raise RegionError(f"{where}: malformed RLE: its runs do not add up to {width}x{height} px")
     return runs

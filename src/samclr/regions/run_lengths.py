@@ -7,7 +7,7 @@ inside, and so on. A mask need not be decoded to pixels for either.
 import numba
 import numpy as np
 
-MAX_SHIFT = 60  # bits of a number; more cannot be a run
+MAX_SHIFT = 45  # bits of a number; more cannot be a run, and sums of runs cannot leave 64 bits
 
 
 @numba.njit(nogil=True, cache=True)

@@ -72,10 +72,10 @@ class SceneBank:
         self.native_hw = np.stack([table["height"].to_numpy(), table["width"].to_numpy()], 1).reshape(-1, 2)
         self.bank_hw = np.stack([table["bank_height"].to_numpy(), table["bank_width"].to_numpy()], 1).reshape(-1, 2)
         parts = table["part"].combine_chunks().dictionary_encode()
-        names, self.part_of = parts.dictionary.to_pylist(), parts.indices.to_numpy()
+        self._part_names, self.part_of = parts.dictionary.to_pylist(), parts.indices.to_numpy()
         self.offset = table["offset"].to_numpy()
         # Views on np.memmap are slow to make; on the plain array beneath it they are not.
-        self.parts = [np.asarray(np.memmap(path / f"{name}.bin", np.uint8, "r")) for name in names]
+        self.parts = [np.asarray(np.memmap(path / f"{name}.bin", np.uint8, "r")) for name in self._part_names]
 
     @property
     def image_ids(self) -> list[str]:
@@ -94,6 +94,14 @@ class SceneBank:
         height, width = (int(side) for side in self.bank_hw[image])
         data = self.parts[self.part_of[image]][int(self.offset[image]) :]
         return LevelReader(data, height, width) if self.codec == "raw" else TileReader(data, height, width)
+
+    def damaged(self, image: int, why: object) -> PartsError:
+        """The error for an image whose pixels in the bank cannot be read."""
+        part = self.path / self._part_names[self.part_of[image]]
+        return PartsError(
+            f"the pixels of {self.image_ids[image]} in {part}.bin are damaged ({why}); delete {part}.bin and "
+            f"{part}.parquet and run the same command again"
+        )
 
     def level(self, image: int, level: int) -> UInt8[np.ndarray, "h w 3"]:
         """One pyramid level of one image; of a raw bank a view on the map."""

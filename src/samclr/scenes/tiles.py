@@ -1,7 +1,7 @@
 """The bank's compressed form: JPEG tiles, of which a crop decodes those that it touches.
 
 Levels 0 and 2 of the pyramid are stored, cut into tiles of TILE_PX; levels 1 and 3 come from them by decoding at half
-size (the scaled inverse DCT), so that nothing over four times the wanted pixels is ever decoded.
+size (the scaled inverse DCT), so that no crop works at over twice the resolution of its level.
 An image's bytes: uint32 ends of all tiles, level 0 before level 2, row by row; then the tiles.
 """
 
@@ -62,9 +62,15 @@ class TileReader:
         self._decoded: dict[tuple[int, int], UInt8[np.ndarray, "_ _ 3"]] = {}
 
     def window(self, level: int, x0: int, y0: int, x1: int, y1: int) -> tuple[UInt8[np.ndarray, "_ _ 3"], int, int]:
-        """Pixels of a level that hold the box, and the column and row at which they begin."""
+        """Pixels of a level that hold the box, as far as there are any, and the column and row at which they begin.
+
+        Raises:
+            OSError, SyntaxError, ValueError: a tile is damaged.
+        """
         side = TILE_PX >> (level % 2)
-        rows, columns = range(y0 // side, math.ceil(y1 / side)), range(x0 // side, math.ceil(x1 / side))
+        height, width = (math.ceil(length / 2**level) for length in self._hw)
+        rows = range(y0 // side, math.ceil(min(y1, height) / side))
+        columns = range(x0 // side, math.ceil(min(x1, width) / side))
         lines = [np.concatenate([self._tile(level, y, x) for x in columns], 1) for y in rows]
         return np.concatenate(lines), columns[0] * side, rows[0] * side
 

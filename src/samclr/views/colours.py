@@ -1,4 +1,4 @@
-"""Constants that every way of augmenting shares."""
+"""Constants of augmentation, for its several implementations; compiled kernels repeat the grey weights as literals."""
 
 from itertools import permutations
 

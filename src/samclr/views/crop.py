@@ -39,7 +39,7 @@ class ViewCropper:
     def crop(
         self, image_index: Int[np.ndarray, "b"], boxes_xyxy: Int[np.ndarray, "b v 4"], size_px: int
     ) -> UInt8[np.ndarray, "b v 3 s s"]:
-        """Crop native-pixel boxes and resize them to `size_px` square."""
+        """Crop native-pixel boxes and resize them to `size_px` square. Raises PartsError on damaged pixels."""
         b, v = boxes_xyxy.shape[:2]
         views = np.empty((b, v, 3, size_px, size_px), np.uint8)
 
@@ -61,7 +61,10 @@ class ViewCropper:
         levels = levels_for((boxes[:, 2:] - boxes[:, :2]).min(1) / out.shape[-1])
         boxes *= 0.5 ** levels[:, None]
         for (x0, y0, x1, y1), level, view in zip(boxes.tolist(), levels.tolist(), out, strict=True):
-            source, left, top = reader.window(level, int(x0), int(y0), math.ceil(x1), math.ceil(y1))
+            try:
+                source, left, top = reader.window(level, int(x0), int(y0), math.ceil(x1), math.ceil(y1))
+            except (OSError, SyntaxError, ValueError) as error:  # what Pillow and numpy say of damaged bytes
+                raise self.bank.damaged(image, error) from None
             crop_resize(source, x0 - left, y0 - top, x1 - left, y1 - top, level > 0, view)
 
 

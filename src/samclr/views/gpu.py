@@ -1,6 +1,7 @@
 """Views made on a GPU: the tables of its kernels (samclr.views.gpu_kernels), and where the bank lies.
 
-A bank on the device serves crops at the speed of its memory; nothing but a few numbers a view crosses the bus.
+A bank on the device serves crops at the speed of its memory; nothing but a few numbers a view crosses the bus, and the
+masks' shares where backgrounds are mixed.
 """
 
 from functools import lru_cache
@@ -16,6 +17,7 @@ from samclr.views.augment_kernel import BLUR_RADIUS_SIGMAS
 from samclr.views.colours import IMAGENET_MEAN, IMAGENET_STD, JITTER_ORDERS, JITTER_PARTS
 from samclr.views.crop import levels_for
 from samclr.views.plan import AugmentDraws
+from samclr.views.resample import AVERAGED, MIN_RADIUS
 
 BLOCK = 256  # pixels that a program makes at a time
 COLOUR_BLOCK = 1024
@@ -26,13 +28,22 @@ class GpuCropper:
     """Serves crops of a raw bank that is all in the device's memory, or in pinned memory that the device reads."""
 
     def __init__(self, bank: SceneBank, device: torch.device, *, pinned: bool = False):
+        """Copy the bank there.
+
+        Raises:
+            PartsError: a file of the bank is too short.
+            torch.OutOfMemoryError, RuntimeError: there is no room.
+        """
         self.bank, self.device = bank, device
-        starts = np.cumsum([0, *(len(part) for part in bank.parts)])
-        self._pixels = (
-            torch.empty(int(starts[-1]), dtype=torch.uint8, pin_memory=True)
-            if pinned
-            else torch.empty(int(starts[-1]), dtype=torch.uint8, device=device)
-        )
+        lengths = np.array([len(part) for part in bank.parts])
+        ends = bank.offset + (_level_shapes(bank.bank_hw).prod(2) * 3).sum(1)
+        if (short := np.flatnonzero(ends > lengths[bank.part_of])).size:
+            raise bank.damaged(int(short[0]), "the file is too short")
+        starts = np.cumsum([0, *lengths])
+        self._pixels = torch.empty(int(starts[-1]), dtype=torch.uint8, device="cpu" if pinned else device)
+        if pinned:  # not pin_memory=True, which rounds up to a power of two
+            cudart = torch.cuda.cudart()
+            torch.cuda.check_error(cudart.cudaHostRegister(self._pixels.data_ptr(), self._pixels.numel(), 0))
         for start, part in zip(starts, bank.parts, strict=False):
             self._pixels[start : start + len(part)].copy_(torch.from_numpy(np.array(part)))
         self._first_byte = starts[bank.part_of] + bank.offset
@@ -60,7 +71,7 @@ class GpuCropper:
         low, high = box[:, 1::-1] * scale, box[:, :1:-1] * scale  # [n 2], y before x from here on
         level = levels_for((high - low).min(1) / size_px)
         low, high = (side * 0.5 ** level[:, None] for side in (low, high))
-        shapes = -(-hw[:, None] // 2 ** np.arange(NUM_LEVELS)[:, None])  # [n levels 2]
+        shapes = _level_shapes(hw)
         ends = np.cumsum(shapes.prod(2) * 3, 1)
         own = np.arange(len(image))
         columns = shapes[own, level, 1]
@@ -68,7 +79,7 @@ class GpuCropper:
         extent = np.minimum(np.ceil(high).astype(np.int64), shapes[own, level]) - first
         steps = (high - low) / size_px
         radius = np.maximum(steps, 1.0)
-        narrowed = np.maximum(np.sqrt(np.maximum(radius**2 - 0.5, 0.0)), 0.71)
+        narrowed = np.maximum(np.sqrt(np.maximum(radius**2 - AVERAGED, 0.0)), MIN_RADIUS)
         radius = np.where(level[:, None] > 0, narrowed, radius)
         taps = np.ceil(2 * radius).astype(np.int64) + 1
         start = self._first_byte[image] + np.where(level > 0, ends[own, level - 1], 0)
@@ -76,6 +87,26 @@ class GpuCropper:
         whole = np.stack([columns * 3, extent[:, 0], taps[:, 0], extent[:, 1], taps[:, 1]], 1)
         real = np.stack([low - first, steps, radius], 1)  # [n 3 2]
         return start, whole.astype(np.int32), real.transpose(0, 2, 1).reshape(-1, 6).astype(np.float32)
+
+
+def _level_shapes(bank_hw: Int[np.ndarray, "n 2"]) -> Int[np.ndarray, "n levels 2"]:
+    return -(-bank_hw.astype(np.int64)[:, None] // 2 ** np.arange(NUM_LEVELS)[:, None])
+
+
+def try_kernels(device: torch.device) -> None:
+    """Compile and run every kernel once, on next to nothing. Raises whatever goes wrong."""
+    views = torch.empty(1, 1, 3, 8, 8, dtype=torch.uint8, device=device)
+    one_pixel = np.zeros(1, np.int64), np.array([[3, 1, 3, 1, 3]], np.int32), np.array([[0, 0.125, 1] * 2], np.float32)
+    with _on(device):
+        tables = [upload(table, device) for table in one_pixel]
+        pixel = torch.zeros(3, dtype=torch.uint8, device=device)
+        gpu_kernels.crop_views[(1, 1)](pixel, *tables, views, SIZE=8, BLOCK=BLOCK)
+    off, on, zero = np.zeros((1, 1), bool), np.ones((1, 1), bool), np.zeros((1, 1))
+    drawn = AugmentDraws(
+        flip=off, jitter=on, jitter_order=zero.astype(np.int64), brightness=zero + 1, contrast=zero + 1,
+        saturation=zero + 1, hue=zero, grey=off, blur_sigma=zero + 1, solarise=off,
+    )  # fmt: skip
+    augment_on_gpu(views, drawn).sum().item()
 
 
 def augment_on_gpu(pixels: UInt8[Tensor, "b v c h w"], drawn: AugmentDraws) -> Float[Tensor, "b v c h w"]:

@@ -7,7 +7,7 @@ the tables and calls. A view's channels are planes of `HEIGHT * WIDTH`; tables h
 import triton
 import triton.language as tl
 
-BRIGHTNESS, CONTRAST, SATURATION, HUE = (tl.constexpr(number) for number in range(4))
+CONTRAST, SATURATION, HUE = (tl.constexpr(number) for number in range(1, 4))  # brightness is 0
 
 
 @triton.jit

@@ -7,6 +7,9 @@ the filter is narrowed by the blur that the level's own averaging has put in alr
 import numba
 import numpy as np
 
+AVERAGED = 0.5  # what a level's own averaging takes off a radius squared
+MIN_RADIUS = 0.71  # px; under it some output pixel might meet no tap
+
 
 @numba.njit(nogil=True, cache=True)
 def _filter_taps(low, high, limit, size_px, averaged):  # type: ignore[no-untyped-def]
@@ -15,7 +18,7 @@ def _filter_taps(low, high, limit, size_px, averaged):  # type: ignore[no-untype
     # Variances add: a box of one pixel (1/12) then a triangle of half-width r (r^2/6) shall have that of the scale.
     radius = max(scale, 1.0)
     if averaged:
-        radius = max(np.sqrt(max(radius * radius - 0.5, 0.0)), 0.71)
+        radius = max(np.sqrt(max(radius * radius - AVERAGED, 0.0)), MIN_RADIUS)
     first_allowed, end_allowed = int(np.floor(low)), min(int(np.ceil(high)), limit)
     width = int(np.ceil(radius)) * 2 + 1
     first = np.empty(size_px, np.int64)

@@ -1,0 +1,46 @@
+"""What only a real GPU shows of its kernels: launches from two threads, and that training takes their views."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from support import small_config
+
+from samclr.pretrain import pretrain
+from samclr.run_directory import read_metrics
+from samclr.training_data import prepare_data
+from samclr.views.augment import augment
+from samclr.views.crop import ViewCropper
+from samclr.views.loader import ViewLoader
+from samclr.views.placement import open_cropper
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+
+@pytest.mark.parametrize("place", ["device", "pinned"])
+def test_views_equal_the_cpus(scenes, place):
+    config = small_config(scenes, None, "simclr", steps=6)
+    data = prepare_data(config)
+    device = torch.device("cuda", torch.cuda.device_count() - 1)
+    cropper, note = open_cropper(data.bank, device, place, 1)
+    assert place == "device" or "pinned" in note
+    loaders = [ViewLoader(data.planner, way, range(6)) for way in (ViewCropper(data.bank), cropper)]
+    for (plan, (expected,)), (_, (found,)) in zip(*loaders, strict=True):
+        assert found.device == device
+        assert (found.cpu().int() - expected.int()).abs().max() <= 1
+        drawn = plan.groups[0].augment
+        torch.testing.assert_close(
+            augment(expected.to(device), drawn).cpu(), augment(expected, drawn), rtol=0, atol=1e-4
+        )
+
+
+def test_training_does_not_depend_on_where_the_bank_lies(scenes, tmp_path):
+    config = small_config(scenes, None, "simclr", steps=3)
+    losses = []
+    for place in ("device", "map"):
+        runtime = replace(config.runtime, accelerator="cuda", bank_on=place)
+        pretrain(replace(config, runtime=runtime), tmp_path / place)
+        losses.append(read_metrics(tmp_path / place)[0]["loss"])
+    assert np.isfinite(losses).all()
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
