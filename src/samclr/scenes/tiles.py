@@ -52,11 +52,13 @@ class TileReader:
     """Windows of one image. Tiles decoded for one window are kept for the next."""
 
     def __init__(self, data: UInt8[np.ndarray, "_"], height: int, width: int):
-        """`data` begins with the image's bytes and may go on after them."""
+        """`data` begins with the image's bytes and may go on after them. Raises ValueError if it ends too soon."""
         self._hw = height, width
         self._grids = [_num_tiles(height, width, level) for level in STORED_LEVELS]
         num_tiles = sum(rows * columns for rows, columns in self._grids)
         table_bytes = num_tiles * 4
+        if len(data) < table_bytes:
+            raise ValueError("the file is too short")
         self._ends = np.frombuffer(data[:table_bytes], np.uint32)
         self._tiles = data[table_bytes:]
         self._decoded: dict[tuple[int, int], UInt8[np.ndarray, "_ _ 3"]] = {}

@@ -55,17 +55,17 @@ class ViewCropper:
         return views
 
     def _crop_row(self, image: int, boxes_xyxy: Int[np.ndarray, "v 4"], out: UInt8[np.ndarray, "v 3 s s"]) -> None:
-        reader = self.bank.reader(image)
         scale_y, scale_x = self.bank.bank_hw[image] / self.bank.native_hw[image]
         boxes = boxes_xyxy * np.array([scale_x, scale_y, scale_x, scale_y])
         levels = levels_for((boxes[:, 2:] - boxes[:, :2]).min(1) / out.shape[-1])
         boxes *= 0.5 ** levels[:, None]
-        for (x0, y0, x1, y1), level, view in zip(boxes.tolist(), levels.tolist(), out, strict=True):
-            try:
+        try:
+            reader = self.bank.reader(image)
+            for (x0, y0, x1, y1), level, view in zip(boxes.tolist(), levels.tolist(), out, strict=True):
                 source, left, top = reader.window(level, int(x0), int(y0), math.ceil(x1), math.ceil(y1))
-            except (OSError, SyntaxError, ValueError) as error:  # what Pillow and numpy say of damaged bytes
-                raise self.bank.damaged(image, error) from None
-            crop_resize(source, x0 - left, y0 - top, x1 - left, y1 - top, level > 0, view)
+                crop_resize(source, x0 - left, y0 - top, x1 - left, y1 - top, level > 0, view)
+        except (OSError, SyntaxError, ValueError) as error:  # what Pillow and numpy say of damaged bytes
+            raise self.bank.damaged(image, error) from None
 
 
 def levels_for(scale: Float[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
