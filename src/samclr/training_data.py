@@ -77,7 +77,9 @@ def prepare_data(config: PretrainConfig) -> TrainingData:
         groups=config.groups,
         augment=config.augment,
     )
-    digest = hashlib.sha256("\n".join(bank.content_hashes).encode())
+    digest = hashlib.sha256()
+    for number, (_, content_hash) in enumerate(bank.names()):
+        digest.update((f"\n{content_hash}" if number else content_hash).encode())
     if regions is not None:
         digest.update(regions.box_xyxy.tobytes())
         digest.update(regions.start.tobytes())

@@ -83,7 +83,9 @@ def open_index(
         ScenesError: an image was replaced between packing and segmenting.
         RegionError: a mask in the store is damaged.
     """
-    images = hashlib.sha256("\n".join(map(":".join, zip(bank.image_ids, bank.content_hashes, strict=True))).encode())
+    images = hashlib.sha256()
+    for name in bank.names():
+        images.update(":".join((*name, "\n")).encode())
     key_text = json.dumps([INDEX_FORMAT, store.fingerprint(), images.hexdigest(), asdict(config)])
     path = cache / "index" / hashlib.sha256(key_text.encode()).hexdigest()[:20]
     if not path.exists():

@@ -7,7 +7,7 @@ With --codec jpeg they are JPEG tiles instead (samclr.scenes.tiles).
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from samclr.scenes.tiles import TileReader, encode_tiles
 KIND = "scene bank"
 NUM_LEVELS = 4
 BYTES_PER_PX = 4.0  # raw: three channels, and a third more for the lower levels
+NAMES_AT_ONCE = 65_536
 ESTIMATE_IMAGES = {"raw": 500, "jpeg": 8}  # raw needs headers alone; JPEG is tried
 BANK_SCHEMA = pa.schema([*HEAD_SCHEMA, ("bank_height", pa.int32()), ("bank_width", pa.int32()), ("offset", pa.int64())])
 
@@ -88,6 +89,11 @@ class SceneBank:
         """Hashes of their files, read anew at each call."""
         hashes: list[str] = self._names["content_hash"].to_pylist()
         return hashes
+
+    def names(self) -> Iterator[tuple[str, str]]:
+        """(id, hash) of each image, some thousand in memory at a time."""
+        for batch in self._names.to_batches(max_chunksize=NAMES_AT_ONCE):
+            yield from zip(batch["image_id"].to_pylist(), batch["content_hash"].to_pylist(), strict=True)
 
     def reader(self, image: int) -> "LevelReader | TileReader":
         """Access to one image's pixels, for as many windows as wanted."""
@@ -231,11 +237,7 @@ def _raw_bytes(ref: SceneRef, max_side: int | None) -> float:
 
 def check_same_images(bank: SceneBank, hashes: dict[str, str], where: str) -> None:
     """Raise ScenesError if an image in the bank is not the one that `where` has under its id."""
-    differing = [
-        image_id
-        for image_id, own in zip(bank.image_ids, bank.content_hashes, strict=True)
-        if hashes.get(image_id, own) != own
-    ]
+    differing = [image_id for image_id, own in bank.names() if hashes.get(image_id, own) != own]
     if differing:
         raise ScenesError(
             f"{len(differing)} images differ between the bank {bank.path} and {where}: {name_some(differing)}; "
