@@ -27,7 +27,7 @@ demo-methods: .venv
 
 test: .venv
 	@echo "== tests: under ten minutes on two cores"
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 ratios: .venv
 	@echo "== speed against the peers, as ratios: half a minute"
