@@ -1,10 +1,11 @@
 """Data-parallel training against one process: N processes of one thread each, the batch of each the same.
 
     python benchmarks/parallel.py [--processes 2] [--px 64] [--batch 64] [--backbone resnet18] [--steps 12]
-        [--accelerator cpu] [--precision 32-true]
+        [--repeats 5] [--accelerator cpu] [--precision 32-true]
 
 Runs `samclr pretrain simclr --devices N --num-threads 1 --num-workers 1` on generated 2048x1024 scenes and takes the
-median step after three. `linear` is the share of N times one process. Beside it what the machine gives the same
+median step after three, of each run; then the median of the repeats, between which the kinds of run take turns.
+`linear` is the share of N times one process, with its least and greatest. Beside it what the machine gives the same
 processes without any exchange: N runs of one device at once, which share its memory and clock.
 """
 
@@ -59,22 +60,30 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64, help="images of each process")
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--accelerator", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--precision", default="32-true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_scenes(KINDS["png"], folder / "scenes")
-        print("processes  views/s  linear  of as many runs at once")
-        one = 0.0
-        for number in (1, *arguments.processes):
-            apart = [folder / f"apart-{number}-{place}" for place in range(number)]
-            finish([start(folder / "scenes", out, 1, arguments) for out in apart])
-            alone = sum(views_per_s(out) for out in apart)
-            finish([start(folder / "scenes", folder / f"together-{number}", number, arguments)])
-            together = number * views_per_s(folder / f"together-{number}")
-            one = one or together / number
-            print(f"{number:9} {together:8.1f} {together / number / one:7.1%} {together / alone:24.1%}", flush=True)
+        counts = (1, *arguments.processes)
+        together: dict[int, list[float]] = {number: [] for number in counts}
+        apart: dict[int, list[float]] = {number: [] for number in counts}
+        for repeat in range(arguments.repeats):
+            for number in counts:
+                outs = [folder / f"apart-{number}-{place}-{repeat}" for place in range(number)]
+                finish([start(folder / "scenes", out, 1, arguments) for out in outs])
+                apart[number].append(sum(views_per_s(out) for out in outs))
+                out = folder / f"together-{number}-{repeat}"
+                finish([start(folder / "scenes", out, number, arguments)])
+                together[number].append(number * views_per_s(out))
+    print("processes  views/s  linear   least  greatest  of as many runs at once")
+    for number in counts:
+        speed = median(together[number])
+        shares = [many / one / number for many, one in zip(together[number], together[1], strict=True)]
+        linear, machine = speed / number / median(together[1]), speed / median(apart[number])
+        print(f"{number:9} {speed:8.1f} {linear:7.1%} {min(shares):7.1%} {max(shares):9.1%} {machine:24.1%}")
 
 
 if __name__ == "__main__":

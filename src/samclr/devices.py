@@ -36,7 +36,7 @@ def create_fabric(config: PretrainConfig) -> Fabric:
             devices=runtime.devices,
             num_nodes=runtime.num_nodes,
             precision=runtime.precision,  # type: ignore[arg-type]
-            strategy=DDPStrategy() if many else "auto",
+            strategy=DDPStrategy(gradient_as_bucket_view=True) if many else "auto",
         )
         fabric.launch()
     except (ValueError, RuntimeError, TypeError, ImportError) as error:
