@@ -16,9 +16,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    from samclr.parts import PartsFolder
 
 REGIONS_PER_IMAGE, HEIGHT, WIDTH, BATCH = 20, 480, 640, 256
 
@@ -28,19 +32,26 @@ def name_of(number: int) -> str:
     return f"leftImg8bit/train/city/city_{number:09d}_000019_leftImg8bit.png"
 
 
+def buckets_of(folder: "PartsFolder", num_images: int) -> dict[int, list[int]]:
+    """Numbers of the images in each bucket."""
+    buckets: dict[int, list[int]] = {}
+    for number in range(num_images):
+        buckets.setdefault(folder.bucket_of(name_of(number)), []).append(number)
+    return buckets
+
+
 def write_bank(path: Path, num_images: int) -> None:
-    """Parts as pack makes them, with pixels of zeros that take no room."""
+    """Parts as pack makes them of empty files of 1970, with pixels of zeros that take no room."""
     from samclr.parts import OK, PartsFolder
     from samclr.scenes.bank import BANK_SCHEMA, KIND
 
     folder = PartsFolder.create_or_open(path, KIND, {"max_side": None}, num_images)
     image_bytes = HEIGHT * WIDTH * 4
-    for bucket in range(folder.num_buckets):
-        numbers = range(bucket, num_images, folder.num_buckets)
+    for bucket, numbers in buckets_of(folder, num_images).items():
         rows = [
             {
                 "image_id": name_of(number), "content_hash": f"{number:032x}", "height": HEIGHT, "width": WIDTH,
-                "status": OK, "file_size": 1, "mtime_ns": 1, "bank_height": HEIGHT, "bank_width": WIDTH,
+                "status": OK, "file_size": 0, "mtime_ns": 0, "bank_height": HEIGHT, "bank_width": WIDTH,
                 "offset": place * image_bytes,
             }
             for place, number in enumerate(numbers)

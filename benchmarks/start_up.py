@@ -2,13 +2,15 @@
 
     OMP_NUM_THREADS=1 python benchmarks/start_up.py [--images 1000 10000] [--workers 2]
 
-Generated rows: each image of 480x640 has 20 ellipses, the lists of 64 images repeated. The bank's pixels are sparse
-files. Each start is a process of its own: bank, index and planner opened, one plan made. Peak is the memory without a
+Generated rows: each image of 480x640 has 20 ellipses, the lists of 64 images repeated. The scenes are empty files, the
+bank's pixels sparse ones. Each start is a process of its own that does all a run does before its first step but build
+the model: list the scenes, see that none was changed, open bank and index, make one plan. Peak is the memory without a
 file behind it (RssAnon) that this process, not its helpers, took at most.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from features import watched
-from memory import BATCH, HEIGHT, REGIONS_PER_IMAGE, WIDTH, name_of, write_bank
+from memory import BATCH, HEIGHT, REGIONS_PER_IMAGE, WIDTH, buckets_of, name_of, write_bank
 
 DISTINCT = 64
 
@@ -48,59 +50,67 @@ def write_store(path: Path, num_images: int) -> None:
 
     regions = pa.array([ellipses(seed) for seed in range(DISTINCT)], STORE_SCHEMA.field("regions").type)
     folder = PartsFolder.create_or_open(path, KIND, {"segmenter": "generated"}, num_images)
-    for bucket in range(folder.num_buckets):
-        numbers = np.arange(bucket, num_images, folder.num_buckets)
+    for bucket, found in buckets_of(folder, num_images).items():
+        numbers = np.array(found)
         ids, hashes = [name_of(number) for number in numbers], [f"{number:032x}" for number in numbers]
-        same = {"height": HEIGHT, "width": WIDTH, "status": OK, "file_size": 1, "mtime_ns": 1, "segment_s": 0.1}
+        same = {"height": HEIGHT, "width": WIDTH, "status": OK, "file_size": 0, "mtime_ns": 0, "segment_s": 0.1}
         columns = {name: [value] * len(numbers) for name, value in same.items()}
         columns |= {"image_id": ids, "content_hash": hashes, "regions": regions.take(numbers % DISTINCT)}
         rows = pa.table({name: columns[name] for name in STORE_SCHEMA.names}, STORE_SCHEMA)
         folder.publish(bucket, lambda companion, rows=rows: rows)
 
 
-def start(folder: Path, num_images: int, num_workers: int) -> dict[str, float]:
+def write_files(folder: Path, num_images: int) -> None:
+    """Empty files of 1970, which is what the bank's rows say of them."""
+    for number in range(num_images):
+        path = folder / name_of(number)
+        if number == 0:
+            path.parent.mkdir(parents=True)
+        path.touch()
+        os.utime(path, ns=(0, 0))
+
+
+def start(folder: Path, num_workers: int) -> dict[str, float]:
     """Seconds to the first plan, and the peak of memory."""
-    from samclr.config import AugmentConfig, FilterConfig, ViewGroup, ViewsConfig
-    from samclr.regions.index import open_index
-    from samclr.regions.store import open_store
-    from samclr.scenes.bank import SceneBank
-    from samclr.scenes.refs import SceneRef
-    from samclr.views.plan import ViewPlanner
+    from samclr.config import DataConfig, OptimConfig, PretrainConfig, RuntimeConfig, ViewsConfig
+    from samclr.training_data import prepare_data
 
-    refs = [SceneRef(image_id=name_of(number), path="") for number in range(num_images)]
+    config = PretrainConfig(
+        data=DataConfig(scenes=(folder / "scenes",), bank=folder / "bank", regions=folder / "store"),
+        views=ViewsConfig(strategy="region"),
+        optim=OptimConfig(global_batch_size=BATCH),
+        runtime=RuntimeConfig(num_workers=num_workers),
+    )
 
-    def open_all() -> float:
-        bank = SceneBank(folder / "bank", refs)
-        regions = open_index(bank, open_store(folder / "store"), FilterConfig(), folder / "cache", num_workers)
-        planner = ViewPlanner(
-            image_hw=bank.native_hw, regions=regions, seed=0, images_per_step=BATCH,
-            views=ViewsConfig(strategy="region"), groups=(ViewGroup(),), augment=AugmentConfig(),
-        )  # fmt: skip
-        planner.plan(0)
-        return float(len(regions.area_px))
+    def to_first_plan() -> float:
+        data = prepare_data(config)
+        data.planner.plan(0)
+        return float(data.counts()["regions"])
 
-    return watched(open_all)
+    return watched(to_first_plan)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs="+", default=[1_000, 10_000])
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        folder, images, workers = arguments.one
-        print(json.dumps(start(Path(folder), int(images), int(workers))))
+        folder, workers = arguments.one
+        print(json.dumps(start(Path(folder), int(workers))))
         return
     print(f"  images   regions  first, s  ms an image  peak MB  second, s  peak MB   ({arguments.workers} processes)")
     for num_images in arguments.images:
         with tempfile.TemporaryDirectory() as name:
+            write_files(Path(name) / "scenes", num_images)
             write_bank(Path(name) / "bank", num_images)
             write_store(Path(name) / "store", num_images)
             runs = []
             for _ in range(2):
-                command = [sys.executable, __file__, "--one", name, str(num_images), str(arguments.workers)]
-                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                command = [sys.executable, __file__, "--one", name, str(arguments.workers)]
+                environment = os.environ | {"SAMCLR_CACHE": f"{name}/cache"}
+                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
                 runs.append(json.loads(done.stdout))
             first, second = runs
             print(

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process
@@ -77,9 +77,11 @@ def fill(folder: PartsFolder, refs: Sequence[SceneRef], work: Work, options: Fil
     start = time.monotonic()
     report = FillReport(num_images=len(refs))
     buckets = by_bucket(folder, refs)
+    unfinished = {bucket: buckets[bucket] for bucket in missing_of_each(folder, buckets, options)}
     with progress_bar() as progress:
         bar = progress.add_task(title, total=len(refs), note="")
-        for bucket, result in _run_buckets(folder.path, folder.kind, buckets, work, options):
+        progress.advance(bar, len(refs) - sum(map(len, unfinished.values())))
+        for bucket, result in _run_buckets(folder.path, folder.kind, unfinished, work, options):
             report.num_new += result.num_new
             report.changed += result.changed
             add_tally(report.tally, result.tally)
@@ -108,11 +110,15 @@ def finish_report(report: FillReport, folder: PartsFolder, refs: Sequence[SceneR
             f"{name_some(sorted(report.changed))}; run {COMMAND_OF[folder.kind]} with --replace-changed "
             f"to make their rows anew, or restore the files"
         )
-    wanted = {ref.image_id for ref in refs}
-    states = folder.read(["image_id", "status"])
-    for image_id, status in zip(states["image_id"].to_pylist(), states["status"].to_pylist(), strict=True):
-        if status != OK and image_id in wanted:
-            report.errors[image_id] = status
+    errors: dict[str, str] = {}
+    for _, rows in folder.parts(["image_id", "status"]):
+        for image_id, status in zip(rows["image_id"].to_pylist(), rows["status"].to_pylist(), strict=True):
+            if status != OK:
+                errors[image_id] = status
+            elif errors:  # tried again
+                errors.pop(image_id, None)
+    wanted = {ref.image_id for ref in refs} if errors else set()
+    report.errors = {image_id: status for image_id, status in sorted(errors.items()) if image_id in wanted}
 
 
 def add_tally(into: Tally, more: Tally) -> None:
@@ -141,7 +147,7 @@ def _run_buckets(
 ) -> Iterator[tuple[int, _BucketResult]]:
     """Yield (bucket, result) as they end; buckets locked by another process are asked for again."""
     waiting = list(buckets)
-    if options.num_workers <= 1 or len(buckets) == 1:
+    if options.num_workers <= 1 or len(buckets) <= 1:
         while waiting:
             busy = []
             for bucket in waiting:
@@ -191,7 +197,7 @@ def _fill_bucket(
         if not locked:
             return _BucketResult(busy=True)
         folder.remove_leftovers(bucket)
-        todo, changed = missing_rows(folder, bucket, refs, options)
+        todo, changed = missing_rows(folder, folder.part_paths(bucket), refs, options)
         for first in range(0, len(todo), folder.part_rows):
             part = todo[first : first + folder.part_rows]
             folder.publish(bucket, lambda companion, part=part: work(part, companion))  # type: ignore[misc]
@@ -203,13 +209,26 @@ def _fill_bucket(
         return result
 
 
+def missing_of_each(
+    folder: PartsFolder, buckets: dict[int, list[SceneRef]], options: FillOptions
+) -> dict[int, tuple[list[SceneRef], list[str]]]:
+    """`missing_rows` of the buckets that have any. Threads, since on a network each file's stamp is waited for."""
+    paths = folder.paths_by_bucket()
+    with ThreadPoolExecutor(max(options.num_workers, 1)) as pool:
+        found = pool.map(lambda bucket: missing_rows(folder, paths.get(bucket, []), buckets[bucket], options), buckets)
+        return {bucket: missing for bucket, missing in zip(buckets, found, strict=True) if any(missing)}
+
+
 def missing_rows(
-    folder: PartsFolder, bucket: int, refs: list[SceneRef], options: FillOptions
+    folder: PartsFolder, paths: Sequence[Path], refs: list[SceneRef], options: FillOptions
 ) -> tuple[list[SceneRef], list[str]]:
-    """Images of a bucket that want a row, and those whose file was replaced and that shall keep their row."""
+    """Images of a bucket that want a row, and those whose file was replaced and that shall keep their row.
+
+    `paths` are the bucket's parts.
+    """
     todo, changed = [], []
     columns = ["image_id", "status", "content_hash", "file_size", "mtime_ns"]
-    rows = {row["image_id"]: row for row in folder.read(columns, bucket).to_pylist()}
+    rows = {row["image_id"]: row for _, table in folder.parts(columns, paths) for row in table.to_pylist()}
     for ref in refs:
         row = rows.get(ref.image_id)
         if row is None:

@@ -139,20 +139,37 @@ class PartsFolder:
         for path in self.path.glob(f"b{bucket:05d}-p*.tmp"):
             path.unlink()
 
-    def read(self, columns: Sequence[str] | None = None, bucket: int | None = None) -> pa.Table:
-        """Rows in the order of image_id, each image once, with an extra column `part` (the part's stem)."""
-        tables = []
-        for path in self.part_paths(bucket):
+    def paths_by_bucket(self) -> dict[int, list[Path]]:
+        """What `part_paths` gives of each bucket that has parts, from one look at the folder."""
+        paths: dict[int, list[Path]] = {}
+        for path in self.part_paths():
+            paths.setdefault(bucket_of_part(path.stem), []).append(path)
+        return paths
+
+    def parts(
+        self, columns: Sequence[str] | None = None, paths: Sequence[Path] | None = None
+    ) -> Iterator[tuple[str, pa.Table]]:
+        """Stem and rows of some parts or all, one in memory at a time. Of several rows of an image the last counts.
+
+        Raises:
+            PartsError: a part cannot be read.
+        """
+        for path in self.part_paths() if paths is None else paths:
             try:
-                table = pq.read_table(path, columns=list(columns) if columns is not None else None)
+                with pq.ParquetFile(path) as file:
+                    rows = file.read(columns=list(columns) if columns is not None else None, use_threads=False)
             except (OSError, pa.ArrowException) as error:
                 raise PartsError(
                     f"{path} is damaged ({error}); delete this file and run the same command again"
                 ) from None
-            tables.append(table.append_column("part", pa.array([path.stem] * len(table), pa.string())))
+            yield path.stem, rows
+
+    def read(self, columns: Sequence[str] | None = None, bucket: int | None = None) -> pa.Table:
+        """Rows in the order of image_id, each image once."""
+        tables = [rows for _, rows in self.parts(columns, self.part_paths(bucket))]
         if not tables:
             names = list(columns) if columns is not None else HEAD_SCHEMA.names
-            return pa.table({name: pa.array([], pa.string()) for name in [*names, "part"]})
+            return pa.table({name: pa.array([], pa.string()) for name in names})
         rows = pa.concat_tables(tables).append_column("place", pa.array(np.arange(sum(map(len, tables)))))
         rows = rows.sort_by([("image_id", "ascending"), ("place", "ascending")]).drop_columns(["place"])
         ids = rows["image_id"].combine_chunks()
@@ -165,6 +182,11 @@ class PartsFolder:
         for path in self.part_paths():
             digest.update(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns};".encode())
         return digest.hexdigest()[:16]
+
+
+def bucket_of_part(stem: str) -> int:
+    """The bucket that a part belongs to, from its name."""
+    return int(stem[1:6])
 
 
 def _put_in_place(beside: Path) -> None:

@@ -57,14 +57,7 @@ def prepare_data(config: PretrainConfig) -> TrainingData:
             f"strategy {config.views.strategy} needs regions: run `samclr segment SCENES --out STORE` (the paper's "
             f"segmenter is --segmenter sam-hq-vit-h) and add --regions STORE"
         )
-    refs = list_scenes(config.data.scenes)
-    path = bank_path(config)
-    refuse_inside_scenes(path, config.data.scenes, "--bank")
-    pack_scenes(refs, path, config.data.max_side, FillOptions(num_workers=num_workers(config)), config.data.codec)
-    bank = SceneBank(path, refs)
-    if bank.num_images == 0:
-        first = next(iter(bank.errors.items()))
-        raise ScenesError(f"none of the {len(refs)} images can be used: {name_some([': '.join(first)])}")
+    bank = _open_bank(config)
     regions = None
     if config.data.regions is not None and config.views.strategy != "image":
         regions = open_index(bank, open_store(config.data.regions), config.filter, cache_folder(), num_workers(config))
@@ -81,6 +74,19 @@ def prepare_data(config: PretrainConfig) -> TrainingData:
     for number, (_, content_hash) in enumerate(bank.names()):
         digest.update((f"\n{content_hash}" if number else content_hash).encode())
     if regions is not None:
-        digest.update(regions.box_xyxy.tobytes())
-        digest.update(regions.start.tobytes())
+        digest.update(regions.box_xyxy.data)
+        digest.update(regions.start.data)
     return TrainingData(bank=bank, regions=regions, planner=planner, fingerprint=digest.hexdigest()[:16])
+
+
+def _open_bank(config: PretrainConfig) -> SceneBank:
+    """List and pack the scenes. The list, some hundred bytes an image, is given up here."""
+    refs = list_scenes(config.data.scenes)
+    path = bank_path(config)
+    refuse_inside_scenes(path, config.data.scenes, "--bank")
+    pack_scenes(refs, path, config.data.max_side, FillOptions(num_workers=num_workers(config)), config.data.codec)
+    bank = SceneBank(path, refs)
+    if bank.num_images == 0:
+        first = next(iter(bank.errors.items()))
+        raise ScenesError(f"none of the {len(refs)} images can be used: {name_some([': '.join(first)])}")
+    return bank

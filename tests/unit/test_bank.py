@@ -73,12 +73,27 @@ def test_errors_are_rows_and_are_tried_again_when_asked_or_mended(scenes, tmp_pa
     refs = list_scenes([scenes])
     _, report = pack_scenes(refs, tmp_path / "bank", None, FillOptions())
     assert list(report.errors) == ["a/broken.jpg"]
-    assert SceneBank(tmp_path / "bank", refs).num_images == 12
+    bank = SceneBank(tmp_path / "bank", refs)
+    assert (bank.num_images, list(bank.errors)) == (12, ["a/broken.jpg"])
     assert pack_scenes(refs, tmp_path / "bank", None, FillOptions())[1].num_new == 0
     assert pack_scenes(refs, tmp_path / "bank", None, FillOptions(retry_errors=True))[1].num_new == 1
     Image.new("RGB", (6, 6)).save(broken)
     _, report = pack_scenes(refs, tmp_path / "bank", None, FillOptions())
     assert (report.num_new, report.errors) == (1, {})
+    bank = SceneBank(tmp_path / "bank", refs)
+    assert (bank.num_images, bank.errors) == (13, {})
+    assert bank.level(bank.image_ids.index("a/broken.jpg"), 0).shape == (6, 6, 3)
+
+
+def test_a_bank_that_is_whole_starts_no_process(scenes, tmp_path, monkeypatch):
+    refs = list_scenes([scenes])
+    pack_scenes(refs, tmp_path / "bank", None, FillOptions())
+
+    def refuse(*_, **__):
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr("samclr.fill.ProcessPoolExecutor", refuse)
+    assert pack_scenes(refs, tmp_path / "bank", None, FillOptions(num_workers=2))[1].num_new == 0
 
 
 def test_a_full_disk_is_noticed_before_the_work(scenes, tmp_path, monkeypatch):

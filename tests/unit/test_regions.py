@@ -10,6 +10,7 @@ from support import box_scene, write_scenes
 from samclr.config import FilterConfig
 from samclr.errors import PartsError, RegionError, ScenesError, UsageError
 from samclr.fill import FillOptions
+from samclr.parts import bucket_of_part
 from samclr.regions import segment
 from samclr.regions.coarsest import coarsest, padded_box
 from samclr.regions.index import occupancy_grid, open_index
@@ -136,14 +137,14 @@ def test_verify_finds_what_does_not_fit(tmp_path):
     assert verify_store(store) == []
 
     def falsify(_):
-        table = store.read().drop_columns("part")
+        table = store.read()
         rows = table.to_pylist()
         rows[0]["regions"][0]["area_px"] -= 1
         rows[1]["regions"][0]["rle"] = b"99999999"
         rows[2]["regions"][0]["box_xyxy"][2] += 1
         return type(table).from_pylist(rows, schema=table.schema)
 
-    bucket = int(store.part_paths()[0].stem[1:6])
+    bucket = bucket_of_part(store.part_paths()[0].stem)
     store.publish(bucket, falsify)
     faults = verify_store(open_store(store.path))
     assert len(faults) == 3

@@ -22,18 +22,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from numpy.lib.format import open_memmap
 
 from samclr.config import FilterConfig
 from samclr.errors import PartsError, name_some
 from samclr.fill import end_with_parent
-from samclr.parts import OK, PartsFolder
+from samclr.parts import OK, PartsFolder, bucket_of_part
 from samclr.regions.coarsest import coarsest, padded_box
 from samclr.regions.records import ImageRegions, check_rle
 from samclr.regions.run_lengths import cover_cells
 from samclr.regions.store import row_to_regions
-from samclr.scenes.bank import SceneBank, check_same_images
+from samclr.scenes.bank import HASH, NO_ROW, SceneBank, check_same_images
 
 GRID = 32
 INDEX_FORMAT = 2
@@ -117,30 +117,36 @@ def open_index(
 
 def _build(bank: SceneBank, store: PartsFolder, config: FilterConfig, folder: Path, num_workers: int) -> None:
     """Write the arrays. Only what an image takes is ever in memory for all images; what a region takes is in files."""
-    states = store.read(["image_id", "content_hash", "status"])
     image_ids = bank.image_ids
-    rows = pc.index_in(pa.array(image_ids, pa.string()), states["image_id"].combine_chunks())
-    if rows.null_count:
-        missing = [image_ids[number] for number in np.flatnonzero(rows.is_null())]
+    number_of = {image_id: number for number, image_id in enumerate(image_ids)}
+    bucket_of, done = np.full(bank.num_images, NO_ROW), np.zeros(bank.num_images, bool)
+    hashes = np.zeros(bank.num_images, HASH)
+    for stem, rows in store.parts(["image_id", "content_hash", "status"]):
+        found = np.array([number_of.get(image_id, NO_ROW) for image_id in rows["image_id"].to_pylist()], np.int64)
+        rows, numbers = rows.filter(found != NO_ROW), found[found != NO_ROW]
+        bucket_of[numbers], done[numbers] = bucket_of_part(stem), [text == OK for text in rows["status"].to_pylist()]
+        hashes[numbers] = np.array(rows["content_hash"].to_pylist(), HASH)
+    missing = [image_ids[number] for number in np.flatnonzero(bucket_of == NO_ROW)]
+    if missing:
         raise PartsError(
             f"{len(missing)} scenes have no row in the region store {store.path}: {name_some(missing)}; "
             f"run samclr segment on the same scenes with --out {store.path}"
         )
-    states = states.take(rows)
-    done = pc.equal(states["status"], OK)
-    hashes = states.filter(done).select(["image_id", "content_hash"]).to_pydict()
-    check_same_images(
-        bank,
-        {k: v for k, v in zip(hashes["image_id"], hashes["content_hash"], strict=True) if v},
-        f"the region store {store.path}",
-    )
-    jobs = _jobs(states, done.to_numpy(zero_copy_only=False), folder)
+    hashes[~done] = b""
+    check_same_images(bank, hashes, f"the region store {store.path}")
+    jobs = [
+        _Job(
+            bucket=int(bucket), images=(images := np.flatnonzero(done & (bucket_of == bucket))),
+            image_ids=[image_ids[number] for number in images], folder=folder / f"b{bucket:05d}",
+        )
+        for bucket in np.unique(bucket_of[done])
+    ]  # fmt: skip
     counts = np.zeros(bank.num_images, np.int64)
     for job, found in zip(jobs, _run(jobs, store, config, num_workers), strict=True):
         counts[job.images] = found
     start = np.concatenate([[0], np.cumsum(counts)])
     np.save(folder / "start.npy", start)
-    np.save(folder / "segment_errors.npy", np.array(pc.sum(pc.invert(done)).as_py() or 0))
+    np.save(folder / "segment_errors.npy", np.array(int((~done).sum())))
     _join(jobs, start, folder)
 
 
@@ -152,16 +158,6 @@ class _Job:
     images: Int[np.ndarray, "n"]
     image_ids: list[str]
     folder: Path
-
-
-def _jobs(states: pa.Table, done: Bool[np.ndarray, "n"], folder: Path) -> list[_Job]:
-    buckets = pc.cast(pc.utf8_slice_codeunits(states["part"], 1, 6), pa.int32()).to_numpy()
-    jobs = []
-    for bucket in np.unique(buckets[done]):
-        images = np.flatnonzero(done & (buckets == bucket))
-        image_ids = states["image_id"].take(images).to_pylist()
-        jobs.append(_Job(bucket=int(bucket), images=images, image_ids=image_ids, folder=folder / f"b{bucket:05d}"))
-    return jobs
 
 
 def _run(

@@ -23,6 +23,7 @@ from samclr.fill import (
     add_tally,
     by_bucket,
     finish_report,
+    missing_of_each,
     missing_rows,
     progress_bar,
     tally_note,
@@ -57,8 +58,7 @@ def segment_scenes_on_ray(
     buckets = by_bucket(store, refs)
     tasks: list[dict[str, Any]] = []
     num_todo = 0
-    for bucket, members in buckets.items():
-        todo, changed = missing_rows(store, bucket, members, options)
+    for bucket, (todo, changed) in missing_of_each(store, buckets, options).items():
         report.changed += changed
         num_todo += len(todo)
         for first in range(0, len(todo), store.part_rows):
@@ -132,7 +132,7 @@ def _publish(store: PartsFolder, bucket: int, rows: pa.Table, members: list[Scen
         with store.lock(bucket) as locked:
             if locked:
                 store.remove_leftovers(bucket)
-                wanted = {ref.image_id for ref in missing_rows(store, bucket, members, options)[0]}
+                wanted = {ref.image_id for ref in missing_rows(store, store.part_paths(bucket), members, options)[0]}
                 keep = rows.filter(pa.array([image_id in wanted for image_id in rows["image_id"].to_pylist()]))
                 if len(keep):
                     store.publish(bucket, lambda companion, keep=keep: keep)  # type: ignore[misc]

@@ -5,6 +5,7 @@ A row's pixels are its pyramid, level after level: native size (or --max-side), 
 With --codec jpeg they are JPEG tiles instead (samclr.scenes.tiles).
 """
 
+import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 from PIL import Image
 
 from samclr.config import Codec
@@ -31,6 +31,10 @@ BYTES_PER_PX = 4.0  # raw: three channels, and a third more for the lower levels
 NAMES_AT_ONCE = 65_536
 ESTIMATE_IMAGES = {"raw": 500, "jpeg": 8}  # raw needs headers alone; JPEG is tried
 BANK_SCHEMA = pa.schema([*HEAD_SCHEMA, ("bank_height", pa.int32()), ("bank_width", pa.int32()), ("offset", pa.int64())])
+READ_COLUMNS = [name for name in BANK_SCHEMA.names if name not in ("file_size", "mtime_ns")]
+HASH = np.dtype("S32")  # as scenes.sources.content_hash gives it
+ROW = np.dtype([("part", "i4"), ("native_hw", "i4", 2), ("bank_hw", "i4", 2), ("offset", "i8"), ("content_hash", HASH)])
+NO_ROW, FAILED = -1, -2  # in place of a part's number
 
 
 def level_shapes(height: int, width: int) -> list[tuple[int, int]]:
@@ -56,25 +60,15 @@ class SceneBank:
             PartsError: no bank at `path`, or a scene has no row (run pack).
         """
         folder = PartsFolder(path, KIND)
-        table = folder.read()
-        wanted = pa.array([ref.image_id for ref in refs], pa.string())
-        rows = pc.index_in(wanted, table["image_id"].combine_chunks())
-        if rows.null_count:
-            missing = wanted.filter(rows.is_null()).to_pylist()
-            raise PartsError(f"{len(missing)} scenes are not in the bank {path}: {name_some(missing)}; run samclr pack")
-        table = table.take(rows)
-        decoded = pc.equal(table["status"], OK)
-        failed = table.filter(pc.invert(decoded))
-        self.errors = dict(zip(failed["image_id"].to_pylist(), failed["status"].to_pylist(), strict=True))
-        table = table.filter(decoded)
-        self.path, self.num_images = path, len(table)
+        rows, stems, self.errors = _rows_of(folder, refs)
+        decoded = rows["part"] != FAILED
+        rows = rows[decoded]
+        self.path, self.num_images = path, len(rows)
         self.codec: Codec = folder.maker.get("codec", "raw")
-        self._names = _mapped(table.select(["image_id", "content_hash"]))
-        self.native_hw = np.stack([table["height"].to_numpy(), table["width"].to_numpy()], 1).reshape(-1, 2)
-        self.bank_hw = np.stack([table["bank_height"].to_numpy(), table["bank_width"].to_numpy()], 1).reshape(-1, 2)
-        parts = table["part"].combine_chunks().dictionary_encode()
-        self._part_names, self.part_of = parts.dictionary.to_pylist(), parts.indices.to_numpy()
-        self.offset = table["offset"].to_numpy()
+        self._names = _mapped_names(itertools.compress(refs, decoded), rows["content_hash"])
+        self.native_hw, self.bank_hw, self.offset = (rows[name].copy() for name in ("native_hw", "bank_hw", "offset"))
+        used, self.part_of = np.unique(rows["part"], return_inverse=True)
+        self._part_names = [stems[part] for part in used]
         # Views on np.memmap are slow to make; on the plain array beneath it they are not.
         self.parts = [np.asarray(np.memmap(path / f"{name}.bin", np.uint8, "r")) for name in self._part_names]
 
@@ -130,11 +124,43 @@ class LevelReader:
         return self._data[start : start + rows * columns * 3].reshape(rows, columns, 3), 0, 0
 
 
-def _mapped(table: pa.Table) -> pa.Table:
-    """The same table in a file that is gone when nobody looks at it any more."""
+def _rows_of(folder: PartsFolder, refs: Sequence[SceneRef]) -> tuple[np.ndarray, list[str], dict[str, str]]:
+    """A ROW of each image, the stems of the parts, and the status by id of those that could not be decoded."""
+    image_ids = [ref.image_id for ref in refs]
+    number_of = {image_id: number for number, image_id in enumerate(image_ids)}
+    rows = np.zeros(len(refs), ROW)
+    rows["part"] = NO_ROW
+    stems: list[str] = []
+    errors: dict[str, str] = {}
+    for part, (stem, table) in enumerate(folder.parts(READ_COLUMNS)):
+        stems.append(stem)
+        found = np.array([number_of.get(image_id, NO_ROW) for image_id in table["image_id"].to_pylist()], np.int64)
+        table, numbers = table.filter(found != NO_ROW), found[found != NO_ROW]
+        status, new = table["status"].to_pylist(), np.zeros(len(table), ROW)
+        new["part"] = np.where([text == OK for text in status], part, FAILED)
+        new["native_hw"] = np.stack([table["height"], table["width"]], 1)
+        new["bank_hw"] = np.stack([table["bank_height"], table["bank_width"]], 1)
+        new["offset"], new["content_hash"] = table["offset"], np.array(table["content_hash"].to_pylist(), HASH)
+        rows[numbers] = new
+        errors |= {image_ids[number]: text for number, text in zip(numbers, status, strict=True) if text != OK}
+    missing = [image_ids[number] for number in np.flatnonzero(rows["part"] == NO_ROW)]
+    if missing:
+        raise PartsError(
+            f"{len(missing)} scenes are not in the bank {folder.path}: {name_some(missing)}; run samclr pack"
+        )
+    failed = [image_ids[number] for number in np.flatnonzero(rows["part"] == FAILED)]
+    return rows, stems, {image_id: errors[image_id] for image_id in failed}
+
+
+def _mapped_names(refs: Iterator[SceneRef], hashes: np.ndarray) -> pa.Table:
+    """Ids and hashes in a file that is gone when nobody looks at it any more."""
+    schema = pa.schema([("image_id", pa.string()), ("content_hash", pa.string())])
     with tempfile.NamedTemporaryFile() as file:
-        with pa.ipc.new_file(file, table.schema) as writer:
-            writer.write_table(table)
+        with pa.ipc.new_file(file, schema) as writer:
+            for first in range(0, len(hashes), NAMES_AT_ONCE):
+                some = hashes[first : first + NAMES_AT_ONCE].astype(str)
+                ids = [ref.image_id for ref in itertools.islice(refs, len(some))]
+                writer.write_batch(pa.record_batch([ids, some], schema))
         file.flush()
         return pa.ipc.open_file(pa.memory_map(file.name)).read_all()
 
@@ -206,8 +232,11 @@ def missing_bytes(
     folder: PartsFolder | None, refs: Sequence[SceneRef], max_side: int | None, codec: Codec = "raw"
 ) -> int:
     """Bytes the scenes not yet in the bank will take, from a sample of them: their headers, for JPEG their encoding."""
-    present = set() if folder is None else set(folder.read(["image_id"])["image_id"].to_pylist())
-    missing = [ref for ref in refs if ref.image_id not in present]
+    without_row = {ref.image_id: ref for ref in refs}
+    for _, rows in [] if folder is None else folder.parts(["image_id"]):
+        for image_id in rows["image_id"].to_pylist():
+            without_row.pop(image_id, None)
+    missing = list(without_row.values())
     sample = missing[:: max(len(missing) // ESTIMATE_IMAGES[codec], 1)]
     if not sample:
         return 0
@@ -235,9 +264,10 @@ def _raw_bytes(ref: SceneRef, max_side: int | None) -> float:
     return width * height * scale**2 * BYTES_PER_PX
 
 
-def check_same_images(bank: SceneBank, hashes: dict[str, str], where: str) -> None:
-    """Raise ScenesError if an image in the bank is not the one that `where` has under its id."""
-    differing = [image_id for image_id, own in bank.names() if hashes.get(image_id, own) != own]
+def check_same_images(bank: SceneBank, hashes: Shaped[np.ndarray, "n"], where: str) -> None:
+    """Raise ScenesError if an image in the bank is not the one that `where` has; an empty hash says nothing."""
+    names = zip(bank.names(), hashes, strict=True)
+    differing = [image_id for (image_id, own), other in names if other and other != own.encode()]
     if differing:
         raise ScenesError(
             f"{len(differing)} images differ between the bank {bank.path} and {where}: {name_some(differing)}; "

@@ -17,7 +17,7 @@ class LabelFile:
     rule: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)  # there may be millions
 class SceneRef:
     """Where one image lies. `row` is set for one of many in a file (Parquet, tar, array), else the path is the image.
 
@@ -68,8 +68,8 @@ def walk(source: Path, suffixes: tuple[str, ...], unreadable: list[str]) -> Iter
 
 
 def relative_id(path: str, source: Path) -> str:
-    """The path below the source, with slashes, the same on every machine."""
-    return portable(Path(os.path.relpath(path, source)).as_posix())
+    """The path below the source, as `walk` finds it there, with slashes, the same on every machine."""
+    return portable(path.removeprefix(os.path.join(source, "")).replace(os.sep, "/"))
 
 
 def portable(name: str) -> str:

@@ -44,8 +44,7 @@ def list_scenes(sources: Sequence[Path]) -> list[SceneRef]:
                 f"no image under {source}: looked in all its sub-folders for {', '.join(IMAGE_SUFFIXES)}, "
                 f"{PARQUET_SUFFIX} and {TAR_SUFFIX} files; name a folder that holds some"
             )
-        prefix = f"{name}/" if len(sources) > 1 else ""
-        refs += [replace(ref, image_id=prefix + ref.image_id) for ref in found]
+        refs += found if len(sources) == 1 else [replace(ref, image_id=f"{name}/{ref.image_id}") for ref in found]
     refs.sort(key=lambda ref: ref.image_id)
     twice = [a.image_id for a, b in itertools.pairwise(refs) if a.image_id == b.image_id]
     if twice:
