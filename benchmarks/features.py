@@ -18,7 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from memory import rss_anon
 
 NUM_CLASSES, NUM_TEST, K = 1_000, 1_000, 200
 TASKS = ("knn", "scikit-learn's kNN", "probe")
@@ -33,6 +32,14 @@ def write_features(path: Path, count: int, width: int, seed: int) -> None:
         rows = np.arange(first, min(first + 10_000, count))
         out[rows] = centres[rows % NUM_CLASSES] + random.normal(0, 4, (len(rows), width)).astype(np.float32)
     out.flush()
+
+
+def rss_anon() -> int:
+    """Memory of this process that no file stands behind."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) * 1024
+    raise OSError("this system does not say what memory is a process's own")
 
 
 def watched(work: Callable[[], float]) -> dict[str, float]:

@@ -67,7 +67,8 @@ class SceneBank:
         self.codec: Codec = folder.maker.get("codec", "raw")
         self._names = _mapped_names(itertools.compress(refs, decoded), rows["content_hash"])
         self.native_hw, self.bank_hw, self.offset = (rows[name].copy() for name in ("native_hw", "bank_hw", "offset"))
-        used, self.part_of = np.unique(rows["part"], return_inverse=True)
+        used, part_of = np.unique(rows["part"], return_inverse=True)
+        self.part_of = part_of.astype(np.int32)
         self._part_names = [stems[part] for part in used]
         # Views on np.memmap are slow to make; on the plain array beneath it they are not.
         self.parts = [np.asarray(np.memmap(path / f"{name}.bin", np.uint8, "r")) for name in self._part_names]
