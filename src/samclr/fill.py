@@ -77,7 +77,7 @@ def fill(folder: PartsFolder, refs: Sequence[SceneRef], work: Work, options: Fil
     start = time.monotonic()
     report = FillReport(num_images=len(refs))
     buckets = by_bucket(folder, refs)
-    unfinished = {bucket: buckets[bucket] for bucket in missing_of_each(folder, buckets, options)}
+    unfinished = unfinished_buckets(folder, buckets, options)
     with progress_bar() as progress:
         bar = progress.add_task(title, total=len(refs), note="")
         progress.advance(bar, len(refs) - sum(map(len, unfinished.values())))
@@ -209,14 +209,28 @@ def _fill_bucket(
         return result
 
 
-def missing_of_each(
+def unfinished_buckets(
     folder: PartsFolder, buckets: dict[int, list[SceneRef]], options: FillOptions
-) -> dict[int, tuple[list[SceneRef], list[str]]]:
-    """`missing_rows` of the buckets that have any. Threads, since on a network each file's stamp is waited for."""
-    paths = folder.paths_by_bucket()
+) -> dict[int, list[SceneRef]]:
+    """The buckets that may have work, or leftovers of a process that was killed.
+
+    Files' stamps alone are compared, in threads, since on a network each is waited for.
+    """
+    paths, left = folder.paths_by_bucket(), folder.buckets_with_leftovers()
+
+    def has_work(bucket: int) -> bool:
+        if bucket in left:
+            return True
+        stamps: dict[str, tuple[int, int] | None] = {}
+        for _, rows in folder.parts(["image_id", "status", "file_size", "mtime_ns"], paths.get(bucket, [])):
+            for image_id, status, *stamp in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+                wanted = status == OK or not options.retry_errors
+                stamps[image_id] = (stamp[0], stamp[1]) if wanted else None
+        return any(stamps.get(ref.image_id) != file_stamp(ref) for ref in buckets[bucket])
+
     with ThreadPoolExecutor(max(options.num_workers, 1)) as pool:
-        found = pool.map(lambda bucket: missing_rows(folder, paths.get(bucket, []), buckets[bucket], options), buckets)
-        return {bucket: missing for bucket, missing in zip(buckets, found, strict=True) if any(missing)}
+        found = pool.map(has_work, buckets)
+        return {bucket: refs for (bucket, refs), work in zip(buckets.items(), found, strict=True) if work}
 
 
 def missing_rows(

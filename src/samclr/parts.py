@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from jaxtyping import Int
 
 from samclr.errors import PartsError
 
@@ -116,8 +117,8 @@ class PartsFolder:
 
     def part_paths(self, bucket: int | None = None) -> list[Path]:
         """Parquet files of one bucket, or of all, oldest first within a bucket."""
-        pattern = "b*-p*.parquet" if bucket is None else f"b{bucket:05d}-p*.parquet"
-        return sorted(self.path.glob(pattern))
+        number = "[0-9]" * 5 if bucket is None else f"{bucket:05d}"
+        return sorted(self.path.glob(f"b{number}-p*.parquet"))
 
     def publish(self, bucket: int, make_part: Callable[[Path], pa.Table]) -> None:
         """Add a part to a locked bucket; it appears whole or not at all.
@@ -133,6 +134,10 @@ class PartsFolder:
             _put_in_place(companion)
         pq.write_table(rows, beside, compression="zstd")
         _put_in_place(beside)
+
+    def buckets_with_leftovers(self) -> set[int]:
+        """Buckets in which a process is at work, or was killed."""
+        return {bucket_of_part(path.stem) for path in self.path.glob(f"b{'[0-9]' * 5}-p*.tmp")}
 
     def remove_leftovers(self, bucket: int) -> None:
         """Delete what a killed process left unfinished in a bucket that is locked now."""
@@ -158,11 +163,21 @@ class PartsFolder:
             try:
                 with pq.ParquetFile(path) as file:
                     rows = file.read(columns=list(columns) if columns is not None else None, use_threads=False)
-            except (OSError, pa.ArrowException) as error:
+                rows = rows if columns is None else rows.select(list(columns))
+            except (OSError, KeyError, pa.ArrowException) as error:
                 raise PartsError(
                     f"{path} is damaged ({error}); delete this file and run the same command again"
                 ) from None
             yield path.stem, rows
+
+    def rows_of(
+        self, image_ids: Sequence[str], columns: Sequence[str]
+    ) -> Iterator[tuple[str, Int[np.ndarray, "n"], pa.Table]]:
+        """For each part its stem, and numbers in `image_ids` and rows of those images that it holds, as `parts`."""
+        number_of = {image_id: number for number, image_id in enumerate(image_ids)}
+        for stem, rows in self.parts(["image_id", *columns]):
+            numbers = np.array([number_of.get(image_id, -1) for image_id in rows["image_id"].to_pylist()], np.int64)
+            yield stem, numbers[numbers >= 0], rows.filter(numbers >= 0)
 
     def read(self, columns: Sequence[str] | None = None, bucket: int | None = None) -> pa.Table:
         """Rows in the order of image_id, each image once."""

@@ -80,7 +80,7 @@ def prepare_data(config: PretrainConfig) -> TrainingData:
 
 
 def _open_bank(config: PretrainConfig) -> SceneBank:
-    """List and pack the scenes. The list, some hundred bytes an image, is given up here."""
+    """List and pack the scenes. The list, some hundreds of bytes an image, is given up here."""
     refs = list_scenes(config.data.scenes)
     path = bank_path(config)
     refuse_inside_scenes(path, config.data.scenes, "--bank")

@@ -96,6 +96,15 @@ def test_a_bank_that_is_whole_starts_no_process(scenes, tmp_path, monkeypatch):
     assert pack_scenes(refs, tmp_path / "bank", None, FillOptions(num_workers=2))[1].num_new == 0
 
 
+def test_what_a_killed_process_left_is_removed_from_a_bank_that_is_whole(scenes, tmp_path):
+    refs = list_scenes([scenes])
+    folder, _ = pack_scenes(refs, tmp_path / "bank", None, FillOptions())
+    left = folder.path / "b00000-p00007.bin.tmp"
+    left.write_bytes(bytes(9))
+    assert pack_scenes(refs, tmp_path / "bank", None, FillOptions())[1].num_new == 0
+    assert not left.exists()
+
+
 def test_a_full_disk_is_noticed_before_the_work(scenes, tmp_path, monkeypatch):
     refs = list_scenes([scenes])
     usage = namedtuple("usage", "total used free")

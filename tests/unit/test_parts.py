@@ -40,6 +40,21 @@ def test_a_part_that_fails_leaves_nothing_and_leftovers_go(tmp_path):
     assert not list(folder.path.glob("*.tmp"))
 
 
+def test_a_part_without_a_column_is_damaged(tmp_path):
+    folder = PartsFolder.create_or_open(tmp_path / "f", "store", MAKER, 10)
+    folder.publish(0, lambda _: rows(a="ok"))
+    with pytest.raises(PartsError, match=r"b00000-p00000.parquet is damaged \(.*height.*delete this file"):
+        folder.read(["image_id", "height"])
+
+
+def test_files_that_are_no_parts_are_left_alone(tmp_path):
+    folder = PartsFolder.create_or_open(tmp_path / "f", "store", MAKER, 10)
+    folder.publish(0, lambda _: rows(a="ok"))
+    (folder.path / "backup-parts.parquet").write_bytes(b"mine")
+    assert len(folder.read()) == 1
+    assert list(folder.paths_by_bucket()) == [0]
+
+
 def test_another_maker_is_refused(tmp_path):
     PartsFolder.create_or_open(tmp_path / "f", "store", MAKER, 10)
     with pytest.raises(PartsError, match=r'made with \{"segmenter": "x"\}, now asked for .*name another folder'):

@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -7,6 +8,7 @@ from PIL import Image
 
 from samclr.errors import ScenesError
 from samclr.scenes.decode import decode_rgb, load_scene
+from samclr.scenes.refs import relative_id
 from samclr.scenes.sources import list_scenes, read_bytes
 
 
@@ -61,6 +63,12 @@ def test_a_broken_parquet_file_is_one_broken_image(tmp_path):
     (ref,) = list_scenes([tmp_path])
     with pytest.raises(ValueError, match="cannot read"):
         load_scene(ref)
+
+
+def test_ids_do_not_tell_where_the_source_lies(tmp_path):
+    for source in (tmp_path, Path(".")):
+        assert relative_id(os.path.join(source, "a", "b.png"), source) == "a/b.png"
+        assert relative_id(str(source), source) == "."  # a source that cannot itself be listed
 
 
 def test_links_in_a_circle_end(scenes):

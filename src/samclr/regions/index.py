@@ -33,7 +33,7 @@ from samclr.regions.coarsest import coarsest, padded_box
 from samclr.regions.records import ImageRegions, check_rle
 from samclr.regions.run_lengths import cover_cells
 from samclr.regions.store import row_to_regions
-from samclr.scenes.bank import HASH, NO_ROW, SceneBank, check_same_images
+from samclr.scenes.bank import HASH, NO_ROW, SceneBank, check_same_images, hashes_of
 
 GRID = 32
 INDEX_FORMAT = 2
@@ -118,14 +118,11 @@ def open_index(
 def _build(bank: SceneBank, store: PartsFolder, config: FilterConfig, folder: Path, num_workers: int) -> None:
     """Write the arrays. Only what an image takes is ever in memory for all images; what a region takes is in files."""
     image_ids = bank.image_ids
-    number_of = {image_id: number for number, image_id in enumerate(image_ids)}
     bucket_of, done = np.full(bank.num_images, NO_ROW), np.zeros(bank.num_images, bool)
     hashes = np.zeros(bank.num_images, HASH)
-    for stem, rows in store.parts(["image_id", "content_hash", "status"]):
-        found = np.array([number_of.get(image_id, NO_ROW) for image_id in rows["image_id"].to_pylist()], np.int64)
-        rows, numbers = rows.filter(found != NO_ROW), found[found != NO_ROW]
+    for stem, numbers, rows in store.rows_of(image_ids, ["content_hash", "status"]):
         bucket_of[numbers], done[numbers] = bucket_of_part(stem), [text == OK for text in rows["status"].to_pylist()]
-        hashes[numbers] = np.array(rows["content_hash"].to_pylist(), HASH)
+        hashes[numbers] = hashes_of(rows)
     missing = [image_ids[number] for number in np.flatnonzero(bucket_of == NO_ROW)]
     if missing:
         raise PartsError(

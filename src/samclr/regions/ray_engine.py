@@ -23,10 +23,10 @@ from samclr.fill import (
     add_tally,
     by_bucket,
     finish_report,
-    missing_of_each,
     missing_rows,
     progress_bar,
     tally_note,
+    unfinished_buckets,
 )
 from samclr.parts import PartsFolder
 from samclr.regions.segment import SegmentWork, open_for_segmenting
@@ -58,7 +58,8 @@ def segment_scenes_on_ray(
     buckets = by_bucket(store, refs)
     tasks: list[dict[str, Any]] = []
     num_todo = 0
-    for bucket, (todo, changed) in missing_of_each(store, buckets, options).items():
+    for bucket, members in unfinished_buckets(store, buckets, options).items():
+        todo, changed = missing_rows(store, store.part_paths(bucket), members, options)
         report.changed += changed
         num_todo += len(todo)
         for first in range(0, len(todo), store.part_rows):

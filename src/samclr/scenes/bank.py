@@ -31,7 +31,7 @@ BYTES_PER_PX = 4.0  # raw: three channels, and a third more for the lower levels
 NAMES_AT_ONCE = 65_536
 ESTIMATE_IMAGES = {"raw": 500, "jpeg": 8}  # raw needs headers alone; JPEG is tried
 BANK_SCHEMA = pa.schema([*HEAD_SCHEMA, ("bank_height", pa.int32()), ("bank_width", pa.int32()), ("offset", pa.int64())])
-READ_COLUMNS = [name for name in BANK_SCHEMA.names if name not in ("file_size", "mtime_ns")]
+READ_COLUMNS = ["content_hash", "height", "width", "status", "bank_height", "bank_width", "offset"]
 HASH = np.dtype("S32")  # as scenes.sources.content_hash gives it
 ROW = np.dtype([("part", "i4"), ("native_hw", "i4", 2), ("bank_hw", "i4", 2), ("offset", "i8"), ("content_hash", HASH)])
 NO_ROW, FAILED = -1, -2  # in place of a part's number
@@ -128,20 +128,17 @@ class LevelReader:
 def _rows_of(folder: PartsFolder, refs: Sequence[SceneRef]) -> tuple[np.ndarray, list[str], dict[str, str]]:
     """A ROW of each image, the stems of the parts, and the status by id of those that could not be decoded."""
     image_ids = [ref.image_id for ref in refs]
-    number_of = {image_id: number for number, image_id in enumerate(image_ids)}
     rows = np.zeros(len(refs), ROW)
     rows["part"] = NO_ROW
     stems: list[str] = []
     errors: dict[str, str] = {}
-    for part, (stem, table) in enumerate(folder.parts(READ_COLUMNS)):
+    for part, (stem, numbers, table) in enumerate(folder.rows_of(image_ids, READ_COLUMNS)):
         stems.append(stem)
-        found = np.array([number_of.get(image_id, NO_ROW) for image_id in table["image_id"].to_pylist()], np.int64)
-        table, numbers = table.filter(found != NO_ROW), found[found != NO_ROW]
         status, new = table["status"].to_pylist(), np.zeros(len(table), ROW)
         new["part"] = np.where([text == OK for text in status], part, FAILED)
         new["native_hw"] = np.stack([table["height"], table["width"]], 1)
         new["bank_hw"] = np.stack([table["bank_height"], table["bank_width"]], 1)
-        new["offset"], new["content_hash"] = table["offset"], np.array(table["content_hash"].to_pylist(), HASH)
+        new["offset"], new["content_hash"] = table["offset"], hashes_of(table)
         rows[numbers] = new
         errors |= {image_ids[number]: text for number, text in zip(numbers, status, strict=True) if text != OK}
     missing = [image_ids[number] for number in np.flatnonzero(rows["part"] == NO_ROW)]
@@ -263,6 +260,11 @@ def _raw_bytes(ref: SceneRef, max_side: int | None) -> float:
         return 0.0
     scale = 1.0 if max_side is None else min(1.0, max_side / max(width, height, 1))
     return width * height * scale**2 * BYTES_PER_PX
+
+
+def hashes_of(rows: pa.Table) -> Shaped[np.ndarray, "n"]:
+    """The column content_hash, b"" where there is none."""
+    return np.array(rows["content_hash"].fill_null("").to_pylist(), HASH)
 
 
 def check_same_images(bank: SceneBank, hashes: Shaped[np.ndarray, "n"], where: str) -> None:

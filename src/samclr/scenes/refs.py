@@ -69,7 +69,8 @@ def walk(source: Path, suffixes: tuple[str, ...], unreadable: list[str]) -> Iter
 
 def relative_id(path: str, source: Path) -> str:
     """The path below the source, as `walk` finds it there, with slashes, the same on every machine."""
-    return portable(path.removeprefix(os.path.join(source, "")).replace(os.sep, "/"))
+    relative = "." if path == str(source) else path.removeprefix(os.path.join(source, ""))
+    return portable(relative.replace(os.sep, "/"))
 
 
 def portable(name: str) -> str:
