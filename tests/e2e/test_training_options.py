@@ -6,7 +6,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
-from support import samclr, small_config, write_labelled
+from support import SMALL_FLAGS, samclr, small_config, write_labelled
 
 from samclr.devices import set_up, step_optimizer
 from samclr.errors import PartsError, RunError
@@ -55,12 +55,13 @@ def test_fp16_leaves_out_a_step_that_overflows_and_stays_finite(scenes, store, r
 
 
 def test_a_compiled_backbone_gives_the_same_losses(scenes, store, tmp_path):
-    config = small_config(scenes, store, "sammoco", steps=2)
-    pretrain(config, tmp_path / "plain")
-    pretrain(replace(config, runtime=replace(config.runtime, compile=True)), tmp_path / "compiled")
+    for name, more in (("plain", ()), ("compiled", ("--compile",))):  # as commands: torch.compile and type checks clash
+        run = "--scenes", scenes, "--regions", store, "--out", tmp_path / name, "--steps", 2
+        done = samclr("pretrain", "sammoco", *run, *SMALL_FLAGS, *more)
+        assert done.returncode == 0, done.stderr
     losses = [[row["loss"] for row in read_metrics(tmp_path / name)] for name in ("plain", "compiled")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-    fabric = Fabric(accelerator="cpu", devices=1)
+    config, fabric = small_config(scenes, store, "sammoco"), Fabric(accelerator="cpu", devices=1)
     for compiled in (False, True):
         method = create_method(config, 2)
         runtime = replace(config.runtime, compile=compiled)

