@@ -197,7 +197,7 @@ def _fill_bucket(
         if not locked:
             return _BucketResult(busy=True)
         folder.remove_leftovers(bucket)
-        todo, changed = missing_rows(folder, folder.part_paths(bucket), refs, options)
+        todo, changed = missing_rows(folder, bucket, refs, options)
         for first in range(0, len(todo), folder.part_rows):
             part = todo[first : first + folder.part_rows]
             folder.publish(bucket, lambda companion, part=part: work(part, companion))  # type: ignore[misc]
@@ -234,15 +234,12 @@ def unfinished_buckets(
 
 
 def missing_rows(
-    folder: PartsFolder, paths: Sequence[Path], refs: list[SceneRef], options: FillOptions
+    folder: PartsFolder, bucket: int, refs: list[SceneRef], options: FillOptions
 ) -> tuple[list[SceneRef], list[str]]:
-    """Images of a bucket that want a row, and those whose file was replaced and that shall keep their row.
-
-    `paths` are the bucket's parts.
-    """
+    """Images of a bucket that want a row, and those whose file was replaced and that shall keep their row."""
     todo, changed = [], []
     columns = ["image_id", "status", "content_hash", "file_size", "mtime_ns"]
-    rows = {row["image_id"]: row for _, table in folder.parts(columns, paths) for row in table.to_pylist()}
+    rows = {row["image_id"]: row for row in folder.read(columns, bucket).to_pylist()}
     for ref in refs:
         row = rows.get(ref.image_id)
         if row is None:

@@ -59,7 +59,7 @@ def segment_scenes_on_ray(
     tasks: list[dict[str, Any]] = []
     num_todo = 0
     for bucket, members in unfinished_buckets(store, buckets, options).items():
-        todo, changed = missing_rows(store, store.part_paths(bucket), members, options)
+        todo, changed = missing_rows(store, bucket, members, options)
         report.changed += changed
         num_todo += len(todo)
         for first in range(0, len(todo), store.part_rows):
@@ -133,7 +133,7 @@ def _publish(store: PartsFolder, bucket: int, rows: pa.Table, members: list[Scen
         with store.lock(bucket) as locked:
             if locked:
                 store.remove_leftovers(bucket)
-                wanted = {ref.image_id for ref in missing_rows(store, store.part_paths(bucket), members, options)[0]}
+                wanted = {ref.image_id for ref in missing_rows(store, bucket, members, options)[0]}
                 keep = rows.filter(pa.array([image_id in wanted for image_id in rows["image_id"].to_pylist()]))
                 if len(keep):
                     store.publish(bucket, lambda companion, keep=keep: keep)  # type: ignore[misc]
