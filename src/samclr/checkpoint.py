@@ -16,10 +16,13 @@ from samclr import __version__
 from samclr.config import ModelConfig, PretrainConfig
 from samclr.errors import ConfigError, RunError
 from samclr.models.backbone import create_backbone
-from samclr.settings import from_dict
+from samclr.settings import from_dict, upgraded
 from samclr.terminal import say
 
 CONFIG_FILE = "config.json"
+CONFIG_FORMAT = 2
+# What runs of older formats did where a setting's default is another today; see `settings.upgraded`.
+CONFIG_CHANGES: dict[int, dict[str, Any]] = {2: {}}
 KEPT = 2
 _NAME = re.compile(r"checkpoint-\d{8,}-[0-9a-f]{16}\.pt")
 BACKBONE_PREFIX = "online_encoder.backbone."
@@ -86,8 +89,11 @@ def load_config(run: Path) -> PretrainConfig:
     except ValueError as error:
         raise RunError(f"{path} is damaged: {error}") from None
     try:
-        return from_dict(PretrainConfig, saved["config"])
-    except (ConfigError, KeyError, TypeError) as error:
+        format_number = int(saved.get("format", 1))
+        if format_number > CONFIG_FORMAT:
+            raise ConfigError(f"its format is {format_number}, this version reads up to {CONFIG_FORMAT}")
+        return from_dict(PretrainConfig, upgraded(saved["config"], format_number, CONFIG_CHANGES))
+    except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:
         version = saved.get("samclr") if isinstance(saved, dict) else None
         remedy = f"use samclr {version} for it" if version not in (None, __version__) else "it was changed by hand"
         raise RunError(

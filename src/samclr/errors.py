@@ -4,6 +4,7 @@
     |-- UsageError         exit status 2: the command itself is wrong
     |-- ConfigError        a setting, or a config.json, is out of its range
     |-- ScenesError        no images, a wrong path, a file that was replaced
+    |-- FilesError       a file that cannot be written whole, read back, or locked
     |-- PartsError         a bank or region store that cannot be opened or filled
     |-- RegionError        a region or a label map that cannot be right
     |-- RunError           a run directory that cannot be started, resumed or read
@@ -27,6 +28,10 @@ class ConfigError(SamclrError):
 
 class ScenesError(SamclrError):
     """The scenes cannot be listed or are not the ones that were packed or segmented."""
+
+
+class FilesError(SamclrError):
+    """A file cannot be written whole, read back, kept inside its folder, or locked."""
 
 
 class PartsError(SamclrError):

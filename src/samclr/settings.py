@@ -6,7 +6,7 @@ import json
 import types
 import typing
 from collections.abc import Iterable
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +30,11 @@ def to_dict(config: Any) -> Any:
 
 
 def from_dict(kind: Any, value: Any, where: str = "config") -> Any:
-    """Rebuild a configuration. Raises ConfigError on an unknown, missing or ill-typed key."""
+    """Rebuild a configuration; what an older version did not save yet takes its default.
+
+    Raises:
+        ConfigError: an unknown or ill-typed setting, or one without a default that is missing.
+    """
     if is_dataclass(kind):
         if not isinstance(value, dict):
             raise ConfigError(f"{where} is {value!r}; expected an object of settings")
@@ -39,10 +43,10 @@ def from_dict(kind: Any, value: Any, where: str = "config") -> Any:
         unknown = sorted(set(value) - set(known))
         if unknown:
             raise ConfigError(f"{where} has the unknown setting {unknown[0]!r}{_near(unknown[0], known)}")
-        missing = [name for name in known if name not in value]
+        missing = [name for name, f in known.items() if name not in value and not _has_default(f)]
         if missing:
             raise ConfigError(f"{where} lacks the setting {missing[0]!r}")
-        return kind(**{name: from_dict(hints[name], value[name], f"{where}.{name}") for name in known})  # type: ignore[operator]
+        return kind(**{name: from_dict(hints[name], value[name], f"{where}.{name}") for name in value})  # type: ignore[operator]
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
         return from_dict(arguments[0], value, where)
@@ -71,9 +75,30 @@ def from_dict(kind: Any, value: Any, where: str = "config") -> Any:
     raise ConfigError(f"{where} is {value!r}; expected {getattr(kind, '__name__', kind)}")
 
 
+def _has_default(setting: Field[Any]) -> bool:
+    return setting.default is not MISSING or setting.default_factory is not MISSING
+
+
 def _near(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=3)
     return f"; near it: {', '.join(near)}" if near else ""
+
+
+def upgraded(saved: dict[str, Any], format_number: int, changes: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """Saved settings as the newest format has them.
+
+    changes: for each format the settings it added whose default is not what older versions did, as
+    {"augment.name": what they did}; dots lead into the settings. Others simply take their default.
+    """
+    settings: dict[str, Any] = json.loads(json.dumps(saved))
+    for number in sorted(number for number in changes if number > format_number):
+        for path, value in changes[number].items():
+            *folders, name = path.split(".")
+            place = settings
+            for folder in folders:
+                place = place.get(folder, {})
+            place.setdefault(name, value)
+    return settings
 
 
 def fingerprint(value: Any) -> str:

@@ -9,7 +9,7 @@ SOURCES = Path(__file__).parents[2] / "src" / "samclr"
 # Lower layers first; a module imports only from its own layer and from lower ones.
 LAYERS = [
     {"errors", "__init__"},
-    {"settings", "method_config", "ranks"},
+    {"settings", "method_config", "ranks", "storage"},
     {"config", "charts", "pages", "terminal"},
     {"segmenter_config", "evaluation_config"},
     {"recipes"},

@@ -11,7 +11,7 @@ from samclr.config import (
 )
 from samclr.errors import ConfigError
 from samclr.recipes import RECIPES
-from samclr.settings import fingerprint, from_dict, to_dict
+from samclr.settings import fingerprint, from_dict, to_dict, upgraded
 
 
 @given(
@@ -30,11 +30,21 @@ def test_saved_and_loaded_is_the_same(temperature, seed, regions_per_image, epoc
     assert from_dict(PretrainConfig, to_dict(config)) == config
 
 
+def test_what_an_older_file_lacks_takes_its_default_or_what_that_version_did():
+    saved = to_dict(PretrainConfig(seed=3))
+    del saved["temperature"], saved["views"]["redraw"]
+    assert from_dict(PretrainConfig, saved) == PretrainConfig(seed=3)
+    changes = {2: {"temperature": 0.1, "views.redraw": True, "seed": 5}, 3: {"temperature": 0.2}}
+    for format_number, temperature, redraw in [(1, 0.1, True), (2, 0.2, False), (3, 0.5, False)]:
+        config = from_dict(PretrainConfig, upgraded(saved, format_number, changes))
+        assert (config.temperature, config.views.redraw, config.seed) == (temperature, redraw, 3)
+    assert "temperature" not in saved
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda d: d.update(typo=1), "unknown setting 'typo'"),
-        (lambda d: d.pop("seed"), "lacks the setting 'seed'"),
         (lambda d: d.update(seed="0"), "config.seed is '0'; expected int"),
         (lambda d: d.update(seed=True), "config.seed is True; expected int"),
         (lambda d: d["views"].update(strategy="mask"), "config.views.strategy is 'mask'"),

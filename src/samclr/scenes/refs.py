@@ -73,6 +73,12 @@ def relative_id(path: str, source: Path) -> str:
     return portable(relative.replace(os.sep, "/"))
 
 
+def stem_of(image_id: str) -> str:
+    """An image's id without its image suffix: `cam/1.5.jpg` -> `cam/1.5`; `set.parquet#3` has none and stays."""
+    suffix = next((suffix for suffix in IMAGE_SUFFIXES if image_id.lower().endswith(suffix)), "")
+    return image_id[: len(image_id) - len(suffix)]
+
+
 def portable(name: str) -> str:
     """A file name that is no valid UTF-8 keeps its odd bytes as visible escapes."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")

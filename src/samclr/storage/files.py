@@ -1,0 +1,190 @@
+"""Files that appear whole or not at all, names from data that stay inside their folder, and JSON.
+
+Every final file of samclr is written beside its name and renamed. What a killed process left beside it is removed
+when the same file is written again.
+"""
+
+import errno
+import glob
+import itertools
+import json
+import os
+import shutil
+import socket
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO, Any
+
+from samclr.errors import FilesError
+
+LEFTOVER_AGE_S = 86_400.0  # what another machine's process left is removed when it has not grown for a day
+_COUNTER = itertools.count()
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def replacing(path: Path, mode: str = "w", needed_bytes: int | None = None) -> Iterator[IO[Any]]:
+    """A file to write that takes the place of `path` when the block ends without an error, bytes on the disk first.
+
+    mode: "w" for UTF-8 text, "wb" for bytes.
+
+    Raises:
+        FilesError: the disk is full, or the folder cannot be written to.
+    """
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    with replacing_path(path, needed_bytes) as beside, open(beside, mode, **text) as handle:  # type: ignore[call-overload]
+        yield handle
+
+
+@contextmanager
+def replacing_path(path: Path, needed_bytes: int | None = None) -> Iterator[Path]:
+    """As `replacing`, for libraries that open the file themselves, or make a folder: yields the name to write to.
+
+    The folder of `path` is made if missing. A folder at `path` is replaced only by a folder.
+    """
+    beside = path.with_name(f"{path.name}.{_owner()}.tmp")
+    with room_for(path, needed_bytes):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
+        try:
+            yield beside
+            if beside.is_dir():
+                _replace_folder(beside, path)
+            else:
+                _sync(beside)
+                os.replace(beside, path)
+        finally:
+            _remove(beside)
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write a file in one move."""
+    with replacing(path, "wb", len(content)) as file:
+        file.write(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file in one move."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file in one move."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def read_json(path: Path, missing: Any) -> Any:
+    """A JSON file's value, or `missing` if there is no such file. Raises FilesError if it is damaged."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return missing
+    except (ValueError, RecursionError) as error:
+        raise FilesError(f"{path} is damaged: {error}; restore or remove it") from None
+
+
+@contextmanager
+def room_for(path: Path, needed_bytes: int | None = None) -> Iterator[None]:
+    """Turn "disk full" inside the block into one sentence with the path, the need where it is known, and what is free.
+
+    Raises:
+        FilesError: the disk that holds `path` is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        folder = next((p for p in (path, *path.parents) if p.is_dir()), Path("."))
+        need = "" if needed_bytes is None else f" of {_amount(needed_bytes)}"
+        raise FilesError(
+            f"no room for {path}{need}: its disk has {_amount(shutil.disk_usage(folder).free)} free "
+            f"({error.strerror}); free some, or name a place on another disk, and run the same command again"
+        ) from None
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed processes left beside `path`: of this machine at once, of another after a day."""
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
+        if _is_dead(left):
+            _remove(left)
+
+
+def confined(folder: Path, name: str) -> Path:
+    """The place of a name that comes from data (an image id, a member, a column) below `folder`.
+
+    Raises:
+        FilesError: the name is empty, absolute, has a `..` or names a drive: it would lead out of the folder.
+    """
+    posix, windows = PurePosixPath(name), PureWindowsPath(name)
+    parts = set(posix.parts) | set(windows.parts)
+    if not posix.parts or posix.is_absolute() or windows.drive or windows.root or ".." in parts or "\0" in name:
+        raise FilesError(f"the name {name!r} leads out of {folder}; expected a relative path without '..'")
+    return folder / posix
+
+
+def safe_name(text: str) -> str:
+    """`text` as one file name that any system takes: letters, digits, dot, dash, underscore; short, never empty.
+
+    A text that had to be changed gets a checksum, so that two texts never share a name.
+    """
+    kept = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in text)
+    if kept == text and 0 < len(text) <= 80 and not text.startswith(".") and not text.endswith("."):
+        return text
+    return f"{kept.strip('.-')[:64] or 'name'}-{zlib.crc32(text.encode('utf-8', 'backslashreplace')):08x}"
+
+
+def _owner() -> str:
+    """Machine, process and a number: no two files under way share a name."""
+    return f"{_machine()}-{os.getpid()}-{next(_COUNTER)}"
+
+
+def _machine() -> str:
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
+
+
+def _is_dead(left: Path) -> bool:
+    machine, process, *_ = [*left.name.split(".")[-2].split("-"), "", ""]
+    if not process.isdigit():
+        return False
+    if machine == _machine():
+        return not _is_alive(int(process))
+    try:
+        return time.time() - left.stat().st_mtime > LEFTOVER_AGE_S
+    except OSError:
+        return False
+
+
+def _is_alive(process: int) -> bool:
+    import psutil
+
+    return process == os.getpid() or psutil.pid_exists(process)
+
+
+def _replace_folder(beside: Path, path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        old = path.with_name(f"{path.name}.old.{_owner()}.tmp")
+        os.replace(path, old)
+        os.replace(beside, path)
+        _remove(old)
+    else:
+        os.replace(beside, path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    with open(path, "rb+") as handle:
+        os.fsync(handle.fileno())
+
+
+def _amount(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e7 else f"{num_bytes / 1e6:.2f} MB"

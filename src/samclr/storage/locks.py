@@ -1,0 +1,42 @@
+"""Locks between processes, by the `filelock` library, so that they work on Windows too.
+
+A lock is a small file that stays; who holds it, holds it until its process ends, however it ends. On a network file
+system locks work where the system offers them (NFS 4, Lustre with -o flock, SMB); where it does not, the error says so.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from samclr.errors import FilesError
+from samclr.storage.files import room_for
+
+
+@contextmanager
+def locked(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock file `path` for the block, made with its folder if missing; yields whether this process has it.
+
+    wait: wait until it is free; else yield False at once while another process, or another part of this one, has it.
+
+    Raises:
+        FilesError: the file system offers no locks.
+    """
+    with room_for(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, thread_local=False)
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        yield False
+        return
+    except NotImplementedError as error:
+        raise FilesError(
+            f"the file system of {path} offers no locks ({error}); mount it with them (NFS 4, Lustre -o flock), "
+            f"or name a place on a local disk"
+        ) from None
+    try:
+        yield True
+    finally:
+        lock.release()

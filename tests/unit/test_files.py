@@ -1,0 +1,117 @@
+"""Files in one move, names that stay in their folder, locks."""
+
+import errno
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from samclr.errors import FilesError
+from samclr.storage import files
+from samclr.storage.files import confined, read_json, replacing, replacing_path, safe_name, write_json, write_text
+from samclr.storage.locks import locked
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "made" / "a.txt"
+    with replacing(path) as file:
+        file.write("old")
+        assert not path.exists()
+    with pytest.raises(TypeError), replacing(path) as file:
+        file.write(file.write("new"))
+    assert path.read_text() == "old"
+    assert names(path.parent) == ["a.txt"]
+
+
+def test_a_folder_takes_the_place_of_a_folder(tmp_path):
+    for content in ("old", "new"):
+        with replacing_path(tmp_path / "out") as beside:
+            beside.mkdir()
+            (beside / content).write_text(content)
+    assert names(tmp_path) == ["out"]
+    assert names(tmp_path / "out") == ["new"]
+
+
+def test_leftovers_of_the_dead_are_removed_and_those_of_the_living_stay(tmp_path):
+    gone = multiprocessing.get_context("spawn").Process(target=int)
+    gone.start()
+    gone.join()
+    machine = files._machine()
+    dead, alive = f"a.txt.{machine}-{gone.pid}-0.tmp", f"a.txt.{machine}-{os.getppid()}-0.tmp"
+    fresh, stale = "a.txt.0000abcd-7-0.tmp", "a.txt.0000abcd-8-0.tmp"  # of another machine
+    for name in (dead, alive, fresh, stale, "a.txt.tmp", "b.txt.tmp"):
+        (tmp_path / name).write_text("")
+    os.utime(tmp_path / stale, (time.time() - 2 * files.LEFTOVER_AGE_S,) * 2)
+    write_text(tmp_path / "a.txt", "new")
+    assert names(tmp_path) == sorted(["a.txt", alive, fresh, "a.txt.tmp", "b.txt.tmp"])
+
+
+def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(FilesError, match=rf"no room for {tmp_path}/a.txt of 0.00 MB: its disk has .* GB free") as error:
+        write_text(tmp_path / "a.txt", "text")
+    assert "run the same command again" in str(error.value)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["", "/etc/passwd", "../a", "a/../../b", "C:/a", "C:a", "\\\\host\\a", "\\a", "a\\..\\b", "a\0b"]
+)
+def test_names_that_lead_out_of_their_folder_are_refused(tmp_path, name):
+    with pytest.raises(FilesError, match=r"leads out of .*expected a relative path"):
+        confined(tmp_path, name)
+
+
+@pytest.mark.parametrize("name", ["a.png", "cam1/a.png", "a..b/..c", "train.parquet#3", "x.tar#a/b.png"])
+def test_other_names_stay_in_it(tmp_path, name):
+    assert confined(tmp_path, name) == tmp_path / name
+
+
+def test_safe_names_differ_when_their_texts_do():
+    texts = ["a", "a b", "a/b", "a:b", "ä", "", ".", "..", ".a", "CON", "x" * 300, "x" * 301, "a\n", "a."]
+    made = [safe_name(text) for text in texts]
+    assert len(set(made)) == len(texts)
+    assert all(0 < len(name) <= 80 and not set(name) & set('/\\:*?"<>|\n ') for name in made)
+    assert made[0] == "a"
+
+
+def test_json_goes_there_and_back_and_damage_is_named(tmp_path):
+    path = tmp_path / "a.json"
+    assert read_json(path, 7) == 7
+    write_json(path, {"a": [1, None]})
+    assert read_json(path, 7) == {"a": [1, None]}
+    for damage in (b"{", b"\xff\xfe\x00", b"[" * 100_000):
+        path.write_bytes(damage)
+        with pytest.raises(FilesError, match=r"a\.json is damaged"):
+            read_json(path, 7)
+
+
+def hold(path: Path, held: object, done: object) -> None:
+    with locked(path):
+        held.set()
+        done.wait()
+
+
+def test_a_lock_is_held_by_one_process_and_ends_with_it(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    held, done = context.Event(), context.Event()
+    process = context.Process(target=hold, args=(tmp_path / "locks" / "a", held, done))
+    process.start()
+    assert held.wait(60)
+    with locked(tmp_path / "locks" / "a", wait=False) as mine:
+        assert not mine
+    process.kill()
+    process.join()
+    with locked(tmp_path / "locks" / "a", wait=False) as mine:
+        assert mine
+        with locked(tmp_path / "locks" / "a", wait=False) as twice:
+            assert not twice
