@@ -23,8 +23,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from samclr.errors import PartsError, SamclrError, ScenesError, name_some
 from samclr.parts import OK, PartsFolder
 from samclr.scenes.sources import SceneRef, content_hash, file_stamp, read_bytes
+from samclr.terminal import printable, say
 
 BUSY_WAIT_S = 0.5
+MORE_PAGES = "more_pages"  # in a tally: images of several pages or frames
 Tally = dict[str, float]
 COMMAND_OF = {"scene bank": "samclr pack", "region store": "samclr segment"}
 
@@ -79,7 +81,7 @@ def fill(folder: PartsFolder, refs: Sequence[SceneRef], work: Work, options: Fil
     buckets = by_bucket(folder, refs)
     unfinished = unfinished_buckets(folder, buckets, options)
     with progress_bar() as progress:
-        bar = progress.add_task(title, total=len(refs), note="")
+        bar = progress.add_task(printable(title), total=len(refs), note="")
         progress.advance(bar, len(refs) - sum(map(len, unfinished.values())))
         for bucket, result in _run_buckets(folder.path, folder.kind, unfinished, work, options):
             report.num_new += result.num_new
@@ -103,13 +105,18 @@ def by_bucket(folder: PartsFolder, refs: Sequence[SceneRef]) -> dict[int, list[S
 
 
 def finish_report(report: FillReport, folder: PartsFolder, refs: Sequence[SceneRef]) -> None:
-    """Add the images that failed. Raises ScenesError if files were replaced since their rows were made."""
+    """Add the images that failed, and say how many have more pages.
+
+    Raises ScenesError if files were replaced since their rows were made.
+    """
     if report.changed:
         raise ScenesError(
             f"{len(report.changed)} images were replaced since {folder.path} was made: "
             f"{name_some(sorted(report.changed))}; run {COMMAND_OF[folder.kind]} with --replace-changed "
             f"to make their rows anew, or restore the files"
         )
+    if more_pages := int(report.tally.get(MORE_PAGES, 0)):
+        say(f"{more_pages:,} images have several pages or frames: the first of each is used")
     errors: dict[str, str] = {}
     for _, rows in folder.parts(["image_id", "status"]):
         for image_id, status in zip(rows["image_id"].to_pylist(), rows["status"].to_pylist(), strict=True):
@@ -287,7 +294,7 @@ def end_with_parent() -> None:
 def progress_bar() -> Progress:
     """Images done and to come, with a note for what the work tells of itself."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("images"),
