@@ -14,7 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from samclr.checkpoint import load_checkpoint, save_checkpoint
+from samclr.checkpoint import load_checkpoint, read_config, save_checkpoint, saved_config
 from samclr.config import PretrainConfig
 from samclr.devices import advice_on_memory, agree, clip_gradients, create_fabric, set_up, step_optimizer
 from samclr.errors import RunError
@@ -27,7 +27,6 @@ from samclr.optim import create_optimizer, set_rates
 from samclr.progress import TrainingProgress
 from samclr.ranks import mean_over_ranks
 from samclr.run_directory import SUMMARY_FILE, MetricsLog, open_run, read_json, write_json
-from samclr.settings import fingerprint
 from samclr.terminal import say
 from samclr.training_data import TrainingData, num_workers, prepare_data
 from samclr.views.augment import augment
@@ -210,7 +209,8 @@ def _restore(
     config: PretrainConfig,
     totals: dict[str, int],
 ) -> int:
-    if checkpoint["settings"] != fingerprint(config.settings()):
+    saved = checkpoint.get("config")  # 0.1 saved none; open_run has compared config.json beside it
+    if saved is not None and read_config(saved).settings() != config.settings():
         raise RunError("the checkpoint was written under other settings; name another --out")
     method.load_state_dict(checkpoint["method"])
     optimizer.load_state_dict(checkpoint["optimizer"])
@@ -223,7 +223,7 @@ def _save(
 ) -> None:
     state = {
         "steps_done": steps_done,
-        "settings": fingerprint(config.settings()),
+        "config": saved_config(config),
         "method": method.module.state_dict(),
         "optimizer": optimizer.optimizer.state_dict(),
         "plan_counts": dict(totals),
