@@ -35,7 +35,8 @@ def say(text: str) -> None:
 
 def say_once(text: str) -> None:
     """A remark that a process makes once however often it has cause to, and of several ranks the first alone."""
-    if text not in _SAID and os.environ.get("RANK", "0") == "0":
+    is_first = all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
+    if text not in _SAID and is_first:
         _SAID.add(text)
         say(text)
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from samclr.errors import EvaluationError, ScenesError, name_some
 from samclr.evaluation.named_sets import LabelledRefs, read_named, recognise_labelled
-from samclr.scenes.decode import DecodeError, load_scene
+from samclr.scenes.decode import DecodeError, load_scene, pages_text
 from samclr.scenes.download import download as download_set
 from samclr.scenes.names import DATA_VARIABLE, NamedSource, as_named, parse_named
 from samclr.scenes.notes import ListingNotes
@@ -201,18 +201,20 @@ def _read_folder(folder: Path, classes: tuple[str, ...]) -> LabelledSplit:
 
 
 def decode_square(refs: Sequence[SceneRef], image_px: int, num_threads: int) -> UInt8[np.ndarray, "n 3 s s"]:
-    """Decode images, resize the shorter side to `image_px` and crop the centre.
+    """Decode images, resize the shorter side to `image_px` and crop the centre; say how many have more pages.
 
     Raises:
         EvaluationError: an image is broken; a result over other images than those named would be no result.
     """
     pixels = np.empty((len(refs), 3, image_px, image_px), np.uint8)
+    more_pages = np.zeros(len(refs), bool)
 
     def work(number: int) -> str | None:
         try:
-            image = Image.fromarray(load_scene(refs[number]).pixels)
+            scene = load_scene(refs[number])
         except DecodeError as error:
             return f"{refs[number].image_id} ({error})"
+        image, more_pages[number] = Image.fromarray(scene.pixels), scene.has_more_pages
         scale = image_px / min(image.size)
         size = (max(round(image.width * scale), image_px), max(round(image.height * scale), image_px))
         if image.size != size:
@@ -226,4 +228,6 @@ def decode_square(refs: Sequence[SceneRef], image_px: int, num_threads: int) -> 
         broken = [fault for fault in pool.map(work, range(len(refs))) if fault]
     if broken:
         raise EvaluationError(f"{len(broken)} labelled images cannot be read: {name_some(broken)}; mend or remove them")
+    if more_pages.any():
+        say_once(pages_text(int(more_pages.sum())))
     return pixels

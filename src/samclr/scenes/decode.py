@@ -102,6 +102,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def pages_text(count: int) -> str:
+    """What is said of images of which the first page alone is used."""
+    return f"{count:,} image{'s have' if count > 1 else ' has'} several pages or frames: the first is used"
+
+
 def load_scene(ref: SceneRef) -> Scene:
     """Read and decode one image. Raises DecodeError with a text fit for a status column."""
     try:
