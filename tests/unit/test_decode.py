@@ -90,7 +90,7 @@ def test_absurd_sizes_are_refused_before_decoding(monkeypatch):
 
 
 def tiff(values: np.ndarray, photometric: int, order: str = "<", bits: int | None = None, **tags: object) -> bytes:
-    """A TIFF written byte by byte: one strip of [h w] integers, with further tags as name=(number, values of 16 bits)."""
+    """A TIFF written byte by byte: a strip of [h w] integers, further tags as name=(number, values of 16 bits)."""
     height, width = values.shape
     body = values.astype(f"{order}u{values.dtype.itemsize}").tobytes() if bits is None else tags.pop("body")
     maps = [(number, items) for number, items in tags.values()]
@@ -183,12 +183,10 @@ def test_heic_is_read_where_its_plugin_is_installed():
 @pytest.mark.parametrize(
     "head",
     [
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-        b"SIMPLE  =                    T",
-        b"%PDF-1.7\n",
-        b"8BPS\0\1",
-    ]
-    + [b"\xd7\xcd\xc6\x9a\0\0", b"\x0a\x05\x01\x08", b"P7 332\n", b"/* XPM */\n", b"#define im_width 8\n"],
+        *(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"SIMPLE  =                    T", b"%PDF-1.7\n"),
+        *(b"8BPS\0\1", b"\xd7\xcd\xc6\x9a\0\0", b"\x0a\x05\x01\x08", b"P7 332\n", b"/* XPM */\n"),
+        b"#define im_width 8\n",
+    ],
 )
 def test_formats_that_are_not_listed_are_not_even_looked_at(head, monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
