@@ -48,7 +48,7 @@ def tiny_sam(kind: str, seed: int = 0) -> Any:
     elif kind == "sam2":
         backbone = {
             "hidden_size": 16, "num_attention_heads": 1, "image_size": [64, 64], "blocks_per_stage": [1, 1, 1, 1],
-            "embed_dim_per_stage": [16, 32, 64, 128], "num_attention_heads_per_stage": [1, 1, 2, 2],
+            "embed_dim_per_stage": [16, 32, 64, 128], "num_attention_heads_per_stage": [1, 2, 4, 8],
             "window_size_per_stage": [8, 4, 4, 2], "global_attention_blocks": [],
             "window_positional_embedding_background_size": [4, 4],
         }  # fmt: skip
@@ -89,6 +89,8 @@ def tiny_sam(kind: str, seed: int = 0) -> Any:
                 mask_decoder_config=decoder,
             )
         )
+    # as in the authors' networks, where one encoding serves pixels and points
+    model.prompt_encoder.shared_embedding.load_state_dict(model.shared_image_embedding.state_dict())
     return roughen(model).eval()
 
 
@@ -176,7 +178,7 @@ class _DigitsEncoder(torch.nn.Module):
 
     def __init__(self, encoder: torch.nn.Module):
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.backbone = encoder, torch.nn.Identity()
 
     def forward(self, pixel_values: torch.Tensor, **_: Any) -> SimpleNamespace:
         embedding = self.encoder(pixel_values).last_hidden_state
