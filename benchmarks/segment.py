@@ -132,9 +132,9 @@ def run_tool(tool: str, name: str, data: Path, device: str, threshold: float, pr
                 wall_s = time.perf_counter() - start
                 stages = asdict(generator.times)
         elif tool == "reference":
-            from sam_models import reference_generator
+            from original_sams import original_generator
 
-            generate = reference_generator(net, MEAN, STD, points_per_side=case.points_per_side, **settings).generate
+            generate = original_generator(net, MEAN, STD, points_per_side=case.points_per_side, **settings).generate
             for image in images[: int(case.warm_up)]:
                 generate(image)
             start = time.perf_counter()
