@@ -106,8 +106,9 @@ def roughen(model: Any) -> Any:
 def digits_sam(kind: str) -> Any:
     """A model of the class with the shipped sam-digits' weights, so that it finds real masks.
 
-    It is as the authors publish theirs: without sam-digits' own epsilon. SAM 2, EdgeTAM and the SAM 3 tracker take the decoder, which has the same parts, and instead of their own encoder
-    one that gives sam-digits' features; what SAM lacks (object token, fine features, HQ parts) is small and random.
+    It is as the authors publish theirs, without sam-digits' own epsilon. SAM 2, EdgeTAM and the SAM 3 tracker take the
+    decoder, which has the same parts, and instead of their own encoder one that gives sam-digits' features; what SAM
+    lacks (object token, fine features, HQ parts) is small and random.
     """
     import transformers as t
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pycocotools import mask as coco_mask
 from original_sams import original_generator
+from pycocotools import mask as coco_mask
 from sam_models import KINDS, MEAN, STD, as_loaded, digits_sam, tiny_sam
 from sklearn.datasets import load_digits
 

@@ -7,14 +7,12 @@ was compared with what. Here stands what is put right, and how a config.json say
   transformers takes `layer_norm_eps`, 1e-6 by default, in SamModel and SamHQModel.
 - `samclr_encoder_eps`: epsilon of SAM 3's image encoder. The authors have 1e-5, transformers 1e-6 by default.
 
-A network trained within transformers states what it was trained with.
+A network trained within transformers states what it was trained with. Imports neither torch nor transformers.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
-
-from torch import nn
 
 from samclr.errors import UsageError
 
@@ -56,6 +54,8 @@ class PublishedNetwork:
             for norm in (layer.layer_norm1, layer.layer_norm2, layer.layer_norm3, layer.layer_norm4):
                 norm.eps = self.two_way_eps
         if self.encoder_eps is not None:
+            from torch import nn
+
             for module in net.vision_encoder.backbone.modules():
                 if isinstance(module, nn.LayerNorm):
                     module.eps = self.encoder_eps
@@ -76,7 +76,7 @@ class PublishedNetwork:
         return said
 
 
-SAID_SINCE_0_2 = ("resizing", "two_way_eps", "encoder_eps")  # what `unlike_first_version` may add to a maker
+UNLIKE_FIRST_VERSION = ("resizing", "two_way_eps", "encoder_eps")  # keys of `unlike_first_version`
 
 
 def published_network(config: dict[str, Any], name: str) -> PublishedNetwork:
