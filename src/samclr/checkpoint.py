@@ -16,7 +16,7 @@ from samclr import __version__
 from samclr.config import ModelConfig, PretrainConfig
 from samclr.errors import ConfigError, RunError
 from samclr.models.backbone import create_backbone
-from samclr.settings import from_dict, upgraded
+from samclr.settings import from_dict, to_dict, upgraded
 from samclr.terminal import say
 
 CONFIG_FILE = "config.json"
@@ -89,16 +89,30 @@ def load_config(run: Path) -> PretrainConfig:
     except ValueError as error:
         raise RunError(f"{path} is damaged: {error}") from None
     try:
-        format_number = int(saved.get("format", 1))
-        if format_number > CONFIG_FORMAT:
-            raise ConfigError(f"its format is {format_number}, this version reads up to {CONFIG_FORMAT}")
-        return from_dict(PretrainConfig, upgraded(saved["config"], format_number, CONFIG_CHANGES))
+        return read_config(saved)
     except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:
         version = saved.get("samclr") if isinstance(saved, dict) else None
         remedy = f"use samclr {version} for it" if version not in (None, __version__) else "it was changed by hand"
         raise RunError(
             f"{path} does not fit this samclr, {__version__} ({error}); {remedy}, or name another run directory"
         ) from None
+
+
+def saved_config(config: PretrainConfig) -> dict[str, Any]:
+    """A configuration as config.json and checkpoints hold it."""
+    return {"samclr": __version__, "format": CONFIG_FORMAT, "config": to_dict(config)}
+
+
+def read_config(saved: dict[str, Any]) -> PretrainConfig:
+    """The configuration that `saved_config` of this or an older version gave.
+
+    Raises:
+        ConfigError: a newer format, or settings that do not fit. KeyError, TypeError, ValueError: not such an object.
+    """
+    format_number = int(saved.get("format", 1))
+    if format_number > CONFIG_FORMAT:
+        raise ConfigError(f"its format is {format_number}, this version reads up to {CONFIG_FORMAT}")
+    return from_dict(PretrainConfig, upgraded(saved["config"], format_number, CONFIG_CHANGES))
 
 
 def load_backbone(run: str | Path) -> nn.Module:

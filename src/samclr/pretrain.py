@@ -1,11 +1,7 @@
 """Pre-training: one loop that reads from top to bottom."""
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from samclr.checkpoint import load_checkpoint, save_checkpoint
+from samclr.checkpoint import load_checkpoint, read_config, save_checkpoint, saved_config
 from samclr.config import PretrainConfig
 from samclr.devices import advice_on_memory, agree, clip_gradients, create_fabric, set_up, step_optimizer
 from samclr.errors import RunError
@@ -27,7 +23,7 @@ from samclr.optim import create_optimizer, set_rates
 from samclr.progress import TrainingProgress
 from samclr.ranks import mean_over_ranks
 from samclr.run_directory import SUMMARY_FILE, MetricsLog, open_run, read_json, write_json
-from samclr.settings import fingerprint
+from samclr.stopping import stop_signals
 from samclr.terminal import say
 from samclr.training_data import TrainingData, num_workers, prepare_data
 from samclr.views.augment import augment
@@ -170,27 +166,6 @@ def make_batch(plan: ViewPlan, crops: list[Tensor], device: torch.device) -> Vie
     return ViewBatch(step=plan.step, groups=groups, image_index=plan.image_index, region_index=plan.region_index)
 
 
-@contextmanager
-def stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and Ctrl-C set; a second Ctrl-C interrupts at once."""
-    stop = threading.Event()
-
-    def on_signal(number: int, _: Any) -> None:
-        if stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _check_same_data(run: Path, data: TrainingData, write: bool) -> None:
     summary = read_json(run / SUMMARY_FILE, {})
     known = summary.get("data_fingerprint", data.fingerprint)
@@ -210,7 +185,8 @@ def _restore(
     config: PretrainConfig,
     totals: dict[str, int],
 ) -> int:
-    if checkpoint["settings"] != fingerprint(config.settings()):
+    saved = checkpoint.get("config")  # 0.1 saved none; open_run has compared config.json beside it
+    if saved is not None and read_config(saved).settings() != config.settings():
         raise RunError("the checkpoint was written under other settings; name another --out")
     method.load_state_dict(checkpoint["method"])
     optimizer.load_state_dict(checkpoint["optimizer"])
@@ -223,7 +199,7 @@ def _save(
 ) -> None:
     state = {
         "steps_done": steps_done,
-        "settings": fingerprint(config.settings()),
+        "config": saved_config(config),
         "method": method.module.state_dict(),
         "optimizer": optimizer.optimizer.state_dict(),
         "plan_counts": dict(totals),

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from samclr import __version__
-from samclr.checkpoint import CONFIG_FILE, CONFIG_FORMAT, checkpoints, load_config
+from samclr.checkpoint import CONFIG_FILE, checkpoints, load_config, saved_config
 from samclr.config import PretrainConfig
 from samclr.errors import RunError
-from samclr.settings import to_dict
 from samclr.terminal import say
 
 METRICS_FILE, SUMMARY_FILE, RESULTS_FILE = "metrics.jsonl", "summary.json", "results.json"
@@ -40,7 +39,7 @@ def open_run(run: Path, config: PretrainConfig, write: bool = True) -> None:
         raise RunError(f"{run} exists and is no run directory; name a new or empty folder with --out")
     if write:
         run.mkdir(parents=True, exist_ok=True)
-        write_json(run / CONFIG_FILE, {"samclr": __version__, "format": CONFIG_FORMAT, "config": to_dict(config)})
+        write_json(run / CONFIG_FILE, saved_config(config))
 
 
 def has_checkpoint(run: Path) -> bool:

@@ -24,6 +24,7 @@ from samclr.scenes.decode import DecodeError, Scene, load_scene
 from samclr.scenes.label_maps import LabelError, label_of_stem, read_label_regions
 from samclr.scenes.refs import LabelFile, SceneRef, file_stamp
 from samclr.segmenter_config import SegmenterConfig
+from samclr.stopping import stop_requested
 
 SCENES_PER_CALL = 8
 PIXELS_PER_CALL = 16_000_000  # at most this many wait decoded for the segmenter, and as many are being read
@@ -89,16 +90,25 @@ class SegmentWork:
     def segmenter(self) -> Segmenter:
         return _segmenter(self.config)
 
+    @property
+    def _scenes_per_call(self) -> int:
+        return int(getattr(self.segmenter, "scenes_per_call", SCENES_PER_CALL))
+
     def __call__(self, refs: list[SceneRef], companion: Path) -> pa.Table:
         rows: list[Row] = []
         waiting: list[tuple[Row, Scene]] = []
         for row, scene in self._read_ahead(refs):
+            if stop_requested():
+                break
             rows.append(row)
             if scene is not None:
                 waiting.append((row, scene))
-            if len(waiting) == SCENES_PER_CALL or sum(s.pixels.size // 3 for _, s in waiting) >= PIXELS_PER_CALL:
+            if len(waiting) == self._scenes_per_call or sum(s.pixels.size // 3 for _, s in waiting) >= PIXELS_PER_CALL:
                 self._segment(waiting)
                 waiting = []
+        if stop_requested():
+            undone = {row["image_id"] for row, _ in waiting}
+            rows, waiting = [row for row in rows if row["image_id"] not in undone], []
         self._segment(waiting)
         return pa.Table.from_pylist(rows, schema=STORE_SCHEMA)
 

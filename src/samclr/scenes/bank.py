@@ -24,6 +24,7 @@ from samclr.parts import HEAD_SCHEMA, OK, PartsFolder
 from samclr.scenes.decode import DecodeError, load_scene
 from samclr.scenes.sources import SceneRef, file_stamp, read_bytes
 from samclr.scenes.tiles import TileReader, encode_tiles
+from samclr.stopping import stop_requested
 
 KIND = "scene bank"
 NUM_LEVELS = 4
@@ -174,6 +175,8 @@ class PackWork:
         rows = []
         with open(companion, "wb") as pixels_file:
             for ref in refs:
+                if stop_requested():
+                    break
                 file_size, mtime_ns = file_stamp(ref)
                 row = {"image_id": ref.image_id, "content_hash": "", "height": 0, "width": 0, "status": OK}
                 row |= {"file_size": file_size, "mtime_ns": mtime_ns}

@@ -26,6 +26,7 @@ class SamSegmenter:
     def __init__(self, config: SegmenterConfig):
         self.device = compute_device(config.compute)
         self.precision = compute_precision(config.compute)
+        self.scenes_per_call = 8 if self.device.type == "cuda" else 1
         self._overflow_said = False
         self.pool = ThreadPoolExecutor(max(2, torch.get_num_threads()))
         model = load_sam(config.segmenter, self.device)
