@@ -62,7 +62,10 @@ NUMBERS = {
 
 
 def original_generator(net: Any, mean: Any, std: Any, **settings: Any) -> Any:
-    """The authors' SamAutomaticMaskGenerator over the authors' network, with the weights of `net`."""
+    """The authors' SamAutomaticMaskGenerator over the authors' network, with the weights of `net`.
+
+    The network is left as its authors wrote it, unless the configuration of `net` states an epsilon of its own.
+    """
     kind = net.config.model_type
     settings |= {"output_mode": "coco_rle"}
     if kind == "sam":
@@ -219,4 +222,9 @@ def _with_weights(model: Any, net: Any, prompts: str, decoder: str) -> Any:
     unused = {n for n in renamed if n not in own and n and not n.startswith("image_encoder.")}
     assert not unused, f"no place for {sorted(unused)[:5]}"
     model.load_state_dict(known, strict=False)
+    stated = getattr(net.config, "samclr_two_way_eps", None)
+    if stated is not None:
+        for layer in getattr(model, decoder).transformer.layers:
+            for norm in (layer.norm1, layer.norm2, layer.norm3, layer.norm4):
+                norm.eps = stated
     return model.eval()

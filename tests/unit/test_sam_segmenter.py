@@ -322,7 +322,7 @@ def test_a_store_that_0_1_began_is_not_continued_by_another_network(kind, said, 
     PartsFolder.create_or_open(tmp_path / "store", KIND, first, 3)
     refs = list_scenes([write_scenes(tmp_path / "scenes", 3)])
     with pytest.raises(
-        PartsError, match=r"store was begun by samclr 0\.1, which ran .*; name another folder, or delete"
+        PartsError, match=r"store was begun with .* as samclr 0\.1 ran it, .* name another folder, or delete"
     ):
         segment_scenes(refs, config, tmp_path / "store", FillOptions())
     segment_scenes(refs, config, tmp_path / "new", FillOptions())

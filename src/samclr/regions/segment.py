@@ -67,9 +67,9 @@ def _refuse_another_network(store_path: Path, maker: dict[str, Any]) -> None:
     then = {key: value for key, value in maker.items() if key not in now}
     if PartsFolder(store_path, KIND).maker == then:
         raise PartsError(
-            f"{store_path} was begun by samclr 0.1, which ran {maker['segmenter']} with other layer norms or another "
-            f"resizing than its authors do (now {', '.join(f'{key} {value}' for key, value in now.items())}); "
-            f"name another folder, or delete this one, so that one store does not hold the masks of two networks"
+            f"{store_path} was begun with {maker['segmenter']} as samclr 0.1 ran it, with other layer norms or another "
+            f"resizing than now ({', '.join(f'{key} {value}' for key, value in now.items())}); "
+            f"name another folder, or delete this one: a store does not hold masks of two networks"
         )
 
 
