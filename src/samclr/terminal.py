@@ -10,6 +10,7 @@ from typing import Any
 
 MEASURE = re.compile(r"(?P<protocol>.+)_(?P<measure>top[15](_last|_best)?|miou|pixel_accuracy)")
 
+FAILURES_SHOWN = 10
 _SAID: set[str] = set()
 
 
@@ -101,14 +102,17 @@ def _cell(name: str, value: Any) -> str:
 
 
 def show_fill(verb: str, path: Path, report: Any, strict: bool, as_json: bool) -> int:
-    """What a job over all images did; exit status 1 for failures under --strict."""
+    """What a job over all images did. Exit status 1 when every image failed, and for any failure under --strict."""
     if as_json:
         facts = {"path": str(path), "images": report.num_images, "new": report.num_new, "errors": report.errors}
         print(json.dumps(facts))
-    for image_id, text in report.errors.items():
+    for image_id, text in list(report.errors.items())[:FAILURES_SHOWN]:
         say(f"  failed: {image_id}: {text}")
+    if len(report.errors) > FAILURES_SHOWN:
+        say(f"  and {len(report.errors) - FAILURES_SHOWN:,} more; --json lists all")
     say(
         f"{verb} {report.num_new} of {report.num_images} images into {path} in {report.wall_s:.1f} s"
         f"{f', {len(report.errors)} failed' if report.errors else ''}"
     )
-    return 1 if strict and report.errors else 0
+    every = len(report.errors) == report.num_images > 0
+    return 1 if every or (strict and report.errors) else 0

@@ -11,7 +11,7 @@ LAYERS = [
     {"errors", "__init__"},
     {"settings", "method_config", "ranks", "storage"},
     {"config", "charts", "pages", "terminal"},
-    {"segmenter_config", "evaluation_config", "stopping"},
+    {"segmenter_config", "evaluation_config", "stopping", "ray_cluster"},
     {"recipes"},
     {"scenes.remote", "scenes.catalogue"},
     {"scenes.names", "scenes.tiles"},

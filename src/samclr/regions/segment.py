@@ -13,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int
 
-from samclr.errors import ScenesError, UsageError
+from samclr.errors import PartsError, ScenesError, UsageError
 from samclr.fill import MORE_PAGES, FillOptions, FillReport, Tally, add_tally, fill
 from samclr.parts import PartsFolder
 from samclr.regions.records import SegmentError
+from samclr.regions.sam.published import UNLIKE_FIRST_VERSION
 from samclr.regions.segmenters import Segmenter, build_segmenter, maker_of
 from samclr.regions.store import KIND, STORE_SCHEMA, regions_to_row
 from samclr.scenes.decode import DecodeError, Scene, load_scene
@@ -53,7 +54,23 @@ def open_for_segmenting(
         _segmenter(config)
     else:  # fetch and check what the workers will load, without holding it on a device here
         build_segmenter(replace(config, compute=replace(config.compute, device="cpu", compile=False)))
-    return PartsFolder.create_or_open(store_path, KIND, maker_of(config), len(refs))
+    maker = maker_of(config)
+    _refuse_another_network(store_path, maker)
+    return PartsFolder.create_or_open(store_path, KIND, maker, len(refs))
+
+
+def _refuse_another_network(store_path: Path, maker: dict[str, Any]) -> None:
+    """Say so if samclr 0.1 began the store: of the same weights and settings it made other masks. Raises PartsError."""
+    now = {key: maker[key] for key in UNLIKE_FIRST_VERSION if key in maker}
+    if not now or not (store_path / "manifest.json").exists():
+        return
+    then = {key: value for key, value in maker.items() if key not in now}
+    if PartsFolder(store_path, KIND).maker == then:
+        raise PartsError(
+            f"{store_path} was begun with {maker['segmenter']} as samclr 0.1 ran it, with other layer norms or another "
+            f"resizing than now ({', '.join(f'{key} {value}' for key, value in now.items())}); "
+            f"name another folder, or delete this one: a store does not hold masks of two networks"
+        )
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from samclr.errors import ScenesError, name_some
+from samclr.errors import FilesError, ScenesError, name_some
 from samclr.scenes.containers import PARQUET_SUFFIX, TAR_SUFFIX, list_file, read_contained
 from samclr.scenes.hub import fetch
 from samclr.scenes.layouts import list_named, refuse_labels_as_scenes
@@ -18,10 +18,11 @@ from samclr.scenes.names import as_hub, as_named
 from samclr.scenes.notes import ListingNotes
 from samclr.scenes.refs import SceneRef, file_stamp, image_suffixes, portable, relative_id, walk
 from samclr.scenes.remote import as_uri, list_remote, read_remote
-from samclr.storage.files import regular
+from samclr.storage.files import read_json, regular
 from samclr.terminal import say_once
 
 PACKED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+MADE_FOLDERS = (("run directory", ("config.json", "metrics.jsonl")), ("study", ("study.json", "runs")))
 __all__ = ["SceneRef", "content_hash", "file_stamp", "list_scenes", "read_bytes"]
 
 
@@ -147,7 +148,20 @@ def _list_one(source: Path, column: str | None, notes: ListingNotes) -> Iterator
     yield from list_file(SceneRef(image_id=portable(source.name), path=str(source)), column, notes)
 
 
+def _refuse_own_folder(source: Path) -> None:
+    """Raise ScenesError for a folder that samclr made: its Parquet files and pictures are not scenes."""
+    made = next((kind for kind, names in MADE_FOLDERS if all((source / name).exists() for name in names)), None)
+    try:
+        kind = read_json(source / "manifest.json", {}).get("kind")
+        made = kind if kind in ("region store", "scene bank") else made
+    except (FilesError, AttributeError):  # somebody else's manifest
+        pass
+    if made is not None:
+        raise ScenesError(f"{source} is a {made}, not scenes; name the folder of images that it was made from")
+
+
 def _list_folder(source: Path, column: str | None, notes: ListingNotes) -> Iterator[SceneRef]:
+    _refuse_own_folder(source)
     refuse_labels_as_scenes(source)
     unreadable: list[str] = []
     others: list[str] = []

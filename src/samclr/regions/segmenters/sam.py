@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from samclr.errors import UsageError
 from samclr.regions.records import ImageRegions, SegmentError
 from samclr.regions.sam.generator import Mask, MaskGenerator, StageTimes
-from samclr.regions.sam.model import load_sam, weights_hash
+from samclr.regions.sam.model import load_sam, network_facts
 from samclr.scenes.decode import Scene
 from samclr.segmenter_config import ComputeConfig, SegmenterConfig
 from samclr.terminal import say
@@ -107,5 +107,5 @@ def compute_precision(compute: ComputeConfig) -> str:
 
 
 def sam_maker(config: SegmenterConfig) -> dict[str, Any]:
-    """What the store keeps of its maker beyond the settings: which weights, and the precision."""
-    return {"weights": weights_hash(config.segmenter), "precision": compute_precision(config.compute)}
+    """What the store keeps of its maker beyond the settings: which network, and the precision."""
+    return {**network_facts(config.segmenter), "precision": compute_precision(config.compute)}
