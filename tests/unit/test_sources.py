@@ -169,6 +169,13 @@ def test_only_regular_files_are_opened(tmp_path):
     assert set(errors) == set(expected)
 
 
+def test_a_file_of_holes_is_not_read(tmp_path):
+    with open(tmp_path / "x.jpg", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(DecodeError, match="the file has 1,099,511,627,776 bytes, over the limit"):
+        load_scene(*list_scenes([tmp_path]))
+
+
 @pytest.mark.parametrize("name", ["x.tar", "x.jpg", "x.parquet"])
 def test_a_pipe_that_is_named_is_refused(tmp_path, name):
     os.mkfifo(tmp_path / name)
