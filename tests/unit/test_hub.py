@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from true_layouts import png
 
-from samclr.errors import ScenesError
+from samclr.errors import FilesError, ScenesError
 from samclr.scenes.hub import is_of_split
 from samclr.scenes.names import absolute
 from samclr.scenes.sources import list_scenes, read_bytes
@@ -99,3 +99,25 @@ def test_names_of_splits():
 def test_sources_of_the_hub_stay_as_they_are():
     assert absolute(Path("hub:some/scenes:all")) == Path("hub:some/scenes:all")
     assert absolute(Path("hf://datasets/some/scenes")) == Path("hf://datasets/some/scenes")
+
+
+@pytest.mark.parametrize("name", ["../train-0.parquet", "/train/0.parquet", "a/../../train/x.parquet"])
+def test_names_from_the_hub_stay_in_their_folder(hub, monkeypatch, name):
+    def dataset_info(self, repo, revision, files_metadata):
+        return SimpleNamespace(sha="main", siblings=[SimpleNamespace(rfilename=name, size=1)])
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(hub[0]))
+    with pytest.raises(FilesError, match="leads out of"):
+        list_scenes([Path("hub:some/odd")])
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"folder": "x", "files": ["../y"]}', "[" * 100_000])
+def test_a_damaged_note_is_made_anew_and_said(hub, tmp_path, capsys, content):
+    folder, _ = hub
+    add(folder / "some/scenes/main/train.parquet", 0)
+    list_scenes([Path("hub:some/scenes")])
+    (note,) = (tmp_path / "cache/hub").glob("*.json")
+    note.write_text(content)
+    assert len(list_scenes([Path("hub:some/scenes")])) == 1
+    assert "is damaged and made anew" in capsys.readouterr().err
