@@ -127,12 +127,25 @@ def test_every_kind_of_photograph_is_read(tmp_path):
 def test_what_is_not_read_is_counted_and_named_once(scenes, capsys, monkeypatch):
     before = [ref.image_id for ref in list_scenes([scenes])]
     monkeypatch.setattr(sources, "image_suffixes", lambda: IMAGE_SUFFIXES)  # as without plugins
-    for name in ("x.heic", "y.HEIC", "z.psd", "odd.xyz", "notes.txt", "a/labels.json", ".DS_Store", "._x.jpg", "t.tar"):
+    (scenes / "README").write_text("x")
+    for name in (
+        "x.heic",
+        "y.HEIC",
+        "z.psd",
+        "odd.xyz",
+        "plain",
+        "notes.txt",
+        "a/labels.json",
+        ".DS_Store",
+        "._x.jpg",
+        "t.tar",
+    ):
         (scenes / name).write_bytes(b"x")
     found, text = said(capsys, scenes)
     assert found == before
     assert text.count("passed over") == 1
-    assert "5 files were passed over: .heic (2), .psd (1), .tar (1), .xyz (1); to read some of them: pip" in text
+    assert "6 files were passed over: .heic (2), .psd (1), .tar (1), .xyz (1), without a suffix (1); " in text
+    assert "to read some of them: pip install samclr[heif]" in text
     list_scenes([scenes])
     assert capsys.readouterr().err == ""
 

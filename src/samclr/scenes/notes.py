@@ -10,7 +10,7 @@ from samclr.scenes.refs import PLUGIN_SUFFIXES
 
 # Files that lie beside images and are none; to count them would drown what matters.
 COMPANIONS = (
-    *("", ".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".toml", ".md", ".rst", ".html", ".htm"),
+    *(".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".toml", ".md", ".rst", ".html", ".htm"),
     *(
         ".log",
         ".py",
@@ -29,6 +29,7 @@ COMPANIONS = (
         ".xmp",
     ),
 )
+COMPANION_NAMES = ("readme", "license", "licence", "copying", "notice", "authors", "changelog", "makefile", "checksums")
 EXTRA_OF = {"pillow_heif": "samclr[heif]", "pillow_jxl": "samclr[jxl]"}
 SHOWN = 8
 
@@ -53,8 +54,10 @@ class ListingNotes:
 
     def pass_over(self, names: Iterable[str]) -> None:
         """Count files of a folder that are not read."""
-        suffixes = (PurePath(name).suffix.lower() for name in names)
-        self.files.update(suffix for suffix in suffixes if suffix not in COMPANIONS)
+        for name in map(PurePath, names):
+            suffix = name.suffix.lower()
+            if suffix not in COMPANIONS and (suffix or name.name.lower() not in COMPANION_NAMES):
+                self.files[suffix or "without a suffix"] += 1
 
     def take_column(self, file: str, name: str, others: tuple[str, ...], num_rows: int) -> None:
         """Note a Parquet file's column, and that it has no rows."""

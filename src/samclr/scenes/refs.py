@@ -21,6 +21,7 @@ OTHER_IMAGE_SUFFIXES = (
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".raw", ".jpx", ".jpf", ".jxr", ".bpg"),
     *(".fits", ".fit", ".fts", ".wmf", ".emf", ".dcm", ".nii", ".qoi", ".sgi", ".ras", ".xbm", ".xpm", ".pfm", ".flif"),
 )
+_ALL_SUFFIXES = (*IMAGE_SUFFIXES, *PLUGIN_SUFFIXES, *OTHER_IMAGE_SUFFIXES)
 ROWS_KEPT_TOGETHER = 256  # neighbouring rows of one file share a bucket, so that a Parquet row group is read few times
 
 
@@ -75,8 +76,7 @@ def image_suffixes() -> tuple[str, ...]:
 
 def is_image_like(name: str) -> bool:
     """Whether a file's name is an image's, of a kind that is read or not; hidden files are none."""
-    known = (*IMAGE_SUFFIXES, *PLUGIN_SUFFIXES, *OTHER_IMAGE_SUFFIXES)
-    return name.lower().endswith(known) and not name.rsplit("/", 1)[-1].startswith(".")
+    return name.lower().endswith(_ALL_SUFFIXES) and not name.rsplit("/", 1)[-1].startswith(".")
 
 
 def walk(
