@@ -92,7 +92,9 @@ def _agreed(name: str, given: TargetConfig, model: ModelConfig) -> ModelConfig:
     for key, fits in agreed.items():
         if not fits:
             own, asked = (_shown(getattr(of, key)) for of in (model, given))
-            trained = "; an untrained one (--untrained) may have it" if key == "stem" and model.pretrained else ""
+            trained = (
+                "; an untrained one (--untrained) may have it" if key == "stem" and model.pretrained == "timm" else ""
+            )
             raise EvaluationError(
                 f"{name} has the {key} {own}, which --{key} {asked} contradicts; leave it out{trained}"
             )

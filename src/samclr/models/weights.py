@@ -1,6 +1,7 @@
 """Weights in files that anyone may have made: what a file says of itself, its tensors, whether they fit a backbone."""
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from samclr.config import ModelConfig, Stem
 from samclr.errors import ConfigError, FilesError, name_some
 from samclr.normalisation import IMAGENET, Normalisation
+from samclr.settings import from_dict
 from samclr.storage.files import read_json
 from samclr.terminal import say
 
@@ -69,12 +71,12 @@ def read_facts(path: Path) -> Facts:
 
 
 def _stated(values: dict[str, Any]) -> Normalisation | None:
-    mean, std = (values.get(name) for name in ("mean", "std"))
-    if mean is None and std is None:
+    if "mean" not in values and "std" not in values:
         return None
-    if not isinstance(mean, list) or not isinstance(std, list):
-        raise ConfigError(f"its mean is {mean!r} and its std {std!r}; expected three numbers each")
-    return Normalisation(tuple(mean), tuple(std))
+    found: Normalisation = from_dict(
+        Normalisation, {name: values.get(name) for name in ("mean", "std")}, "what it says"
+    )
+    return found
 
 
 def weights_file(path: Path) -> Path:
@@ -105,7 +107,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     file = weights_file(path)
     try:
-        found = load_state_dict(str(file), use_ema=False, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch about foreign files
+            found = load_state_dict(str(file), use_ema=False, weights_only=True)
     except SafetensorError as error:
         raise ConfigError(f"{path} is not a whole safetensors file ({_first_line(error)}); give another") from None
     except Exception as error:  # unpickling raises anything on broken or foreign bytes
@@ -134,12 +138,13 @@ def load_weights(backbone: nn.Module, tensors: dict[str, Tensor], source: str, m
     """
     wanted = backbone.state_dict()
     classifier = _classifier(backbone)
-    left_out = [name for name in tensors if name not in wanted and _below(name, classifier)]
+    extra = [name for name in tensors if name not in wanted]
+    left_out = [name for name in extra if _below(name, classifier)]
     fitting = {name: tensors[name] for name in wanted if name in tensors}
     faults = {
         "missing": [name for name in wanted if name not in tensors and not name.endswith(COUNTERS)],
         "wrong": [text for name, value in fitting.items() if (text := _misfit(name, value, wanted[name]))],
-        "not the backbone's": [name for name in tensors if name not in wanted and name not in left_out],
+        "not the backbone's": [name for name in extra if not _below(name, classifier) and not name.endswith(COUNTERS)],
     }
     if any(faults.values()):
         named = "; ".join(f"{kind}: {name_some(names)}" for kind, names in faults.items() if names)
