@@ -17,6 +17,7 @@ from samclr.errors import ConfigError, RunError
 from samclr.models.backbone import create_backbone
 from samclr.normalisation import IMAGENET
 from samclr.settings import from_dict, to_dict, upgraded
+from samclr.storage.files import regular
 from samclr.terminal import say
 
 CONFIG_FILE = "config.json"
@@ -85,8 +86,8 @@ def load_config(run: Path) -> PretrainConfig:
     if not path.exists():
         raise RunError(f"{run} is no run directory: it has no {CONFIG_FILE}; name what `samclr pretrain --out` made")
     try:
-        saved = json.loads(path.read_text())
-    except ValueError as error:
+        saved = json.loads(regular(path).read_text())
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged: {error}") from None
     try:
         return read_config(saved)

@@ -3,8 +3,11 @@
 import io
 import json
 import os
+import tarfile
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from support import SMALL_FLAGS, samclr, write_scenes
@@ -78,3 +81,85 @@ def test_a_folder_of_bad_files_alone_is_one_clear_error(tmp_path):
     assert done.returncode == 1
     assert "none of the 20 images can be used" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def write_hostile_files(folder) -> set[str]:
+    """Files that would hang, start a program, or write to the terminal; the ids of their rows."""
+    photo = encode("PNG")
+    os.mkfifo(folder / "01-pipe.jpg")
+    os.mkfifo(folder / "02-pipe.parquet")
+    (folder / "03-device.png").symlink_to("/dev/zero")
+    (folder / "04-loop.png").symlink_to("04-loop.png")
+    bad = {
+        "05-postscript.jpg": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) run\nshowpage\n",
+        "06-fits.jpg": b"SIMPLE  =                    T".ljust(2880),
+        "07-\x1b[2J\x1b]0;gone\x07.png": b"no image",
+        "08-new\nline\u202egnp.png": b"no image",
+    }
+    for name, content in bad.items():
+        (folder / name).write_bytes(content)
+    rows = [{"bytes": None, "path": "/etc/hostname"}, {"bytes": None, "path": "../outside.png"}]
+    (folder.parent / "outside.png").write_bytes(photo)
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    pq.write_table(pa.table({"image": pa.array(rows, kind)}), folder / "09-paths.parquet")
+    special = {"01-pipe.jpg", "02-pipe.parquet", "03-device.png", "04-loop.png"}
+    return {*special, *bad, "09-paths.parquet#0", "09-paths.parquet#1"}
+
+
+def is_safe(text: str) -> bool:
+    return all(one.isprintable() for line in text.split("\n") for one in line)
+
+
+def test_hostile_files_hang_nothing_and_stay_off_the_terminal(tmp_path):
+    folder = write_scenes(tmp_path / "scenes", 12)
+    bad = write_hostile_files(folder)
+    done = samclr(
+        "segment", folder, "--scale", 30, "--min-size", 20, "--out", tmp_path / "store", "--json", timeout=120
+    )
+    assert set(json.loads(done.stdout)["errors"]) == bad
+    commands = [
+        ("segment", folder, "--scale", 30, "--min-size", 20, "--out", tmp_path / "store"),
+        ("pack", folder, "--bank", tmp_path / "bank", "--workers", 1),
+        ("pack", folder, "--bank", tmp_path / "jpeg", "--workers", 2, "--codec", "jpeg"),
+        ("regions", "stats", tmp_path / "store"),
+        ("regions", "verify", tmp_path / "store"),
+        ("look", tmp_path / "store", "--scenes", folder, "--out", tmp_path / "look.html"),
+        ("data", "check", "camvid", "--root", folder),
+    ]
+    for command in commands:
+        done = samclr(*command, timeout=120)
+        text = done.stdout + done.stderr
+        assert is_safe(text), command
+        assert "Traceback" not in text
+        assert "unexpected" not in text
+        assert done.returncode == (1 if command[0] == "data" else 0), text
+    assert "07-\\x1b[2J" in samclr("regions", "stats", tmp_path / "store").stdout
+
+
+@pytest.mark.parametrize("name", ["neg.tar", "many.tar"])
+def test_hostile_shards_are_rows(tmp_path, name):
+    header = bytearray(tarfile.TarInfo("neg.jpg").tobuf())
+    header[124:136], header[148:156] = b"\xff" + (-512).to_bytes(11, "big", signed=True), b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    first = tarfile.TarInfo("x.txt").tobuf() if name == "neg.tar" else tarfile.TarInfo("pax").tobuf()
+    (tmp_path / name).write_bytes(first + bytes(header) * 20 + bytes(10240))
+    done = samclr("pack", tmp_path / name, "--bank", tmp_path / "bank", "--workers", 1, timeout=60)
+    assert "the shard is damaged, images after number 0 are lost (ValueError: a header claims -512 bytes" in done.stderr
+
+
+def test_pages_and_columns_are_said_once_a_job(tmp_path):
+    folder = tmp_path / "scenes"
+    folder.mkdir()
+    pages = [Image.effect_noise((64, 64), 60).convert("RGB") for _ in range(3)]
+    for number in range(3):
+        pages[0].save(folder / f"{number}.tif", save_all=True, append_images=pages[1:])
+    one = {"bytes": encode("PNG"), "path": None}
+    pq.write_table(pa.table({"mask": [one], "image": [one]}), folder / "x.parquet")
+    (folder / "photo.psd").write_bytes(b"8BPS")
+    for command in (("segment", folder, "--out", tmp_path / "s"), ("pack", folder, "--bank", tmp_path / "b")):
+        done = samclr(*command, "--workers", 2)
+        assert done.stderr.count("3 images have several pages or frames: the first is used") == 1
+        assert done.stderr.count("image is taken, not mask; --image-column names another") == 1
+        assert done.stderr.count("1 file was passed over: .psd (1)") == 1
+    done = samclr("pack", folder, "--bank", tmp_path / "b", "--image-column", "mask", "--json")
+    assert json.loads(done.stdout)["new"] == 1

@@ -1,4 +1,5 @@
 import os
+import socket
 from pathlib import Path
 
 import pyarrow as pa
@@ -6,9 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from samclr import terminal
 from samclr.errors import ScenesError
-from samclr.scenes.decode import decode_rgb, load_scene
-from samclr.scenes.refs import relative_id
+from samclr.scenes import sources
+from samclr.scenes.decode import DecodeError, decode_rgb, load_scene
+from samclr.scenes.refs import IMAGE_SUFFIXES, relative_id
 from samclr.scenes.sources import list_scenes, read_bytes
 
 
@@ -103,3 +106,84 @@ def test_parquet_without_images_names_its_columns(tmp_path):
     (ref,) = list_scenes([tmp_path])
     with pytest.raises(ValueError, match=r"no image column.*found text"):
         load_scene(ref)
+
+
+def said(capsys, folder):
+    """Ids, and what listing says."""
+    terminal._SAID.clear()
+    found = [ref.image_id for ref in list_scenes([folder])]
+    return found, capsys.readouterr().err
+
+
+def test_every_kind_of_photograph_is_read(tmp_path):
+    kinds = {"jfif": "JPEG", "jpe": "JPEG", "gif": "GIF", "avif": "AVIF", "jp2": "JPEG2000", "ppm": "PPM", "dib": "DIB"}
+    for suffix, kind in kinds.items():
+        Image.new("RGB", (16, 16), "red").save(tmp_path / f"x.{suffix}", kind)
+    refs = list_scenes([tmp_path])
+    assert len(refs) == len(kinds)
+    assert all(load_scene(ref).pixels.shape == (16, 16, 3) for ref in refs)
+
+
+def test_what_is_not_read_is_counted_and_named_once(scenes, capsys, monkeypatch):
+    before = [ref.image_id for ref in list_scenes([scenes])]
+    monkeypatch.setattr(sources, "image_suffixes", lambda: IMAGE_SUFFIXES)  # as without plugins
+    for name in ("x.heic", "y.HEIC", "z.psd", "odd.xyz", "notes.txt", "a/labels.json", ".DS_Store", "._x.jpg", "t.tar"):
+        (scenes / name).write_bytes(b"x")
+    found, text = said(capsys, scenes)
+    assert found == before
+    assert text.count("passed over") == 1
+    assert "5 files were passed over: .heic (2), .psd (1), .tar (1), .xyz (1); to read some of them: pip" in text
+    list_scenes([scenes])
+    assert capsys.readouterr().err == ""
+
+
+def test_an_error_for_a_folder_without_images_names_what_there_was(tmp_path):
+    (tmp_path / "x.psd").write_bytes(b"8BPS")
+    with pytest.raises(ScenesError, match=r"no image under .*\(1 file was passed over: \.psd \(1\)\)"):
+        list_scenes([tmp_path])
+
+
+def test_only_regular_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    os.mkfifo(tmp_path / "b.parquet")
+    (tmp_path / "c.png").symlink_to("/dev/zero")
+    (tmp_path / "d.png").symlink_to("d.png")  # a link to itself
+    (tmp_path / "e.png").symlink_to("nowhere")
+    (tmp_path / "f.png").mkdir()  # a folder
+    Image.new("RGB", (8, 8)).save(tmp_path / "f.png/inside.png")
+    connection = socket.socket(socket.AF_UNIX)
+    here = os.getcwd()
+    os.chdir(tmp_path)  # names of sockets are short
+    connection.bind("g.png")
+    os.chdir(here)
+    errors = {}
+    for ref in list_scenes([tmp_path]):
+        try:
+            load_scene(ref)
+        except DecodeError as error:
+            errors[ref.image_id] = str(error)
+    connection.close()
+    expected = {"a.jpg": "a pipe", "b.parquet": "a pipe", "c.png": "a device", "g.png": "a socket"}
+    expected |= {"d.png": "Too many levels of symbolic links", "e.png": "No such file"}
+    assert {name: what in errors[name] for name, what in expected.items()} == dict.fromkeys(expected, True)
+    assert set(errors) == set(expected)
+
+
+def test_a_file_of_holes_is_not_read(tmp_path):
+    with open(tmp_path / "x.jpg", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(DecodeError, match="the file has 1,099,511,627,776 bytes, over the limit"):
+        load_scene(*list_scenes([tmp_path]))
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x.jpg", "x.parquet"])
+def test_a_pipe_that_is_named_is_refused(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ScenesError, match="is a pipe, a socket or a device; expected a folder or a regular file"):
+        list_scenes([tmp_path / name])
+
+
+def test_a_folder_of_pipes_named_like_shards(tmp_path):
+    os.mkfifo(tmp_path / "x.tar")
+    with pytest.raises(DecodeError, match="is a pipe"):
+        load_scene(*list_scenes([tmp_path]))

@@ -238,7 +238,7 @@ def test_sizes_that_a_header_claims_hang_nothing(tmp_path, kind, size, first):
     (tmp_path / "x.tar").write_bytes((b"" if first else tar_bytes([("a.png", png(0))])[:-10240]) + bad)
     refs = list_scenes([tmp_path / "x.tar"])
     assert refs[0].image_id == "x.tar"  # the row that says what is lost
-    with pytest.raises(DecodeError, match="claims|ends"):
+    with pytest.raises(DecodeError, match=r"claims|ends"):
         load_scene(refs[0])
 
 

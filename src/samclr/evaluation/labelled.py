@@ -23,6 +23,7 @@ from samclr.scenes.names import DATA_VARIABLE, NamedSource, as_named, parse_name
 from samclr.scenes.notes import ListingNotes
 from samclr.scenes.parquet import choose_column
 from samclr.scenes.sources import SceneRef, content_hash, list_scenes, read_bytes
+from samclr.storage.files import regular
 from samclr.terminal import say_once
 from samclr.views.draws import epoch_order
 
@@ -157,7 +158,7 @@ def _read_parquet(files: list[Path], image_column: str | None) -> LabelledSplit:
     labels: list[int] = []
     for file in files:
         try:
-            schema = pq.read_schema(file)
+            schema = pq.read_schema(regular(file))
             column = next((name for name in LABEL_COLUMNS if name in schema.names), None)
             if column is None or not pa.types.is_integer(schema.field(column).type):
                 raise EvaluationError(

@@ -66,7 +66,7 @@ def read_named(source: NamedSource) -> tuple[tuple[str, ...], LabelledRefs, Labe
         return _read_cifar(source, train, test)
     if data_set.name == "stl10":
         listed = root / CLASS_NAMES_FILE
-        classes = tuple(listed.read_text().split()) if listed.exists() else tuple(str(k + 1) for k in range(10))
+        classes = tuple(listed.read_text().split()) if listed.is_file() else tuple(str(k + 1) for k in range(10))
         splits = [_read_stl(root, name, refs, len(classes)) for name, refs in (("train", train), ("test", test))]
         return classes, splits[0], splits[1]
     return _read_imagenette(source, train, test)

@@ -86,9 +86,13 @@ class ListingNotes:
 
 
 def _passed_over(counts: "Counter[str]", what: str) -> str:
-    named = [f"{reason} ({count:,})" for reason, count in counts.most_common()]
+    named = [f"{reason} ({count:,})" for reason, count in sorted(counts.items(), key=_largest_first)]
     verb = "was" if counts.total() == 1 else "were"
     return f"{_count(counts.total(), what)} {verb} passed over: {name_some(named, SHOWN)}"
+
+
+def _largest_first(counted: tuple[str, int]) -> tuple[int, str]:
+    return -counted[1], counted[0]
 
 
 def _count(count: int, what: str) -> str:

@@ -23,6 +23,7 @@ from samclr.terminal import say_once
 
 PACKED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 MADE_FOLDERS = (("run directory", ("config.json", "metrics.jsonl")), ("study", ("study.json", "runs")))
+MAX_FILE_BYTES = 1 << 32  # of one encoded image: more than decode.MAX_IMAGE_PX pixels of 16 bits take unpacked
 __all__ = ["SceneRef", "content_hash", "file_stamp", "list_scenes", "read_bytes"]
 
 
@@ -70,6 +71,8 @@ def read_bytes(ref: SceneRef) -> bytes:
     """Return the encoded image. Raises OSError, ValueError or pyarrow's errors for what cannot be read."""
     if ref.row is not None:
         return read_contained(ref)
+    if file_stamp(ref)[0] > MAX_FILE_BYTES:
+        raise ValueError(f"the file has {file_stamp(ref)[0]:,} bytes, over the limit of {MAX_FILE_BYTES:,}")
     return regular(ref.path).read_bytes() if as_uri(ref.path) is None else read_remote(ref.path)
 
 

@@ -20,6 +20,7 @@ from samclr.scenes.remote import as_uri, open_remote
 from samclr.scenes.tar_members import BLOCK, TarReader
 from samclr.storage.files import regular
 
+MAX_MEMBER_BYTES = 1 << 32  # as of a file
 _Member = tuple[int, str, tuple[int, int]]  # rank, name, (first byte, length)
 
 
@@ -86,6 +87,8 @@ def _images_of(members: list[_Member], passed_over: "Counter[str]") -> list[_Mem
 def read_span(path: str, span: tuple[int, int]) -> bytes:
     """Bytes of a file from the first on. Raises ValueError if the file ends before."""
     first, length = span
+    if length > MAX_MEMBER_BYTES:
+        raise ValueError(f"the member has {length:,} bytes, over the limit of {MAX_MEMBER_BYTES:,}")
     with _open(path) as file:
         missing = first + length - file.seek(0, os.SEEK_END)
         if missing > 0:
