@@ -23,10 +23,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from samclr.errors import PartsError, SamclrError, ScenesError, name_some
 from samclr.parts import OK, PartsFolder
+from samclr.scenes.decode import pages_text
 from samclr.scenes.sources import SceneRef, content_hash, file_stamp, read_bytes
 from samclr.stopping import Flag, follow, stop_requested, stop_signals, stopped
+from samclr.terminal import printable, say
 
 BUSY_WAIT_S = 0.5
+MORE_PAGES = "more_pages"  # in a tally: images of several pages or frames
 Tally = dict[str, float]
 STOPPING = "stopping after the images in hand; press Ctrl-C again to stop at once"
 COMMAND_OF = {"scene bank": "samclr pack", "region store": "samclr segment"}
@@ -88,7 +91,7 @@ def fill(folder: PartsFolder, refs: Sequence[SceneRef], work: Work, options: Fil
     unfinished = unfinished_buckets(folder, buckets, options)
     parallel = options.num_workers > 1 and len(unfinished) > 1
     with progress_bar() as progress, stop_signals(_event() if parallel else None, STOPPING) as stop:
-        bar = progress.add_task(title, total=len(refs), note="")
+        bar = progress.add_task(printable(title), total=len(refs), note="")
         progress.advance(bar, len(refs) - sum(map(len, unfinished.values())))
         run = partial(_run_in_processes, stop) if parallel else _run_here
         for bucket, result in run(folder.path, folder.kind, unfinished, work, options):
@@ -114,13 +117,18 @@ def by_bucket(folder: PartsFolder, refs: Sequence[SceneRef]) -> dict[int, list[S
 
 
 def finish_report(report: FillReport, folder: PartsFolder, refs: Sequence[SceneRef]) -> None:
-    """Add the images that failed. Raises ScenesError if files were replaced since their rows were made."""
+    """Add the images that failed, and say how many have more pages.
+
+    Raises ScenesError if files were replaced since their rows were made.
+    """
     if report.changed:
         raise ScenesError(
             f"{len(report.changed)} images were replaced since {folder.path} was made: "
             f"{name_some(sorted(report.changed))}; run {COMMAND_OF[folder.kind]} with --replace-changed "
             f"to make their rows anew, or restore the files"
         )
+    if more_pages := int(report.tally.get(MORE_PAGES, 0)):
+        say(pages_text(more_pages))
     errors: dict[str, str] = {}
     for _, rows in folder.parts(["image_id", "status"]):
         for image_id, status in zip(rows["image_id"].to_pylist(), rows["status"].to_pylist(), strict=True):
@@ -347,7 +355,7 @@ def end_with_parent() -> None:
 def progress_bar() -> Progress:
     """Images done and to come, with a note for what the work tells of itself."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("images"),

@@ -1,6 +1,7 @@
 """What commands print: results and tables to stdout, remarks and errors to stderr."""
 
 import json
+import os
 import re
 import sys
 import traceback
@@ -9,17 +10,41 @@ from typing import Any
 
 MEASURE = re.compile(r"(?P<protocol>.+)_(?P<measure>top[15](_last|_best)?|miou|pixel_accuracy)")
 
+FAILURES_SHOWN = 10
+_SAID: set[str] = set()
+
+
+def printable(text: object) -> str:
+    """`text` on one line, with every character that a terminal would obey (ESC, newline, bidi marks) as its escape."""
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in shown)
+
 
 def fail(message: str, debug: bool) -> None:
     """Print an error to stderr, with its traceback if asked for."""
     if debug:
         traceback.print_exc()
-    print(f"samclr: error: {message}", file=sys.stderr)
+    print(f"samclr: error: {printable(message)}", file=sys.stderr)
 
 
 def say(text: str) -> None:
     """A remark for the person at the terminal; results go to stdout."""
-    print(text, file=sys.stderr)
+    print(printable(text), file=sys.stderr)
+
+
+def say_once(text: str) -> None:
+    """A remark that a process makes once however often it has cause to, and of several ranks the first alone."""
+    is_first = all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
+    if text not in _SAID and is_first:
+        _SAID.add(text)
+        say(text)
+
+
+def show(text: object) -> None:
+    """A line of a result."""
+    print(printable(text))
 
 
 def show_rows(title: str, rows: list[dict[str, Any]], as_json: bool, key: str = "rows") -> None:
@@ -35,13 +60,14 @@ def show_table(title: str, rows: list[dict[str, Any]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     columns = list(rows[0]) if rows else []
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(title=Text(printable(title)), box=box.SIMPLE_HEAD, title_justify="left")
     for name in columns:
-        table.add_column(name.replace("_", " "), overflow="fold")
+        table.add_column(Text(name.replace("_", " ")), overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(name, row.get(name)) for name in columns))
+        table.add_row(*(Text(printable(_cell(name, row.get(name)))) for name in columns))
     console = Console()
     console.width = max(console.width, 100)
     console.print(table)
@@ -76,14 +102,17 @@ def _cell(name: str, value: Any) -> str:
 
 
 def show_fill(verb: str, path: Path, report: Any, strict: bool, as_json: bool) -> int:
-    """What a job over all images did; exit status 1 for failures under --strict."""
+    """What a job over all images did. Exit status 1 when every image failed, and for any failure under --strict."""
     if as_json:
         facts = {"path": str(path), "images": report.num_images, "new": report.num_new, "errors": report.errors}
         print(json.dumps(facts))
-    for image_id, text in report.errors.items():
+    for image_id, text in list(report.errors.items())[:FAILURES_SHOWN]:
         say(f"  failed: {image_id}: {text}")
+    if len(report.errors) > FAILURES_SHOWN:
+        say(f"  and {len(report.errors) - FAILURES_SHOWN:,} more; --json lists all")
     say(
         f"{verb} {report.num_new} of {report.num_images} images into {path} in {report.wall_s:.1f} s"
         f"{f', {len(report.errors)} failed' if report.errors else ''}"
     )
-    return 1 if strict and report.errors else 0
+    every = len(report.errors) == report.num_images > 0
+    return 1 if every or (strict and report.errors) else 0

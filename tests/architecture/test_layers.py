@@ -17,6 +17,7 @@ LAYERS = [
     {"scenes.names", "scenes.tiles"},
     {"cache"},
     {"scenes.refs"},
+    {"scenes.images", "scenes.notes", "scenes.tar_members"},
     {"scenes.parquet", "scenes.tars", "scenes.arrays", "scenes.hub", "scenes.label_maps"},
     {"scenes.containers"},
     {"scenes.layouts"},

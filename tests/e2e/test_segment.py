@@ -9,7 +9,7 @@ import time
 
 import pytest
 from PIL import Image
-from support import command, samclr, write_scenes
+from support import SMALL_FLAGS, command, samclr, write_scenes
 
 from samclr.regions.store import open_store
 
@@ -143,3 +143,30 @@ def test_a_script_without_a_main_guard_is_told_so(scenes, tmp_path):
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert "which has no `if __name__ ==" in done.stderr.splitlines()[-1]
+
+
+def test_all_failed_is_a_failure_and_names_some(tmp_path):
+    (tmp_path / "scenes").mkdir()
+    for number in range(30):
+        (tmp_path / "scenes" / f"{number}.png").write_bytes(b"no image")
+    for words in (
+        segment(tmp_path / "scenes", tmp_path / "store"),
+        ["pack", tmp_path / "scenes", "--bank", tmp_path / "b"],
+    ):
+        done = samclr(*words)
+        assert done.returncode == 1
+        assert done.stderr.count("failed: ") == 10
+        assert "and 20 more; --json lists all" in done.stderr
+
+
+def test_what_samclr_made_is_not_taken_for_scenes(scenes, tmp_path):
+    store, bank = tmp_path / "store", tmp_path / "bank"
+    assert samclr(*segment(scenes, store)).returncode == 0
+    assert samclr("pack", scenes, "--bank", bank).returncode == 0
+    run = ["pretrain", "simclr", "--scenes", scenes, *SMALL_FLAGS, "--steps", 1, "--out", tmp_path / "run"]
+    assert samclr(*run).returncode == 0
+    for made, kind in ((store, "region store"), (bank, "scene bank"), (tmp_path / "run", "run directory")):
+        done = samclr("segment", made, "--out", tmp_path / "other")
+        assert done.returncode == 1
+        assert f"{made} is a {kind}, not scenes; name the folder of images that it was made from" in done.stderr
+        assert not (tmp_path / "other").exists()

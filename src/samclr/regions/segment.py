@@ -14,7 +14,7 @@ import pyarrow as pa
 from jaxtyping import Int
 
 from samclr.errors import PartsError, ScenesError, UsageError
-from samclr.fill import FillOptions, FillReport, Tally, add_tally, fill
+from samclr.fill import MORE_PAGES, FillOptions, FillReport, Tally, add_tally, fill
 from samclr.parts import PartsFolder
 from samclr.regions.records import SegmentError
 from samclr.regions.sam.published import UNLIKE_FIRST_VERSION
@@ -146,12 +146,13 @@ class SegmentWork:
     def _segment(self, waiting: list[tuple[Row, Scene]]) -> None:
         """Put the regions, or the reason for their want, into the scenes' rows."""
         start = time.perf_counter()
-        for (row, _), found in zip(waiting, self._try_segment([scene for _, scene in waiting]), strict=True):
+        for (row, scene), found in zip(waiting, self._try_segment([scene for _, scene in waiting]), strict=True):
             if isinstance(found, SegmentError):
                 row["status"] = found.message
             else:
                 row |= regions_to_row(found)
                 add_tally(self.tally, {"images": 1, "masks": len(found.regions)})
+                add_tally(self.tally, {MORE_PAGES: float(scene.has_more_pages)})
         wall_s = time.perf_counter() - start
         for row, _ in waiting:
             row["segment_s"] = wall_s / len(waiting)

@@ -1,7 +1,6 @@
 """Any SAM as a segmenter."""
 
 import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
@@ -16,6 +15,7 @@ from samclr.regions.sam.generator import Mask, MaskGenerator, StageTimes
 from samclr.regions.sam.model import load_sam, network_facts
 from samclr.scenes.decode import Scene
 from samclr.segmenter_config import ComputeConfig, SegmenterConfig
+from samclr.terminal import say
 
 AUTOCAST = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -73,10 +73,9 @@ class SamSegmenter:
     def _say_overflow(self, image_id: str) -> None:
         if not self._overflow_said:
             self._overflow_said = True
-            print(
+            say(
                 f"float16 overflows near {image_id}: such scenes are segmented in float32; "
-                "if they are many, --precision bfloat16 is faster",
-                file=sys.stderr,
+                "if they are many, --precision bfloat16 is faster"
             )
 
 
