@@ -1,15 +1,16 @@
 """Backbones: any timm model without its classifier, with a choice of stems for small views."""
 
 import difflib
+from pathlib import Path
 from typing import Any
 
 import timm
 from jaxtyping import Float
-from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from samclr.config import ModelConfig
-from samclr.errors import ConfigError, name_some
+from samclr.errors import ConfigError
+from samclr.models.weights import check_facts, load_weights, own_normalisation, read_facts, read_tensors
 
 SMALL_CNN = "small-cnn"
 
@@ -34,9 +35,17 @@ class SmallCnn(nn.Module):
 def create_backbone(config: ModelConfig) -> nn.Module:
     """Make an untrained backbone: [n 3 h w] -> features [n d], with the attribute `num_features` = d.
 
+    Its attribute `normalisation` is what its input goes through, see samclr.normalisation.
+
     Raises:
         ConfigError: timm has no such model, or the model has no stem of this kind.
     """
+    backbone = _bare_backbone(config)
+    backbone.normalisation = own_normalisation(config)[0]  # type: ignore[assignment]
+    return backbone
+
+
+def _bare_backbone(config: ModelConfig) -> nn.Module:
     if config.backbone == SMALL_CNN:
         if config.stem != "standard":
             raise ConfigError(f"{SMALL_CNN} has no stem {config.stem}; leave --stem at standard")
@@ -59,31 +68,33 @@ def size_options(name: str) -> dict[str, Any]:
 
 
 def load_pretrained(backbone: nn.Module, config: ModelConfig) -> None:
-    """Begin with trained weights, for continued pre-training. A classifier in the file is left out.
+    """Begin with trained weights, for continued pre-training. A classifier in the file is left out, and that is said.
 
     Raises:
-        ConfigError: the weights cannot be had, or do not fit the backbone.
+        ConfigError: the weights cannot be had, do not fit the backbone, or say that they are another's.
     """
     if config.pretrained is None:
         return
+    if config.pretrained == "timm":
+        load_weights(backbone, _timm_weights(config.backbone), f"of timm's {config.backbone}", config)
+    else:
+        path = Path(config.pretrained)
+        check_facts(read_facts(path), config, config.pretrained)
+        load_weights(backbone, read_tensors(path), config.pretrained, config)
+
+
+def _timm_weights(name: str) -> dict[str, Tensor]:
+    trained = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    if trained is None or not trained.has_weights:
+        raise ConfigError(f"timm has no trained weights of {name}; begin at random, or give a file of weights")
     try:
-        if config.pretrained == "timm":
-            weights = timm.create_model(config.backbone, pretrained=True, num_classes=0).state_dict()
-        else:
-            weights = load_state_dict(config.pretrained, use_ema=False, weights_only=True)
-    except Exception as error:  # of the hub, the file system, safetensors or unpickling
+        weights: dict[str, Tensor] = timm.create_model(name, pretrained=True, num_classes=0).state_dict()
+    except Exception as error:  # no network: whatever the hub's client raises
         raise ConfigError(
-            f"cannot get the weights {config.pretrained!r} for {config.backbone} ({type(error).__name__}: "
-            f"{str(error)[:200]}); give --pretrained a local file of timm's weights"
+            f"the weights of {name} cannot be fetched ({type(error).__name__}); without a network, give a file of them "
+            f"(pretrain: --pretrained FILE; evaluate: FILE --backbone {name}), or leave it untrained"
         ) from None
-    wanted = backbone.state_dict()
-    wrong = [name for name, value in wanted.items() if name not in weights or weights[name].shape != value.shape]
-    if wrong:
-        raise ConfigError(
-            f"the weights {config.pretrained!r} do not fit {config.backbone} with stem {config.stem}: "
-            f"{name_some(wrong)} missing or of another shape"
-        )
-    backbone.load_state_dict({name: weights[name] for name in wanted})
+    return weights
 
 
 def _replace_stem(backbone: nn.Module, config: ModelConfig) -> None:
