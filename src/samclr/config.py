@@ -176,6 +176,8 @@ class ModelConfig:
             or of stride 1 without max-pooling (the usual one for CIFAR-10).
         pretrained: weights to begin with: "timm" downloads those of timm, else a file of timm's names (safetensors or
             torch's); None begins at random.
+        input_px: for backbones of one image size (BEiT, CaiT, Mixer, ...): the size, in px, that they are built for.
+            None takes that of the views; those of any size need none.
         projector_hidden: width of the head's hidden layers; None takes the backbone's feature width.
         projector_out: width of the embeddings; for dino of the bottleneck before the prototypes.
         projector_norm: batch norm in the head.
@@ -184,6 +186,7 @@ class ModelConfig:
     backbone: str = "resnet18"
     stem: Literal["standard", "conv3x3-stride2", "conv3x3-stride1"] = "standard"
     pretrained: str | None = None
+    input_px: int | None = None
     projector_hidden: int | None = None
     projector_out: int = 128
     projector_norm: bool = True

@@ -22,6 +22,7 @@ from samclr.evaluation.online import OnlineProbes
 from samclr.loggers import close_loggers, create_loggers, log_rows
 from samclr.methods import backbone_of, create_method
 from samclr.micro_batches import backward
+from samclr.models.sizes import fit_views
 from samclr.monitor import CollapseMonitor
 from samclr.optim import create_optimizer, set_rates
 from samclr.progress import TrainingProgress
@@ -53,10 +54,12 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
     """Train until the last step, or go on from the run's checkpoint. The same call on the same run resumes it.
 
     Raises:
+        ConfigError: the backbone does not take such views; nothing was made then.
         RunError: the run directory has other settings or other data, or the loss is no longer finite.
         ScenesError, PartsError, UsageError: as prepare_data.
     """
     fabric = create_fabric(config)
+    config = fit_views(config, tell=fabric.is_global_zero)
     open_run(run, config, write=fabric.is_global_zero)
     data = prepare_data(config)
     _check_same_data(run, data, write=fabric.is_global_zero)

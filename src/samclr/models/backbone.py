@@ -1,7 +1,6 @@
 """Backbones: any timm model without its classifier, with a choice of stems for small views."""
 
 import difflib
-from typing import Any
 
 import timm
 from jaxtyping import Float
@@ -10,14 +9,16 @@ from torch import Tensor, nn
 
 from samclr.config import ModelConfig
 from samclr.errors import ConfigError, name_some
+from samclr.models.sizes import DEFAULT_PX, SMALL_CNN, SMALL_CNN_WIDTH, InputSizes, choose_sizes, feature_width
 
-SMALL_CNN = "small-cnn"
+__all__ = ["SMALL_CNN", "SmallCnn", "count_parameters", "create_backbone", "feature_width", "load_pretrained"]
 
 
 class SmallCnn(nn.Module):
     """Four 3x3 convolutions with batch norm, averaged over the quarters of the image: minutes on a CPU, for demos."""
 
-    num_features = 512
+    num_features = SMALL_CNN_WIDTH
+    input_sizes = InputSizes(name=SMALL_CNN, options=(), width=SMALL_CNN_WIDTH)
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,11 +32,14 @@ class SmallCnn(nn.Module):
         return nn.functional.adaptive_avg_pool2d(self.layers(pixels), 2).flatten(1)
 
 
-def create_backbone(config: ModelConfig) -> nn.Module:
-    """Make an untrained backbone: [n 3 h w] -> features [n d], with the attribute `num_features` = d.
+def create_backbone(config: ModelConfig, size_px: int = DEFAULT_PX, pretrained: bool = False) -> nn.Module:
+    """Make a backbone: [n 3 h w] -> features [n d]; its attribute `input_sizes` tells d and which images it takes.
+
+    One of any size gets timm's options for that. Another is built for `config.input_px`, else for `size_px` if it
+    does not take that as timm builds it. `pretrained`: with timm's weights, else untrained.
 
     Raises:
-        ConfigError: timm has no such model, or the model has no stem of this kind.
+        ConfigError: timm has no such model, or the model has no stem of this kind, or takes no images of that size.
     """
     if config.backbone == SMALL_CNN:
         if config.stem != "standard":
@@ -47,15 +51,12 @@ def create_backbone(config: ModelConfig) -> nn.Module:
             f"timm {timm.__version__} has no backbone {config.backbone!r}; "
             + (f"near it: {near}" if near else "timm.list_models() lists all")
         )
-    backbone = timm.create_model(config.backbone, pretrained=False, num_classes=0, **size_options(config.backbone))
+    sizes, _ = choose_sizes(config.backbone, size_px, config.input_px)
+    backbone = timm.create_model(config.backbone, pretrained=pretrained, num_classes=0, **dict(sizes.options))
+    backbone.input_sizes = sizes
     if config.stem != "standard":
         _replace_stem(backbone, config)
     return backbone
-
-
-def size_options(name: str) -> dict[str, Any]:
-    """Arguments with which timm's ViTs take images of any size."""
-    return {"dynamic_img_size": True} if name.startswith(("vit_", "deit")) else {}
 
 
 def load_pretrained(backbone: nn.Module, config: ModelConfig) -> None:
@@ -68,7 +69,8 @@ def load_pretrained(backbone: nn.Module, config: ModelConfig) -> None:
         return
     try:
         if config.pretrained == "timm":
-            weights = timm.create_model(config.backbone, pretrained=True, num_classes=0).state_dict()
+            options = dict(backbone.input_sizes.options)  # type: ignore[union-attr, arg-type]
+            weights = timm.create_model(config.backbone, pretrained=True, num_classes=0, **options).state_dict()
         else:
             weights = load_state_dict(config.pretrained, use_ema=False, weights_only=True)
     except Exception as error:  # of the hub, the file system, safetensors or unpickling
@@ -96,11 +98,6 @@ def _replace_stem(backbone: nn.Module, config: ModelConfig) -> None:
     nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
     if stride == 1:
         backbone.maxpool = nn.Identity()
-
-
-def feature_width(backbone: nn.Module) -> int:
-    """Width d of the features."""
-    return int(backbone.num_features)  # type: ignore[arg-type]
 
 
 def count_parameters(module: nn.Module) -> int:
