@@ -37,7 +37,8 @@ def export_run(run: Path, out: Path, layout: Layout) -> str:
     out.parent.mkdir(parents=True, exist_ok=True)
     if layout == "timm":
         _save_weights(backbone, out, config)
-        loads = f'timm.create_model("{model.backbone}", num_classes=0, checkpoint_path="{out}")'
+        size = f"img_size={model.input_px}, " if model.input_px else ""
+        loads = f'timm.create_model("{model.backbone}", num_classes=0, {size}checkpoint_path="{out}")'
         loads = (
             loads if plain else f'samclr.load_backbone("{run}")  # timm has no {model.backbone} with stem {model.stem}'
         )
@@ -99,7 +100,9 @@ def _percent(row: dict[str, Any], key: str) -> str:
 
 def _save_weights(backbone: nn.Module, out: Path, config: PretrainConfig) -> None:
     weights = {name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}
-    save_file(weights, out, metadata={"backbone": config.model.backbone, "stem": config.model.stem})
+    facts = {"backbone": config.model.backbone, "stem": config.model.stem}
+    facts |= {"input_px": str(config.model.input_px)} if config.model.input_px else {}
+    save_file(weights, out, metadata=facts)
 
 
 def _save_hugging_face(backbone: nn.Module, out: Path) -> None:

@@ -13,16 +13,18 @@ from samclr import __version__
 from samclr.cache import cache_folder
 from samclr.checkpoint import CONFIG_FILE, load_backbone, load_config, load_exported
 from samclr.config import KnnConfig, ModelConfig, ProbeConfig
-from samclr.errors import EvaluationError
+from samclr.errors import ConfigError, EvaluationError
 from samclr.evaluation.features import split_features, weights_fingerprint
 from samclr.evaluation.few_shot import few_rows, share_name
 from samclr.evaluation.knn import USUAL_SETTINGS, KnnSetting, knn_ranked
 from samclr.evaluation.labelled import LabelledSet, open_labelled
 from samclr.evaluation.linear import linear_probe
 from samclr.evaluation.results import Accuracies, add_results, results_place
+from samclr.evaluation.sizes import fit_protocols
 from samclr.evaluation.training import crop_probe, fine_tune
 from samclr.evaluation_config import ProtocolsConfig
-from samclr.models.backbone import SMALL_CNN, create_backbone, size_options
+from samclr.models.backbone import SMALL_CNN, create_backbone
+from samclr.models.sizes import DEFAULT_PX
 from samclr.settings import to_dict
 
 
@@ -35,12 +37,14 @@ class Target:
     run: Path | None
 
 
-def open_target(name: str, model: ModelConfig, untrained: bool, seed: int) -> Target:
+def open_target(name: str, model: ModelConfig, untrained: bool, seed: int, image_px: int = DEFAULT_PX) -> Target:
     """A run directory, a .safetensors file of `samclr export`, or the name of a timm model with its weights.
 
-    `untrained` measures the same backbone before any training, as a floor.
+    `untrained` measures the same backbone before any training, as a floor. A timm model of one image size is built for
+    `image_px`.
 
     Raises:
+        ConfigError: the backbone takes no images of that size.
         EvaluationError: the name is none of these, or timm's weights cannot be had.
     """
     path = Path(name)
@@ -49,18 +53,23 @@ def open_target(name: str, model: ModelConfig, untrained: bool, seed: int) -> Ta
         if not untrained:
             return Target(name=name, backbone=load_backbone(path), run=path)
         torch.manual_seed(config.seed)
-        return Target(name=f"{name} (untrained)", backbone=create_backbone(config.model).eval(), run=path)
+        return Target(
+            name=f"{name} (untrained)", backbone=create_backbone(config.model, config.group.size_px).eval(), run=path
+        )
     if path.suffix == ".safetensors" and path.exists():
         return Target(name=name, backbone=load_exported(path, model), run=None)
     if path.exists():
         raise EvaluationError(f"{name} is no run directory and no .safetensors file; name what --out or export made")
     if name == SMALL_CNN or (untrained and timm.is_model(name)):
         torch.manual_seed(seed)
-        return Target(name=f"{name} (untrained)", backbone=create_backbone(ModelConfig(backbone=name)).eval(), run=None)
+        backbone = create_backbone(ModelConfig(backbone=name, input_px=model.input_px), image_px)
+        return Target(name=f"{name} (untrained)", backbone=backbone.eval(), run=None)
     if not timm.is_model(name):
         raise EvaluationError(f"{name} is no run directory, no .safetensors file and no timm model; check the spelling")
     try:
-        backbone = timm.create_model(name, pretrained=True, num_classes=0, **size_options(name))
+        backbone = create_backbone(ModelConfig(backbone=name, input_px=model.input_px), image_px, pretrained=True)
+    except ConfigError:
+        raise
     except Exception as error:  # no network: whatever the hub's client raises
         raise EvaluationError(
             f"the weights of {name} cannot be fetched ({type(error).__name__}); without a network, give a "
@@ -85,6 +94,8 @@ def evaluate(
     What is too long for a row (confusion, each class's accuracy, predictions) lies in the file that it names.
     """
     protocols = protocols or ProtocolsConfig()
+    if sets:
+        knn, protocols = fit_protocols(getattr(target.backbone, "input_sizes", None), knn, protocols)
     place = results_place(out, target.run)
     rows = []
     for path in sets:

@@ -53,7 +53,7 @@ def create_backbone(config: ModelConfig, size_px: int = DEFAULT_PX, pretrained: 
         )
     sizes, _ = choose_sizes(config.backbone, size_px, config.input_px)
     backbone = timm.create_model(config.backbone, pretrained=pretrained, num_classes=0, **dict(sizes.options))
-    backbone.input_sizes = sizes
+    backbone.input_sizes = sizes  # type: ignore[assignment]
     if config.stem != "standard":
         _replace_stem(backbone, config)
     return backbone

@@ -5,6 +5,7 @@ that move, no random number drawn.
 """
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -24,7 +25,7 @@ ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True}  # for the models
 STRIDE_PX = 32  # a size of whole strides is tried where a model has no patches
 MOST_CHANGE = 4 / 3  # a size is never rounded by a larger factor
 MOST_TRIALS = 8
-USUAL_PX = (128, 224, 96, 160, 192, 256, 64, 288, 384, 448, 512)  # to name one that a model takes
+USUAL_PX = (32, 64, 96, 128, 160, 192, 224, 256, 288, 384, 448)  # to name one that a model takes
 Options = tuple[tuple[str, Any], ...]  # arguments of timm.create_model
 
 
@@ -48,9 +49,9 @@ class InputSizes:
         return dict(self.options).get("img_size")
 
     @property
-    def trial(self) -> nn.Module:
-        """The same model on the meta device, to compute shapes with."""
-        return _trial_model(self.name, self.options)
+    def trial(self) -> nn.Module | None:
+        """The same model on the meta device, to compute shapes with; small-cnn has none."""
+        return None if self.name == SMALL_CNN else _trial_model(self.name, self.options)
 
     def fit(self, px: int, setting: str, tell: bool = True) -> int:
         """The nearest size of whole patches that the backbone takes. `tell`: say so where that is not `px`.
@@ -64,7 +65,12 @@ class InputSizes:
 
 
 def choose_sizes(
-    name: str, px: int, input_px: int | None = None, setting: str = "size_px", tell: bool = False, training: bool = False
+    name: str,
+    px: int,
+    input_px: int | None = None,
+    setting: str = "size_px",
+    tell: bool = False,
+    training: bool = False,
 ) -> tuple[InputSizes, int]:
     """How to build a backbone for images of `px`, and that size in whole patches.
 
@@ -156,7 +162,9 @@ def _choose(
                 say(f"{name} takes {cause}: {setting} {px} is rounded to {near}")
             return sizes, near
         reason = reason or sizes
-    usable = next((side for side in (_timm_px(name), *USUAL_PX) if isinstance(attempt(side), InputSizes)), None)
+    others = {dict(ways(px)[0]).get("img_size", px), _timm_px(name), *USUAL_PX} - {px}
+    nearest_first = sorted(others, key=lambda side: abs(side - px))
+    usable = next((side for side in nearest_first if isinstance(attempt(side), InputSizes)), None)
     option = f"--{setting.replace('_', '-')}"
     advice = f"give {option} {usable}, or name another backbone" if usable else "name another backbone"
     raise ConfigError(f"{name}{_built_for(ways(px))} takes no images of {px} px ({reason}); {advice}")
@@ -168,7 +176,7 @@ def _built_for(ways: Sequence[Options]) -> str:
 
 
 def _near(px: int, patch: int) -> list[int]:
-    """Sizes to try for `px`, the nearest first: of whole patches; without patches `px` itself, then of whole strides."""
+    """Sizes to try for `px`, the nearest first: whole patches; without patches `px` itself, then whole strides."""
     step = patch if patch > 1 else STRIDE_PX
     multiples = [number * step for number in range(1, int(px * MOST_CHANGE / step) + 2)]
     nearest = min(multiples, key=lambda side: abs(side - px))
@@ -189,7 +197,7 @@ def _trial_model(name: str, options: Options) -> nn.Module:
             with torch.device("meta"):
                 return timm.create_model(name, num_classes=0, **dict(options))
         except Exception as error:  # a package that is missing, or an option that this model does not know after all
-            raise ConfigError(f"timm {timm.__version__} cannot build {name} ({_first_line(error)})") from None
+            raise ConfigError(f"timm {timm.__version__} cannot build {name} ({reason_of(error)})") from None
 
 
 def _forward_width(model: nn.Module, side: int, training: bool) -> int:
@@ -206,7 +214,7 @@ def _forward_width(model: nn.Module, side: int, training: bool) -> int:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             features = model(torch.zeros(2, 3, side, side, device=parameter.device, dtype=parameter.dtype))
     except Exception as error:  # asserts, views and products of shapes that do not fit
-        raise _WrongSizeError(_first_line(error)) from None
+        raise _WrongSizeError(reason_of(error)) from None
     finally:
         model.train(was_training)
     if not isinstance(features, torch.Tensor) or features.ndim != 2:
@@ -222,7 +230,7 @@ def _accepted_arguments(name: str) -> set[str]:
     """Names of the arguments that a timm model is built with, through all classes that it hands them on to."""
     accepted: set[str] = set()
     for kind in type(_trial_model(name, ())).__mro__:
-        parameters = inspect.signature(kind.__init__).parameters.values()
+        parameters = inspect.signature(kind.__init__).parameters.values()  # type: ignore[misc]
         accepted |= {parameter.name for parameter in parameters}
         if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
             break
@@ -231,8 +239,8 @@ def _accepted_arguments(name: str) -> set[str]:
 
 def _patch_px(model: nn.Module) -> int:
     """Side of the patches that a model cuts images into, 1 if it has none."""
-    ratios = [int(module.feat_ratio()) for module in model.modules() if hasattr(module, "feat_ratio")]
-    return ratios[0] if ratios else 1
+    cutters: list[Any] = [module for module in model.modules() if hasattr(module, "feat_ratio")]
+    return int(cutters[0].feat_ratio()) if cutters else 1
 
 
 def _timm_px(name: str) -> int:
@@ -240,6 +248,7 @@ def _timm_px(name: str) -> int:
     return int(_trial_model(name, ()).pretrained_cfg["input_size"][-1])  # type: ignore[index]
 
 
-def _first_line(error: Exception) -> str:
-    text = (str(error).splitlines() or [""])[0][:120]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+def reason_of(error: Exception) -> str:
+    """The gist of what a model says of its input, on one line."""
+    text = re.split(r"[.!;]\s|\n", str(error).strip())[0][:100].rstrip(".")
+    return text or type(error).__name__
