@@ -27,7 +27,7 @@ from samclr.models.backbone import create_backbone, feature_width
 from samclr.models.sizes import fit_views
 
 SIZES_PX = (64, 128)
-LOOKED_AT = 12  # members of a family whose parameters are counted
+LOOKED_AT = 6  # members of a family whose parameters are counted
 LIMIT_S = 300
 
 

@@ -145,12 +145,10 @@ def _choose(
     def attempt(side: int) -> InputSizes | str:
         reasons = []
         for options in ways(side):
-            try:
-                trial = _trial_model(name, options)
-                _forward_width(trial, side, training)
-                return InputSizes(name=name, options=options, width=_forward_width(trial, side, training=False))
-            except _WrongSizeError as error:
-                reasons.append(str(error))
+            found = _trial_width(name, options, side, training)
+            if isinstance(found, int):
+                return InputSizes(name=name, options=options, width=found)
+            reasons.append(found)
         return reasons[-1]
 
     reason = ""
@@ -198,6 +196,22 @@ def _trial_model(name: str, options: Options) -> nn.Module:
                 return timm.create_model(name, num_classes=0, **dict(options))
         except Exception as error:  # a package that is missing, or an option that this model does not know after all
             raise ConfigError(f"timm {timm.__version__} cannot build {name} ({reason_of(error)})") from None
+
+
+@lru_cache(maxsize=512)
+def _trial_width(name: str, options: Options, side: int, training: bool) -> int | str:
+    """Width of a trial model's features, or why it takes no images of this size, in training too where that is asked.
+
+    Raises:
+        ConfigError: timm cannot build it, or its features are not one vector an image.
+    """
+    trial = _trial_model(name, options)
+    try:
+        if training:
+            _forward_width(trial, side, training=True)
+        return _forward_width(trial, side, training=False)
+    except _WrongSizeError as error:
+        return str(error)
 
 
 def _forward_width(model: nn.Module, side: int, training: bool) -> int:
