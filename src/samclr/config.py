@@ -3,6 +3,7 @@
 Nothing here imports torch or numpy, so the command line can show every default at once.
 """
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +34,8 @@ class ViewsConfig:
         background_mix_prob: region only: share of the views in which everything outside the region's mask is taken from
             a crop of another image, so that surroundings cannot tell a pair.
         redraw: random-box only: a new place at each step instead of one fixed place per region.
+        max_window_aspect: windows of regions longer than this, over their shorter side, are widened about their centre
+            as far as the image goes, so that thin ones hold different crops; None leaves them.
     """
 
     strategy: Strategy = "region"
@@ -42,8 +45,11 @@ class ViewsConfig:
     image_view_share: float = 0.0
     background_mix_prob: float = 0.0
     redraw: bool = False
+    max_window_aspect: float | None = None
 
     def __post_init__(self) -> None:
+        if self.max_window_aspect is not None and not 1 <= self.max_window_aspect < math.inf:
+            raise ConfigError(f"max_window_aspect is {self.max_window_aspect}; expected 1 or more, such as 3")
         check_share(self, "min_coverage", "image_view_share", "background_mix_prob")
         if self.background_mix_prob > 0 and self.strategy != "region":
             raise ConfigError(f"background_mix_prob needs masks: use --strategy region (it is {self.strategy})")
@@ -383,6 +389,11 @@ class PretrainConfig:
         """Views that a step encodes, over all devices."""
         views = sum(group.num_views for group in self.groups)
         return self.optim.global_batch_size * self.views.regions_per_image * views
+
+    def pairs_per_step(self) -> int:
+        """Rows of a step's view groups that hold a positive pair or more."""
+        groups = sum(group.num_views > 1 for group in self.groups)
+        return self.optim.global_batch_size * self.views.regions_per_image * groups
 
     def settings(self) -> dict[str, Any]:
         """Everything that decides the result: all but the places of files and the way of running."""

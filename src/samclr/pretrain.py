@@ -23,7 +23,7 @@ from samclr.loggers import close_loggers, create_loggers, log_rows
 from samclr.methods import backbone_of, create_method
 from samclr.micro_batches import backward
 from samclr.models.sizes import fit_views
-from samclr.monitor import CollapseMonitor
+from samclr.monitor import CollapseMonitor, identical_pairs_warning, sample_identical_pairs
 from samclr.optim import create_optimizer, set_rates
 from samclr.progress import TrainingProgress
 from samclr.ranks import mean_over_ranks
@@ -64,6 +64,8 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
     data = prepare_data(config)
     _check_same_data(run, data, write=fabric.is_global_zero)
     num_steps = config.optim.num_steps(data.bank.num_images)
+    if fabric.is_global_zero:
+        _warn_of_identical_pairs(config, data, num_steps)
     method = create_method(config, num_steps)
     optimizer = create_optimizer(method, config.optim)
     totals: dict[str, int] = {}
@@ -191,6 +193,12 @@ def stop_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _warn_of_identical_pairs(config: PretrainConfig, data: TrainingData, num_steps: int) -> None:
+    sample = sample_identical_pairs(lambda step: data.planner.plan(step).counts, num_steps, config.pairs_per_step())
+    if warning := identical_pairs_warning(*sample):
+        say(warning)
 
 
 def _check_same_data(run: Path, data: TrainingData, write: bool) -> None:
