@@ -390,11 +390,6 @@ class PretrainConfig:
         views = sum(group.num_views for group in self.groups)
         return self.optim.global_batch_size * self.views.regions_per_image * views
 
-    def pairs_per_step(self) -> int:
-        """Rows of a step's view groups that hold a positive pair or more."""
-        groups = sum(group.num_views > 1 for group in self.groups)
-        return self.optim.global_batch_size * self.views.regions_per_image * groups
-
     def settings(self) -> dict[str, Any]:
         """Everything that decides the result: all but the places of files and the way of running."""
         settings = to_dict(self)

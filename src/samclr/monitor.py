@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 
+from samclr.config import PretrainConfig
 from samclr.errors import RunError
 
 COLLAPSED_SPREAD = 0.1
@@ -59,6 +60,12 @@ class CollapseMonitor:
         return self._streaks[kind] == PATIENCE_STEPS
 
 
+def pairs_per_step(config: PretrainConfig) -> int:
+    """Rows of a step's view groups that hold a positive pair or more."""
+    groups = sum(group.num_views > 1 for group in config.groups)
+    return config.optim.global_batch_size * config.views.regions_per_image * groups
+
+
 def identical_pairs_warning(identical: int, pairs: int) -> str | None:
     """A warning with advice where too many pairs show one box twice, or None."""
     if pairs == 0 or identical / pairs <= MOST_IDENTICAL:
@@ -71,11 +78,12 @@ def identical_pairs_warning(identical: int, pairs: int) -> str | None:
 
 
 def sample_identical_pairs(
-    counts_of: Callable[[int], Mapping[str, int]], num_steps: int, pairs_per_step: int
+    config: PretrainConfig, num_steps: int, counts_of: Callable[[int], Mapping[str, int]]
 ) -> tuple[int, int]:
     """Identical pairs and pairs of the run's first steps, SAMPLED_PAIRS or more if it has as many.
 
     counts_of: the counts of a step's plan.
     """
-    steps = min(-(-SAMPLED_PAIRS // max(pairs_per_step, 1)), num_steps)
-    return sum(counts_of(step)["identical_pairs"] for step in range(steps)), steps * pairs_per_step
+    pairs = pairs_per_step(config)
+    steps = min(-(-SAMPLED_PAIRS // pairs), num_steps)
+    return sum(counts_of(step)["identical_pairs"] for step in range(steps)), steps * pairs

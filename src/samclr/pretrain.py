@@ -196,7 +196,7 @@ def stop_signals() -> Iterator[threading.Event]:
 
 
 def _warn_of_identical_pairs(config: PretrainConfig, data: TrainingData, num_steps: int) -> None:
-    sample = sample_identical_pairs(lambda step: data.planner.plan(step).counts, num_steps, config.pairs_per_step())
+    sample = sample_identical_pairs(config, num_steps, lambda step: data.planner.plan(step).counts)
     if warning := identical_pairs_warning(*sample):
         say(warning)
 

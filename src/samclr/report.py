@@ -10,7 +10,7 @@ from samclr.checkpoint import load_config
 from samclr.config import PretrainConfig
 from samclr.errors import RunError, SamclrError
 from samclr.gallery import make_gallery
-from samclr.monitor import identical_pairs_warning
+from samclr.monitor import identical_pairs_warning, pairs_per_step
 from samclr.pages import render
 from samclr.run_directory import RESULTS_FILE, SUMMARY_FILE, has_checkpoint, read_json, read_metrics
 from samclr.settings import to_dict
@@ -121,7 +121,7 @@ def _run_facts(run: Path, label: str, config: PretrainConfig) -> dict[str, Any]:
     summary = read_json(run / SUMMARY_FILE, {})
     plan = summary.get("plan_counts", {})
     errors = summary.get("errors", {})
-    pairs = summary.get("steps_done", 0) * config.pairs_per_step()
+    pairs = summary.get("steps_done", 0) * pairs_per_step(config)
     return {
         "label": label,
         "state": f"{summary.get('steps_done', 0):,} of {summary.get('num_steps', 0):,} steps"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samclr.config import AugmentConfig, ViewGroup, ViewsConfig
+from samclr.config import AugmentConfig, OptimConfig, PretrainConfig, ViewGroup, ViewsConfig
 from samclr.errors import ConfigError
 from samclr.monitor import SAMPLED_PAIRS, identical_pairs_warning, sample_identical_pairs
 from samclr.regions.index import RegionIndex
@@ -220,7 +220,8 @@ def test_thin_windows_make_identical_pairs_unless_they_are_widened(strategy):
         groups=GROUPS,
         augment=AugmentConfig(),
     )
-    identical, pairs = sample_identical_pairs(lambda step: thin.plan(step).counts, 100, 50)
+    config = PretrainConfig(optim=OptimConfig(global_batch_size=50))
+    identical, pairs = sample_identical_pairs(config, 100, lambda step: thin.plan(step).counts)
     assert pairs == SAMPLED_PAIRS
     assert identical > 0.3 * pairs
     says = identical_pairs_warning(identical, pairs)
@@ -229,11 +230,11 @@ def test_thin_windows_make_identical_pairs_unless_they_are_widened(strategy):
     thin.views = replace(thin.views, max_window_aspect=3.0)
     windows = thin.plan(0).window_xyxy
     assert ((windows[:, 2:] - windows[:, :2]) == [64, 190]).all()
-    identical, pairs = sample_identical_pairs(lambda step: thin.plan(step).counts, 100, 50)
+    identical, pairs = sample_identical_pairs(config, 100, lambda step: thin.plan(step).counts)
     assert identical_pairs_warning(identical, pairs) is None
     assert identical_pairs_warning(5, 100) is None
     assert identical_pairs_warning(0, 0) is None
-    assert sample_identical_pairs(lambda step: {"identical_pairs": 1}, 3, 50) == (3, 150)
+    assert sample_identical_pairs(config, 3, lambda step: {"identical_pairs": 1}) == (3, 150)
 
 
 @pytest.mark.parametrize("wrong", [0.9, 0.0, -3.0, float("nan"), float("inf")])
