@@ -2,6 +2,8 @@
 PYTHON ?= python3
 SEEDS ?= 0
 BIN = .venv/bin
+# An oracle of the tests. Its build wants torch, and in a build environment of its own would download a second one.
+SAM2 = --no-build-isolation "sam2>=1.1"
 
 .PHONY: help demo demo-seeds demo-methods test ratios lint types .venv clean
 
@@ -49,6 +51,7 @@ types: .venv
 	@echo "== set-up: an environment in .venv, about 5 GB from the package registry; two to five minutes, once"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	SAM2_BUILD_CUDA=0 $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(SAM2)
 	@touch .venv/ready
 
 clean:

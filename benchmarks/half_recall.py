@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from segment import MEAN, STD, agreement, candidate_scores, find_images, make_model
+from segment import agreement, as_samclr_loads_it, candidate_scores, find_images, make_model
 from sklearn.datasets import load_digits
 
 from samclr.demo import compose_scene
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     arguments = parser.parse_args()
     net, device = make_model("sam-digits"), torch.device(arguments.device)
-    model = SamModels(net.to(device), MEAN, STD, squash=False)
+    model = as_samclr_loads_it(net.to(device))
     strokes = [digit / 16.0 for digit in load_digits().images]
     photographs = find_images(arguments.data, PHOTOGRAPHS_PER_SET)
     threshold = float(np.quantile(candidate_scores(net, photographs, 32, device), 1 - SURVIVE))

@@ -72,6 +72,14 @@ def make_model(name: str) -> Any:
     return roughen(model).eval()
 
 
+def as_samclr_loads_it(net: Any) -> Any:
+    """A model of transformers with the mean and deviation of its kind, as `load_sam` gives it."""
+    from samclr.regions.sam.model import SamModels
+    from samclr.regions.sam.published import published_network
+
+    return SamModels(net, MEAN, STD, published_network(net.config.to_dict(), "this model"))
+
+
 def find_images(data: Path, number: int) -> list[np.ndarray]:
     files = [f for s in ("camvid", "bsds500") for f in sorted((data / s / "images" / "test").glob("*.jpg"))[:number]]
     if len(files) < 2 * number:
@@ -82,9 +90,8 @@ def find_images(data: Path, number: int) -> list[np.ndarray]:
 def candidate_scores(net: Any, images: list[np.ndarray], points_per_side: int, device: torch.device) -> np.ndarray:
     """Predicted IoU of every candidate that the reference would filter."""
     from samclr.regions.sam.grids import point_grid
-    from samclr.regions.sam.model import SamModels
 
-    model, found = SamModels(net.to(device), MEAN, STD, squash=False), []
+    model, found = as_samclr_loads_it(net.to(device)), []
     with torch.inference_mode():
         for image in images:
             encoded = model.encode([model.prepare(image)])
@@ -113,12 +120,11 @@ def run_tool(tool: str, name: str, data: Path, device: str, threshold: float, pr
             from dataclasses import asdict
 
             from samclr.regions.sam.generator import MaskGenerator, StageTimes
-            from samclr.regions.sam.model import SamModels
             from samclr.segmenter_config import MaskConfig
 
             config = MaskConfig(points_per_side=case.points_per_side, **settings)
             with ThreadPoolExecutor(max(2, torch.get_num_threads())) as pool:
-                generator = MaskGenerator(SamModels(net, MEAN, STD, squash=False), config, pool, 1_000_000_000)
+                generator = MaskGenerator(as_samclr_loads_it(net), config, pool, 1_000_000_000)
                 generator.generate(images[: int(case.warm_up)])
                 generator.times = StageTimes()
                 start = time.perf_counter()
@@ -126,9 +132,9 @@ def run_tool(tool: str, name: str, data: Path, device: str, threshold: float, pr
                 wall_s = time.perf_counter() - start
                 stages = asdict(generator.times)
         elif tool == "reference":
-            from sam_models import reference_generator
+            from original_sams import original_generator
 
-            generate = reference_generator(net, MEAN, STD, points_per_side=case.points_per_side, **settings).generate
+            generate = original_generator(net, MEAN, STD, points_per_side=case.points_per_side, **settings).generate
             for image in images[: int(case.warm_up)]:
                 generate(image)
             start = time.perf_counter()

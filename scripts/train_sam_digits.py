@@ -334,6 +334,8 @@ def train_phase(
 
 def save(model: SamModel, out: Path) -> None:
     low = 4 * IMAGE_PX // model.config.vision_config.patch_size
+    # transformers trains with this epsilon, while load_sam takes the published networks' unless it is stated
+    model.config.samclr_two_way_eps = model.config.mask_decoder_config.layer_norm_eps
     model.save_pretrained(out)
     SamImageProcessor(
         size={"longest_edge": IMAGE_PX}, pad_size={"height": IMAGE_PX, "width": IMAGE_PX},

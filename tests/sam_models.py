@@ -1,26 +1,22 @@
-"""Small SAMs of every class with random weights, and an adapter by which the reference generator drives them.
+"""Small SAMs of every class: with random weights, or with those of sam-digits."""
 
-The adapter runs transformers' own decoder, all masks of all points at full size, so it shares nothing with
-samclr.regions.sam but the weights.
-"""
-
-import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
-from segment_anything_hq import SamAutomaticMaskGenerator
-from segment_anything_hq.modeling.mask_decoder_hq import MaskDecoderHQ
-from segment_anything_hq.modeling.transformer import TwoWayTransformer
-from segment_anything_hq.utils.transforms import ResizeLongestSide
 
-from samclr.regions.sam.model import load_sam
+from samclr.regions.sam.model import SamModels, load_sam
+from samclr.regions.sam.published import published_network
 
 KINDS = ("sam", "sam_hq", "sam2", "edgetam", "sam3_tracker")
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def as_loaded(net: Any) -> SamModels:
+    """What `load_sam` makes of such a model."""
+    return SamModels(net, MEAN, STD, published_network(net.config.to_dict(), "a test's model"))
 
 
 def tiny_sam(kind: str, seed: int = 0) -> Any:
@@ -48,7 +44,7 @@ def tiny_sam(kind: str, seed: int = 0) -> Any:
     elif kind == "sam2":
         backbone = {
             "hidden_size": 16, "num_attention_heads": 1, "image_size": [64, 64], "blocks_per_stage": [1, 1, 1, 1],
-            "embed_dim_per_stage": [16, 32, 64, 128], "num_attention_heads_per_stage": [1, 1, 2, 2],
+            "embed_dim_per_stage": [16, 32, 64, 128], "num_attention_heads_per_stage": [1, 2, 4, 8],
             "window_size_per_stage": [8, 4, 4, 2], "global_attention_blocks": [],
             "window_positional_embedding_background_size": [4, 4],
         }  # fmt: skip
@@ -89,6 +85,8 @@ def tiny_sam(kind: str, seed: int = 0) -> Any:
                 mask_decoder_config=decoder,
             )
         )
+    # as in the authors' networks, where one encoding serves pixels and points
+    model.prompt_encoder.shared_embedding.load_state_dict(model.shared_image_embedding.state_dict())
     return roughen(model).eval()
 
 
@@ -108,12 +106,14 @@ def roughen(model: Any) -> Any:
 def digits_sam(kind: str) -> Any:
     """A model of the class with the shipped sam-digits' weights, so that it finds real masks.
 
-    SAM 2, EdgeTAM and the SAM 3 tracker take the decoder, which has the same parts, and instead of their own encoder
-    one that gives sam-digits' features; what SAM lacks (object token, fine features, HQ parts) is small and random.
+    It is as the authors publish theirs, without sam-digits' own epsilon. SAM 2, EdgeTAM and the SAM 3 tracker take the
+    decoder, which has the same parts, and instead of their own encoder one that gives sam-digits' features; what SAM
+    lacks (object token, fine features, HQ parts) is small and random.
     """
     import transformers as t
 
     digits = load_sam("sam-digits", torch.device("cpu")).net
+    del digits.config.samclr_two_way_eps
     if kind == "sam":
         return digits
     torch.manual_seed(0)
@@ -176,7 +176,7 @@ class _DigitsEncoder(torch.nn.Module):
 
     def __init__(self, encoder: torch.nn.Module):
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.backbone = encoder, torch.nn.Identity()
 
     def forward(self, pixel_values: torch.Tensor, **_: Any) -> SimpleNamespace:
         embedding = self.encoder(pixel_values).last_hidden_state
@@ -196,134 +196,3 @@ def save_sam(model: Any, folder: Path) -> Path:
         processor = t.Sam2ImageProcessor(size={"height": size, "width": size})
     processor.save_pretrained(folder)
     return folder
-
-
-def original_hq_decoder(decoder: Any) -> MaskDecoderHQ:
-    """The HQ authors' own decoder with a transformers decoder's weights.
-
-    transformers 5.23 cannot be the oracle here: its SamHQMaskDecoder drops the image side that its transformer
-    returns and upscales the raw embedding, transposed, instead.
-    """
-    width, heads = decoder.hidden_size, decoder.transformer.layers[0].self_attn.num_attention_heads
-    original = MaskDecoderHQ(
-        transformer_dim=width, vit_dim=decoder.compress_vit_conv1.in_channels, iou_head_depth=3,
-        transformer=TwoWayTransformer(
-            depth=len(decoder.transformer.layers), embedding_dim=width, num_heads=heads,
-            mlp_dim=decoder.transformer.layers[0].mlp.lin1.out_features,
-        ),
-        iou_head_hidden_dim=decoder.iou_prediction_head.proj_in.out_features,
-    )  # fmt: skip
-    renamed = {}
-    for name, weight in decoder.state_dict().items():
-        name = re.sub(r"layer_norm(\d)", r"norm\1", name.replace("layer_norm_final_attn", "norm_final_attn"))
-        name = name.replace("hq_token", "hf_token").replace("hq_mask_mlp", "hf_mlp")
-        for ours, theirs in (("upscale_conv1", "0"), ("upscale_layer_norm", "1"), ("upscale_conv2", "3")):
-            name = name.replace(ours, f"output_upscaling.{theirs}")
-        for ours, theirs in (
-            ("compress_vit", "compress_vit_feat"), ("encoder", "embedding_encoder"), ("mask", "embedding_maskfeature")
-        ):  # fmt: skip
-            name = re.sub(rf"^{ours}_conv1", f"{theirs}.0", name)
-            name = re.sub(rf"^{ours}_norm", f"{theirs}.1", name)
-            name = re.sub(rf"^{ours}_conv2", f"{theirs}.3", name)
-        if "mlps" in name or "hf_mlp" in name or "iou_prediction_head" in name:
-            name = re.sub(r"layers\.(\d)", lambda found: f"layers.{int(found[1]) + 1}", name)
-            name = name.replace("proj_in", "layers.0").replace("proj_out", "layers.2")
-        renamed[name] = weight
-    original.load_state_dict(renamed)
-    for module in original.transformer.modules():
-        if isinstance(module, torch.nn.LayerNorm):
-            module.eps = decoder.transformer.layer_norm_final_attn.eps  # the authors left PyTorch's default
-    return original.eval()
-
-
-class _Square:
-    """The reference's resize for models that squash every image to a square."""
-
-    def __init__(self, side: int):
-        self.side = side
-
-    def apply_image(self, image: np.ndarray) -> np.ndarray:
-        return np.array(Image.fromarray(image).resize((self.side, self.side), Image.Resampling.BILINEAR))
-
-    def apply_coords(self, coords: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        return coords * (self.side / size[1], self.side / size[0])
-
-
-class ReferenceModel:
-    """Looks like segment_anything_hq's Sam, and is a transformers model."""
-
-    image_format, mask_threshold = "RGB", 0.0
-
-    def __init__(self, net: Any, mean: Any, std: Any):
-        self.net, self.device = net, next(net.parameters()).device
-        self.side = net.prompt_encoder.input_image_size
-        self.square = not hasattr(net.config.vision_config, "use_rel_pos")
-        self.mean = 255 * torch.tensor(mean, device=self.device).view(3, 1, 1)
-        self.std = 255 * torch.tensor(std, device=self.device).view(3, 1, 1)
-        self.image_encoder = _Encoder(self)
-        self.prompt_encoder = _Prompts(net)
-        self.hq_decoder = original_hq_decoder(net.mask_decoder) if type(net).__name__ == "SamHQModel" else None
-
-    def preprocess(self, pixels: torch.Tensor) -> torch.Tensor:
-        pixels = (pixels - self.mean) / self.std
-        return F.pad(pixels, (0, self.side - pixels.shape[-1], 0, self.side - pixels.shape[-2]))
-
-    def mask_decoder(
-        self, image_embeddings: Any, image_pe: Any, sparse_prompt_embeddings: torch.Tensor, **_: Any
-    ) -> Any:
-        embedding, other = image_embeddings
-        dense = self.net.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand_as(embedding)
-        if self.hq_decoder is not None:
-            return self.hq_decoder(
-                image_embeddings=embedding, image_pe=image_pe, sparse_prompt_embeddings=sparse_prompt_embeddings[0],
-                dense_prompt_embeddings=dense, multimask_output=True, hq_token_only=False, interm_embeddings=other,
-            )  # fmt: skip
-        more = {"high_resolution_features": other} if self.square else {}
-        out = self.net.mask_decoder(
-            image_embeddings=embedding, image_positional_embeddings=image_pe, multimask_output=True,
-            sparse_prompt_embeddings=sparse_prompt_embeddings, dense_prompt_embeddings=dense, **more,
-        )  # fmt: skip
-        return out[0][0], out[1][0]
-
-    def postprocess_masks(self, masks: torch.Tensor, used: tuple[int, int], size: tuple[int, int]) -> torch.Tensor:
-        if not self.square:
-            masks = F.interpolate(masks, (self.side, self.side), mode="bilinear", align_corners=False)
-            masks = masks[..., : used[0], : used[1]]
-        return F.interpolate(masks, size, mode="bilinear", align_corners=False)
-
-
-class _Encoder:
-    def __init__(self, owner: ReferenceModel):
-        self.owner, self.img_size = owner, owner.side
-
-    def __call__(self, pixels: torch.Tensor) -> Any:
-        net = self.owner.net
-        if type(net).__name__ == "SamModel":
-            return (net.get_image_embeddings(pixels), []), None
-        if type(net).__name__ == "SamHQModel":
-            return net.get_image_embeddings(pixels), None
-        levels = net.get_image_embeddings(pixels)
-        return (levels[-1], levels[:-1]), None
-
-
-class _Prompts:
-    def __init__(self, net: Any):
-        self.net = net
-
-    def __call__(self, points: Any, boxes: Any, masks: Any) -> Any:
-        coords, labels = points
-        return self.net.prompt_encoder(coords.float()[None], labels[None], None, None)
-
-    def get_dense_pe(self) -> torch.Tensor:
-        return self.net.get_image_wide_positional_embeddings()
-
-
-def reference_generator(net: Any, mean: Any, std: Any, **settings: Any) -> SamAutomaticMaskGenerator:
-    """segment_anything_hq's generator over a transformers model."""
-    model = ReferenceModel(net, mean, std)
-    generator = SamAutomaticMaskGenerator(model, output_mode="coco_rle", **settings)  # type: ignore[arg-type]
-    generator.predictor.transform = _Square(model.side) if model.square else ResizeLongestSide(model.side)  # type: ignore[assignment]
-    return generator
-
-
-__all__ = ["KINDS", "ReferenceModel", "digits_sam", "reference_generator", "save_sam", "tiny_sam"]

@@ -8,6 +8,7 @@ from tyro.conf import CascadeSubcommandArgs, FlagCreatePairsOff, OmitArgPrefixes
 from samclr import __version__
 from samclr.commands import Command
 from samclr.errors import ConfigError, SamclrError, UsageError
+from samclr.stopping import Stopped
 from samclr.terminal import fail, say
 
 DESCRIPTION = """Contrastive pre-training on complex scenes, with both views from one segmented region.
@@ -39,8 +40,11 @@ def main(arguments: list[str] | None = None) -> None:
     except SamclrError as error:
         fail(str(error), debug)
         status = 2 if isinstance(error, UsageError | ConfigError) else 1
+    except Stopped as stop:
+        say(str(stop))
+        status = stop.status
     except KeyboardInterrupt:
-        say("interrupted; the same command goes on")
+        say("interrupted; run the same command again to resume")
         status = 130
     except BrokenPipeError:  # the reader, `head` for instance, has seen enough
         sys.stdout = None

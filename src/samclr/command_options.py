@@ -14,6 +14,10 @@ Scenes = Annotated[
         metavar="PATH...",
     ),
 ]
+Column = Annotated[
+    str | None,
+    arg(help="Column of Parquet files that holds the images; found by itself by default.", metavar="NAME"),
+]
 Json = Annotated[bool, arg(help="Print the table as JSON.")]
 
 

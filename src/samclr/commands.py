@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional, arg, subcommand
 
-from samclr.command_options import Fill, Json, Scenes
+from samclr.command_options import Column, Fill, Json, Scenes
 from samclr.config import Codec, KnnConfig, ModelConfig, PretrainConfig, ProbeConfig
 from samclr.data_commands import Data
 from samclr.errors import UsageError
@@ -32,6 +32,7 @@ class Pack:
     """
 
     scenes: Positional[Scenes]
+    image_column: Column = None
     bank: Annotated[Path | None, arg(help="Folder of the bank; by default one in the user's cache.")] = None
     max_side: Annotated[int | None, arg(help="Cap on the longer side, px; native size by default.")] = None
     codec: Annotated[Codec, arg(help="Raw pixels: fast, 4 bytes a pixel; or jpeg: a fraction of that, slower.")] = "raw"
@@ -44,7 +45,7 @@ class Pack:
         from samclr.scenes.bank import missing_bytes, pack_scenes
         from samclr.scenes.sources import list_scenes
 
-        refs = list_scenes(self.scenes)
+        refs = list_scenes(self.scenes, self.image_column)
         path = self.bank or default_bank(self.scenes, self.max_side, self.codec)
         refuse_inside_scenes(path, self.scenes, "--bank")
         if not path.exists():
@@ -151,6 +152,7 @@ class Evaluate:
         tuple[Path, ...],
         arg(help="Labelled sets: folders, NAME@ROOT, or names of folders in $SAMCLR_DATA.", metavar="SET..."),
     ] = ()
+    image_column: Column = None
     download: Annotated[bool, arg(help="Fetch sets given as NAME@ROOT that are not there, by torchvision.")] = False
     dense_on: Annotated[
         tuple[Path, ...], arg(help="Sets with label maps, for segmentation by patch features.", metavar="SET...")
@@ -181,7 +183,9 @@ class Evaluate:
         target = open_target(self.target, self.model, self.untrained, self.seed, self.knn.image_px)
         if self.dense_on:
             check_dense(target.backbone, self.dense)
-        rows = evaluate(target, self.on, self.knn, self.probe, device, self.out, self.protocols, self.download)
+        rows = evaluate(
+            target, self.on, self.knn, self.probe, device, self.out, self.protocols, self.download, self.image_column
+        )
         rows += evaluate_dense(target, self.dense_on, self.dense, self.protocols.interval, device, self.out)
         if self.json:
             print(json.dumps({"results": rows}))

@@ -159,6 +159,7 @@ class DataConfig:
     Attributes:
         scenes: folders of images, Parquet files, tar shards, hub:OWNER/NAME, or data sets as NAME[:SPLIT]@ROOT
             (samclr data list); several are joined.
+        image_column: the column of Parquet files that holds the images; None finds it, and says so where several could.
         regions: a region store made by `samclr segment`; needed by the strategies region and random-box.
         bank: folder of the scene bank; by default one in the user's cache, made when missing.
         max_side: cap on the longer side in the bank, px; None keeps the native size.
@@ -166,6 +167,7 @@ class DataConfig:
     """
 
     scenes: tuple[Path, ...] = ()
+    image_column: str | None = None
     regions: Path | None = None
     bank: Path | None = None
     max_side: int | None = None

@@ -14,7 +14,7 @@ from tyro.conf import Positional, arg, subcommand
 from samclr.command_options import Json
 from samclr.scenes.catalogue import DATA_SETS
 from samclr.scenes.names import DATA_VARIABLE
-from samclr.terminal import say, show_rows, show_table
+from samclr.terminal import say, show, show_rows, show_table
 
 SetName = str
 if not TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Check:
         if rows:
             show_table(f"{data_set.title} in {found.root}", rows)
         for fault in faults:
-            print(f"  {fault}")
+            show(f"  {fault}")
         if found.complete:
             say(f"complete: {data_set.title}")
             return 0

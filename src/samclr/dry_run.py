@@ -37,7 +37,7 @@ def estimate(config: PretrainConfig, run: Path) -> list[dict[str, Any]]:
         optim=replace(config.optim, global_batch_size=max(config.optim.global_batch_size // ranks, 2)),
         runtime=replace(config.runtime, devices=1, num_nodes=1),
     )
-    refs = list_scenes(config.data.scenes)
+    refs = list_scenes(config.data.scenes, config.data.image_column)
     bank = bank_path(config)
     folder = PartsFolder(bank, KIND) if (bank / "manifest.json").exists() else None
     num_steps = whole.optim.num_steps(len(refs))

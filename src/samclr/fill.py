@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -22,16 +23,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from samclr.errors import PartsError, SamclrError, ScenesError, name_some
 from samclr.parts import OK, PartsFolder
+from samclr.scenes.decode import pages_text
 from samclr.scenes.sources import SceneRef, content_hash, file_stamp, read_bytes
+from samclr.stopping import Flag, follow, stop_requested, stop_signals, stopped
+from samclr.terminal import printable, say
 
 BUSY_WAIT_S = 0.5
+MORE_PAGES = "more_pages"  # in a tally: images of several pages or frames
 Tally = dict[str, float]
+STOPPING = "stopping after the images in hand; press Ctrl-C again to stop at once"
 COMMAND_OF = {"scene bank": "samclr pack", "region store": "samclr segment"}
 
 
 @runtime_checkable
 class Work(Protocol):
     """Makes the rows of one part. Must survive pickling, and turn every image's fault into that row's status.
+
+    Work that takes long for an image asks `stop_requested` between two, and returns the rows it has when told to stop.
 
     A `tally` (a Tally), if it has one, is emptied after each part, added up over all processes, and reported.
     """
@@ -71,21 +79,27 @@ class _BucketResult:
 def fill(folder: PartsFolder, refs: Sequence[SceneRef], work: Work, options: FillOptions, title: str) -> FillReport:
     """Make the missing rows and return when every image has one, also those another process is making.
 
+    Ctrl-C and SIGTERM end it after the image in hand of each process; a second Ctrl-C at once.
+
     Raises:
         ScenesError: files were replaced since their rows were made (all other rows are made first).
+        Stopped: a signal ended it; what was done is kept.
     """
     start = time.monotonic()
     report = FillReport(num_images=len(refs))
     buckets = by_bucket(folder, refs)
     unfinished = unfinished_buckets(folder, buckets, options)
-    with progress_bar() as progress:
-        bar = progress.add_task(title, total=len(refs), note="")
+    parallel = options.num_workers > 1 and len(unfinished) > 1
+    with progress_bar() as progress, stop_signals(_event() if parallel else None, STOPPING) as stop:
+        bar = progress.add_task(printable(title), total=len(refs), note="")
         progress.advance(bar, len(refs) - sum(map(len, unfinished.values())))
-        for bucket, result in _run_buckets(folder.path, folder.kind, unfinished, work, options):
+        run = partial(_run_in_processes, stop) if parallel else _run_here
+        for bucket, result in run(folder.path, folder.kind, unfinished, work, options):
             report.num_new += result.num_new
             report.changed += result.changed
             add_tally(report.tally, result.tally)
             progress.update(bar, advance=len(buckets[bucket]), note=tally_note(report.tally, report.num_new, start))
+        check_stopped(stop, report, folder)
     report.wall_s = time.monotonic() - start
     finish_report(report, folder, refs)
     return report
@@ -103,13 +117,18 @@ def by_bucket(folder: PartsFolder, refs: Sequence[SceneRef]) -> dict[int, list[S
 
 
 def finish_report(report: FillReport, folder: PartsFolder, refs: Sequence[SceneRef]) -> None:
-    """Add the images that failed. Raises ScenesError if files were replaced since their rows were made."""
+    """Add the images that failed, and say how many have more pages.
+
+    Raises ScenesError if files were replaced since their rows were made.
+    """
     if report.changed:
         raise ScenesError(
             f"{len(report.changed)} images were replaced since {folder.path} was made: "
             f"{name_some(sorted(report.changed))}; run {COMMAND_OF[folder.kind]} with --replace-changed "
             f"to make their rows anew, or restore the files"
         )
+    if more_pages := int(report.tally.get(MORE_PAGES, 0)):
+        say(pages_text(more_pages))
     errors: dict[str, str] = {}
     for _, rows in folder.parts(["image_id", "status"]):
         for image_id, status in zip(rows["image_id"].to_pylist(), rows["status"].to_pylist(), strict=True):
@@ -142,31 +161,49 @@ def tally_note(tally: Tally, num_new: int, start: float) -> str:
     return note + "".join(f", {name} {value / total:.0%}" for name, value in stages.items())
 
 
-def _run_buckets(
+def check_stopped(stop: Flag, report: FillReport, folder: PartsFolder) -> None:
+    """Raise Stopped if a signal ended the job before all rows were there."""
+    if stop.is_set():
+        raise stopped(
+            f"stopped: {report.num_new} new images are kept in {folder.path}; "
+            f"run the same command again to go on with the rest"
+        )
+
+
+def _run_here(
     path: Path, kind: str, buckets: dict[int, list[SceneRef]], work: Work, options: FillOptions
 ) -> Iterator[tuple[int, _BucketResult]]:
     """Yield (bucket, result) as they end; buckets locked by another process are asked for again."""
     waiting = list(buckets)
-    if options.num_workers <= 1 or len(buckets) <= 1:
-        while waiting:
-            busy = []
-            for bucket in waiting:
-                result = _fill_bucket(path, kind, bucket, buckets[bucket], work, options)
-                if result.busy:
-                    busy.append(bucket)
-                else:
-                    yield bucket, result
-            waiting = busy
-            time.sleep(BUSY_WAIT_S if busy else 0)
-        return
+    while waiting and not stop_requested():
+        busy = []
+        for bucket in waiting:
+            result = _fill_bucket(path, kind, bucket, buckets[bucket], work, options)
+            if result.busy:
+                busy.append(bucket)
+            else:
+                yield bucket, result
+        waiting = busy
+        time.sleep(BUSY_WAIT_S if busy else 0)
+
+
+def _event() -> Any:
+    return get_context("spawn").Event()
+
+
+def _run_in_processes(
+    stop: Flag, path: Path, kind: str, buckets: dict[int, list[SceneRef]], work: Work, options: FillOptions
+) -> Iterator[tuple[int, _BucketResult]]:
+    """As _run_here, in several processes, which end after the image in hand when `stop` is set."""
+    waiting = list(buckets)
     workers = min(options.num_workers, len(buckets))
     context = get_context("spawn")
     number, threads = context.Value("i", 0), max(1, (os.cpu_count() or 1) // workers)
     with ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_start_worker, initargs=(number, threads)
+        workers, mp_context=context, initializer=_start_worker, initargs=(number, threads, stop)
     ) as pool:
         try:
-            while waiting:
+            while waiting and not stop.is_set():
                 running: dict[Future[_BucketResult], int] = {
                     pool.submit(_fill_bucket, path, kind, bucket, buckets[bucket], work, options): bucket
                     for bucket in waiting
@@ -180,28 +217,58 @@ def _run_buckets(
                         yield running[future], result
                 time.sleep(BUSY_WAIT_S if waiting else 0)
         except BrokenProcessPool:
-            raise PartsError(
-                f"a worker process died while filling {path}, perhaps for want of memory; what was done is kept: "
-                f"run the same command again with fewer --workers"
-            ) from None
+            raise PartsError(_why_broken(path)) from None
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            _end_now(pool)
             raise
+
+
+def _why_broken(path: Path) -> str:
+    main = sys.modules["__main__"]
+    script = getattr(main, "__file__", None)
+    if script is not None and getattr(main, "__spec__", None) is None and not _is_guarded(script):
+        return (
+            f"the worker processes could not start: each imports {script} anew, which has no "
+            f'`if __name__ == "__main__":` around what it runs; add it, or use one worker'
+        )
+    return (
+        f"a worker process died while filling {path}, perhaps for want of memory; what was done is kept: "
+        f"run the same command again with fewer --workers"
+    )
+
+
+def _is_guarded(script: str) -> bool:
+    try:
+        return "__main__" in Path(script).read_text(errors="replace")
+    except OSError:  # an interactive session or a notebook, which workers do not import
+        return True
+
+
+def _end_now(pool: ProcessPoolExecutor) -> None:
+    """A second Ctrl-C: wait for no worker. Their locks end with them, and parts appear whole or not at all."""
+    processes = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.kill()
 
 
 def _fill_bucket(
     path: Path, kind: str, bucket: int, refs: list[SceneRef], work: Work, options: FillOptions
 ) -> _BucketResult:
     folder = PartsFolder(path, kind)
+    if stop_requested():
+        return _BucketResult()
     with folder.lock(bucket) as locked:
         if not locked:
             return _BucketResult(busy=True)
         folder.remove_leftovers(bucket)
         todo, changed = missing_rows(folder, bucket, refs, options)
+        result = _BucketResult(changed=changed)
         for first in range(0, len(todo), folder.part_rows):
+            if stop_requested():
+                break
             part = todo[first : first + folder.part_rows]
-            folder.publish(bucket, lambda companion, part=part: work(part, companion))  # type: ignore[misc]
-        result = _BucketResult(num_new=len(todo), changed=changed)
+            result.num_new += folder.publish(bucket, lambda companion, part=part: work(part, companion))  # type: ignore[misc]
         tally = getattr(work, "tally", None)
         if tally is not None:
             result.tally = dict(tally)
@@ -261,8 +328,9 @@ def _hash_now(ref: SceneRef) -> str:
         return ""
 
 
-def _start_worker(number: Any, threads: int) -> None:
-    """Give this process its number, by which it picks a GPU, and its share of the cores; leave with the parent."""
+def _start_worker(number: Any, threads: int, stop: Flag) -> None:
+    """Give this process its number, by which it picks a GPU, and its share of the cores; stop with the parent."""
+    follow(stop)
     with number.get_lock():
         os.environ["LOCAL_RANK"] = str(number.value)
         number.value += 1
@@ -287,7 +355,7 @@ def end_with_parent() -> None:
 def progress_bar() -> Progress:
     """Images done and to come, with a note for what the work tells of itself."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("images"),

@@ -55,7 +55,7 @@ def make_gallery(
 
     Raises RunError without a bank, and as list_scenes and open_store.
     """
-    refs = list_scenes(config.data.scenes)
+    refs = list_scenes(config.data.scenes, config.data.image_column)
     path = bank_path(config)
     if not path.exists():
         raise RunError(f"the scene bank {path} is gone; samclr pack makes it again")

@@ -120,8 +120,8 @@ class PartsFolder:
         number = "[0-9]" * 5 if bucket is None else f"{bucket:05d}"
         return sorted(self.path.glob(f"b{number}-p*.parquet"))
 
-    def publish(self, bucket: int, make_part: Callable[[Path], pa.Table]) -> None:
-        """Add a part to a locked bucket; it appears whole or not at all.
+    def publish(self, bucket: int, make_part: Callable[[Path], pa.Table]) -> int:
+        """Add a part to a locked bucket; it appears whole or not at all. Returns its rows; none leave no part.
 
         `make_part(companion)` returns the rows and may write `companion`, which is put in place before them.
         """
@@ -130,10 +130,14 @@ class PartsFolder:
         path = self.path / f"b{bucket:05d}-p{number:05d}.parquet"
         companion, beside = (path.with_name(path.stem + end) for end in (".bin.tmp", ".parquet.tmp"))
         rows = make_part(companion)
+        if len(rows) == 0:
+            companion.unlink(missing_ok=True)
+            return 0
         if companion.exists():
             _put_in_place(companion)
         pq.write_table(rows, beside, compression="zstd")
         _put_in_place(beside)
+        return len(rows)
 
     def buckets_with_leftovers(self) -> set[int]:
         """Buckets in which a process is at work, or was killed."""

@@ -1,11 +1,7 @@
 """Pre-training: one loop that reads from top to bottom."""
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +24,7 @@ from samclr.optim import create_optimizer, set_rates
 from samclr.progress import TrainingProgress
 from samclr.ranks import mean_over_ranks
 from samclr.run_directory import SUMMARY_FILE, MetricsLog, open_run, read_json, write_json
+from samclr.stopping import stop_signals
 from samclr.terminal import say
 from samclr.training_data import TrainingData, num_workers, prepare_data
 from samclr.views.augment import augment
@@ -172,27 +169,6 @@ def make_batch(plan: ViewPlan, crops: list[Tensor], device: torch.device) -> Vie
         for group, pixels in zip(plan.groups, crops, strict=True)
     )
     return ViewBatch(step=plan.step, groups=groups, image_index=plan.image_index, region_index=plan.region_index)
-
-
-@contextmanager
-def stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and Ctrl-C set; a second Ctrl-C interrupts at once."""
-    stop = threading.Event()
-
-    def on_signal(number: int, _: Any) -> None:
-        if stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _warn_of_identical_pairs(config: PretrainConfig, data: TrainingData, num_steps: int) -> None:

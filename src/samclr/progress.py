@@ -6,7 +6,10 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from samclr.terminal import printable
 
 LINE_EVERY_S = 30.0
 
@@ -52,4 +55,4 @@ class TrainingProgress:
 
     def warn(self, text: str) -> None:
         """Say something above the bar."""
-        self._console.print(f"[yellow]warning:[/yellow] {text}", highlight=False)
+        self._console.print("[yellow]warning:[/yellow]", escape(printable(text)), highlight=False)

@@ -10,10 +10,10 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg, subcommand
 
-from samclr.command_options import Fill, Json, Scenes
+from samclr.command_options import Column, Fill, Json, Scenes
 from samclr.config import FilterConfig
 from samclr.segmenter_config import SegmenterConfig
-from samclr.terminal import say, show_fill, show_rows, show_table
+from samclr.terminal import say, show, show_fill, show_rows, show_table
 
 Store = Annotated[Positional[Path], arg(help="Folder of the region store.")]
 
@@ -26,6 +26,7 @@ class Segment:
     """
 
     scenes: Positional[Scenes]
+    image_column: Column = None
     out: Annotated[Path, arg(help="Folder of the region store, made if missing.")]
     settings: SegmenterConfig = field(default_factory=SegmenterConfig)
     engine: Annotated[
@@ -43,7 +44,7 @@ class Segment:
         from samclr.scenes.sources import list_scenes
 
         refuse_inside_scenes(self.out, self.scenes, "--out")
-        refs = list_scenes(self.scenes)
+        refs = list_scenes(self.scenes, self.image_column)
         options = self.fill.options(default_workers(self.settings))
         if self.engine == "ray":
             from samclr.regions.ray_engine import segment_scenes_on_ray
@@ -92,7 +93,8 @@ class Verify:
         if self.json:
             print(json.dumps({"faults": faults}))
         else:
-            print("\n".join([*faults, f"{len(faults)} faults in {self.store}"]))
+            for line in (*faults, f"{len(faults)} faults in {self.store}"):
+                show(line)
         return 1 if faults else 0
 
 
@@ -121,7 +123,7 @@ class Stats:
             rows.append({"": name, "value": value})
         show_table(str(self.store), rows)
         for image_id, text in stats["errors"].items():
-            print(f"  {image_id}: {text}")
+            show(f"  {image_id}: {text}")
         return 0
 
 
@@ -158,6 +160,7 @@ class Import:
 
     file: Annotated[Positional[Path], arg(help="A COCO JSON file, or a folder of SA-1B JSON files.")]
     scenes: Scenes
+    image_column: Column = None
     out: Annotated[Path, arg(help="Folder of the region store, made if missing.")]
     json: Json = False
 
@@ -166,7 +169,7 @@ class Import:
         from samclr.regions.interchange import import_regions
         from samclr.scenes.sources import list_scenes
 
-        report = import_regions(self.file, list_scenes(self.scenes), self.out)
+        report = import_regions(self.file, list_scenes(self.scenes, self.image_column), self.out)
         return show_fill("imported", self.out, report, False, self.json)
 
 
@@ -201,6 +204,7 @@ class Look:
 
     store: Store
     scenes: Scenes
+    image_column: Column = None
     out: Annotated[Path | None, arg(help="The page; by default look.html in the store.")] = None
     filter: FilterConfig = field(default_factory=FilterConfig)
     num_scenes: Annotated[int, arg(help="Scenes drawn at random; the worst and emptiest come on top.")] = 12
@@ -213,7 +217,12 @@ class Look:
         from samclr.scenes.sources import list_scenes
 
         page = write_look(
-            open_store(self.store), list_scenes(self.scenes), self.filter, self.num_scenes, self.seed, self.out
+            open_store(self.store),
+            list_scenes(self.scenes, self.image_column),
+            self.filter,
+            self.num_scenes,
+            self.seed,
+            self.out,
         )
         say(f"wrote {page}")
         return 0

@@ -14,6 +14,7 @@ from samclr.monitor import identical_pairs_warning, pairs_per_step
 from samclr.pages import render
 from samclr.run_directory import RESULTS_FILE, SUMMARY_FILE, has_checkpoint, read_json, read_metrics
 from samclr.settings import to_dict
+from samclr.storage.files import write_text
 
 CURVES = (
     ("loss", "Loss", "of the method, at each step; methods are not comparable by it"),
@@ -73,8 +74,7 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         settings=_settings_table(configs, labels),
     )
     out = out or runs[0] / "report.html"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
+    write_text(out, page)
     return out
 
 

@@ -1,6 +1,7 @@
 """What commands print: results and tables to stdout, remarks and errors to stderr."""
 
 import json
+import os
 import re
 import sys
 import traceback
@@ -9,17 +10,40 @@ from typing import Any
 
 MEASURE = re.compile(r"(?P<protocol>.+)_(?P<measure>top[15](_last|_best)?|miou|pixel_accuracy)")
 
+_SAID: set[str] = set()
+
+
+def printable(text: object) -> str:
+    """`text` on one line, with every character that a terminal would obey (ESC, newline, bidi marks) as its escape."""
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in shown)
+
 
 def fail(message: str, debug: bool) -> None:
     """Print an error to stderr, with its traceback if asked for."""
     if debug:
         traceback.print_exc()
-    print(f"samclr: error: {message}", file=sys.stderr)
+    print(f"samclr: error: {printable(message)}", file=sys.stderr)
 
 
 def say(text: str) -> None:
     """A remark for the person at the terminal; results go to stdout."""
-    print(text, file=sys.stderr)
+    print(printable(text), file=sys.stderr)
+
+
+def say_once(text: str) -> None:
+    """A remark that a process makes once however often it has cause to, and of several ranks the first alone."""
+    is_first = all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
+    if text not in _SAID and is_first:
+        _SAID.add(text)
+        say(text)
+
+
+def show(text: object) -> None:
+    """A line of a result."""
+    print(printable(text))
 
 
 def show_rows(title: str, rows: list[dict[str, Any]], as_json: bool, key: str = "rows") -> None:
@@ -35,13 +59,14 @@ def show_table(title: str, rows: list[dict[str, Any]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     columns = list(rows[0]) if rows else []
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(title=Text(printable(title)), box=box.SIMPLE_HEAD, title_justify="left")
     for name in columns:
-        table.add_column(name.replace("_", " "), overflow="fold")
+        table.add_column(Text(name.replace("_", " ")), overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(name, row.get(name)) for name in columns))
+        table.add_row(*(Text(printable(_cell(name, row.get(name)))) for name in columns))
     console = Console()
     console.width = max(console.width, 100)
     console.print(table)

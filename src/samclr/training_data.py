@@ -81,7 +81,7 @@ def prepare_data(config: PretrainConfig) -> TrainingData:
 
 def _open_bank(config: PretrainConfig) -> SceneBank:
     """List and pack the scenes. The list, some hundreds of bytes an image, is given up here."""
-    refs = list_scenes(config.data.scenes)
+    refs = list_scenes(config.data.scenes, config.data.image_column)
     path = bank_path(config)
     refuse_inside_scenes(path, config.data.scenes, "--bank")
     pack_scenes(refs, path, config.data.max_side, FillOptions(num_workers=num_workers(config)), config.data.codec)

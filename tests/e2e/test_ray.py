@@ -8,7 +8,7 @@ from dataclasses import replace
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from support import write_scenes
+from support import samclr, write_scenes
 
 from samclr.fill import FillOptions
 from samclr.regions.ray_engine import segment_scenes_on_ray
@@ -77,3 +77,10 @@ def test_a_killed_actor_loses_and_doubles_nothing(local_ray, tmp_path):
     assert (
         len(mine & theirs) > 0.9 * len(mine) > 10
     )  # another number of threads rounds otherwise: a tie may fall so or so
+
+
+def test_a_cluster_that_is_not_there_is_one_sentence(tmp_path, scenes, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    done = samclr("segment", scenes, "--engine", "ray", "--out", tmp_path / "store")
+    assert done.returncode == 2
+    assert "error: cannot join the Ray cluster 127.0.0.1:1 (ConnectionRefusedError" in done.stderr.splitlines()[-1]

@@ -1,10 +1,14 @@
 """Segmenting as it happens: killed, run twice at a time, with files that change."""
 
+import os
 import random
 import signal
 import subprocess
+import sys
 import time
 
+import pytest
+from PIL import Image
 from support import command, samclr, write_scenes
 
 from samclr.regions.store import open_store
@@ -83,3 +87,59 @@ def test_strict_turns_a_broken_file_into_a_failure(scenes, tmp_path):
     assert done.returncode == 0
     assert "failed: a/broken.png: the file is empty" in done.stderr
     assert samclr(*segment(scenes, tmp_path / "store", "--strict")).returncode == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_ends_with_the_image_in_hand_and_says_so(tmp_path, workers):
+    scenes = write_scenes(tmp_path / "scenes", 240)
+    slow = ["segment", scenes, "--segmenter", "sam-digits", "--device", "cpu", "--points-per-side", 12]
+    process = subprocess.Popen(
+        command(*slow, "--out", tmp_path / "store", "--workers", workers),
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    while len(parts_of(tmp_path / "store")) < 2 and process.poll() is None:
+        time.sleep(0.01)
+    start = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers, too
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert time.monotonic() - start < 20
+    lines = [line for line in said.splitlines() if line.strip()]
+    assert lines[-2] == "stopping after the images in hand; press Ctrl-C again to stop at once"
+    kept = len(rows_of(tmp_path / "store"))
+    assert 2 <= kept < 240
+    assert lines[-1].startswith(f"stopped: {kept} new images are kept in {tmp_path / 'store'}; run the same command")
+    assert len(lines) == 2
+    assert not list((tmp_path / "store").glob("*.tmp"))
+
+
+def test_a_second_ctrl_c_waits_for_nobody(tmp_path):
+    photo = write_scenes(tmp_path / "scenes", 40) / "a/000.png"
+    for path in (tmp_path / "scenes").rglob("*.png"):
+        Image.open(photo).resize((2000, 2000)).save(path)
+    slow = command("segment", tmp_path / "scenes", "--out", tmp_path / "store", "--workers", 2)
+    process = subprocess.Popen(slow, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not list((tmp_path / "store").glob("locks/*")) and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(2)
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(0.5)
+    start = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - start < 10
+    assert "Traceback" not in said
+
+
+def test_a_script_without_a_main_guard_is_told_so(scenes, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import samclr\nfrom pathlib import Path\nfrom samclr.fill import FillOptions\n"
+        "from samclr.scenes.bank import pack_scenes\nfrom samclr.scenes.sources import list_scenes\n"
+        f"refs = list_scenes([Path({str(scenes)!r})] * 9)\n"
+        f"pack_scenes(refs, Path({str(tmp_path / 'bank')!r}), None, FillOptions(num_workers=2))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "which has no `if __name__ ==" in done.stderr.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""Our mask generator against segment_anything_hq's, both driving the same weights."""
+"""Our mask generator against the authors' own generators and classes, with the same weights."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from original_sams import original_generator
 from pycocotools import mask as coco_mask
-from sam_models import KINDS, digits_sam, reference_generator, tiny_sam
+from sam_models import KINDS, MEAN, STD, as_loaded, digits_sam, tiny_sam
 from sklearn.datasets import load_digits
 
 from samclr.demo import clutter, digit_ink
@@ -18,7 +19,6 @@ from samclr.regions.sam.grids import point_grid
 from samclr.regions.sam.model import SamModels
 from samclr.segmenter_config import MaskConfig
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # (height, width): square, wide, tall, tiny, large
 SIZES = {"square": (96, 96), "wide": (70, 160), "tall": (150, 60), "tiny": (40, 44), "large": (420, 560)}
 DIGITS = load_digits().images
@@ -49,9 +49,8 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
 def ours(
     net: Any, config: MaskConfig, images: list[np.ndarray], pool: ThreadPoolExecutor, **more: Any
 ) -> list[list[Mask]]:
-    model = SamModels(net, MEAN, STD, squash=type(net).__name__ not in ("SamModel", "SamHQModel"))
     with torch.inference_mode():
-        return MaskGenerator(model, config, pool, **{"memory_bytes": 100_000_000} | more).generate(images)
+        return MaskGenerator(as_loaded(net), config, pool, **{"memory_bytes": 100_000_000} | more).generate(images)
 
 
 def reference(net: Any, config: MaskConfig, image: np.ndarray) -> list[dict[str, Any]]:
@@ -63,7 +62,7 @@ def reference(net: Any, config: MaskConfig, image: np.ndarray) -> list[dict[str,
             "min_mask_region_area",
         )
     }  # fmt: skip
-    return reference_generator(net, MEAN, STD, **settings).generate(image)
+    return original_generator(net, MEAN, STD, **settings).generate(image)
 
 
 def assert_same(mine: list[Mask], theirs: list[dict[str, Any]], size: tuple[int, int]) -> None:

@@ -11,13 +11,15 @@ from sam_models import KINDS, save_sam, tiny_sam
 from samclr.demo import DATA_SEED, compose_scene
 from samclr.errors import ConfigError, PartsError, UsageError
 from samclr.fill import FillOptions
+from samclr.parts import PartsFolder
 from samclr.regions.records import ImageRegions
 from samclr.regions.sam import model as sam_model
 from samclr.regions.sam.catalogue import KNOWN, hub_id_or_folder, is_sam, segmenter_rows
 from samclr.regions.sam.model import load_sam
+from samclr.regions.sam.published import RESIZING
 from samclr.regions.segment import segment_scenes
 from samclr.regions.segmenters import build_segmenter, maker_of
-from samclr.regions.store import open_store, store_stats, verify_store
+from samclr.regions.store import KIND, open_store, store_stats, verify_store
 from samclr.scenes.decode import Scene
 from samclr.scenes.sources import list_scenes
 from samclr.segmenter_config import ComputeConfig, MaskConfig, SegmenterConfig
@@ -63,7 +65,57 @@ def test_a_folder_of_any_class_is_a_segmenter(kind, tmp_path):
     (found,) = build_segmenter(config).segment([image])
     assert (found.height, found.width) == (40, 60)
     assert len(found.regions) > 0
-    assert load_sam(str(folder), CPU).squash == (kind not in ("sam", "sam_hq"))
+    model = load_sam(str(folder), CPU)
+    assert model.resizing == RESIZING[kind]
+    assert two_way_epsilons(model.net) == {1e-5}  # whatever layer_norm_eps the folder states
+    if kind == "sam3_tracker":
+        backbone = model.net.vision_encoder.backbone
+        assert {m.eps for m in backbone.modules() if isinstance(m, torch.nn.LayerNorm)} == {1e-5}
+    if kind in ("sam", "sam_hq"):
+        assert model.net.vision_encoder.layers[0].layer_norm1.eps == 1e-6
+
+
+def two_way_epsilons(net):
+    return {
+        getattr(layer, f"layer_norm{number}").eps
+        for layer in net.mask_decoder.transformer.layers
+        for number in (1, 2, 3, 4)
+    }
+
+
+def test_a_network_that_was_trained_with_another_epsilon_states_it(tmp_path):
+    net = tiny_sam("sam")
+    net.config.samclr_two_way_eps = 1e-6
+    assert two_way_epsilons(load_sam(str(save_sam(net, tmp_path / "own")), CPU).net) == {1e-6}
+    assert two_way_epsilons(load_sam("sam-digits", CPU).net) == {1e-6}
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"samclr_two_way_eps": "1e-6"}, r"samclr_two_way_eps in the config.json of .* is '1e-6'; expected a number"),
+        ({"samclr_two_way_eps": 0}, "is 0; expected a number between 0 and 1, such as 1e-06"),
+        ({"samclr_two_way_eps": -1e-6}, "is -1e-06"),
+        ({"samclr_two_way_eps": True}, "is True"),
+        ({"samclr_two_way_eps": None}, "is None"),
+        ({"samclr_two_way_eps": float("nan")}, "is nan"),
+        (
+            {"samclr_twoway_eps": 1e-6},
+            "the key samclr_twoway_eps; expected at its top level, if any, samclr_two_way_eps",
+        ),
+        ({"samclr_encoder_eps": 1e-6}, "the key samclr_encoder_eps; .* for a model of type 'sam'"),
+        ({"mask_decoder_config": {"samclr_two_way_eps": 1e-6}}, "the key mask_decoder_config.samclr_two_way_eps;"),
+    ],
+)
+def test_a_key_of_our_own_that_means_nothing_is_refused(keys, message, tmp_path):
+    folder = save_sam(tiny_sam("sam"), tmp_path / "sam")
+    path = folder / "config.json"
+    saved = json.loads(path.read_text())
+    path.write_text(json.dumps(saved | keys))
+    with pytest.raises(UsageError, match=message):
+        load_sam(str(folder), CPU)
+    with pytest.raises(UsageError, match=message):
+        maker_of(replace(DIGITS, segmenter=str(folder)))
 
 
 def test_loaded_weights_are_those_saved(tmp_path):
@@ -179,6 +231,29 @@ def test_a_checkpoint_with_missing_weights_is_refused(tmp_path):
         load_sam(str(folder), CPU)
 
 
+@pytest.mark.parametrize("kind", ["sam", "sam2", "sam3_tracker"])
+def test_places_are_never_encoded_at_random(kind, tmp_path):
+    """The authors have one encoding for pixels and points. transformers' SAM 2 has two copies, and draws what lacks."""
+    from safetensors.torch import load_file, save_file
+
+    net = tiny_sam(kind)
+    folder = save_sam(net, tmp_path / kind)
+    weights = load_file(folder / "model.safetensors")
+    copies = [name for name in weights if name.endswith("_embedding.positional_embedding")]
+    for lacking in [copies[:1], copies[1:], copies] if len(copies) == 2 else [copies]:
+        rest = {name: weight for name, weight in weights.items() if name not in lacking}
+        save_file(rest, folder / "model.safetensors", metadata={"format": "pt"})
+        if lacking == copies:
+            with pytest.raises(
+                UsageError, match=r"lack prompt_encoder.shared_embedding.positional_embedding and 1 more"
+            ):
+                load_sam(str(folder), CPU)
+            continue
+        loaded = load_sam(str(folder), CPU).net
+        for place in (loaded.shared_image_embedding, loaded.prompt_encoder.shared_embedding):
+            assert torch.equal(place.positional_embedding, net.shared_image_embedding.positional_embedding)
+
+
 # ---- device and settings ----
 
 
@@ -223,6 +298,55 @@ def test_a_store_says_which_weights_made_it_and_refuses_others(tmp_path, monkeyp
         segment_scenes(refs, config, tmp_path / "store", FillOptions())
     with pytest.raises(PartsError, match="name another folder"):
         segment_scenes(refs, SegmenterConfig(), tmp_path / "store", FillOptions())
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("sam", {"two_way_eps": 1e-5}),
+        ("sam_hq", {"two_way_eps": 1e-5}),
+        ("sam2", {"resizing": "floats"}),
+        ("edgetam", {"resizing": "floats"}),
+        ("sam3_tracker", {"resizing": "rounded floats", "encoder_eps": 1e-5}),
+    ],
+)
+def test_a_store_that_0_1_began_is_not_continued_by_another_network(kind, said, tmp_path):
+    """0.1 wrote neither key, and made other masks of the same weights."""
+    from support import write_scenes
+
+    config = replace(DIGITS, segmenter=str(save_sam(tiny_sam(kind), tmp_path / kind)))
+    maker = maker_of(config)
+    first = {name: value for name, value in maker.items() if name not in said}
+    assert maker == first | said
+    assert list(first)[-2:] == ["weights", "precision"]
+    PartsFolder.create_or_open(tmp_path / "store", KIND, first, 3)
+    refs = list_scenes([write_scenes(tmp_path / "scenes", 3)])
+    with pytest.raises(
+        PartsError, match=r"store was begun with .* as samclr 0\.1 ran it, .* name another folder, or delete"
+    ):
+        segment_scenes(refs, config, tmp_path / "store", FillOptions())
+    segment_scenes(refs, config, tmp_path / "new", FillOptions())
+    segment_scenes(refs, config, tmp_path / "new", FillOptions())  # and is continued by its own kind
+
+
+@pytest.mark.parametrize("stated", ["layer_norm_eps", "samclr_two_way_eps"])
+def test_a_store_of_a_network_that_computes_as_in_0_1_is_continued(stated, tmp_path):
+    net = tiny_sam("sam")
+    if stated == "layer_norm_eps":  # transformers built this one as published
+        net.config.mask_decoder_config.layer_norm_eps = 1e-5
+    else:
+        net.config.samclr_two_way_eps = 1e-6
+    maker = maker_of(replace(DIGITS, segmenter=str(save_sam(net, tmp_path / "sam"))))
+    assert "two_way_eps" not in maker
+
+
+def test_the_maker_of_sam_digits_is_that_of_0_1():
+    assert maker_of(DIGITS) == {
+        "segmenter": "sam-digits", "points_per_side": 8, "pred_iou_thresh": 0.88, "stability_score_thresh": 0.95,
+        "stability_score_offset": 1.0, "box_nms_thresh": 0.7, "crop_n_layers": 0, "crop_nms_thresh": 0.7,
+        "crop_overlap_ratio": 512 / 1500, "crop_n_points_downscale_factor": 1, "min_mask_region_area": 0,
+        "weights": "c9f1b205568a8d1b", "precision": "float32",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])

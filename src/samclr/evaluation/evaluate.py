@@ -87,6 +87,7 @@ def evaluate(
     out: Path | None,
     protocols: ProtocolsConfig | None = None,
     download: bool = False,
+    image_column: str | None = None,
 ) -> list[dict[str, Any]]:
     """Measure on every set; a result is one row with its settings, counts and fingerprints.
 
@@ -99,7 +100,7 @@ def evaluate(
     place = results_place(out, target.run)
     rows = []
     for path in sets:
-        labelled = open_labelled(path, download)
+        labelled = open_labelled(path, download, image_column)
         labelled = replace(
             labelled, train=labelled.train.subset(knn.num_train), test=labelled.test.subset(knn.num_test)
         )

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,10 +17,13 @@ from PIL import Image
 
 from samclr.errors import EvaluationError, ScenesError, name_some
 from samclr.evaluation.named_sets import LabelledRefs, read_named, recognise_labelled
-from samclr.scenes.decode import DecodeError, load_scene
+from samclr.scenes.decode import DecodeError, load_scene, pages_text
 from samclr.scenes.download import download as download_set
 from samclr.scenes.names import DATA_VARIABLE, NamedSource, as_named, parse_named
+from samclr.scenes.notes import ListingNotes
+from samclr.scenes.parquet import choose_column
 from samclr.scenes.sources import SceneRef, content_hash, list_scenes, read_bytes
+from samclr.terminal import say_once
 from samclr.views.draws import epoch_order
 
 TRAIN_NAMES, TEST_NAMES = ("train", "training"), ("test", "val", "valid", "validation")
@@ -61,10 +64,11 @@ class LabelledSet:
     test: LabelledSplit
 
 
-def open_labelled(name_or_path: Path, download: bool = False) -> LabelledSet:
+def open_labelled(name_or_path: Path, download: bool = False, image_column: str | None = None) -> LabelledSet:
     """Open a labelled set: a folder, NAME@ROOT, or a name that is looked up in the folder that $SAMCLR_DATA names.
 
     `download` fetches CIFAR-10, STL-10 or ImageNette into ROOT (or $SAMCLR_DATA) first, if it is not there.
+    `image_column` is that of Parquet files which holds the images, by default as `parquet.choose_column` has it.
 
     Raises:
         EvaluationError: no such set, a missing split, damaged files, no labels, or classes that differ between the
@@ -89,7 +93,7 @@ def open_labelled(name_or_path: Path, download: bool = False) -> LabelledSet:
     parquet = [name for name in entries if name.endswith(".parquet")]
     if parquet:
         train, test = (_split_files(path, parquet, names) for names in (TRAIN_NAMES, TEST_NAMES))
-        splits = [_read_parquet(files) for files in (train, test)]
+        splits = [_read_parquet(files, image_column) for files in (train, test)]
         count = int(max(split.labels.max() for split in splits)) + 1
         named_classes = _parquet_classes(train[0])
         numbers = tuple(str(number) for number in range(count))
@@ -147,8 +151,9 @@ def _split_folder(path: Path, entries: list[str], names: tuple[str, ...]) -> Pat
     raise EvaluationError(f"{path} has no {names[0]} split: expected a folder {names[0]}/; found {name_some(entries)}")
 
 
-def _read_parquet(files: list[Path]) -> LabelledSplit:
+def _read_parquet(files: list[Path], image_column: str | None) -> LabelledSplit:
     refs: list[SceneRef] = []
+    notes = ListingNotes()
     labels: list[int] = []
     for file in files:
         try:
@@ -160,10 +165,15 @@ def _read_parquet(files: list[Path]) -> LabelledSplit:
                     f"found {', '.join(schema.names)}"
                 )
             values = pq.read_table(file, columns=[column]).column(0).to_pylist()
-        except (OSError, pa.ArrowException) as error:
+            images = choose_column(str(file), file.stat().st_mtime_ns, image_column)
+            notes.take_column(file.name, images.name, images.others, len(values))
+        except (OSError, ValueError, ScenesError, pa.ArrowException) as error:
             raise EvaluationError(f"cannot read {file}: {error}") from None
-        refs += [SceneRef(image_id=f"{file.name}#{row}", path=str(file), row=row) for row in range(len(values))]
+        one = SceneRef(image_id=file.name, path=str(file), column=images.name)
+        refs += [replace(one, image_id=f"{file.name}#{row}", row=row) for row in range(len(values))]
         labels += values
+    for line in notes.lines():
+        say_once(line)
     if not labels or any(label is None or label < 0 for label in labels):
         raise EvaluationError(f"{files[0]} has no rows, or rows without a label; expected numbers from 0 on")
     return LabelledSplit(refs=refs, labels=np.array(labels, np.int64))
@@ -191,18 +201,20 @@ def _read_folder(folder: Path, classes: tuple[str, ...]) -> LabelledSplit:
 
 
 def decode_square(refs: Sequence[SceneRef], image_px: int, num_threads: int) -> UInt8[np.ndarray, "n 3 s s"]:
-    """Decode images, resize the shorter side to `image_px` and crop the centre.
+    """Decode images, resize the shorter side to `image_px` and crop the centre; say how many have more pages.
 
     Raises:
         EvaluationError: an image is broken; a result over other images than those named would be no result.
     """
     pixels = np.empty((len(refs), 3, image_px, image_px), np.uint8)
+    more_pages = np.zeros(len(refs), bool)
 
     def work(number: int) -> str | None:
         try:
-            image = Image.fromarray(load_scene(refs[number]).pixels)
+            scene = load_scene(refs[number])
         except DecodeError as error:
             return f"{refs[number].image_id} ({error})"
+        image, more_pages[number] = Image.fromarray(scene.pixels), scene.has_more_pages
         scale = image_px / min(image.size)
         size = (max(round(image.width * scale), image_px), max(round(image.height * scale), image_px))
         if image.size != size:
@@ -216,4 +228,6 @@ def decode_square(refs: Sequence[SceneRef], image_px: int, num_threads: int) -> 
         broken = [fault for fault in pool.map(work, range(len(refs))) if fault]
     if broken:
         raise EvaluationError(f"{len(broken)} labelled images cannot be read: {name_some(broken)}; mend or remove them")
+    if more_pages.any():
+        say_once(pages_text(int(more_pages.sum())))
     return pixels

@@ -5,7 +5,6 @@ the store may lie on its own disk. A killed actor's part is done again by a new 
 not written twice.
 """
 
-import logging
 import pickle
 import time
 from collections import deque
@@ -15,13 +14,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from samclr.errors import PartsError, UsageError
+from samclr.errors import PartsError
 from samclr.fill import (
+    STOPPING,
     FillOptions,
     FillReport,
     Tally,
     add_tally,
     by_bucket,
+    check_stopped,
     finish_report,
     missing_rows,
     progress_bar,
@@ -29,11 +30,14 @@ from samclr.fill import (
     unfinished_buckets,
 )
 from samclr.parts import PartsFolder
+from samclr.ray_cluster import ClusterWatch, join_cluster
 from samclr.regions.segment import SegmentWork, open_for_segmenting
 from samclr.scenes.sources import SceneRef
 from samclr.segmenter_config import SegmenterConfig
+from samclr.stopping import stop_requested, stop_signals
 
 NO_COMPANION = Path()
+WAIT_S, AFTER_DEATH_S = 1.0, 1.0
 MAX_DEATHS = 3  # of actors at one part; a cluster may lose any number over a long job
 
 
@@ -45,14 +49,11 @@ def segment_scenes_on_ray(
     Joins the cluster of RAY_ADDRESS, or starts Ray on this machine.
 
     Raises:
-        UsageError: Ray is not installed.
+        UsageError: Ray is not installed, or its cluster cannot be joined.
+        PartsError: the cluster is lost, or actors die at one part again and again.
+        Stopped: a signal ended it; what was done is kept.
     """
-    try:
-        import ray
-    except ImportError:
-        raise UsageError("--engine ray needs Ray: pip install 'samclr[ray]'") from None
-    if not ray.is_initialized():
-        ray.init(logging_level=logging.WARNING)
+    ray = join_cluster()
     store = open_for_segmenting(config, store_path, refs, in_this_process=False)
     start, report = time.monotonic(), FillReport(num_images=len(refs))
     buckets = by_bucket(store, refs)
@@ -64,7 +65,7 @@ def segment_scenes_on_ray(
         num_todo += len(todo)
         for first in range(0, len(todo), store.part_rows):
             tasks.append({"bucket": bucket, "refs": pickle.dumps(todo[first : first + store.part_rows])})
-    with progress_bar() as progress:
+    with progress_bar() as progress, stop_signals(remark=STOPPING) as stop:
         bar = progress.add_task(f"segmenting with {config.segmenter} on Ray", total=len(refs), note="")
         progress.advance(bar, len(refs) - num_todo)
         for bucket, rows, tally in _results(ray, tasks, config, options.num_workers):
@@ -72,6 +73,7 @@ def segment_scenes_on_ray(
             report.num_new += new
             add_tally(report.tally, tally)
             progress.update(bar, advance=len(rows), note=tally_note(report.tally, report.num_new, start))
+        check_stopped(stop, report, store)
     report.wall_s = time.monotonic() - start
     finish_report(report, store, refs)
     return store, report
@@ -81,6 +83,7 @@ def _results(ray: Any, tasks: list[dict[str, Any]], config: SegmenterConfig, num
     """(bucket, rows, tally) of each task as it ends. The task of an actor that died goes to a new one."""
     num_gpus = 1 if ray.cluster_resources().get("GPU", 0) > 0 else 0
     remote = ray.remote(num_cpus=1, num_gpus=num_gpus)(SegmentActor)
+    watch = ClusterWatch(ray)
     waiting = deque(tasks)
     running: dict[Any, tuple[Any, dict[str, Any]]] = {}
 
@@ -91,23 +94,33 @@ def _results(ray: Any, tasks: list[dict[str, Any]], config: SegmenterConfig, num
 
     for _ in range(min(num_actors, len(tasks))):
         give(remote.remote(config))
-    while running:
-        (done,), _ = ray.wait(list(running), num_returns=1)
+    while running and not stop_requested():
+        ready, _ = ray.wait(list(running), num_returns=1, timeout=WAIT_S)
+        watch.check()
+        if not ready:
+            continue
+        (done,) = ready
         actor, task = running.pop(done)
         try:
             rows, tally = ray.get(done)
-        except ray.exceptions.RayActorError as error:
+        except ray.exceptions.RayError as error:
+            time.sleep(AFTER_DEATH_S)  # where all die at once, the cluster is going
+            watch.check()
             task["deaths"] = task.get("deaths", 0) + 1
             if task["deaths"] == MAX_DEATHS:
                 raise PartsError(
-                    f"{MAX_DEATHS} actors died at one part of bucket {task['bucket']}, the last with: {error}; "
-                    f"what was done is kept"
+                    f"{MAX_DEATHS} actors died at one part of bucket {task['bucket']}, the last with: "
+                    f"{_first_line(error)}; what was done is kept"
                 ) from None
             waiting.appendleft(task)
             give(remote.remote(config))
             continue
         give(actor)
         yield task["bucket"], pa.ipc.open_stream(rows).read_all(), tally
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]
 
 
 class SegmentActor:

@@ -13,16 +13,18 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int
 
-from samclr.errors import ScenesError, UsageError
-from samclr.fill import FillOptions, FillReport, Tally, add_tally, fill
+from samclr.errors import PartsError, ScenesError, UsageError
+from samclr.fill import MORE_PAGES, FillOptions, FillReport, Tally, add_tally, fill
 from samclr.parts import PartsFolder
 from samclr.regions.records import SegmentError
+from samclr.regions.sam.published import UNLIKE_FIRST_VERSION
 from samclr.regions.segmenters import Segmenter, build_segmenter, maker_of
 from samclr.regions.store import KIND, STORE_SCHEMA, regions_to_row
 from samclr.scenes.decode import DecodeError, Scene, load_scene
 from samclr.scenes.label_maps import LabelError, label_of_stem, read_label_regions
 from samclr.scenes.refs import LabelFile, SceneRef, file_stamp
 from samclr.segmenter_config import SegmenterConfig
+from samclr.stopping import stop_requested
 
 SCENES_PER_CALL = 8
 PIXELS_PER_CALL = 16_000_000  # at most this many wait decoded for the segmenter, and as many are being read
@@ -52,7 +54,23 @@ def open_for_segmenting(
         _segmenter(config)
     else:  # fetch and check what the workers will load, without holding it on a device here
         build_segmenter(replace(config, compute=replace(config.compute, device="cpu", compile=False)))
-    return PartsFolder.create_or_open(store_path, KIND, maker_of(config), len(refs))
+    maker = maker_of(config)
+    _refuse_another_network(store_path, maker)
+    return PartsFolder.create_or_open(store_path, KIND, maker, len(refs))
+
+
+def _refuse_another_network(store_path: Path, maker: dict[str, Any]) -> None:
+    """Say so if samclr 0.1 began the store: of the same weights and settings it made other masks. Raises PartsError."""
+    now = {key: maker[key] for key in UNLIKE_FIRST_VERSION if key in maker}
+    if not now or not (store_path / "manifest.json").exists():
+        return
+    then = {key: value for key, value in maker.items() if key not in now}
+    if PartsFolder(store_path, KIND).maker == then:
+        raise PartsError(
+            f"{store_path} was begun with {maker['segmenter']} as samclr 0.1 ran it, with other layer norms or another "
+            f"resizing than now ({', '.join(f'{key} {value}' for key, value in now.items())}); "
+            f"name another folder, or delete this one: a store does not hold masks of two networks"
+        )
 
 
 @lru_cache(maxsize=1)
@@ -72,16 +90,25 @@ class SegmentWork:
     def segmenter(self) -> Segmenter:
         return _segmenter(self.config)
 
+    @property
+    def _scenes_per_call(self) -> int:
+        return int(getattr(self.segmenter, "scenes_per_call", SCENES_PER_CALL))
+
     def __call__(self, refs: list[SceneRef], companion: Path) -> pa.Table:
         rows: list[Row] = []
         waiting: list[tuple[Row, Scene]] = []
         for row, scene in self._read_ahead(refs):
+            if stop_requested():
+                break
             rows.append(row)
             if scene is not None:
                 waiting.append((row, scene))
-            if len(waiting) == SCENES_PER_CALL or sum(s.pixels.size // 3 for _, s in waiting) >= PIXELS_PER_CALL:
+            if len(waiting) == self._scenes_per_call or sum(s.pixels.size // 3 for _, s in waiting) >= PIXELS_PER_CALL:
                 self._segment(waiting)
                 waiting = []
+        if stop_requested():
+            undone = {row["image_id"] for row, _ in waiting}
+            rows, waiting = [row for row in rows if row["image_id"] not in undone], []
         self._segment(waiting)
         return pa.Table.from_pylist(rows, schema=STORE_SCHEMA)
 
@@ -119,12 +146,13 @@ class SegmentWork:
     def _segment(self, waiting: list[tuple[Row, Scene]]) -> None:
         """Put the regions, or the reason for their want, into the scenes' rows."""
         start = time.perf_counter()
-        for (row, _), found in zip(waiting, self._try_segment([scene for _, scene in waiting]), strict=True):
+        for (row, scene), found in zip(waiting, self._try_segment([scene for _, scene in waiting]), strict=True):
             if isinstance(found, SegmentError):
                 row["status"] = found.message
             else:
                 row |= regions_to_row(found)
                 add_tally(self.tally, {"images": 1, "masks": len(found.regions)})
+                add_tally(self.tally, {MORE_PAGES: float(scene.has_more_pages)})
         wall_s = time.perf_counter() - start
         for row, _ in waiting:
             row["segment_s"] = wall_s / len(waiting)

@@ -9,7 +9,7 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,14 @@ from PIL import Image
 
 from samclr.config import Codec
 from samclr.errors import PartsError, ScenesError, name_some
-from samclr.fill import FillOptions, FillReport, fill
+from samclr.fill import MORE_PAGES, FillOptions, FillReport, Tally, add_tally, fill
 from samclr.parts import HEAD_SCHEMA, OK, PartsFolder
 from samclr.scenes.decode import DecodeError, load_scene
+from samclr.scenes.images import open_image
+from samclr.scenes.remote import as_uri
 from samclr.scenes.sources import SceneRef, file_stamp, read_bytes
 from samclr.scenes.tiles import TileReader, encode_tiles
+from samclr.stopping import stop_requested
 
 KIND = "scene bank"
 NUM_LEVELS = 4
@@ -163,17 +166,20 @@ def _mapped_names(refs: Iterator[SceneRef], hashes: np.ndarray) -> pa.Table:
         return pa.ipc.open_file(pa.memory_map(file.name)).read_all()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class PackWork:
     """Makes one part of a bank: pixels into the companion file, their places into the rows."""
 
     max_side: int | None
     codec: Codec = "raw"
+    tally: Tally = field(default_factory=dict)
 
     def __call__(self, refs: list[SceneRef], companion: Path) -> pa.Table:
         rows = []
         with open(companion, "wb") as pixels_file:
             for ref in refs:
+                if stop_requested():
+                    break
                 file_size, mtime_ns = file_stamp(ref)
                 row = {"image_id": ref.image_id, "content_hash": "", "height": 0, "width": 0, "status": OK}
                 row |= {"file_size": file_size, "mtime_ns": mtime_ns}
@@ -185,6 +191,7 @@ class PackWork:
                     row |= {"height": scene.pixels.shape[0], "width": scene.pixels.shape[1]}
                     row |= {"bank_height": levels[0].shape[0], "bank_width": levels[0].shape[1]}
                     pixels_file.write(encode(levels, self.codec))
+                    add_tally(self.tally, {MORE_PAGES: float(scene.has_more_pages)})
                 except DecodeError as error:
                     row["status"] = str(error)
                 rows.append(row)
@@ -250,11 +257,9 @@ def _jpeg_bytes(ref: SceneRef, max_side: int | None) -> float:
 
 
 def _raw_bytes(ref: SceneRef, max_side: int | None) -> float:
-    import io
-
     try:
-        source = ref.path if ref.row is None else io.BytesIO(read_bytes(ref))
-        with Image.open(source) as image:
+        is_local_file = ref.row is None and as_uri(ref.path) is None
+        with open_image(Path(ref.path) if is_local_file else read_bytes(ref)) as image:
             width, height = image.size
     except Exception:  # a broken file takes no room; pack reports it
         return 0.0

@@ -1,17 +1,19 @@
 """Decode any supported image to upright 8-bit RGB, or say why it cannot be."""
 
-import io
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from samclr.scenes.images import open_image
 from samclr.scenes.sources import SceneRef, content_hash, read_bytes
 
 MAX_IMAGE_PX = 400_000_000
-Image.MAX_IMAGE_PIXELS = None  # our own check below replaces Pillow's warning
+BITS, PHOTOMETRIC, COLOUR_MAP = 258, 262, 320  # tags of a TIFF
+WHITE_IS_ZERO = 0  # value of PHOTOMETRIC
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,13 +21,15 @@ class Scene:
     """A decoded image as segmenters get it.
 
     pixels: [h w c] uint8 RGB after EXIF rotation. label_map: integers, where the data set has one;
-    the segmenter that uses it compares its size with the pixels'.
+    the segmenter that uses it compares its size with the pixels'. has_more_pages: the file holds further pages or
+    frames, of which the first alone is here.
     """
 
     image_id: str
     pixels: UInt8[np.ndarray, "h w 3"]
     content_hash: str
     label_map: Int[np.ndarray, "label_h label_w"] | None = None
+    has_more_pages: bool = False
 
 
 class DecodeError(ValueError):
@@ -35,40 +39,60 @@ class DecodeError(ValueError):
 def decode_rgb(encoded: bytes) -> UInt8[np.ndarray, "h w 3"]:
     """Decode to upright RGB: EXIF rotation applied, alpha over white, 16-bit grey as value / 257.
 
-    16-bit colour is read by Pillow as its high byte, which differs from value / 257 by less than one.
+    16-bit colour is read by Pillow as its high byte, which differs from value / 257 by less than one. Of several pages
+    or frames the first counts.
 
     Raises:
         DecodeError: empty, broken, truncated, too large, or of a kind without an agreed range (floats).
     """
+    return _decode(encoded)[0]
+
+
+def _decode(encoded: bytes) -> tuple[UInt8[np.ndarray, "h w 3"], bool]:
+    """Pixels as decode_rgb gives them, and whether there are further pages or frames."""
     if not encoded:
         raise DecodeError("the file is empty")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; real faults raise
-            with Image.open(io.BytesIO(encoded)) as image:
+            with open_image(encoded) as image:
                 width, height = image.size
                 if width < 1 or height < 1:
                     raise DecodeError(f"the image is {width}x{height} px")
                 if width * height > MAX_IMAGE_PX:
                     raise DecodeError(f"the image is {width}x{height} px, over the limit of {MAX_IMAGE_PX:,} px")
                 image.load()
-                return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+                tags = dict(getattr(image, "tag_v2", {}))
+                pixels = np.asarray(_to_rgb(_as_meant(ImageOps.exif_transpose(image), tags)))
+                return pixels, bool(getattr(image, "is_animated", False))
     except DecodeError:
         raise
     except UnidentifiedImageError:  # its own text names a memory address, other in each run
-        raise DecodeError("cannot decode: no image format that Pillow knows") from None
+        raise DecodeError("cannot decode: no image format that samclr reads") from None
     except MemoryError:
         raise DecodeError("not enough memory to decode the image") from None
     except Exception as error:  # decoders raise anything on broken bytes: OSError, SyntaxError, struct.error ...
         raise DecodeError(f"cannot decode: {type(error).__name__}: {error}") from error
 
 
+def _as_meant(image: Image.Image, tags: dict[int, Any]) -> Image.Image:
+    """With what Pillow leaves to its caller done: grey of 12 and 16 bits, and the odd palettes of TIFF, by its tags."""
+    if image.mode == "P" and max(tags.get(COLOUR_MAP, (256,))) < 256:  # written with 8 bits a colour instead of 16
+        image.putpalette(np.reshape(tags[COLOUR_MAP], (3, -1)).T.astype(np.uint8).tobytes())
+    if not image.mode.startswith("I"):
+        return image
+    values, white = np.asarray(image).astype(np.int64), 4095 if tags.get(BITS, (16,))[0] == 12 else 65535
+    if values.min() < 0 or values.max() > white:
+        raise DecodeError("integer pixels outside 0 to 65535 have no agreed range; convert to 8 or 16 bit")
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        values = white - values
+    grey = Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
+    if isinstance(clear := image.info.get("transparency"), int):  # the value that a PNG shows as clear
+        grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+    return grey
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise DecodeError("integer pixels outside 0 to 65535 have no agreed range; convert to 8 or 16 bit")
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise DecodeError("floating-point pixels have no agreed range; convert to 8 or 16 bit")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
@@ -78,10 +102,18 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def pages_text(count: int) -> str:
+    """What is said of images of which the first page alone is used."""
+    return f"{count:,} image{'s have' if count > 1 else ' has'} several pages or frames: the first is used"
+
+
 def load_scene(ref: SceneRef) -> Scene:
     """Read and decode one image. Raises DecodeError with a text fit for a status column."""
     try:
         encoded = read_bytes(ref)
     except Exception as error:  # the file system's and pyarrow's errors alike become one row's status
         raise DecodeError(f"cannot read: {type(error).__name__}: {error}") from error
-    return Scene(image_id=ref.image_id, pixels=decode_rgb(encoded), content_hash=content_hash(encoded))
+    pixels, has_more_pages = _decode(encoded)
+    return Scene(
+        image_id=ref.image_id, pixels=pixels, content_hash=content_hash(encoded), has_more_pages=has_more_pages
+    )

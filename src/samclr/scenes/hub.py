@@ -5,14 +5,13 @@ fetched is noted in the cache with its commit, so later runs need no network and
 """
 
 import fnmatch
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 from samclr.cache import cache_folder
-from samclr.errors import ScenesError, name_some
+from samclr.errors import FilesError, SamclrError, ScenesError, name_some
 from samclr.scenes.names import EVERY_SPLIT, HubSource
+from samclr.storage.files import confined, read_json, write_json
 from samclr.terminal import say
 
 BRANCHES = ("main", "refs/convert/parquet")
@@ -23,29 +22,29 @@ def fetch(source: HubSource) -> dict[str, Path]:
 
     Raises:
         ScenesError: the hub cannot be reached, has no such set, or the set has no Parquet file of that split.
+        FilesError: a file of the set has a name that leads out of its folder.
     """
     note = cache_folder() / "hub" / f"{source.repo.replace('/', '--')}-{source.split}.json"
     try:
-        known = json.loads(note.read_text())
-        found = {file: Path(known["folder"]) / file for file in known["files"]}
-        if all(path.exists() for path in found.values()):
-            return found
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # not fetched yet, or the cache was emptied
+        known = read_json(note, None)
+        if known is not None:
+            found = {file: confined(Path(known["folder"]), file) for file in known["files"]}
+            if all(path.exists() for path in found.values()):
+                return found
+    except (OSError, KeyError, TypeError, FilesError) as error:
+        say(f"{note} is damaged and made anew ({error})")
     try:
         folder, files, commit = _download(source)
-    except ScenesError:
+        found = {file: confined(folder, file) for file in files}
+    except SamclrError:
         raise
     except Exception as error:  # no network, no such set, a gated one: whatever the hub's client raises
         raise ScenesError(
             f"the data set {source.repo} cannot be fetched from the Hugging Face hub ({type(error).__name__}); without "
             f"a network, fetch its Parquet files on another machine and name their folder: --scenes DIR"
         ) from error
-    note.parent.mkdir(parents=True, exist_ok=True)
-    beside = note.with_name(f"{note.name}-{os.getpid()}.tmp")
-    beside.write_text(json.dumps({"repo": source.repo, "commit": commit, "folder": str(folder), "files": files}))
-    os.replace(beside, note)
-    return {file: folder / file for file in files}
+    write_json(note, {"repo": source.repo, "commit": commit, "folder": str(folder), "files": files})
+    return found
 
 
 def _download(source: HubSource) -> tuple[Path, list[str], str]:

@@ -1,11 +1,26 @@
 """Where one image lies: a file, or a place in a file that holds many. And the walk that finds such files."""
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+IMAGE_SUFFIXES = (  # in this order of preference where one sample of a tar has several images
+    *(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"),
+    *(".jfif", ".jpe", ".mpo", ".apng", ".gif", ".avif", ".dib", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm"),
+)
+PLUGIN_SUFFIXES = {  # and the module that reads them
+    **dict.fromkeys((".heic", ".heif", ".hif"), "pillow_heif"),
+    ".jxl": "pillow_jxl",
+}
+# What else is an image, or holds some; none of it is read, all of it is counted.
+OTHER_IMAGE_SUFFIXES = (
+    *(".svg", ".eps", ".ps", ".pdf", ".psd", ".xcf", ".ai", ".ico", ".icns", ".tga", ".pcx", ".dds", ".exr", ".hdr"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".raw", ".jpx", ".jpf", ".jxr", ".bpg"),
+    *(".fits", ".fit", ".fts", ".wmf", ".emf", ".dcm", ".nii", ".qoi", ".sgi", ".ras", ".xbm", ".xpm", ".pfm", ".flif"),
+)
 ROWS_KEPT_TOGETHER = 256  # neighbouring rows of one file share a bucket, so that a Parquet row group is read few times
 
 
@@ -32,6 +47,7 @@ class SceneRef:
     span: tuple[int, int] | None = None
     stamp: tuple[int, int] | None = None
     label: LabelFile | None = None
+    column: str | None = None
 
     @property
     def locality_key(self) -> str:
@@ -50,8 +66,26 @@ def file_stamp(ref: SceneRef) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def walk(source: Path, suffixes: tuple[str, ...], unreadable: list[str]) -> Iterator[str]:
-    """Files below `source` whose lower-case name ends so, hidden ones left out; notes folders that cannot be listed."""
+@cache
+def image_suffixes() -> tuple[str, ...]:
+    """What the names of images end in that can be read here: IMAGE_SUFFIXES, and those of the plugins installed."""
+    installed = (suffix for suffix, module in PLUGIN_SUFFIXES.items() if importlib.util.find_spec(module) is not None)
+    return (*IMAGE_SUFFIXES, *installed)
+
+
+def is_image_like(name: str) -> bool:
+    """Whether a file's name is an image's, of a kind that is read or not; hidden files are none."""
+    known = (*IMAGE_SUFFIXES, *PLUGIN_SUFFIXES, *OTHER_IMAGE_SUFFIXES)
+    return name.lower().endswith(known) and not name.rsplit("/", 1)[-1].startswith(".")
+
+
+def walk(
+    source: Path, suffixes: tuple[str, ...], unreadable: list[str], others: list[str] | None = None
+) -> Iterator[str]:
+    """Files below `source` whose lower-case name ends so, hidden ones left out.
+
+    Notes folders that cannot be listed in `unreadable`, and the names of all other files in `others`.
+    """
     visited: set[str] = set()
     faults: list[OSError] = []
     for folder, sub_folders, files in os.walk(source, followlinks=True, onerror=faults.append):
@@ -62,8 +96,12 @@ def walk(source: Path, suffixes: tuple[str, ...], unreadable: list[str]) -> Iter
         visited.add(real)
         sub_folders[:] = sorted(name for name in sub_folders if not name.startswith("."))
         for file in sorted(files):
-            if not file.startswith(".") and file.lower().endswith(suffixes):
+            if file.startswith("."):
+                continue
+            if file.lower().endswith(suffixes):
                 yield os.path.join(folder, file)
+            elif others is not None:
+                others.append(file)
     unreadable += [os.fsdecode(fault.filename) for fault in faults]
 
 
@@ -75,7 +113,8 @@ def relative_id(path: str, source: Path) -> str:
 
 def stem_of(image_id: str) -> str:
     """An image's id without its image suffix: `cam/1.5.jpg` -> `cam/1.5`; `set.parquet#3` has none and stays."""
-    suffix = next((suffix for suffix in IMAGE_SUFFIXES if image_id.lower().endswith(suffix)), "")
+    known = (*IMAGE_SUFFIXES, *PLUGIN_SUFFIXES)
+    suffix = next((suffix for suffix in known if image_id.lower().endswith(suffix)), "")
     return image_id[: len(image_id) - len(suffix)]
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import time
 import zlib
 from collections.abc import Iterator
@@ -79,11 +80,24 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path, missing: Any) -> Any:
     """A JSON file's value, or `missing` if there is no such file. Raises FilesError if it is damaged."""
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(regular(path).read_bytes())
     except FileNotFoundError:
         return missing
     except (ValueError, RecursionError) as error:
         raise FilesError(f"{path} is damaged: {error}; restore or remove it") from None
+
+
+def regular(path: Path | str) -> Path:
+    """The path, if it leads to a file that ends: reading a pipe, a socket or a device would wait for ever.
+
+    Raises:
+        OSError: there is no such file, or it is of another kind.
+    """
+    mode = os.stat(path).st_mode
+    if stat.S_ISREG(mode):
+        return Path(path)
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
+    raise OSError(f"{path} is {kinds.get(stat.S_IFMT(mode), 'a device')}; expected a regular file")
 
 
 @contextmanager

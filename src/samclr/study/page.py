@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from samclr.errors import SamclrError
 from samclr.gallery import GalleryScene, make_gallery
 from samclr.pages import render
 from samclr.run_directory import SUMMARY_FILE, read_json, read_metrics
+from samclr.storage.files import write_text
 from samclr.study.compare import Difference, compare, phrase
 from samclr.study.costs import Cost, make_costs, total_hours
 from samclr.study.folder import StudyFolder
@@ -62,18 +62,12 @@ def write_study(folder: StudyFolder, plan: Plan) -> Path:
         again=study_command(folder, plan),
         fingerprints=_fingerprints(folder, plan),
     )
-    _write(folder.path / MARKDOWN_FILE, to_markdown(plan, tables, differences))
-    _write(folder.path / CSV_FILE, to_csv(tables, plan.seeds))
-    _write(folder.path / DIFFERENCES_FILE, _differences_csv(differences))
-    _write(folder.path / COSTS_FILE, _costs_csv(costs))
-    _write(folder.path / PAGE_FILE, page)
+    write_text(folder.path / MARKDOWN_FILE, to_markdown(plan, tables, differences))
+    write_text(folder.path / CSV_FILE, to_csv(tables, plan.seeds))
+    write_text(folder.path / DIFFERENCES_FILE, _differences_csv(differences))
+    write_text(folder.path / COSTS_FILE, _costs_csv(costs))
+    write_text(folder.path / PAGE_FILE, page)
     return folder.path / PAGE_FILE
-
-
-def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f"{path.name}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
 
 
 def _shares(folder: StudyFolder, plan: Plan) -> dict[str, dict[tuple[str, str], dict[int, float]]]:

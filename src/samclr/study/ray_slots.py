@@ -1,11 +1,10 @@
 """`samclr study --engine ray`: a study's tasks on the machines of a Ray cluster that share its folder."""
 
-import logging
 import signal
 from pathlib import Path
 from typing import Any
 
-from samclr.errors import UsageError
+from samclr.ray_cluster import ClusterWatch, join_cluster
 from samclr.study.engine import PATIENCE_S
 from samclr.study.folder import StudyFolder
 from samclr.study.worker import start_process
@@ -20,14 +19,9 @@ class RaySlots:
     """
 
     def __init__(self, parallel: int | None, num_threads: int):
-        """Raises UsageError if Ray is not installed."""
-        try:
-            import ray
-        except ImportError:
-            raise UsageError("--engine ray needs Ray: pip install 'samclr[ray]'") from None
-        if not ray.is_initialized():
-            ray.init(logging_level=logging.WARNING)
-        self.ray = ray
+        """Raises UsageError if Ray is not installed, or its cluster cannot be joined."""
+        self.ray = ray = join_cluster()
+        self._watch = ClusterWatch(ray)
         resources = ray.cluster_resources()
         gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
         self.count = parallel or gpus or max(1, cpus // num_threads)
@@ -40,6 +34,7 @@ class RaySlots:
         )
 
     def poll(self, handle: Any) -> int | None:
+        self._watch.check()
         ready, _ = self.ray.wait([handle], timeout=0)
         if not ready:
             return None

@@ -23,11 +23,14 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 def carry_out_task(folder: Path, name: str) -> int:
     """Carry out a run or make a store; its outcome as an exit status."""
     study, plan = open_study(folder)
-    for run in plan.runs():
-        if run.name == name:
-            return STATUS[carry_out(study, plan, run)]
-    (store,) = (store for store in plan.stores if store.name == name)
-    return STATUS[make_store(study, plan, store)]
+    try:
+        for run in plan.runs():
+            if run.name == name:
+                return STATUS[carry_out(study, plan, run)]
+        (store,) = (store for store in plan.stores if store.name == name)
+        return STATUS[make_store(study, plan, store)]
+    except KeyboardInterrupt:
+        return STATUS["stopped"]
 
 
 def outcome_of(status: int) -> Outcome:

@@ -1,14 +1,16 @@
 """Load a SAM of any kind from transformers, and run its encoder: the part of the work that is done once a crop."""
 
 import hashlib
+import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
@@ -17,21 +19,23 @@ from samclr.errors import UsageError
 from samclr.regions.sam.catalogue import KNOWN, cached_weights, hub_id_or_folder
 from samclr.regions.sam.decoder import EncodedImages, PromptDecoder, in_float32
 from samclr.regions.sam.masks import Enlarging
+from samclr.regions.sam.published import PublishedNetwork, published_network
 
-# transformers' model types; the video ones are how SAM 2, EdgeTAM and SAM 3 checkpoints are published.
-SQUASHING = ("sam2", "sam2_video", "edgetam", "edgetam_video", "sam3_tracker", "sam3_video")
-PADDING = ("sam", "sam_hq")
+POSITION_ENCODINGS = ("shared_image_embedding", "prompt_encoder.shared_embedding")
 
 
 class SamModels:
     """One loaded model: prepare crops, encode them, embed points, and enlarge masks again.
 
     SAM and HQ-SAM scale the longer side to `image_px` and pad; SAM 2, SAM 3 and EdgeTAM squash to a square.
+    `model` is changed in place: to evaluation, and to the layer norms of the published network.
     """
 
-    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float], squash: bool):
+    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float], published: PublishedNetwork):
         self.net = net = _untyped(model.eval().requires_grad_(False))
-        self.squash = squash
+        published.put_right(net)
+        self.resizing = published.resizing
+        self.squash = published.resizing != "padded bytes"
         self.image_px = int(net.prompt_encoder.input_image_size)
         self.device = next(model.parameters()).device
         self.mean = torch.tensor(mean, device=self.device).view(3, 1, 1) * 255
@@ -58,15 +62,19 @@ class SamModels:
         via = None if self.squash else self.image_px
         return Enlarging.of(low, via, used[0], height), Enlarging.of(low, via, used[1], width)
 
-    def prepare(self, crop: UInt8[np.ndarray, "h w 3"]) -> UInt8[Tensor, "3 y x"]:
-        """Resize as the reference does (Pillow, bilinear, antialiased), still in bytes and unpadded."""
+    def prepare(self, crop: UInt8[np.ndarray, "h w 3"]) -> UInt8[Tensor, "3 y x"] | Float[Tensor, "3 y x"]:
+        """Resize as the authors' code does (bilinear, antialiased): grey levels from 0 to 255, unpadded."""
         used = self.used_px(*crop.shape[:2])
-        resized = Image.fromarray(crop).resize((used[1], used[0]), Image.Resampling.BILINEAR)
-        return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
+        if not self.squash:
+            resized = Image.fromarray(crop).resize((used[1], used[0]), Image.Resampling.BILINEAR)
+            return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
+        pixels = torch.from_numpy(crop.astype(np.float32)).permute(2, 0, 1)[None]
+        levels = F.interpolate(pixels, used, mode="bilinear", align_corners=False, antialias=True)[0]
+        return levels.round() if self.resizing == "rounded floats" else levels
 
     # ---- network ----
 
-    def encode(self, prepared: Sequence[UInt8[Tensor, "3 y x"]]) -> EncodedImages:
+    def encode(self, prepared: Sequence[UInt8[Tensor, "3 y x"] | Float[Tensor, "3 y x"]]) -> EncodedImages:
         """Normalise, pad with zeros and encode a batch."""
         batch = torch.zeros(len(prepared), 3, self.image_px, self.image_px, device=self.device)
         for target, crop in zip(batch, prepared, strict=True):
@@ -80,7 +88,10 @@ class SamModels:
             if self.decoder.is_hq:
                 fine = (self.decoder.hq_features(embedding, out.intermediate_embeddings[0]),)
             return EncodedImages(embedding.flatten(2).transpose(1, 2) + no_mask, fine)
-        finest, finer, embedding = self.net.get_image_embeddings(batch)
+        # not by get_image_embeddings: for SAM 3 it adds no_memory_embedding to a level that it then drops
+        finest, finer, embedding = self.net.vision_encoder(batch).fpn_hidden_states[:3]
+        finest, finer = self.net.mask_decoder.conv_s0(finest), self.net.mask_decoder.conv_s1(finer)
+        embedding = embedding + self.net.no_memory_embedding.view(-1, 1, 1)
         fine = self.decoder.fold(finer, 1), self.decoder.fold(finest, 2)
         return EncodedImages(embedding.flatten(2).transpose(1, 2) + no_mask, fine)
 
@@ -113,31 +124,48 @@ def load_sam(segmenter: str, device: torch.device) -> SamModels:
             _announce_download(segmenter, name)
             if Path(name).is_dir() and not (Path(name) / "config.json").exists():
                 raise OSError("it has no config.json")
-            kind = PretrainedConfig.get_config_dict(name)[0].get("model_type")
-            if kind not in (*SQUASHING, *PADDING):
-                raise UsageError(
-                    f"{segmenter} is a model of type {kind!r}; expected one of {', '.join((*PADDING, *SQUASHING))}"
-                )
+            published = published_network(PretrainedConfig.get_config_dict(name)[0], segmenter)
             processor = AutoImageProcessor.from_pretrained(name)
             model, loading = AutoModelForMaskGeneration.from_pretrained(
                 name, dtype=torch.float32, output_loading_info=True
             )
         except (OSError, ValueError) as error:
             raise UsageError(_why_not(segmenter, name, error)) from None
-    missing = sorted(key for key in loading["missing_keys"] if "positional_embedding" not in key)
+    missing = sorted(_missing(model, loading["missing_keys"]))
     if missing:
         raise UsageError(
             f"the weights of {segmenter} lack {missing[0]} and {len(missing) - 1} more; expected a whole checkpoint"
         )
-    return SamModels(model.to(device), processor.image_mean, processor.image_std, squash=kind in SQUASHING)
+    return SamModels(model.to(device), processor.image_mean, processor.image_std, published)
 
 
-def weights_hash(segmenter: str) -> str:
-    """Sixteen hex digits over the weights' files, so that a store can tell two checkpoints of one name apart."""
+def _missing(net: Any, missing_keys: Iterable[str]) -> set[str]:
+    """What a checkpoint lacks. The authors encode places of pixels and of points alike: one of the two is enough."""
+    missing = set(missing_keys)
+    places = {f"{name}.positional_embedding": net.get_submodule(name) for name in POSITION_ENCODINGS}
+    absent, present = places.keys() & missing, places.keys() - missing
+    if absent and present:
+        places[absent.pop()].load_state_dict(places[present.pop()].state_dict())
+        missing -= places.keys()
+    return missing
+
+
+def network_facts(segmenter: str) -> dict[str, Any]:
+    """What a store's maker says of a network on this machine: which weights, and what samclr 0.1 did otherwise."""
     name = hub_id_or_folder(segmenter)
     folder = Path(name) if Path(name).is_dir() else cached_weights(name)
     if folder is None:
         raise UsageError(f"the weights of {segmenter} are not in the local cache; run the command again with a network")
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(_why_not(segmenter, str(folder), error)) from None
+    facts = published_network(config, segmenter).unlike_first_version(config)
+    return {"weights": _weights_hash(folder), **facts}
+
+
+def _weights_hash(folder: Path) -> str:
+    """Sixteen hex digits over the weights' files, so that a store can tell two checkpoints of one name apart."""
     files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
     digest = hashlib.sha256()
     for file in files:

@@ -10,7 +10,10 @@ from samclr.segmenter_config import SegmenterConfig
 
 @runtime_checkable
 class Segmenter(Protocol):
-    """Finds the regions of a batch of scenes."""
+    """Finds the regions of a batch of scenes.
+
+    `scenes_per_call`, if it has one, is how many at a time make it quicker; a job that is told to stop ends after them.
+    """
 
     def segment(self, scenes: list[Scene]) -> list[ImageRegions | SegmentError]:
         """One answer a scene, in the order given; a scene that cannot be segmented gives a SegmentError."""

@@ -11,6 +11,8 @@ from samclr.scenes.decode import Scene
 class FelzenszwalbSegmenter:
     """Cuts a scene into pieces of even colour: needs no model, no labels, no GPU."""
 
+    scenes_per_call = 1
+
     def __init__(self, *, scale: float, sigma: float, min_size: int):
         self.scale, self.sigma, self.min_size = scale, sigma, min_size
 

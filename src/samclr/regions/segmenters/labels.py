@@ -11,6 +11,8 @@ from samclr.scenes.decode import Scene
 class LabelsSegmenter:
     """Every 8-connected piece of one label is a region; pieces of ignored labels and of negative values are none."""
 
+    scenes_per_call = 1
+
     def __init__(self, *, ignore_label: tuple[int, ...]):
         self.ignore_label = ignore_label
 

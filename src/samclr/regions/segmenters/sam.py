@@ -1,7 +1,6 @@
 """Any SAM as a segmenter."""
 
 import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
@@ -13,9 +12,10 @@ from jaxtyping import UInt8
 from samclr.errors import UsageError
 from samclr.regions.records import ImageRegions, SegmentError
 from samclr.regions.sam.generator import Mask, MaskGenerator, StageTimes
-from samclr.regions.sam.model import load_sam, weights_hash
+from samclr.regions.sam.model import load_sam, network_facts
 from samclr.scenes.decode import Scene
 from samclr.segmenter_config import ComputeConfig, SegmenterConfig
+from samclr.terminal import say
 
 AUTOCAST = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -26,6 +26,7 @@ class SamSegmenter:
     def __init__(self, config: SegmenterConfig):
         self.device = compute_device(config.compute)
         self.precision = compute_precision(config.compute)
+        self.scenes_per_call = 8 if self.device.type == "cuda" else 1
         self._overflow_said = False
         self.pool = ThreadPoolExecutor(max(2, torch.get_num_threads()))
         model = load_sam(config.segmenter, self.device)
@@ -72,10 +73,9 @@ class SamSegmenter:
     def _say_overflow(self, image_id: str) -> None:
         if not self._overflow_said:
             self._overflow_said = True
-            print(
+            say(
                 f"float16 overflows near {image_id}: such scenes are segmented in float32; "
-                "if they are many, --precision bfloat16 is faster",
-                file=sys.stderr,
+                "if they are many, --precision bfloat16 is faster"
             )
 
 
@@ -107,5 +107,5 @@ def compute_precision(compute: ComputeConfig) -> str:
 
 
 def sam_maker(config: SegmenterConfig) -> dict[str, Any]:
-    """What the store keeps of its maker beyond the settings: which weights, and the precision."""
-    return {"weights": weights_hash(config.segmenter), "precision": compute_precision(config.compute)}
+    """What the store keeps of its maker beyond the settings: which network, and the precision."""
+    return {**network_facts(config.segmenter), "precision": compute_precision(config.compute)}

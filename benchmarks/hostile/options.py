@@ -1,0 +1,71 @@
+"""Odd values for every option of every command, as `--help` lists them."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from runner import samclr
+from samples import write_labelled, write_scenes
+
+ODD = ("-1", "0", "nan", "inf", "1e30", "99999999999999999999999", "", "x", "None", "../x\x1b[2J")
+OPTION = re.compile(r"^[│\s]*(?:-\w, )?(--[a-z0-9-]+)(?: (\S.*?))?\s*│?$", re.M)
+TINY = ("--backbone", "small-cnn", "--size-px", 24, "--global-batch-size", 8, "--min-area-px", 20, "--steps", 1)
+TINY_RUN = (*TINY, "--accelerator", "cpu", "--num-workers", 1)
+HANG_S = 120
+
+
+def commands(place: Path) -> dict[str, tuple[Any, ...]]:
+    """Each command in a form that works, quickly."""
+    scenes, store, shades, out = place / "scenes", place / "store", place / "shades", place / "out"
+    pretrain = ("--scenes", scenes, "--regions", store, *TINY_RUN, "--out", out)
+    measured = ("--on", shades, "--image-px", 24, "--probe-epochs", 1, "--bootstrap", 100, "--out", place / "r.json")
+    return {
+        "segment": ("segment", scenes, "--min-size", 20, "--out", out),
+        "pack": ("pack", scenes, "--bank", out),
+        **{f"pretrain {name}": ("pretrain", name, *pretrain, "--dry-run") for name in ("samclr", "sammoco", "samdino")},
+        "evaluate": ("evaluate", "small-cnn", "--untrained", *measured),
+        "look": ("look", store, "--scenes", scenes, "--out", place / "look.html"),
+        "regions export": ("regions", "export", store, "--out", place / "coco.json"),
+        "regions score": ("regions", "score", store, "--segmentations", scenes),
+        "export": ("export", place / "run", "--out", place / "backbone.safetensors"),
+        "report": ("report", place / "run", "--out", place / "report.html"),
+        "study": ("study", "smoke", "--out", out, "--list"),
+        "demo": ("demo", "--out", out, "--recipes", "nothing"),
+    }
+
+
+def options_of(words: tuple[Any, ...], cache: Path) -> list[str]:
+    """Options that take a value."""
+    depth = 2 if words[0] in ("pretrain", "regions", "data") else 1
+    text = samclr(*words[:depth], "--help", cache=cache).text
+    found = {name: value for name, value in OPTION.findall(text) if value}
+    return sorted(name for name in found if name not in ("--out", "--bank"))
+
+
+def try_all(folder: Path, step: int = 1) -> Iterator[dict[str, Any]]:
+    """A row of counts for each command."""
+    sound, cache = folder / "sound", folder / "cache"
+    write_scenes(sound / "scenes", 8)
+    write_labelled(sound / "shades")
+    samclr("segment", sound / "scenes", "--min-size", 20, "--out", sound / "store", cache=cache)
+    run = ("--scenes", sound / "scenes", "--regions", sound / "store", *TINY_RUN, "--out", sound / "run")
+    assert samclr("pretrain", "samclr", *run, cache=cache).status == 0
+    for name, words in commands(sound).items():
+        counts = dict.fromkeys(("refused", "accepted", "silent", "hang", "crash", "unexpected"), 0)
+        odd, number = [], 0
+        for option in options_of(words, cache):
+            for value in ODD:
+                number += 1
+                if number % step:
+                    continue
+                shutil.rmtree(sound / "out", ignore_errors=True)
+                outcome = samclr(*words, option, value, cache=cache, hang_s=HANG_S)
+                what = outcome.fault or ("accepted" if outcome.status == 0 else "refused")
+                if "\x1b[2J" in outcome.text:
+                    what = "silent"
+                counts[what] += 1
+                if what in ("silent", "hang", "crash", "unexpected"):
+                    odd.append(f"{name} {option} {value!r}: {what}: {outcome.text.strip()[-200:]}")
+        yield {"what": f"options: {name}", "tried": sum(counts.values()), **counts, "odd": odd}
