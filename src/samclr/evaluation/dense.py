@@ -14,7 +14,7 @@ from samclr import __version__
 from samclr.cache import cache_folder
 from samclr.evaluation.dense_features import chosen_scenes, scenes_fingerprint, stream_patches, training_patches
 from samclr.evaluation.evaluate import Target
-from samclr.evaluation.features import weights_fingerprint
+from samclr.evaluation.fingerprints import weights_fingerprint
 from samclr.evaluation.intervals import bootstrap_intervals
 from samclr.evaluation.knn import nearest
 from samclr.evaluation.linear import Standardiser, cosine_lr, zero_layer
@@ -73,6 +73,7 @@ def evaluate_dense(
         row |= {"num_train": len(numbers), "num_test": len(test_numbers), "num_classes": len(test.classes)}
         row |= {"num_patches": len(features), "settings": to_dict(config) | to_dict(interval)}
         row |= {"backbone_fingerprint": weights_fingerprint(target.backbone), "samclr": __version__}
+        row |= {"model": target.facts()}
         row |= {"train_fingerprint": scenes_fingerprint(train, numbers)}
         row |= {"test_fingerprint": scenes_fingerprint(test, test_numbers)}
         if place is not None:

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from samclr.errors import EvaluationError
 from samclr.models.backbone import SmallCnn
-from samclr.views.augment import normalise
+from samclr.normalisation import normalisation_of
+
+RESIZED = "bilinear, antialiased, whole patches"  # what `resize` and `input_size` do
 
 
 def num_stages(backbone: nn.Module) -> int:
@@ -78,7 +80,7 @@ def patch_features(
     """
     was_training = backbone.training
     backbone.eval().to(device)
-    batch = normalise(torch.from_numpy(pixels).to(device).float().div_(255.0))
+    batch = normalisation_of(backbone)(torch.from_numpy(pixels).to(device).float().div_(255.0))
     try:
         maps = feature_map(backbone, batch, stage)
     except (AssertionError, ValueError) as error:  # timm's words for a size that does not fit
