@@ -130,7 +130,7 @@ def load_backbone(run: str | Path) -> nn.Module:
     state = load_checkpoint(run)
     if state is None:
         raise RunError(f"{run} has no checkpoint yet; let `samclr pretrain` run until it has saved one")
-    backbone = create_backbone(config.model)
+    backbone = create_backbone(config.model, config.group.size_px)
     backbone.load_state_dict(backbone_weights(state["method"]))
     return backbone.eval()
 

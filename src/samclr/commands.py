@@ -177,9 +177,12 @@ class Evaluate:
 
         from samclr.evaluation.dense import evaluate_dense
         from samclr.evaluation.evaluate import evaluate, open_target
+        from samclr.evaluation.sizes import check_dense
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        target = open_target(self.target, self.model, self.untrained, self.seed)
+        target = open_target(self.target, self.model, self.untrained, self.seed, self.knn.image_px)
+        if self.dense_on:
+            check_dense(target.backbone, self.dense)
         rows = evaluate(
             target, self.on, self.knn, self.probe, device, self.out, self.protocols, self.download, self.image_column
         )

@@ -20,12 +20,14 @@ class TargetConfig:
         stem: of ResNets, see pretrain.
         mean: of red, green and blue, values from 0 to 1, which the input is normalised by, with std.
         std: deviation, see mean.
+        input_px: the size, in px, that a backbone of one image size is built for; by default --image-px.
     """
 
     backbone: str | None = None
     stem: Stem | None = None
     mean: Channels | None = None
     std: Channels | None = None
+    input_px: int | None = None
 
     def __post_init__(self) -> None:
         stated_normalisation(self.mean, self.std)

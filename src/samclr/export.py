@@ -40,7 +40,8 @@ def export_run(run: Path, out: Path, layout: Layout) -> str:
     plain = model.stem == "standard" and model.backbone != "small-cnn"
     if layout == "timm":
         _save_weights(backbone, out, config)
-        loads = f'timm.create_model("{model.backbone}", num_classes=0, checkpoint_path="{out}")'
+        size = f"img_size={model.input_px}, " if model.input_px else ""
+        loads = f'timm.create_model("{model.backbone}", num_classes=0, {size}checkpoint_path="{out}")'
         loads = (
             loads if plain else f'samclr.load_backbone("{run}")  # timm has no {model.backbone} with stem {model.stem}'
         )
@@ -116,6 +117,8 @@ def _facts(backbone: nn.Module, config: PretrainConfig) -> dict[str, str]:
     """What a file says of its weights, so that whoever reads it need not be told."""
     own: Normalisation = normalisation_of(backbone)
     facts = {"backbone": config.model.backbone, "stem": config.model.stem, "samclr": samclr.__version__}
+    if config.model.input_px is not None:
+        facts["input_px"] = str(config.model.input_px)
     return facts | {"mean": json.dumps(own.mean), "std": json.dumps(own.std), "format": "pt"}
 
 

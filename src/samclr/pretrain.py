@@ -18,8 +18,9 @@ from samclr.evaluation.online import OnlineProbes
 from samclr.loggers import close_loggers, create_loggers, log_rows
 from samclr.methods import backbone_of, create_method
 from samclr.micro_batches import backward
+from samclr.models.sizes import fit_views
 from samclr.models.weights import with_normalisation
-from samclr.monitor import CollapseMonitor
+from samclr.monitor import CollapseMonitor, identical_pairs_warning, sample_identical_pairs
 from samclr.normalisation import IMAGENET, Normalisation, normalisation_of
 from samclr.optim import create_optimizer, set_rates
 from samclr.progress import TrainingProgress
@@ -52,15 +53,19 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
     """Train until the last step, or go on from the run's checkpoint. The same call on the same run resumes it.
 
     Raises:
+        ConfigError: the backbone does not take such views; nothing was made then.
         RunError: the run directory has other settings or other data, or the loss is no longer finite.
         ScenesError, PartsError, UsageError: as prepare_data.
     """
     fabric = create_fabric(config)
+    config = fit_views(config, tell=fabric.is_global_zero)
     config = _with_own_normalisation(config, fabric.is_global_zero)
     open_run(run, config, write=fabric.is_global_zero)
     data = prepare_data(config)
     _check_same_data(run, data, write=fabric.is_global_zero)
     num_steps = config.optim.num_steps(data.bank.num_images)
+    if fabric.is_global_zero:
+        _warn_of_identical_pairs(config, data, num_steps)
     method = create_method(config, num_steps)
     optimizer = create_optimizer(method, config.optim)
     totals: dict[str, int] = {}
@@ -170,6 +175,12 @@ def make_batch(
         for group, pixels in zip(plan.groups, crops, strict=True)
     )
     return ViewBatch(step=plan.step, groups=groups, image_index=plan.image_index, region_index=plan.region_index)
+
+
+def _warn_of_identical_pairs(config: PretrainConfig, data: TrainingData, num_steps: int) -> None:
+    sample = sample_identical_pairs(config, num_steps, lambda step: data.planner.plan(step).counts)
+    if warning := identical_pairs_warning(*sample):
+        say(warning)
 
 
 def _with_own_normalisation(config: PretrainConfig, write: bool) -> PretrainConfig:

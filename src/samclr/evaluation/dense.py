@@ -20,6 +20,7 @@ from samclr.evaluation.knn import nearest
 from samclr.evaluation.linear import Standardiser, cosine_lr, zero_layer
 from samclr.evaluation.results import add_results, results_place
 from samclr.evaluation.segmentation import class_ious, confusion, enlarge_argmax, iou_counts, miou_and_accuracy
+from samclr.evaluation.sizes import check_dense
 from samclr.evaluation_config import DenseConfig, IntervalConfig
 from samclr.scenes.labelled_scenes import LabelledScenes, open_labelled_scenes
 from samclr.settings import to_dict
@@ -42,6 +43,8 @@ def evaluate_dense(
     dense_linear_* and dense_knn_*: miou (mean over the classes that occur in the test labels) and pixel_accuracy,
     each with its interval.
     """
+    if sets:
+        check_dense(target.backbone, config)
     place = results_place(out, target.run)
     rows = []
     for path in sets:

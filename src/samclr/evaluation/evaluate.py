@@ -21,9 +21,11 @@ from samclr.evaluation.knn import USUAL_SETTINGS, KnnSetting, knn_ranked
 from samclr.evaluation.labelled import LabelledSet, open_labelled
 from samclr.evaluation.linear import linear_probe
 from samclr.evaluation.results import Accuracies, add_results, results_place
+from samclr.evaluation.sizes import fit_protocols
 from samclr.evaluation.training import crop_probe, fine_tune
 from samclr.evaluation_config import ProtocolsConfig, TargetConfig
 from samclr.models.backbone import SMALL_CNN, create_backbone, load_pretrained
+from samclr.models.sizes import DEFAULT_PX
 from samclr.models.weights import architecture, is_weights_folder, read_facts, with_normalisation
 from samclr.settings import to_dict
 from samclr.terminal import say
@@ -52,15 +54,18 @@ class Target:
         return {key: value for key, value in to_dict(self.model).items() if key in ("backbone", "stem", "mean", "std")}
 
 
-def open_target(name: str, given: TargetConfig, untrained: bool, seed: int | None) -> Target:
+def open_target(
+    name: str, given: TargetConfig, untrained: bool, seed: int | None, image_px: int = DEFAULT_PX
+) -> Target:
     """A run directory, a file or folder of weights (of `samclr export`, of timm), or a timm model by its name.
 
     `untrained` measures the same backbone before any training, as a floor. `given` tells what the target itself does
     not say, and may not contradict it. `seed` is that of an untrained backbone: by default the run's, else 0.
+    A backbone of one image size is built for what the target or `given` says, else for `image_px`.
 
     Raises:
         EvaluationError: the name is none of these, or `given` contradicts it.
-        ConfigError: the weights cannot be had or read, or do not fit.
+        ConfigError: the weights cannot be had or read, or do not fit, or the backbone takes no images of that size.
         RunError: the run has no checkpoint, or cannot be read.
     """
     path = Path(name)
@@ -69,19 +74,20 @@ def open_target(name: str, given: TargetConfig, untrained: bool, seed: int | Non
         model = _agreed(name, given, config.model)
         if not untrained:
             return Target(name=name, backbone=load_backbone(path), model=model, run=path)
-        return _untrained(name, model, config.seed if seed is None else seed, path)
+        return _untrained(name, model, config.group.size_px, config.seed if seed is None else seed, path)
     if path.exists():
         model = _model_of_weights(name, given)
         if untrained:
-            return _untrained(name, model, seed or 0)
-        return Target(name=name, backbone=_trained(model), model=model)
+            return _untrained(name, model, image_px, seed or 0)
+        return Target(name=name, backbone=_trained(model, image_px), model=model)
     if name != SMALL_CNN and not timm.is_model(name):
         raise EvaluationError(f"{name} is no run directory, no file of weights and no timm model; check the spelling")
     if untrained or name == SMALL_CNN:
         model = ModelConfig(backbone=name, stem=given.stem or "standard", mean=given.mean, std=given.std)
-        return _untrained(name, with_normalisation(_agreed(name, given, model))[0], seed or 0)
-    model, _ = with_normalisation(ModelConfig(backbone=name, pretrained="timm"))
-    return Target(name=name, backbone=_trained(_agreed(name, given, model)), model=model)
+        model = replace(with_normalisation(_agreed(name, given, model))[0], input_px=given.input_px)
+        return _untrained(name, model, image_px, seed or 0)
+    model, _ = with_normalisation(ModelConfig(backbone=name, pretrained="timm", input_px=given.input_px))
+    return Target(name=name, backbone=_trained(_agreed(name, given, model), image_px), model=model)
 
 
 def _agreed(name: str, given: TargetConfig, model: ModelConfig) -> ModelConfig:
@@ -89,14 +95,16 @@ def _agreed(name: str, given: TargetConfig, model: ModelConfig) -> ModelConfig:
     backbone = given.backbone is None or architecture(given.backbone) == architecture(model.backbone)
     agreed = {"backbone": backbone, "stem": given.stem in (None, model.stem)}
     agreed |= {key: getattr(given, key) in (None, getattr(model, key)) for key in ("mean", "std")}
+    agreed["input_px"] = given.input_px in (None, model.input_px)
     for key, fits in agreed.items():
         if not fits:
             own, asked = (_shown(getattr(of, key)) for of in (model, given))
             trained = (
                 "; an untrained one (--untrained) may have it" if key == "stem" and model.pretrained == "timm" else ""
             )
+            option = key.replace("_", "-")
             raise EvaluationError(
-                f"{name} has the {key} {own}, which --{key} {asked} contradicts; leave it out{trained}"
+                f"{name} has the {key} {own}, which --{option} {asked} contradicts; leave it out{trained}"
             )
     return model
 
@@ -113,6 +121,7 @@ def _model_of_weights(name: str, given: TargetConfig) -> ModelConfig:
         raise EvaluationError(f"{name} does not say which backbone its weights are of; name it with --backbone")
     own = facts.normalisation or given.normalisation
     model = ModelConfig(backbone=backbone, stem=facts.stem or given.stem or "standard", pretrained=name)
+    model = replace(model, input_px=facts.input_px or given.input_px)
     if own is not None:
         model = replace(model, mean=own.mean, std=own.std)
     model, assumed = with_normalisation(model)
@@ -121,16 +130,16 @@ def _model_of_weights(name: str, given: TargetConfig) -> ModelConfig:
     return _agreed(name, given, model)
 
 
-def _trained(model: ModelConfig) -> nn.Module:
-    backbone = create_backbone(model)
+def _trained(model: ModelConfig, image_px: int) -> nn.Module:
+    backbone = create_backbone(model, image_px)
     load_pretrained(backbone, model)
     return backbone.eval()
 
 
-def _untrained(name: str, model: ModelConfig, seed: int, run: Path | None = None) -> Target:
+def _untrained(name: str, model: ModelConfig, image_px: int, seed: int, run: Path | None = None) -> Target:
     """The same backbone with random weights, also where a run began with trained ones."""
     torch.manual_seed(seed)
-    backbone = create_backbone(model).eval()
+    backbone = create_backbone(model, image_px).eval()
     stem = "" if run is not None or model.stem == "standard" else f", stem {model.stem}"
     return Target(name=f"{name}{stem} (untrained)", backbone=backbone, model=model, run=run, seed=seed)
 
@@ -152,6 +161,8 @@ def evaluate(
     What is too long for a row (confusion, each class's accuracy, predictions) lies in the file that it names.
     """
     protocols = protocols or ProtocolsConfig()
+    if sets:
+        knn, protocols = fit_protocols(getattr(target.backbone, "input_sizes", None), knn, protocols)
     place = results_place(out, target.run)
     rows = []
     for path in sets:

@@ -31,6 +31,7 @@ class Facts:
     backbone: str | None = None
     stem: Stem | None = None
     normalisation: Normalisation | None = None
+    input_px: int | None = None
 
 
 def is_weights_folder(path: Path) -> bool:
@@ -54,7 +55,8 @@ def read_facts(path: Path) -> Facts:
             config = read_json(file.parent / FOLDER_CONFIG, {})
             trained = config.get("pretrained_cfg")
             trained = trained if isinstance(trained, dict) else {}
-            return Facts(backbone=config["architecture"], stem="standard", normalisation=_stated(trained))
+            facts = Facts(backbone=config["architecture"], stem="standard", normalisation=_stated(trained))
+            return replace(facts, input_px=_side(config.get("model_args")))
         if file.suffix != ".safetensors":
             return Facts()
         with safe_open(file, "pt") as opened:
@@ -65,9 +67,21 @@ def read_facts(path: Path) -> Facts:
         stated = _stated({name: json.loads(metadata[name]) for name in ("mean", "std") if name in metadata})
         if stated is None and stem is not None and backbone is not None:
             stated = IMAGENET  # an export of samclr 0.1, which knew no other
-        return Facts(backbone=backbone, stem=cast(Stem | None, stem), normalisation=stated)
+        return Facts(
+            backbone=backbone,
+            stem=cast(Stem | None, stem),
+            normalisation=stated,
+            input_px=int(metadata["input_px"]) if "input_px" in metadata else None,
+        )
     except (SafetensorError, OSError, ValueError, RecursionError, ConfigError, FilesError) as error:
         raise ConfigError(f"{path} is not a whole file of weights ({_first_line(error)}); give another") from None
+
+
+def _side(arguments: Any) -> int | None:
+    """The side of the square images that timm was asked to build for."""
+    size = arguments.get("img_size") if isinstance(arguments, dict) else None
+    sides = size if isinstance(size, list) and size else [size]
+    return sides[0] if isinstance(sides[0], int) and len(set(sides)) == 1 else None
 
 
 def _stated(values: dict[str, Any]) -> Normalisation | None:
@@ -227,6 +241,11 @@ def check_facts(facts: Facts, model: ModelConfig, source: str) -> None:
         raise ConfigError(
             f"{source} holds the weights of {backbone} with stem {stem}, not of {model.backbone} with stem "
             f"{model.stem}; type --backbone {backbone} --stem {stem}"
+        )
+    if facts.input_px is not None and model.input_px is not None and facts.input_px != model.input_px:
+        raise ConfigError(
+            f"{source} holds weights for images of {facts.input_px} px, not of {model.input_px} px; "
+            f"type --input-px {facts.input_px}, with views of that size"
         )
 
 
