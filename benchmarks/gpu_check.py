@@ -24,9 +24,9 @@ from training import config_for, measure, packed
 from views import planner_for
 
 from samclr.methods.losses import nt_xent, queue_contrast, self_distillation
+from samclr.normalisation import IMAGENET
 from samclr.scenes.bank import SceneBank
 from samclr.views.augment import augment, augment_batched
-from samclr.views.colours import IMAGENET_MEAN, IMAGENET_STD
 from samclr.views.crop import ViewCropper
 from samclr.views.placement import open_cropper
 from samclr.views.plan import AugmentDraws
@@ -99,7 +99,7 @@ def view_rows(bank: SceneBank, device: torch.device) -> list[str]:
         ka.ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8),
         ka.RandomGrayscale(p=0.2),
         ka.RandomGaussianBlur((13, 13), (0.1, 2.0), p=0.5),
-        ka.Normalize(torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)),
+        ka.Normalize(torch.tensor(IMAGENET.mean), torch.tensor(IMAGENET.std)),
     )
     add("augment, kornia", lambda: theirs(pixels.flatten(0, 1).float() / 255))
     return rows

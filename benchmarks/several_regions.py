@@ -18,6 +18,7 @@ import torch
 from samclr.config import PretrainConfig, ProbeConfig, ViewsConfig
 from samclr.demo import NUM_SCENES, demo_config
 from samclr.evaluation.evaluate import evaluate, open_target
+from samclr.evaluation_config import TargetConfig
 from samclr.method_config import SimclrConfig
 from samclr.pretrain import pretrain
 
@@ -60,7 +61,7 @@ def main() -> None:
             if name == DEMO_ARM:
                 run = arguments.demo / f"samclr-sam-digits-{SCENES}-seed{seed}"
             pretrain(config, run)
-            target = open_target(str(run), config.model, untrained=False, seed=seed)
+            target = open_target(str(run), TargetConfig(), untrained=False, seed=seed)
             (row,) = evaluate(target, [digits], config.knn, ProbeConfig(), torch.device("cpu"), None)
             top1.append(row["knn_top1"])
         views = config.views_per_step() * config.optim.steps

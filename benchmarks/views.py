@@ -26,10 +26,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from samclr.config import AugmentConfig, ViewGroup, ViewsConfig
 from samclr.fill import FillOptions
+from samclr.normalisation import IMAGENET
 from samclr.regions.index import RegionIndex
 from samclr.scenes.bank import SceneBank, pack_scenes
 from samclr.scenes.sources import SceneRef, list_scenes
-from samclr.views.augment import IMAGENET_MEAN, IMAGENET_STD, augment
+from samclr.views.augment import augment
 from samclr.views.crop import ViewCropper
 from samclr.views.plan import ViewPlanner
 
@@ -159,7 +160,7 @@ def torchvision_transform(px: int) -> Transform:
             tv.RandomGrayscale(0.2),
             tv.RandomApply([tv.GaussianBlur(2 * int(px * 0.05) + 1, (0.1, 2.0))], 0.5),
             tv.ToDtype(torch.float32, scale=True),
-            tv.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+            tv.Normalize(IMAGENET.mean, IMAGENET.std),
         ]
     )
     return lambda image: [one(image), one(image)]

@@ -11,6 +11,7 @@ from support import box_scene
 
 from samclr.config import AugmentConfig, ViewGroup, ViewsConfig
 from samclr.fill import FillOptions
+from samclr.normalisation import Normalisation
 from samclr.regions.index import RegionIndex
 from samclr.scenes.bank import SceneBank, pack_scenes
 from samclr.scenes.sources import list_scenes
@@ -21,6 +22,7 @@ from samclr.views.gpu import GpuCropper, augment_on_gpu
 from samclr.views.loader import ViewLoader
 from samclr.views.plan import AugmentDraws, ViewPlanner
 
+ODD = Normalisation((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 CPU = torch.device("cpu")
 SIZES = [(100, 90), (20, 90), (1, 1), (37, 53)]
 
@@ -77,9 +79,9 @@ def test_augmentation_equals_the_cpus(size):
         solarise=random.random(b) < 0.3,
     )
     pixels = torch.randint(0, 256, (*b, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    found = augment_on_gpu(pixels, drawn)
-    torch.testing.assert_close(found, augment_on_cpu(pixels, drawn), rtol=0, atol=2e-5)
-    torch.testing.assert_close(found, augment_batched(pixels, drawn), rtol=0, atol=2e-5)
+    found = augment_on_gpu(pixels, drawn, ODD)
+    torch.testing.assert_close(found, augment_on_cpu(pixels, drawn, ODD), rtol=0, atol=2e-5)
+    torch.testing.assert_close(found, augment_batched(pixels, drawn, ODD), rtol=0, atol=2e-5)
 
 
 def test_the_loader_takes_either_cropper(tmp_path):

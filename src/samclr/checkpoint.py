@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from samclr import __version__
-from samclr.config import ModelConfig, PretrainConfig
+from samclr.config import PretrainConfig
 from samclr.errors import ConfigError, RunError
 from samclr.models.backbone import create_backbone
+from samclr.normalisation import IMAGENET
 from samclr.settings import from_dict, to_dict, upgraded
 from samclr.storage.files import regular
 from samclr.terminal import say
@@ -23,7 +23,7 @@ from samclr.terminal import say
 CONFIG_FILE = "config.json"
 CONFIG_FORMAT = 2
 # What runs of older formats did where a setting's default is another today; see `settings.upgraded`.
-CONFIG_CHANGES: dict[int, dict[str, Any]] = {2: {}}
+CONFIG_CHANGES: dict[int, dict[str, Any]] = {2: {"model.mean": [*IMAGENET.mean], "model.std": [*IMAGENET.std]}}
 KEPT = 2
 _NAME = re.compile(r"checkpoint-\d{8,}-[0-9a-f]{16}\.pt")
 BACKBONE_PREFIX = "online_encoder.backbone."
@@ -119,7 +119,8 @@ def read_config(saved: dict[str, Any]) -> PretrainConfig:
 def load_backbone(run: str | Path) -> nn.Module:
     """The pre-trained backbone of a run directory, in evaluation mode: [n 3 h w] -> features [n d].
 
-    Input is RGB from 0 to 1, normalised by ImageNet's mean and deviation (samclr.views.augment.normalise).
+    Input is RGB from 0 to 1, normalised by `backbone.normalisation`, the mean and deviation of the run's training:
+    `backbone(backbone.normalisation(pixels))` gives the features of pixels [n 3 h w] from 0 to 1.
 
     Raises:
         RunError: `run` is no run directory, or has no checkpoint yet.
@@ -129,7 +130,7 @@ def load_backbone(run: str | Path) -> nn.Module:
     state = load_checkpoint(run)
     if state is None:
         raise RunError(f"{run} has no checkpoint yet; let `samclr pretrain` run until it has saved one")
-    backbone = create_backbone(config.model)
+    backbone = create_backbone(config.model, config.group.size_px)
     backbone.load_state_dict(backbone_weights(state["method"]))
     return backbone.eval()
 
@@ -141,16 +142,3 @@ def backbone_weights(method_weights: dict[str, Tensor]) -> dict[str, Tensor]:
         for name, tensor in method_weights.items()
         if name.startswith(BACKBONE_PREFIX)
     }
-
-
-def load_exported(path: Path, config: ModelConfig) -> nn.Module:
-    """A backbone from a safetensors file. Raises RunError if its weights do not fit the named backbone."""
-    backbone = create_backbone(config)
-    try:
-        backbone.load_state_dict(load_file(path))
-    except Exception as error:  # safetensors and torch raise their own kinds for what does not fit
-        raise RunError(
-            f"{path} does not fit the backbone {config.backbone} with stem {config.stem}: {str(error)[:300]}; "
-            f"name the right ones with --backbone and --stem"
-        ) from error
-    return backbone.eval()

@@ -12,10 +12,10 @@ import tyro
 from tyro.conf import Positional, arg, subcommand
 
 from samclr.command_options import Column, Fill, Json, Scenes
-from samclr.config import Codec, KnnConfig, ModelConfig, PretrainConfig, ProbeConfig
+from samclr.config import Codec, KnnConfig, PretrainConfig, ProbeConfig
 from samclr.data_commands import Data
 from samclr.errors import UsageError
-from samclr.evaluation_config import DenseConfig, ProtocolsConfig
+from samclr.evaluation_config import DenseConfig, ProtocolsConfig, TargetConfig
 from samclr.recipes import RECIPES
 from samclr.region_commands import Look, Regions, Segment, Segmenters
 from samclr.study_commands import StudyCommand
@@ -140,7 +140,7 @@ class Pretrain:
 class Evaluate:
     """Measure a backbone: kNN and linear probes on labelled sets, few-shot, fine-tuning, and dense tasks.
 
-    TARGET is a run directory, a .safetensors file of `samclr export`, or the name of a timm model.
+    TARGET is a run directory, a file or folder of weights (of `samclr export`, of timm), or the name of a timm model.
     A set is a folder with train/CLASS/* and test/CLASS/*, or with train*.parquet and test*.parquet, or NAME@ROOT
     (`samclr data list`).
 
@@ -161,9 +161,9 @@ class Evaluate:
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     protocols: ProtocolsConfig = field(default_factory=ProtocolsConfig)
     dense: DenseConfig = field(default_factory=DenseConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: TargetConfig = field(default_factory=TargetConfig)
     untrained: Annotated[bool, arg(help="Measure the same backbone before any training, as a floor.")] = False
-    seed: Annotated[int, arg(help="Seed of an untrained timm model.")] = 0
+    seed: Annotated[int | None, arg(help="Seed of an untrained backbone; by default the run's, else 0.")] = None
     out: Annotated[Path | None, arg(help="File the results are added to; by default the run's results.json.")] = None
     json: Json = False
 
@@ -177,9 +177,12 @@ class Evaluate:
 
         from samclr.evaluation.dense import evaluate_dense
         from samclr.evaluation.evaluate import evaluate, open_target
+        from samclr.evaluation.sizes import check_dense
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        target = open_target(self.target, self.model, self.untrained, self.seed)
+        target = open_target(self.target, self.model, self.untrained, self.seed, self.knn.image_px)
+        if self.dense_on:
+            check_dense(target.backbone, self.dense)
         rows = evaluate(
             target, self.on, self.knn, self.probe, device, self.out, self.protocols, self.download, self.image_column
         )

@@ -3,6 +3,7 @@
 Nothing here imports torch or numpy, so the command line can show every default at once.
 """
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,12 +12,14 @@ from tyro.conf import AvoidSubcommands, Suppress
 
 from samclr.errors import ConfigError
 from samclr.method_config import DinoConfig, MethodConfig, SimclrConfig
+from samclr.normalisation import Channels, Normalisation
 from samclr.settings import check_share, to_dict
 
 Strategy = Literal["image", "region", "random-box"]
 Role = Literal["global", "local"]
 Codec = Literal["raw", "jpeg"]
 BankPlace = Literal["auto", "device", "pinned", "map"]
+Stem = Literal["standard", "conv3x3-stride2", "conv3x3-stride1"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,8 @@ class ViewsConfig:
         background_mix_prob: region only: share of the views in which everything outside the region's mask is taken from
             a crop of another image, so that surroundings cannot tell a pair.
         redraw: random-box only: a new place at each step instead of one fixed place per region.
+        max_window_aspect: windows of regions longer than this, over their shorter side, are widened about their centre
+            as far as the image goes, so that thin ones hold different crops; None leaves them.
     """
 
     strategy: Strategy = "region"
@@ -42,8 +47,11 @@ class ViewsConfig:
     image_view_share: float = 0.0
     background_mix_prob: float = 0.0
     redraw: bool = False
+    max_window_aspect: float | None = None
 
     def __post_init__(self) -> None:
+        if self.max_window_aspect is not None and not 1 <= self.max_window_aspect < math.inf:
+            raise ConfigError(f"max_window_aspect is {self.max_window_aspect}; expected 1 or more, such as 3")
         check_share(self, "min_coverage", "image_view_share", "background_mix_prob")
         if self.background_mix_prob > 0 and self.strategy != "region":
             raise ConfigError(f"background_mix_prob needs masks: use --strategy region (it is {self.strategy})")
@@ -177,18 +185,47 @@ class ModelConfig:
         stem: ResNets only: standard (7x7 stride 2), or a 3x3 convolution of stride 2 (max-pooling stays),
             or of stride 1 without max-pooling (the usual one for CIFAR-10).
         pretrained: weights to begin with: "timm" downloads those of timm, else a file of timm's names (safetensors or
-            torch's); None begins at random.
+            torch's, or a folder of Hugging Face's layout); None begins at random.
+        input_px: for backbones of one image size (BEiT, CaiT, Mixer, ...): the size, in px, that they are built for.
+            None takes that of the views; those of any size need none.
+        mean: of red, green and blue, values from 0 to 1, which the input is normalised by, with std. None takes what
+            the pretrained weights were trained with, and ImageNet's for weights that begin at random.
+        std: deviation, see mean.
         projector_hidden: width of the head's hidden layers; None takes the backbone's feature width.
         projector_out: width of the embeddings; for dino of the bottleneck before the prototypes.
         projector_norm: batch norm in the head.
     """
 
     backbone: str = "resnet18"
-    stem: Literal["standard", "conv3x3-stride2", "conv3x3-stride1"] = "standard"
+    stem: Stem = "standard"
     pretrained: str | None = None
+    input_px: int | None = None
+    mean: Channels | None = None
+    std: Channels | None = None
     projector_hidden: int | None = None
     projector_out: int = 128
     projector_norm: bool = True
+
+    def __post_init__(self) -> None:
+        stated_normalisation(self.mean, self.std)
+
+    @property
+    def normalisation(self) -> Normalisation | None:
+        """As stated by mean and std, None where they are left open."""
+        return stated_normalisation(self.mean, self.std)
+
+
+def stated_normalisation(mean: Channels | None, std: Channels | None) -> Normalisation | None:
+    """The normalisation that two options state; None where neither is given.
+
+    Raises:
+        ConfigError: one of them alone, or a value that cannot be right.
+    """
+    if mean is None and std is None:
+        return None
+    if mean is None or std is None:
+        raise ConfigError(f"{'std' if mean is None else 'mean'} is given alone; expected mean and std together")
+    return Normalisation(mean, std)
 
 
 @dataclass(frozen=True, kw_only=True)

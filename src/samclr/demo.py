@@ -30,6 +30,7 @@ from samclr.config import (
 )
 from samclr.errors import RunError
 from samclr.evaluation.evaluate import evaluate, open_target
+from samclr.evaluation_config import TargetConfig
 from samclr.fill import FillOptions
 from samclr.method_config import DinoConfig, MocoConfig
 from samclr.pretrain import pretrain
@@ -137,7 +138,7 @@ def demo_config(recipe: str, data: Path, store: Path, bank: Path, steps: int) ->
 
 
 def _arm(run: Path, data: Path, config: PretrainConfig, strategy: str, segmenter: str | None) -> dict[str, Any]:
-    target = open_target(str(run), config.model, untrained=strategy == "untrained", seed=config.seed)
+    target = open_target(str(run), TargetConfig(), untrained=strategy == "untrained", seed=config.seed)
     (row,) = evaluate(target, [data / "digits"], config.knn, ProbeConfig(), torch.device("cpu"), None)
     return {
         "recipe": None if strategy == "untrained" else config.recipe,

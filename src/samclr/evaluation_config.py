@@ -3,8 +3,39 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from samclr.config import Stem, stated_normalisation
 from samclr.errors import ConfigError
+from samclr.normalisation import Channels, Normalisation
 from samclr.settings import check_share, to_dict
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetConfig:
+    """What a file of weights does not say of itself, and how an untrained model is made.
+
+    Runs, exports and timm's models know it: there it need not be given, and what contradicts them is refused.
+
+    Attributes:
+        backbone: any timm model name, or small-cnn: whose weights the file holds.
+        stem: of ResNets, see pretrain.
+        mean: of red, green and blue, values from 0 to 1, which the input is normalised by, with std.
+        std: deviation, see mean.
+        input_px: the size, in px, that a backbone of one image size is built for; by default --image-px.
+    """
+
+    backbone: str | None = None
+    stem: Stem | None = None
+    mean: Channels | None = None
+    std: Channels | None = None
+    input_px: int | None = None
+
+    def __post_init__(self) -> None:
+        stated_normalisation(self.mean, self.std)
+
+    @property
+    def normalisation(self) -> Normalisation | None:
+        """As stated by mean and std, None where they are left open."""
+        return stated_normalisation(self.mean, self.std)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,20 +1,24 @@
 """Take a backbone away: files that timm, torchvision, Hugging Face and ONNX runtimes load, with a model card."""
 
 import json
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 import samclr
 from samclr.checkpoint import load_backbone, load_config
 from samclr.config import PretrainConfig
 from samclr.errors import RunError, UsageError
+from samclr.models.weights import FOLDER_CONFIG, FOLDER_WEIGHTS, is_weights_folder, own_normalisation
+from samclr.normalisation import Normalisation, normalisation_of
 from samclr.recipes import RECIPES
-from samclr.run_directory import RESULTS_FILE, SUMMARY_FILE, read_json, write_json
+from samclr.run_directory import RESULTS_FILE, SUMMARY_FILE, read_json
+from samclr.storage.files import replacing_path, write_bytes, write_json, write_text
 
 Layout = Literal["timm", "torchvision", "huggingface", "onnx"]
 ONNX_TOLERANCE = 1e-4  # of the largest feature
@@ -34,10 +38,10 @@ def export_run(run: Path, out: Path, layout: Layout) -> str:
     backbone = load_backbone(run)
     model = config.model
     plain = model.stem == "standard" and model.backbone != "small-cnn"
-    out.parent.mkdir(parents=True, exist_ok=True)
     if layout == "timm":
         _save_weights(backbone, out, config)
-        loads = f'timm.create_model("{model.backbone}", num_classes=0, checkpoint_path="{out}")'
+        size = f"img_size={model.input_px}, " if model.input_px else ""
+        loads = f'timm.create_model("{model.backbone}", num_classes=0, {size}checkpoint_path="{out}")'
         loads = (
             loads if plain else f'samclr.load_backbone("{run}")  # timm has no {model.backbone} with stem {model.stem}'
         )
@@ -48,14 +52,16 @@ def export_run(run: Path, out: Path, layout: Layout) -> str:
     elif layout == "huggingface":
         if not plain:
             raise RunError(f"Hugging Face has no {model.backbone} with stem {model.stem}; use --layout timm or onnx")
-        _save_hugging_face(backbone, out)
+        if (out / FOLDER_CONFIG).exists() and not is_weights_folder(out):
+            raise RunError(f"{out} holds a {FOLDER_CONFIG} of something else; name a new folder with --out")
+        _save_hugging_face(backbone, out, config)
         loads = f'transformers.AutoModel.from_pretrained("{out}")'
         loads += f'  # or timm.create_model("local-dir:{out}", pretrained=True)'
     else:
-        difference = _save_onnx(backbone, out, config.group.size_px)
+        difference = _save_onnx(backbone, out, config)
         loads = f'onnxruntime.InferenceSession("{out}")  # features differ from torch by at most {difference:.1e}'
     card = out / CARD_NAME if out.is_dir() else out.with_name(f"{out.stem}.md")
-    card.write_text(model_card(run, config, loads))
+    write_text(card, model_card(run, config, loads))
     return loads
 
 
@@ -70,11 +76,12 @@ def model_card(run: Path, config: PretrainConfig, loads: str) -> str:
         "---", "library_name: timm", "tags: [self-supervised, samclr]", "---",
         f"# {config.model.backbone}, pre-trained with {config.recipe}", "",
         f"{recipe.summary} ({recipe.paper})." if recipe else "", "",
-        "Input: RGB from 0 to 1, normalised with mean (0.485, 0.456, 0.406) and deviation (0.229, 0.224, 0.225).", "",
+        f"Input: RGB from 0 to 1, normalised with {_numbers(config)}.", "",
         "```python", loads, "```", "",
         f"- samclr {samclr.__version__}, {summary.get('steps_done', 0):,} of {summary.get('num_steps', 0):,} steps of "
         f"{config.optim.global_batch_size} images, {config.group.size_px} px, strategy {config.views.strategy}, "
         f"seed {config.seed}",
+        "- the weights began " + (f"with {config.model.pretrained}" if config.model.pretrained else "at random"),
         f"- data fingerprint {summary.get('data_fingerprint', 'unknown')}: "
         + ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in summary.get("data", {}).items()),
     ]  # fmt: skip
@@ -97,19 +104,55 @@ def _percent(row: dict[str, Any], key: str) -> str:
     return f"{row[key]:.1%}" if row.get(key) is not None else ""
 
 
+def _numbers(config: PretrainConfig) -> str:
+    own = own_normalisation(config.model)[0]
+    return f"mean {own.mean} and deviation {own.std}"
+
+
 def _save_weights(backbone: nn.Module, out: Path, config: PretrainConfig) -> None:
-    weights = {name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}
-    save_file(weights, out, metadata={"backbone": config.model.backbone, "stem": config.model.stem})
+    write_bytes(out, weights_bytes(backbone, _facts(backbone, config)))
 
 
-def _save_hugging_face(backbone: nn.Module, out: Path) -> None:
-    """timm's own folder; what its configuration says twice is left out, since transformers stumbles over it."""
-    import timm.models
+def _facts(backbone: nn.Module, config: PretrainConfig) -> dict[str, str]:
+    """What a file says of its weights, so that whoever reads it need not be told."""
+    own: Normalisation = normalisation_of(backbone)
+    facts = {"backbone": config.model.backbone, "stem": config.model.stem, "samclr": samclr.__version__}
+    if config.model.input_px is not None:
+        facts["input_px"] = str(config.model.input_px)
+    return facts | {"mean": json.dumps(own.mean), "std": json.dumps(own.std), "format": "pt"}
 
-    timm.models.save_for_hf(backbone, str(out), safe_serialization=True)
-    saved = read_json(out / "config.json", {})
+
+def weights_bytes(backbone: nn.Module, metadata: dict[str, str]) -> bytes:
+    """A safetensors file; equal weights and metadata give equal bytes (safetensors itself shuffles the metadata)."""
+    content = save({name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}, metadata)
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(metadata.items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
+
+
+def _save_hugging_face(backbone: nn.Module, out: Path, config: PretrainConfig) -> None:
+    """timm's folder, with what is true of these weights alone: how training and `samclr evaluate` feed them.
+
+    Nothing of the pretrained weights that timm has of this name: no tag, licence, paper, origin, label or test size.
+    """
+    from timm.models._hub import save_config_for_hf
+
+    with tempfile.TemporaryDirectory() as folder:
+        save_config_for_hf(backbone, f"{folder}/config.json")
+        saved = read_json(Path(folder) / "config.json", {})
+    # What timm says twice is left out, since transformers stumbles over it.
     arguments = {key: value for key, value in saved.pop("model_args", {}).items() if key not in saved | {"in_chans": 3}}
-    write_json(out / "config.json", saved | ({"model_args": arguments} if arguments else {}))
+    theirs, own, side = saved["pretrained_cfg"], normalisation_of(backbone), config.group.size_px
+    kept = ("custom_load", "fixed_input_size", "num_classes", "first_conv", "classifier")
+    saved["pretrained_cfg"] = {key: theirs[key] for key in kept if key in theirs} | {
+        "input_size": [3, side, side], "interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "center",
+        "mean": own.mean, "std": own.std,
+    }  # fmt: skip
+    write_bytes(out / FOLDER_WEIGHTS[0], weights_bytes(backbone, _facts(backbone, config)))
+    write_json(out / FOLDER_CONFIG, saved | ({"model_args": arguments} if arguments else {}))
 
 
 def _torchvision_name(backbone: nn.Module, config: PretrainConfig, plain: bool) -> str:
@@ -127,28 +170,33 @@ def _torchvision_name(backbone: nn.Module, config: PretrainConfig, plain: bool) 
     )
 
 
-def _save_onnx(backbone: nn.Module, out: Path, side_px: int) -> float:
+def _save_onnx(backbone: nn.Module, out: Path, config: PretrainConfig) -> float:
     try:
+        import onnx
         import onnxruntime
         import onnxscript  # noqa: F401 - torch's exporter needs it
     except ImportError:
         raise UsageError("--layout onnx needs ONNX: pip install 'samclr[onnx]'") from None
+    side_px = config.group.size_px
     pixels = torch.randn(2, 3, side_px, side_px)
-    beside = out.with_name(f"{out.name}.tmp")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch about its own workings
-        torch.onnx.export(
-            backbone, (pixels,), beside, input_names=["pixels"], output_names=["features"],
-            dynamic_shapes=({0: torch.export.Dim("n", min=1)},), external_data=False, verbose=False,
-        )  # fmt: skip
-    session = onnxruntime.InferenceSession(beside, providers=["CPUExecutionProvider"])
-    other = torch.randn(3, 3, side_px, side_px)
-    with torch.no_grad():
-        expected = backbone(other)
-    (found,) = session.run(None, {"pixels": other.numpy()})
-    difference = float((torch.from_numpy(found) - expected).abs().max() / expected.abs().max())
-    if difference > ONNX_TOLERANCE:
-        beside.unlink()
-        raise RunError(f"the ONNX model's features differ from torch's by {difference:.1e} of the largest; not written")
-    beside.replace(out)
+    with replacing_path(out) as beside:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch about its own workings
+            torch.onnx.export(
+                backbone, (pixels,), beside, input_names=["pixels"], output_names=["features"],
+                dynamic_shapes=({0: torch.export.Dim("n", min=1)},), external_data=False, verbose=False,
+            )  # fmt: skip
+        model = onnx.load(beside)
+        onnx.helper.set_model_props(model, _facts(backbone, config))
+        onnx.save(model, beside)
+        session = onnxruntime.InferenceSession(beside, providers=["CPUExecutionProvider"])
+        other = torch.randn(3, 3, side_px, side_px)
+        with torch.no_grad():
+            expected = backbone(other)
+        (found,) = session.run(None, {"pixels": other.numpy()})
+        difference = float((torch.from_numpy(found) - expected).abs().max() / expected.abs().max())
+        if difference > ONNX_TOLERANCE:
+            raise RunError(
+                f"the ONNX model's features differ from torch's by {difference:.1e} of the largest; not written"
+            )
     return difference

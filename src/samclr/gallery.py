@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from samclr.cache import cache_folder
 from samclr.config import PretrainConfig, Strategy
 from samclr.errors import RunError
+from samclr.normalisation import UNCHANGED
 from samclr.regions.coarsest import coarsest
 from samclr.regions.index import RegionIndex, open_index
 from samclr.regions.records import ImageRegions
@@ -20,7 +21,7 @@ from samclr.regions.store import open_store, row_to_regions
 from samclr.scenes.bank import SceneBank
 from samclr.scenes.sources import SceneRef, list_scenes
 from samclr.training_data import bank_path
-from samclr.views.augment import IMAGENET_MEAN, IMAGENET_STD, augment
+from samclr.views.augment import augment
 from samclr.views.crop import ViewCropper
 from samclr.views.plan import ViewPlanner
 
@@ -147,13 +148,12 @@ def _view_pairs(
     plan = planner.plan(0)
     group = plan.groups[0]
     crops = ViewCropper(bank).crop(np.full(PAIRS_PER_SCENE, image), group.boxes_xyxy, group.size_px)
-    views = augment(torch.from_numpy(crops), group.augment).numpy()
+    views = augment(torch.from_numpy(crops), group.augment, UNCHANGED).numpy()
     return [(_view_uri(pair[0]), _view_uri(pair[1])) for pair in views]
 
 
 def _view_uri(view: Float[np.ndarray, "3 h w"]) -> str:
-    mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
-    pixels: UInt8[np.ndarray, "h w 3"] = (np.clip(view.transpose(1, 2, 0) * std + mean, 0, 1) * 255).astype(np.uint8)
+    pixels: UInt8[np.ndarray, "h w 3"] = (np.clip(view.transpose(1, 2, 0), 0, 1) * 255).round().astype(np.uint8)
     image = Image.fromarray(pixels)
     if image.width < MIN_VIEW_PX:
         image = image.resize((MIN_VIEW_PX, MIN_VIEW_PX), Image.Resampling.NEAREST)

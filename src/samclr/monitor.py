@@ -1,13 +1,17 @@
 """Tell while it happens that training goes wrong: NaN, collapse, a loss that never leaves chance."""
 
 import math
+from collections.abc import Callable, Mapping
 
+from samclr.config import PretrainConfig
 from samclr.errors import RunError
 
 COLLAPSED_SPREAD = 0.1
 ONE_PROTOTYPE, NO_OPINION = 0.02, 0.999  # of DINO's entropies, as shares of the largest possible
 STUCK_FRAC = 0.005
 PATIENCE_STEPS = 50
+MOST_IDENTICAL = 0.05  # of the pairs, which then teach nothing
+SAMPLED_PAIRS = 2000
 
 
 class CollapseMonitor:
@@ -54,3 +58,32 @@ class CollapseMonitor:
     def _lasts(self, kind: str, now: bool) -> bool:
         self._streaks[kind] = self._streaks.get(kind, 0) + 1 if now else 0
         return self._streaks[kind] == PATIENCE_STEPS
+
+
+def pairs_per_step(config: PretrainConfig) -> int:
+    """Rows of a step's view groups that hold a positive pair or more."""
+    groups = sum(group.num_views > 1 for group in config.groups)
+    return config.optim.global_batch_size * config.views.regions_per_image * groups
+
+
+def identical_pairs_warning(identical: int, pairs: int) -> str | None:
+    """A warning with advice where too many pairs show one box twice, or None."""
+    if pairs == 0 or identical / pairs <= MOST_IDENTICAL:
+        return None
+    return (
+        f"{identical / pairs:.0%} of the pairs ({identical:,} of {pairs:,}) show the same box twice: their windows are "
+        f"too thin, or too small, for different crops. Give a wider --crop-ratio, leave out thin regions by "
+        f"--min-box-px, or widen their windows by --max-window-aspect 3"
+    )
+
+
+def sample_identical_pairs(
+    config: PretrainConfig, num_steps: int, counts_of: Callable[[int], Mapping[str, int]]
+) -> tuple[int, int]:
+    """Identical pairs and pairs of the run's first steps, SAMPLED_PAIRS or more if it has as many.
+
+    counts_of: the counts of a step's plan.
+    """
+    pairs = pairs_per_step(config)
+    steps = min(-(-SAMPLED_PAIRS // pairs), num_steps)
+    return sum(counts_of(step)["identical_pairs"] for step in range(steps)), steps * pairs

@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,10 @@ from samclr.evaluation.online import OnlineProbes
 from samclr.loggers import close_loggers, create_loggers, log_rows
 from samclr.methods import backbone_of, create_method
 from samclr.micro_batches import backward
-from samclr.monitor import CollapseMonitor
+from samclr.models.sizes import fit_views
+from samclr.models.weights import with_normalisation
+from samclr.monitor import CollapseMonitor, identical_pairs_warning, sample_identical_pairs
+from samclr.normalisation import IMAGENET, Normalisation, normalisation_of
 from samclr.optim import create_optimizer, set_rates
 from samclr.progress import TrainingProgress
 from samclr.ranks import mean_over_ranks
@@ -50,20 +53,26 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
     """Train until the last step, or go on from the run's checkpoint. The same call on the same run resumes it.
 
     Raises:
+        ConfigError: the backbone does not take such views; nothing was made then.
         RunError: the run directory has other settings or other data, or the loss is no longer finite.
         ScenesError, PartsError, UsageError: as prepare_data.
     """
     fabric = create_fabric(config)
+    config = fit_views(config, tell=fabric.is_global_zero)
+    config = _with_own_normalisation(config, fabric.is_global_zero)
     open_run(run, config, write=fabric.is_global_zero)
     data = prepare_data(config)
     _check_same_data(run, data, write=fabric.is_global_zero)
     num_steps = config.optim.num_steps(data.bank.num_images)
+    if fabric.is_global_zero:
+        _warn_of_identical_pairs(config, data, num_steps)
     method = create_method(config, num_steps)
     optimizer = create_optimizer(method, config.optim)
     totals: dict[str, int] = {}
     first_step = 0
     if (checkpoint := load_checkpoint(run)) is not None:
         first_step = _restore(checkpoint, method, optimizer, config, totals)
+    normalisation = normalisation_of(backbone_of(method))
     method, optimizer = set_up(fabric, method, optimizer, config.runtime)
 
     cropper, note = open_cropper(data.bank, fabric.device, config.runtime.bank_on, num_workers(config))
@@ -113,7 +122,7 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
         step_end = time.perf_counter()
         for plan, crops in loader:
             set_rates(optimizer, plan.step, num_steps, config.optim)
-            batch = make_batch(plan, crops, fabric.device)
+            batch = make_batch(plan, crops, fabric.device, normalisation)
             optimizer.zero_grad()
             output = backward(fabric, method, batch, config.runtime.micro_batch_size)
             gradient_norm = clip_gradients(fabric, method, optimizer, config.optim.clip_norm)
@@ -153,17 +162,33 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
     )
 
 
-def make_batch(plan: ViewPlan, crops: list[Tensor], device: torch.device) -> ViewBatch:
+def make_batch(
+    plan: ViewPlan, crops: list[Tensor], device: torch.device, normalisation: Normalisation = IMAGENET
+) -> ViewBatch:
     """Move the crops to the device and augment them there."""
     groups = tuple(
         ViewGroupBatch(
             role=group.role,
-            pixels=augment(pixels.to(device, non_blocking=True), group.augment),
+            pixels=augment(pixels.to(device, non_blocking=True), group.augment, normalisation),
             boxes_xyxy=group.boxes_xyxy,
         )
         for group, pixels in zip(plan.groups, crops, strict=True)
     )
     return ViewBatch(step=plan.step, groups=groups, image_index=plan.image_index, region_index=plan.region_index)
+
+
+def _warn_of_identical_pairs(config: PretrainConfig, data: TrainingData, num_steps: int) -> None:
+    sample = sample_identical_pairs(config, num_steps, lambda step: data.planner.plan(step).counts)
+    if warning := identical_pairs_warning(*sample):
+        say(warning)
+
+
+def _with_own_normalisation(config: PretrainConfig, write: bool) -> PretrainConfig:
+    """config.json states by what the input is normalised, whoever decided it."""
+    model, assumed = with_normalisation(config.model)
+    if assumed and write:
+        say(assumed)
+    return replace(config, model=model)
 
 
 def _check_same_data(run: Path, data: TrainingData, write: bool) -> None:

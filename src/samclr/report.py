@@ -10,6 +10,7 @@ from samclr.checkpoint import load_config
 from samclr.config import PretrainConfig
 from samclr.errors import RunError, SamclrError
 from samclr.gallery import make_gallery
+from samclr.monitor import identical_pairs_warning, pairs_per_step
 from samclr.pages import render
 from samclr.run_directory import RESULTS_FILE, SUMMARY_FILE, has_checkpoint, read_json, read_metrics
 from samclr.settings import to_dict
@@ -69,7 +70,7 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         charts=_charts(runs, metrics, labels),
         gallery=gallery,
         gallery_fault=gallery_fault,
-        runs=[_run_facts(run, labels[run]) for run in runs],
+        runs=[_run_facts(run, labels[run], configs[run]) for run in runs],
         settings=_settings_table(configs, labels),
     )
     out = out or runs[0] / "report.html"
@@ -116,10 +117,11 @@ def _charts(runs: Sequence[Path], metrics: dict[Path, list[dict[str, Any]]], lab
     return charts
 
 
-def _run_facts(run: Path, label: str) -> dict[str, Any]:
+def _run_facts(run: Path, label: str, config: PretrainConfig) -> dict[str, Any]:
     summary = read_json(run / SUMMARY_FILE, {})
     plan = summary.get("plan_counts", {})
     errors = summary.get("errors", {})
+    pairs = summary.get("steps_done", 0) * pairs_per_step(config)
     return {
         "label": label,
         "state": f"{summary.get('steps_done', 0):,} of {summary.get('num_steps', 0):,} steps"
@@ -129,6 +131,7 @@ def _run_facts(run: Path, label: str) -> dict[str, Any]:
             (text, summary.get("data", {})[key]) for key, text in COUNT_TEXTS.items() if key in summary.get("data", {})
         ],
         "plan": [(text, plan[key]) for key, text in PLAN_TEXTS.items() if key in plan],
+        "warning": identical_pairs_warning(plan.get("identical_pairs", 0), pairs),
         "errors": sorted(errors.items())[:50],
         "num_errors": len(errors),
         "fingerprint": summary.get("data_fingerprint", ""),

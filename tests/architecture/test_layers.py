@@ -9,7 +9,7 @@ SOURCES = Path(__file__).parents[2] / "src" / "samclr"
 # Lower layers first; a module imports only from its own layer and from lower ones.
 LAYERS = [
     {"errors", "__init__"},
-    {"settings", "method_config", "ranks", "storage"},
+    {"settings", "method_config", "normalisation", "ranks", "storage"},
     {"config", "charts", "pages", "terminal"},
     {"segmenter_config", "evaluation_config", "stopping", "ray_cluster"},
     {"recipes"},
@@ -125,6 +125,7 @@ def test_nothing_imports_the_command_line():
         "errors",
         "settings",
         "method_config",
+        "normalisation",
         "config",
         "evaluation_config",
         "recipes",

@@ -289,9 +289,9 @@ def test_the_backbone_in_other_layouts(scenes, store, tmp_path):
     model = ModelConfig(backbone="resnet18", pretrained=str(tmp_path / "tv.safetensors"))
     method = create_method(replace(continued, model=model), 1)
     assert torch.equal(method.online_encoder.backbone.conv1.weight, ours.conv1.weight)
-    with pytest.raises(ConfigError, match="do not fit resnet34 with stem standard"):
+    with pytest.raises(ConfigError, match="holds the weights of resnet18 with stem standard, not of resnet34"):
         create_method(replace(continued, model=replace(model, backbone="resnet34")), 1)
-    with pytest.raises(ConfigError, match=r"cannot get the weights 'none.pth' .*give --pretrained a local file"):
+    with pytest.raises(ConfigError, match=r"the weights none.pth are not there; give a .safetensors or .pth file"):
         create_method(replace(continued, model=replace(model, pretrained="none.pth")), 1)
 
 
@@ -355,8 +355,8 @@ def test_the_backbone_can_be_taken_out(scenes, store, tmp_path):
     pixels = torch.randn(2, 3, 64, 64)
     assert torch.equal(theirs.eval()(pixels), ours(pixels))
     labelled = write_labelled(tmp_path / "labelled")
-    more = ["--backbone", "resnet10t", "--on", labelled, "--image-px", 32, "--skip-linear"]
+    more = ["--on", labelled, "--image-px", 32, "--skip-linear"]
     assert samclr("evaluate", tmp_path / "backbone.safetensors", *more).returncode == 0
-    wrong = samclr("evaluate", tmp_path / "backbone.safetensors", "--on", labelled)
+    wrong = samclr("evaluate", tmp_path / "backbone.safetensors", *more, "--backbone", "resnet18")
     assert wrong.returncode == 1
-    assert "name the right ones with --backbone and --stem" in wrong.stderr
+    assert "has the backbone resnet10t, which --backbone resnet18 contradicts; leave it out" in wrong.stderr

@@ -14,6 +14,7 @@ from samclr.methods import create_method
 from samclr.micro_batches import backward
 from samclr.optim import create_optimizer
 from samclr.pretrain import make_batch, pretrain
+from samclr.report import write_report
 from samclr.run_directory import read_metrics
 from samclr.training_data import prepare_data
 from samclr.views.crop import ViewCropper
@@ -113,3 +114,16 @@ def test_too_little_memory_is_one_sentence_with_what_takes_less(scenes, store, t
     monkeypatch.setattr("samclr.pretrain.backward", out_of_memory)
     with pytest.raises(RunError, match=r"too little memory \(CUDA .* allocate 2 GiB.\).*--bank-on map"):
         pretrain(small_config(scenes, store, "samclr", steps=2), tmp_path / "run")
+
+
+def test_pairs_of_one_box_are_warned_of_at_the_start_and_in_the_report(scenes, tmp_path, capsys):
+    config = small_config(scenes, recipe="simclr", steps=2)
+    pretrain(config, tmp_path / "good")
+    assert "show the same box" not in capsys.readouterr().err
+    whole = replace(config.group, crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0))  # never fits these scenes of 4:3
+    pretrain(replace(config, group=whole), tmp_path / "run")
+    pairs = 2 * config.optim.global_batch_size
+    warning = f"100% of the pairs ({pairs} of {pairs}) show the same box twice"
+    assert warning in capsys.readouterr().err
+    assert warning in write_report([tmp_path / "run"]).read_text()
+    assert warning not in write_report([tmp_path / "good"]).read_text()

@@ -7,6 +7,7 @@ import pytest
 import torch
 from support import small_config
 
+from samclr.normalisation import Normalisation
 from samclr.pretrain import pretrain
 from samclr.run_directory import read_metrics
 from samclr.training_data import prepare_data
@@ -25,13 +26,14 @@ def test_views_equal_the_cpus(scenes, place):
     device = torch.device("cuda", torch.cuda.device_count() - 1)
     cropper, note = open_cropper(data.bank, device, place, 1)
     assert place == "device" or "pinned" in note
+    odd = Normalisation((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     loaders = [ViewLoader(data.planner, way, range(6)) for way in (ViewCropper(data.bank), cropper)]
     for (plan, (expected,)), (_, (found,)) in zip(*loaders, strict=True):
         assert found.device == device
         assert (found.cpu().int() - expected.int()).abs().max() <= 1
         drawn = plan.groups[0].augment
         torch.testing.assert_close(
-            augment(expected.to(device), drawn).cpu(), augment(expected, drawn), rtol=0, atol=1e-4
+            augment(expected.to(device), drawn, odd).cpu(), augment(expected, drawn, odd), rtol=0, atol=1e-4
         )
 
 

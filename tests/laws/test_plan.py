@@ -1,15 +1,17 @@
 """Laws of the view plan: pure in (seed, step), the same on any number of ranks, alike between strategies."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samclr.config import AugmentConfig, ViewGroup, ViewsConfig
+from samclr.config import AugmentConfig, OptimConfig, PretrainConfig, ViewGroup, ViewsConfig
+from samclr.errors import ConfigError
+from samclr.monitor import SAMPLED_PAIRS, identical_pairs_warning, sample_identical_pairs
 from samclr.regions.index import RegionIndex
-from samclr.views.plan import ViewPlanner
+from samclr.views.plan import ViewPlanner, widened
 
 GROUPS = (ViewGroup(size_px=16),)
 
@@ -177,3 +179,65 @@ def test_groups_have_their_own_size_and_number():
     assert [g.boxes_xyxy.shape for g in plan.groups] == [(4, 2, 4), (4, 6, 4)]
     assert plan.groups[1].augment.flip.shape == (4, 6)
     assert_same_colours(plan.groups[0], planner().plan(0).groups[0])
+
+
+# ---- thin windows ----
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    corner=st.tuples(st.integers(0, 90), st.integers(0, 90)),
+    size=st.tuples(st.integers(1, 100), st.integers(1, 100)),
+    aspect=st.floats(1, 20),
+)
+def test_a_widened_window_holds_the_old_one_and_is_no_thinner_than_asked(corner, size, aspect):
+    x, y = corner
+    box = np.array([[x, y, min(x + size[0], 100), min(y + size[1], 100)]])
+    wide = widened(box, np.array([[100, 100]]), aspect)[0]
+    assert (wide[:2] <= box[0, :2]).all()
+    assert (wide[2:] >= box[0, 2:]).all()
+    assert (wide[:2] >= 0).all()
+    assert (wide[2:] <= 100).all()
+    assert (wide[2:] - wide[:2]).max() <= aspect * (wide[2:] - wide[:2]).min()
+    assert (wide[2:] - wide[:2]).max() == (box[0, 2:] - box[0, :2]).max()
+
+
+def test_wide_windows_and_plans_without_the_option_stay_as_they_are():
+    thick = np.array([[10, 10, 40, 30], [0, 0, 100, 50]])
+    assert (widened(thick, np.full((2, 2), 100), 2.0) == thick).all()
+    assert (widened(np.array([[0, 2, 100, 4]]), np.array([[10, 100]]), 3.0) == [[0, 0, 100, 10]]).all()
+    assert_same(planner().plan(2), planner(max_window_aspect=100.0).plan(2))
+
+
+@pytest.mark.parametrize("strategy", ["region", "random-box"])
+def test_thin_windows_make_identical_pairs_unless_they_are_widened(strategy):
+    thin = ViewPlanner(
+        image_hw=np.full((50, 2), 200),
+        regions=replace(make_index([1] * 50), box_xyxy=np.tile(np.array([[50, 5, 60, 195]], np.int32), (50, 1))),
+        seed=0,
+        images_per_step=50,
+        views=ViewsConfig(strategy=strategy),
+        groups=GROUPS,
+        augment=AugmentConfig(),
+    )
+    config = PretrainConfig(optim=OptimConfig(global_batch_size=50))
+    identical, pairs = sample_identical_pairs(config, 100, lambda step: thin.plan(step).counts)
+    assert pairs == SAMPLED_PAIRS
+    assert identical > 0.3 * pairs
+    says = identical_pairs_warning(identical, pairs)
+    for option in ("--crop-ratio", "--min-box-px", "--max-window-aspect 3"):
+        assert option in says
+    thin.views = replace(thin.views, max_window_aspect=3.0)
+    windows = thin.plan(0).window_xyxy
+    assert ((windows[:, 2:] - windows[:, :2]) == [64, 190]).all()
+    identical, pairs = sample_identical_pairs(config, 100, lambda step: thin.plan(step).counts)
+    assert identical_pairs_warning(identical, pairs) is None
+    assert identical_pairs_warning(5, 100) is None
+    assert identical_pairs_warning(0, 0) is None
+    assert sample_identical_pairs(config, 3, lambda step: {"identical_pairs": 1}) == (3, 150)
+
+
+@pytest.mark.parametrize("wrong", [0.9, 0.0, -3.0, float("nan"), float("inf")])
+def test_an_aspect_under_one_is_refused(wrong):
+    with pytest.raises(ConfigError, match=r"max_window_aspect is .*; expected 1 or more, such as 3"):
+        ViewsConfig(max_window_aspect=wrong)

@@ -7,11 +7,10 @@ import torchvision.transforms.v2.functional as tv
 
 from samclr.config import AugmentConfig, ViewGroup, ViewsConfig
 from samclr.fill import FillOptions
+from samclr.normalisation import IMAGENET, Normalisation
 from samclr.scenes.bank import SceneBank, pack_scenes
 from samclr.scenes.sources import list_scenes
 from samclr.views.augment import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     JITTER_ORDERS,
     JITTER_PARTS,
     augment,
@@ -28,6 +27,7 @@ ADJUST = {
     "hue": tv.adjust_hue,
 }
 BOUND = 2 / 255
+CLIP = Normalisation((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
 
 def draw(config: AugmentConfig, step: int = 0, rows: int = 24):
@@ -90,8 +90,9 @@ def test_equal_draws_give_equal_pixels(config, cropper, way):
     plan = draw(config)
     group = plan.groups[0]
     crops, drawn = torch.from_numpy(cropper.crop(plan.image_index, group.boxes_xyxy, 48)), group.augment
-    ours = way(crops, drawn)
-    mean, std = (torch.tensor(x).view(3, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD))
+    normalisation = CLIP if config.grey_prob else IMAGENET
+    ours = way(crops, drawn, normalisation)
+    mean, std = (torch.tensor(x).view(3, 1, 1) for x in (normalisation.mean, normalisation.std))
     for row in range(len(crops)):
         for number in range(2):
             theirs = one_by_one(crops[row, number], drawn, row, number)

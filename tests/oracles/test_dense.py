@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
 from samclr.config import ModelConfig
-from samclr.errors import EvaluationError
+from samclr.errors import ConfigError, EvaluationError
 from samclr.evaluation import segmentation
 from samclr.evaluation.dense import retrieval, train_probe
 from samclr.evaluation.patches import input_size, num_stages, patch_features, patch_px, stage_number
@@ -23,6 +23,7 @@ from samclr.evaluation.segmentation import (
 )
 from samclr.evaluation_config import DenseConfig
 from samclr.models.backbone import create_backbone
+from samclr.normalisation import IMAGENET
 from samclr.scenes.labelled_scenes import IGNORED
 from samclr.views.augment import normalise
 
@@ -185,6 +186,9 @@ def test_what_shows_no_maps_or_takes_no_such_size_is_said():
     with pytest.raises(EvaluationError, match=r"Flatten shows no feature maps .* such as a ResNet, ConvNeXt or ViT"):
         stage_number(torch.nn.Flatten(), None)
     fixed = timm.create_model("vit_tiny_patch16_224", num_classes=0)
+    with pytest.raises(ConfigError, match="VisionTransformer does not say how its input is normalised"):
+        patch_features(fixed, pixels(32, 32), 11, CPU)
+    fixed.normalisation = IMAGENET
     with pytest.raises(EvaluationError, match="the backbone takes no image of 32x80 px: "):
         patch_features(fixed, pixels(32, 80), 11, CPU)
 

@@ -16,7 +16,7 @@ from samclr.demo import clutter, digit_ink
 from samclr.regions.sam.decoder import PromptDecoder
 from samclr.regions.sam.generator import Mask, MaskGenerator
 from samclr.regions.sam.grids import point_grid
-from samclr.regions.sam.model import SamModels
+from samclr.regions.sam.model import SamModels, load_sam
 from samclr.segmenter_config import MaskConfig
 
 # (height, width): square, wide, tall, tiny, large
@@ -66,9 +66,9 @@ def reference(net: Any, config: MaskConfig, image: np.ndarray) -> list[dict[str,
 
 
 def assert_same(mine: list[Mask], theirs: list[dict[str, Any]], size: tuple[int, int]) -> None:
-    """Equal count; each of theirs has one of ours with IoU >= 0.99, the same point and scores within 1e-3.
+    """Equal count; each of theirs has one of ours with the same point, pixels but for two, and score within 5e-6.
 
-    In a mask of few hundred pixels one pixel that falls on the other side by rounding moves the stability by more.
+    Two pixels may fall on the other side by rounding; as many may move the stability.
     """
     assert len(mine) == len(theirs)
     left = list(range(len(mine)))
@@ -78,16 +78,16 @@ def assert_same(mine: list[Mask], theirs: list[dict[str, Any]], size: tuple[int,
         overlaps = coco_mask.iou(rles, [area], [0])[:, 0]
         close = [
             k
-            for k in np.flatnonzero(overlaps >= 0.99)
-            if abs(mine[left[k]].predicted_iou - other["predicted_iou"]) < 1e-3
+            for k in np.flatnonzero(overlaps >= 1 - 2 / max(other["area"], 2))
+            if abs(mine[left[k]].predicted_iou - other["predicted_iou"]) < 5e-6
             and np.allclose(mine[left[k]].point_xy, other["point_coords"][0], atol=1e-3)
         ]
         assert close, f"no mask of ours for {other['bbox']}; best IoU {overlaps.max():.4f}"
         match = mine[left.pop(close[0])]
-        assert abs(match.stability_score - other["stability_score"]) < max(1e-3, 2 / other["area"])
+        assert abs(match.stability_score - other["stability_score"]) <= 2 / other["area"]
         x, y, w, h = other["bbox"]
         assert np.abs(np.subtract(match.box_inclusive, (x, y, x + w, y + h))).max() <= 1
-        assert abs(match.area_px - other["area"]) <= 0.01 * other["area"] + 1
+        assert abs(match.area_px - other["area"]) <= 2
         assert list(match.crop_box[:2]) == other["crop_box"][:2]
 
 
@@ -110,6 +110,20 @@ def test_the_same_masks_as_the_reference(kind, size, crop_n_layers, pool):
     print(f"{kind}, {size}, {crop_n_layers} crop layers: {len(theirs)} masks")
     assert 20 <= len(theirs) <= 200
     assert_same(mine, theirs, SIZES[size])
+
+
+@pytest.mark.parametrize("size", ["tiny", "wide"])
+@pytest.mark.parametrize("crop_n_layers", [0, 2])
+def test_sam_digits_as_it_ships_is_a_sam_of_its_own_epsilon(crop_n_layers, size, pool):
+    """Against the authors' SAM whose two-way blocks have the epsilon that config.json states: trained with it."""
+    net = load_sam("sam-digits", torch.device("cpu")).net
+    config = MaskConfig(
+        points_per_side=16, crop_n_layers=crop_n_layers, crop_n_points_downscale_factor=2, **thresholds("sam")
+    )
+    image = picture(*SIZES[size], seed=1)
+    (mine,) = ours(net, config, [image], pool)
+    assert len(mine) >= 20
+    assert_same(mine, reference(net, config, image), SIZES[size])
 
 
 def test_a_batch_of_images_gives_what_each_gives_alone(pool):

@@ -15,8 +15,9 @@ from samclr.config import ModelConfig, ProbeConfig
 from samclr.errors import ConfigError, EvaluationError
 from samclr.evaluation import features, knn, linear, training
 from samclr.evaluation.crops import LabelledCrops
-from samclr.evaluation.features import GrowingArray, map_array, split_features, weights_fingerprint
+from samclr.evaluation.features import GrowingArray, map_array, split_features
 from samclr.evaluation.few_shot import few_rows, share_name
+from samclr.evaluation.fingerprints import weights_fingerprint
 from samclr.evaluation.knn import USUAL_SETTINGS, knn_ranked
 from samclr.evaluation.labelled import open_labelled
 from samclr.evaluation.linear import linear_probe
@@ -30,6 +31,7 @@ from samclr.evaluation_config import (
     ProtocolsConfig,
 )
 from samclr.models.backbone import create_backbone
+from samclr.normalisation import IMAGENET
 
 CPU = torch.device("cpu")
 PROBE = CropProbeConfig(crop_probe=True, crop_epochs=6, crop_batch_size=5, crop_px=16, crop_lr=20.0)
@@ -280,13 +282,18 @@ def test_knn_and_probe_never_hold_the_set(tmp_path, monkeypatch):
     assert large - small <= 12_000 * 5 * 8
 
 
+def said(module):
+    module.normalisation = IMAGENET
+    return module
+
+
 def test_features_are_made_without_holding_the_images(tmp_path, monkeypatch):
     monkeypatch.setattr(features, "DECODE_BYTES", 8 * 3 * 64 * 64)
     peaks = []
     for per_class in (10, 60):
         split = open_labelled(write_labelled(tmp_path / str(per_class), per_class)).train
         tracemalloc.start()
-        found = split_features(nn.Sequential(nn.AvgPool2d(32), nn.Flatten()), split, 64, CPU, tmp_path / "cache")
+        found = split_features(said(nn.Sequential(nn.AvgPool2d(32), nn.Flatten())), split, 64, CPU, tmp_path / "cache")
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert found.shape == (2 * per_class, 12)
@@ -304,7 +311,7 @@ def test_mapped_features_are_those_that_were_written(tmp_path):
 
 
 def test_features_that_are_not_finite_are_no_features(shades, tmp_path):
-    broken = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 2))
+    broken = said(nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 2)))
     nn.init.constant_(broken[1].bias, float("nan"))
     with pytest.raises(EvaluationError, match="features are not finite: its weights are damaged, or training failed"):
         split_features(broken, shades.train, 16, CPU, tmp_path / "cache")

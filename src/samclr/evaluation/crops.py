@@ -18,7 +18,6 @@ from samclr.evaluation.labelled import LabelledSplit
 from samclr.fill import FillOptions
 from samclr.scenes.bank import SceneBank, pack_scenes
 from samclr.views import draws
-from samclr.views.augment import normalise
 from samclr.views.crop import ViewCropper
 from samclr.views.random_crop import NUM_CROP_COLUMNS, random_resized_crops
 
@@ -56,7 +55,7 @@ class LabelledCrops:
         return len(self._batches(np.arange(len(self._labels))))
 
     def epoch(self, number: int, device: torch.device) -> Iterator[tuple[Float[Tensor, "b 3 s s"], Int[Tensor, "b"]]]:
-        """All images in a new order, each cropped anew, normalised; the next batch is cut while one is used."""
+        """All images in a new order, each cropped anew, values from 0 to 1; the next batch is cut while one is used."""
         batches = self._batches(draws.epoch_order(self._seed, number, len(self._labels)))
         with ThreadPoolExecutor(1) as pool:
             ahead = pool.submit(self._cut, number, batches[0])
@@ -64,7 +63,7 @@ class LabelledCrops:
                 pixels = ahead.result().to(device)
                 if place + 1 < len(batches):
                     ahead = pool.submit(self._cut, number, batches[place + 1])
-                yield normalise(pixels.float().div_(255.0)), torch.from_numpy(self._labels[rows]).to(device)
+                yield pixels.float().div_(255.0), torch.from_numpy(self._labels[rows]).to(device)
 
     def boxes(self, number: int, rows: Int[np.ndarray, "b"]) -> Int[np.ndarray, "b 4"]:
         """The crop of each image in an epoch, in native pixels."""

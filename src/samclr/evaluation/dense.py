@@ -14,12 +14,13 @@ from samclr import __version__
 from samclr.cache import cache_folder
 from samclr.evaluation.dense_features import chosen_scenes, scenes_fingerprint, stream_patches, training_patches
 from samclr.evaluation.evaluate import Target
-from samclr.evaluation.features import weights_fingerprint
+from samclr.evaluation.fingerprints import weights_fingerprint
 from samclr.evaluation.intervals import bootstrap_intervals
 from samclr.evaluation.knn import nearest
 from samclr.evaluation.linear import Standardiser, cosine_lr, zero_layer
 from samclr.evaluation.results import add_results, results_place
 from samclr.evaluation.segmentation import class_ious, confusion, enlarge_argmax, iou_counts, miou_and_accuracy
+from samclr.evaluation.sizes import check_dense
 from samclr.evaluation_config import DenseConfig, IntervalConfig
 from samclr.scenes.labelled_scenes import LabelledScenes, open_labelled_scenes
 from samclr.settings import to_dict
@@ -42,6 +43,8 @@ def evaluate_dense(
     dense_linear_* and dense_knn_*: miou (mean over the classes that occur in the test labels) and pixel_accuracy,
     each with its interval.
     """
+    if sets:
+        check_dense(target.backbone, config)
     place = results_place(out, target.run)
     rows = []
     for path in sets:
@@ -70,6 +73,7 @@ def evaluate_dense(
         row |= {"num_train": len(numbers), "num_test": len(test_numbers), "num_classes": len(test.classes)}
         row |= {"num_patches": len(features), "settings": to_dict(config) | to_dict(interval)}
         row |= {"backbone_fingerprint": weights_fingerprint(target.backbone), "samclr": __version__}
+        row |= {"model": target.facts()}
         row |= {"train_fingerprint": scenes_fingerprint(train, numbers)}
         row |= {"test_fingerprint": scenes_fingerprint(test, test_numbers)}
         if place is not None:

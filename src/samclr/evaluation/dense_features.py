@@ -14,8 +14,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from samclr.errors import EvaluationError
-from samclr.evaluation.features import GrowingArray, map_array, weights_fingerprint
-from samclr.evaluation.patches import input_size, patch_features, patch_px, resize, stage_number
+from samclr.evaluation.features import GrowingArray, map_array
+from samclr.evaluation.fingerprints import cache_key
+from samclr.evaluation.patches import RESIZED, input_size, patch_features, patch_px, resize, stage_number
 from samclr.evaluation.segmentation import patch_shares
 from samclr.evaluation_config import DenseConfig
 from samclr.scenes.decode import DecodeError, load_scene
@@ -96,9 +97,9 @@ def training_patches(
     Raises:
         EvaluationError: as stream_patches; or the disk has too little room, or no pixel has a label.
     """
-    key = f"{weights_fingerprint(backbone)}-{scenes_fingerprint(scenes, numbers)}"
-    name = f"{key}-{config.dense_px}-{stage_number(backbone, config.dense_stage)}"
-    paths = [cache / "patches" / f"{name}-{part}.npy" for part in ("shares", "features")]
+    stage, images = stage_number(backbone, config.dense_stage), scenes_fingerprint(scenes, numbers)
+    key = cache_key(backbone, device, images, config.dense_px, stage, RESIZED)
+    paths = [cache / "patches" / f"{key}-{part}.npy" for part in ("shares", "features")]
     if not all(path.exists() for path in paths):
         first = True
         with GrowingArray(paths[0]) as shares_file, GrowingArray(paths[1]) as features_file:

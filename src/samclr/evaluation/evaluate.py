@@ -11,62 +11,137 @@ from torch import nn
 
 from samclr import __version__
 from samclr.cache import cache_folder
-from samclr.checkpoint import CONFIG_FILE, load_backbone, load_config, load_exported
+from samclr.checkpoint import CONFIG_FILE, load_backbone, load_config
 from samclr.config import KnnConfig, ModelConfig, ProbeConfig
 from samclr.errors import EvaluationError
-from samclr.evaluation.features import split_features, weights_fingerprint
+from samclr.evaluation.features import split_features
 from samclr.evaluation.few_shot import few_rows, share_name
+from samclr.evaluation.fingerprints import weights_fingerprint
 from samclr.evaluation.knn import USUAL_SETTINGS, KnnSetting, knn_ranked
 from samclr.evaluation.labelled import LabelledSet, open_labelled
 from samclr.evaluation.linear import linear_probe
 from samclr.evaluation.results import Accuracies, add_results, results_place
+from samclr.evaluation.sizes import fit_protocols
 from samclr.evaluation.training import crop_probe, fine_tune
-from samclr.evaluation_config import ProtocolsConfig
-from samclr.models.backbone import SMALL_CNN, create_backbone, size_options
+from samclr.evaluation_config import ProtocolsConfig, TargetConfig
+from samclr.models.backbone import SMALL_CNN, create_backbone, load_pretrained
+from samclr.models.sizes import DEFAULT_PX
+from samclr.models.weights import architecture, is_weights_folder, read_facts, with_normalisation
 from samclr.settings import to_dict
+from samclr.terminal import say
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A backbone to be measured: where it comes from, and the run it belongs to, if any."""
+    """A backbone to be measured.
+
+    Attributes:
+        name: as given, and whether it is untrained.
+        backbone: in evaluation mode.
+        model: its backbone, stem, mean and std, all stated.
+        run: the run it belongs to, if any.
+        seed: of an untrained backbone's weights; None for a trained one.
+    """
 
     name: str
     backbone: nn.Module
-    run: Path | None
+    model: ModelConfig
+    run: Path | None = None
+    seed: int | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """What a row says of the backbone: architecture, stem and the normalisation of its input."""
+        return {key: value for key, value in to_dict(self.model).items() if key in ("backbone", "stem", "mean", "std")}
 
 
-def open_target(name: str, model: ModelConfig, untrained: bool, seed: int) -> Target:
-    """A run directory, a .safetensors file of `samclr export`, or the name of a timm model with its weights.
+def open_target(
+    name: str, given: TargetConfig, untrained: bool, seed: int | None, image_px: int = DEFAULT_PX
+) -> Target:
+    """A run directory, a file or folder of weights (of `samclr export`, of timm), or a timm model by its name.
 
-    `untrained` measures the same backbone before any training, as a floor.
+    `untrained` measures the same backbone before any training, as a floor. `given` tells what the target itself does
+    not say, and may not contradict it. `seed` is that of an untrained backbone: by default the run's, else 0.
+    A backbone of one image size is built for what the target or `given` says, else for `image_px`.
 
     Raises:
-        EvaluationError: the name is none of these, or timm's weights cannot be had.
+        EvaluationError: the name is none of these, or `given` contradicts it.
+        ConfigError: the weights cannot be had or read, or do not fit, or the backbone takes no images of that size.
+        RunError: the run has no checkpoint, or cannot be read.
     """
     path = Path(name)
-    if (path / CONFIG_FILE).exists():
+    if (path / CONFIG_FILE).exists() and not is_weights_folder(path):
         config = load_config(path)
+        model = _agreed(name, given, config.model)
         if not untrained:
-            return Target(name=name, backbone=load_backbone(path), run=path)
-        torch.manual_seed(config.seed)
-        return Target(name=f"{name} (untrained)", backbone=create_backbone(config.model).eval(), run=path)
-    if path.suffix == ".safetensors" and path.exists():
-        return Target(name=name, backbone=load_exported(path, model), run=None)
+            return Target(name=name, backbone=load_backbone(path), model=model, run=path)
+        return _untrained(name, model, config.group.size_px, config.seed if seed is None else seed, path)
     if path.exists():
-        raise EvaluationError(f"{name} is no run directory and no .safetensors file; name what --out or export made")
-    if name == SMALL_CNN or (untrained and timm.is_model(name)):
-        torch.manual_seed(seed)
-        return Target(name=f"{name} (untrained)", backbone=create_backbone(ModelConfig(backbone=name)).eval(), run=None)
-    if not timm.is_model(name):
-        raise EvaluationError(f"{name} is no run directory, no .safetensors file and no timm model; check the spelling")
-    try:
-        backbone = timm.create_model(name, pretrained=True, num_classes=0, **size_options(name))
-    except Exception as error:  # no network: whatever the hub's client raises
-        raise EvaluationError(
-            f"the weights of {name} cannot be fetched ({type(error).__name__}); without a network, give a "
-            f".safetensors file with --backbone {name}, or --untrained"
-        ) from error
-    return Target(name=name, backbone=backbone.eval(), run=None)
+        model = _model_of_weights(name, given)
+        if untrained:
+            return _untrained(name, model, image_px, seed or 0)
+        return Target(name=name, backbone=_trained(model, image_px), model=model)
+    if name != SMALL_CNN and not timm.is_model(name):
+        raise EvaluationError(f"{name} is no run directory, no file of weights and no timm model; check the spelling")
+    if untrained or name == SMALL_CNN:
+        model = ModelConfig(backbone=name, stem=given.stem or "standard", mean=given.mean, std=given.std)
+        model = replace(with_normalisation(_agreed(name, given, model))[0], input_px=given.input_px)
+        return _untrained(name, model, image_px, seed or 0)
+    model, _ = with_normalisation(ModelConfig(backbone=name, pretrained="timm", input_px=given.input_px))
+    return Target(name=name, backbone=_trained(_agreed(name, given, model), image_px), model=model)
+
+
+def _agreed(name: str, given: TargetConfig, model: ModelConfig) -> ModelConfig:
+    """The target's own settings, if what is given agrees with them."""
+    backbone = given.backbone is None or architecture(given.backbone) == architecture(model.backbone)
+    agreed = {"backbone": backbone, "stem": given.stem in (None, model.stem)}
+    agreed |= {key: getattr(given, key) in (None, getattr(model, key)) for key in ("mean", "std")}
+    agreed["input_px"] = given.input_px in (None, model.input_px)
+    for key, fits in agreed.items():
+        if not fits:
+            own, asked = (_shown(getattr(of, key)) for of in (model, given))
+            trained = (
+                "; an untrained one (--untrained) may have it" if key == "stem" and model.pretrained == "timm" else ""
+            )
+            option = key.replace("_", "-")
+            raise EvaluationError(
+                f"{name} has the {key} {own}, which --{option} {asked} contradicts; leave it out{trained}"
+            )
+    return model
+
+
+def _shown(value: Any) -> str:
+    return " ".join(f"{one:g}" for one in value) if isinstance(value, tuple) else str(value)
+
+
+def _model_of_weights(name: str, given: TargetConfig) -> ModelConfig:
+    """What a file says of its weights, and what is given where it is silent."""
+    facts = read_facts(Path(name))
+    backbone = facts.backbone or given.backbone
+    if backbone is None:
+        raise EvaluationError(f"{name} does not say which backbone its weights are of; name it with --backbone")
+    own = facts.normalisation or given.normalisation
+    model = ModelConfig(backbone=backbone, stem=facts.stem or given.stem or "standard", pretrained=name)
+    model = replace(model, input_px=facts.input_px or given.input_px)
+    if own is not None:
+        model = replace(model, mean=own.mean, std=own.std)
+    model, assumed = with_normalisation(model)
+    if assumed:
+        say(assumed)
+    return _agreed(name, given, model)
+
+
+def _trained(model: ModelConfig, image_px: int) -> nn.Module:
+    backbone = create_backbone(model, image_px)
+    load_pretrained(backbone, model)
+    return backbone.eval()
+
+
+def _untrained(name: str, model: ModelConfig, image_px: int, seed: int, run: Path | None = None) -> Target:
+    """The same backbone with random weights, also where a run began with trained ones."""
+    torch.manual_seed(seed)
+    backbone = create_backbone(model, image_px).eval()
+    stem = "" if run is not None or model.stem == "standard" else f", stem {model.stem}"
+    return Target(name=f"{name}{stem} (untrained)", backbone=backbone, model=model, run=run, seed=seed)
 
 
 def evaluate(
@@ -86,6 +161,8 @@ def evaluate(
     What is too long for a row (confusion, each class's accuracy, predictions) lies in the file that it names.
     """
     protocols = protocols or ProtocolsConfig()
+    if sets:
+        knn, protocols = fit_protocols(getattr(target.backbone, "input_sizes", None), knn, protocols)
     place = results_place(out, target.run)
     rows = []
     for path in sets:
@@ -100,6 +177,7 @@ def evaluate(
         row |= {"num_classes": len(labelled.classes)}
         row |= {"settings": to_dict(knn) | to_dict(probe) | protocols.settings()}
         row |= {"backbone_fingerprint": weights_fingerprint(target.backbone), "samclr": __version__}
+        row |= {"model": target.facts()}
         row |= {"train_fingerprint": labelled.train.fingerprint, "test_fingerprint": labelled.test.fingerprint}
         if place is not None:
             details = {"classes": labelled.classes, "labels": labelled.test.labels.tolist()}

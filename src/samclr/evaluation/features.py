@@ -3,7 +3,6 @@
 They lie in a .npy file that is written batch by batch and memory-mapped, so a set may be larger than memory.
 """
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -13,10 +12,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from samclr.errors import EvaluationError
+from samclr.evaluation.fingerprints import cache_key
 from samclr.evaluation.labelled import LabelledSplit, decode_square
-from samclr.views.augment import normalise
+from samclr.normalisation import Normalisation, normalisation_of
 
 BATCH = 256
+SQUARE = "shorter side bilinear, centre crop"  # what decode_square does
 DECODE_BYTES = 200_000_000  # decoded images held at a time
 
 
@@ -28,15 +29,16 @@ def split_features(
     Raises:
         EvaluationError: features are not finite.
     """
-    key = f"{weights_fingerprint(backbone)}-{split.fingerprint}-{image_px}"
+    key = cache_key(backbone, device, split.fingerprint, image_px, SQUARE)
     path = cache / "features" / f"{key}.npy"
+    normalisation = normalisation_of(backbone)
     if not path.exists():
         with GrowingArray(path) as file:
             at_once = max(DECODE_BYTES // (3 * image_px**2), 1)
             for first in range(0, len(split.refs), at_once):
                 pixels = decode_square(split.refs[first : first + at_once], image_px, os.cpu_count() or 1)
                 for start in range(0, len(pixels), BATCH):
-                    file.append(pixel_features(backbone, pixels[start : start + BATCH], device).numpy())
+                    file.append(pixel_features(backbone, pixels[start : start + BATCH], device, normalisation).numpy())
     return map_array(path)
 
 
@@ -84,7 +86,7 @@ def map_array(path: Path) -> Float[Tensor, "n *rest"]:
 
 @torch.inference_mode()
 def pixel_features(
-    backbone: nn.Module, pixels: UInt8[np.ndarray, "n 3 h w"], device: torch.device
+    backbone: nn.Module, pixels: UInt8[np.ndarray, "n 3 h w"], device: torch.device, normalisation: Normalisation
 ) -> Float[Tensor, "n d"]:
     """Features of decoded images by a backbone in evaluation mode; its mode is put back afterwards."""
     was_training = backbone.training
@@ -92,16 +94,6 @@ def pixel_features(
     parts = []
     for first in range(0, len(pixels), BATCH):
         batch = torch.from_numpy(pixels[first : first + BATCH]).to(device).float().div_(255.0)
-        parts.append(backbone(normalise(batch)).float().cpu())
+        parts.append(backbone(normalisation(batch)).float().cpu())
     backbone.train(was_training)
     return torch.cat(parts)
-
-
-def weights_fingerprint(backbone: nn.Module) -> str:
-    """Changes with any weight, norm statistics included."""
-    digest = hashlib.sha256()
-    for name, tensor in backbone.state_dict().items():
-        digest.update(name.encode())
-        if tensor.ndim:
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -11,6 +11,7 @@ from samclr.evaluation.features import pixel_features
 from samclr.evaluation.knn import knn_predict, top1
 from samclr.evaluation.labelled import decode_square, open_labelled
 from samclr.evaluation.linear import linear_probe
+from samclr.normalisation import normalisation_of
 
 SHORT_PROBE = ProbeConfig(probe_epochs=10)
 
@@ -27,7 +28,8 @@ class OnlineProbes:
 
     def measure(self, backbone: nn.Module) -> dict[str, float]:
         """top-1 of the test split by kNN and by a short linear probe."""
-        train, test = (pixel_features(backbone, pixels, self._device) for pixels in self._pixels)
+        normalisation = normalisation_of(backbone)
+        train, test = (pixel_features(backbone, pixels, self._device, normalisation) for pixels in self._pixels)
         config = self._config
         predicted = knn_predict(test, train, self._labels[0], self._num_classes, config.knn_k, config.knn_temperature)
         curve = linear_probe(train, self._labels[0], test, self._labels[1], self._num_classes, SHORT_PROBE)

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from samclr.errors import EvaluationError
 from samclr.models.backbone import SmallCnn
-from samclr.views.augment import normalise
+from samclr.normalisation import normalisation_of
+
+RESIZED = "bilinear, antialiased, whole patches"  # what `resize` and `input_size` do
 
 
 def num_stages(backbone: nn.Module) -> int:
@@ -55,11 +57,21 @@ def resize(pixels: UInt8[np.ndarray, "h w 3"], size_hw: tuple[int, int]) -> UInt
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
+def feature_map(backbone: nn.Module, batch: Float[Tensor, "n 3 h w"], stage: int) -> Float[Tensor, "n d gh gw"]:
+    """A stage's feature map of normalised pixels; a ViT's class and register tokens are left out."""
+    if isinstance(backbone, SmallCnn):
+        return backbone.layers(batch)
+    forward = backbone.forward_intermediates
+    options = {"norm": True} if "norm" in inspect.signature(forward).parameters else {}  # type: ignore[arg-type]
+    (maps,) = forward(batch, indices=[stage], intermediates_only=True, output_fmt="NCHW", **options)  # type: ignore[operator]
+    return maps
+
+
 @torch.inference_mode()
 def patch_features(
     backbone: nn.Module, pixels: UInt8[np.ndarray, "n 3 h w"], stage: int, device: torch.device
 ) -> Float[Tensor, "n d gh gw"]:
-    """Features of each patch in float32 on the CPU; a ViT's class and register tokens are left out.
+    """Features of each patch in float32 on the CPU.
 
     The backbone is in evaluation mode meanwhile; its mode is put back afterwards.
 
@@ -68,14 +80,9 @@ def patch_features(
     """
     was_training = backbone.training
     backbone.eval().to(device)
-    batch = normalise(torch.from_numpy(pixels).to(device).float().div_(255.0))
+    batch = normalisation_of(backbone)(torch.from_numpy(pixels).to(device).float().div_(255.0))
     try:
-        if isinstance(backbone, SmallCnn):
-            maps = backbone.layers(batch)
-        else:
-            forward = backbone.forward_intermediates
-            options = {"norm": True} if "norm" in inspect.signature(forward).parameters else {}  # type: ignore[arg-type]
-            (maps,) = forward(batch, indices=[stage], intermediates_only=True, output_fmt="NCHW", **options)  # type: ignore[operator]
+        maps = feature_map(backbone, batch, stage)
     except (AssertionError, ValueError) as error:  # timm's words for a size that does not fit
         size = "x".join(map(str, pixels.shape[-2:]))
         raise EvaluationError(f"the backbone takes no image of {size} px: {error}") from None

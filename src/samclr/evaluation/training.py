@@ -2,8 +2,6 @@
 after their last whole epoch; finished, they are read from the cache."""
 
 import copy
-import hashlib
-import json
 import os
 import pickle
 import time
@@ -17,13 +15,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from samclr.errors import EvaluationError
-from samclr.evaluation.crops import LabelledCrops
-from samclr.evaluation.features import pixel_features, split_features, weights_fingerprint
+from samclr.evaluation.crops import BANK_CROPS, CROP_RATIO, LabelledCrops
+from samclr.evaluation.features import SQUARE, pixel_features, split_features
+from samclr.evaluation.fingerprints import cache_key
 from samclr.evaluation.knn import hits, rank
 from samclr.evaluation.labelled import LabelledSet, decode_square
 from samclr.evaluation.linear import ROWS_AT_ONCE, ProbeResult, cosine_lr, zero_layer
 from samclr.evaluation_config import CropProbeConfig, FineTuneConfig
 from samclr.models.backbone import feature_width
+from samclr.normalisation import normalisation_of
 from samclr.settings import to_dict
 from samclr.terminal import say
 
@@ -43,18 +43,19 @@ def crop_probe(
     test = split_features(backbone, labelled.test, config.crop_px, device, cache)
     backbone.eval().to(device)
     layer = zero_layer(feature_width(backbone), len(labelled.classes)).to(device)
+    normalisation = normalisation_of(backbone)
     rate = config.crop_lr * config.crop_batch_size / 256
     optimizer = torch.optim.SGD(layer.parameters(), lr=rate, momentum=0.9)
 
     def logits(pixels: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b c"]:
         with torch.no_grad():
-            features = backbone(pixels).float()
+            features = backbone(normalisation(pixels)).float()
         return layer(features)
 
     def answer() -> Int[Tensor, "n r"]:
         return torch.cat([rank(layer(chunk.to(device)).cpu()) for chunk in test.split(ROWS_AT_ONCE)])
 
-    state = _state_path("crop-probe", backbone, labelled, to_dict(config), cache)
+    state = _state_path("crop-probe", backbone, labelled, to_dict(config), device, cache)
     labels = torch.from_numpy(labelled.test.labels)
     return _train(
         "linear probe on crops", layer, optimizer, logits, answer, labels, crops, config.crop_epochs, state, device
@@ -69,7 +70,8 @@ def fine_tune(
         labelled.train, size_px=config.tune_px, min_scale=config.tune_min_scale,
         batch_size=config.tune_batch_size, seed=config.tune_seed, cache=cache,
     )  # fmt: skip
-    state = _state_path("fine-tune", backbone, labelled, to_dict(config), cache)
+    normalisation = normalisation_of(backbone)
+    state = _state_path("fine-tune", backbone, labelled, to_dict(config), device, cache)
     body = copy.deepcopy(backbone).requires_grad_(True)
     model = nn.Sequential(body, zero_layer(feature_width(backbone), len(labelled.classes))).to(device)
     scale = config.tune_batch_size / 256
@@ -80,13 +82,13 @@ def fine_tune(
 
     def logits(pixels: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b c"]:
         model.train()
-        return model(pixels)
+        return model(normalisation(pixels))
 
     def answer() -> Int[Tensor, "n r"]:
         ranked = []
         for first in range(0, len(test.refs), DECODE_AT_ONCE):
             pixels = decode_square(test.refs[first : first + DECODE_AT_ONCE], config.tune_px, os.cpu_count() or 1)
-            ranked.append(rank(pixel_features(model, pixels, device)))
+            ranked.append(rank(pixel_features(model, pixels, device, normalisation)))
         return torch.cat(ranked)
 
     labels = torch.from_numpy(test.labels)
@@ -142,10 +144,11 @@ def _train(
     return ProbeResult(top1=top1, top5=top5, ranked=ranked, lr=rates[-1])
 
 
-def _state_path(kind: str, backbone: nn.Module, labelled: LabelledSet, settings: dict[str, Any], cache: Path) -> Path:
-    parts = [kind, weights_fingerprint(backbone), labelled.train.fingerprint, labelled.test.fingerprint]
-    key = hashlib.sha256(json.dumps([*parts, settings], sort_keys=True).encode()).hexdigest()[:16]
-    return cache / "probes" / f"{kind}-{key}.pt"
+def _state_path(
+    kind: str, backbone: nn.Module, labelled: LabelledSet, settings: dict[str, Any], device: torch.device, cache: Path
+) -> Path:
+    images = [labelled.train.fingerprint, labelled.test.fingerprint, len(labelled.classes), CROP_RATIO, BANK_CROPS]
+    return cache / "probes" / f"{kind}-{cache_key(backbone, device, kind, *images, SQUARE, settings)}.pt"
 
 
 def _save(

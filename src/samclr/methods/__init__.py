@@ -18,7 +18,7 @@ def create_method(config: PretrainConfig, num_steps: int) -> Method:
     They lie channels last, in which convolutions are faster; in checkpoints' backbones they lie as everywhere.
     """
     torch.manual_seed(config.seed)
-    backbone, options = create_backbone(config.model), config.method
+    backbone, options = create_backbone(config.model, config.group.size_px), config.method
     load_pretrained(backbone, config.model)
     backbone.to(memory_format=torch.channels_last)
     if isinstance(options, MocoConfig):

@@ -1,23 +1,26 @@
 """Backbones: any timm model without its classifier, with a choice of stems for small views."""
 
 import difflib
+from pathlib import Path
 from typing import Any
 
 import timm
 from jaxtyping import Float
-from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from samclr.config import ModelConfig
-from samclr.errors import ConfigError, name_some
+from samclr.errors import ConfigError
+from samclr.models.sizes import DEFAULT_PX, SMALL_CNN, SMALL_CNN_WIDTH, InputSizes, choose_sizes, feature_width
+from samclr.models.weights import check_facts, load_weights, own_normalisation, read_facts, read_tensors
 
-SMALL_CNN = "small-cnn"
+__all__ = ["SMALL_CNN", "SmallCnn", "count_parameters", "create_backbone", "feature_width", "load_pretrained"]
 
 
 class SmallCnn(nn.Module):
     """Four 3x3 convolutions with batch norm, averaged over the quarters of the image: minutes on a CPU, for demos."""
 
-    num_features = 512
+    num_features = SMALL_CNN_WIDTH
+    input_sizes = InputSizes(name=SMALL_CNN, options=(), width=SMALL_CNN_WIDTH)
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,12 +34,23 @@ class SmallCnn(nn.Module):
         return nn.functional.adaptive_avg_pool2d(self.layers(pixels), 2).flatten(1)
 
 
-def create_backbone(config: ModelConfig) -> nn.Module:
-    """Make an untrained backbone: [n 3 h w] -> features [n d], with the attribute `num_features` = d.
+def create_backbone(config: ModelConfig, size_px: int = DEFAULT_PX) -> nn.Module:
+    """Make an untrained backbone: [n 3 h w] -> features [n d]; its attribute `input_sizes` tells d.
+
+    One of any size gets timm's options for that. Another is built for `config.input_px`, else for `size_px` if it
+    does not take that as timm builds it.
+
+    Its attribute `normalisation` is what its input goes through, see samclr.normalisation.
 
     Raises:
-        ConfigError: timm has no such model, or the model has no stem of this kind.
+        ConfigError: timm has no such model, or the model has no stem of this kind, or takes no images of that size.
     """
+    backbone = _bare_backbone(config, size_px)
+    backbone.normalisation = own_normalisation(config)[0]  # type: ignore[assignment]
+    return backbone
+
+
+def _bare_backbone(config: ModelConfig, size_px: int) -> nn.Module:
     if config.backbone == SMALL_CNN:
         if config.stem != "standard":
             raise ConfigError(f"{SMALL_CNN} has no stem {config.stem}; leave --stem at standard")
@@ -47,43 +61,49 @@ def create_backbone(config: ModelConfig) -> nn.Module:
             f"timm {timm.__version__} has no backbone {config.backbone!r}; "
             + (f"near it: {near}" if near else "timm.list_models() lists all")
         )
-    backbone = timm.create_model(config.backbone, pretrained=False, num_classes=0, **size_options(config.backbone))
+    sizes, _ = choose_sizes(config.backbone, size_px, config.input_px)
+    backbone = timm.create_model(config.backbone, pretrained=False, num_classes=0, **dict(sizes.options))
+    backbone.input_sizes = sizes  # type: ignore[assignment]
     if config.stem != "standard":
         _replace_stem(backbone, config)
     return backbone
 
 
-def size_options(name: str) -> dict[str, Any]:
-    """Arguments with which timm's ViTs take images of any size."""
-    return {"dynamic_img_size": True} if name.startswith(("vit_", "deit")) else {}
-
-
 def load_pretrained(backbone: nn.Module, config: ModelConfig) -> None:
-    """Begin with trained weights, for continued pre-training. A classifier in the file is left out.
+    """Begin with trained weights, for continued pre-training. A classifier in the file is left out, and that is said.
 
     Raises:
-        ConfigError: the weights cannot be had, or do not fit the backbone.
+        ConfigError: the weights cannot be had, do not fit the backbone, or say that they are another's.
     """
     if config.pretrained is None:
         return
-    try:
-        if config.pretrained == "timm":
-            weights = timm.create_model(config.backbone, pretrained=True, num_classes=0).state_dict()
-        else:
-            weights = load_state_dict(config.pretrained, use_ema=False, weights_only=True)
-    except Exception as error:  # of the hub, the file system, safetensors or unpickling
-        raise ConfigError(
-            f"cannot get the weights {config.pretrained!r} for {config.backbone} ({type(error).__name__}: "
-            f"{str(error)[:200]}); give --pretrained a local file of timm's weights"
-        ) from None
-    wanted = backbone.state_dict()
-    wrong = [name for name, value in wanted.items() if name not in weights or weights[name].shape != value.shape]
-    if wrong:
-        raise ConfigError(
-            f"the weights {config.pretrained!r} do not fit {config.backbone} with stem {config.stem}: "
-            f"{name_some(wrong)} missing or of another shape"
+    if config.pretrained == "timm":
+        load_weights(
+            backbone, _timm_weights(config.backbone, _options(backbone)), f"of timm's {config.backbone}", config
         )
-    backbone.load_state_dict({name: weights[name] for name in wanted})
+    else:
+        path = Path(config.pretrained)
+        check_facts(read_facts(path), config, config.pretrained)
+        load_weights(backbone, read_tensors(path), config.pretrained, config)
+
+
+def _options(backbone: nn.Module) -> dict[str, Any]:
+    sizes: InputSizes = backbone.input_sizes  # type: ignore[assignment]
+    return dict(sizes.options)
+
+
+def _timm_weights(name: str, options: dict[str, Any]) -> dict[str, Tensor]:
+    trained = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    if trained is None or not trained.has_weights:
+        raise ConfigError(f"timm has no trained weights of {name}; begin at random, or give a file of weights")
+    try:
+        weights: dict[str, Tensor] = timm.create_model(name, pretrained=True, num_classes=0, **options).state_dict()
+    except Exception as error:  # no network: whatever the hub's client raises
+        raise ConfigError(
+            f"the weights of {name} cannot be fetched ({type(error).__name__}); without a network, give a file of them "
+            f"(pretrain: --pretrained FILE; evaluate: FILE --backbone {name}), or leave it untrained"
+        ) from None
+    return weights
 
 
 def _replace_stem(backbone: nn.Module, config: ModelConfig) -> None:
@@ -96,11 +116,6 @@ def _replace_stem(backbone: nn.Module, config: ModelConfig) -> None:
     nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
     if stride == 1:
         backbone.maxpool = nn.Identity()
-
-
-def feature_width(backbone: nn.Module) -> int:
-    """Width d of the features."""
-    return int(backbone.num_features)  # type: ignore[arg-type]
 
 
 def count_parameters(module: nn.Module) -> int:

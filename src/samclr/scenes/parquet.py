@@ -69,7 +69,7 @@ def choose_column(path: str, mtime_ns: int, wanted: str | None = None) -> ImageC
                 f"one image a row; its columns: {', '.join(schema.names)}"
             )
         return ImageColumn(name=wanted, others=(), is_first=wanted == first)
-    features = _features(schema.metadata)
+    features = features_of(schema.metadata)
     able = [name for name in names if isinstance(one := features.get(name), dict) and one.get("_type") == "Image"]
     able = able or names
     if not able:
@@ -127,7 +127,7 @@ def _strangeness(name: str) -> int:
     return int(any(word in plain for word in OTHER_WORDS))
 
 
-def _features(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
+def features_of(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
     """The features that Hugging Face's datasets wrote into a schema; empty where it did not, or not in its form."""
     try:
         features = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]

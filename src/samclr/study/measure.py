@@ -8,6 +8,7 @@ import torch
 from samclr.config import PretrainConfig
 from samclr.evaluation.dense import evaluate_dense
 from samclr.evaluation.evaluate import evaluate, open_target
+from samclr.evaluation_config import TargetConfig
 from samclr.run_directory import read_json
 from samclr.study.plan import Measurement, Plan
 
@@ -24,7 +25,7 @@ def measure(run: Path, config: PretrainConfig, measurement: Measurement, plan: P
         EvaluationError: the set cannot be opened.
     """
     device = torch.device("cuda" if torch.cuda.is_available() and config.runtime.accelerator != "cpu" else "cpu")
-    target = open_target(str(run), config.model, untrained=untrained, seed=config.seed)
+    target = open_target(str(run), TargetConfig(), untrained=untrained, seed=config.seed)
     assert measurement.path is not None
     if measurement.protocol == "dense":
         (row,) = evaluate_dense(target, [measurement.path], plan.dense, plan.protocols.interval, device, None)

@@ -10,7 +10,9 @@ import torch
 
 from samclr.config import PretrainConfig
 from samclr.errors import RegionError, SamclrError, UsageError, name_some
+from samclr.evaluation.sizes import fit_protocols
 from samclr.fill import FillOptions
+from samclr.models.sizes import choose_sizes, fit_views
 from samclr.pretrain import pretrain
 from samclr.regions.segment import segment_scenes
 from samclr.regions.segmenters import default_workers
@@ -38,6 +40,11 @@ def carry_out(folder: StudyFolder, plan: Plan, run: Run) -> Outcome:
             return "missing"
         torch.set_num_threads(plan.num_threads)
         folder.update_state(run.name, error=None, unavailable=False)
+        try:
+            _check_sizes(plan, run, run.config(folder.stores))
+        except SamclrError as error:
+            folder.update_state(run.name, error=_sentence(error))
+            return "failed"
         store = store_of(plan, run.arm)
         if store is not None and make_store(folder, plan, store) != "done":
             fault = folder.state(store.name).get("error")
@@ -53,6 +60,14 @@ def carry_out(folder: StudyFolder, plan: Plan, run: Run) -> Outcome:
         return "done"
 
 
+def _check_sizes(plan: Plan, run: Run, config: PretrainConfig) -> None:
+    """Raise ConfigError if the backbone takes no views or labelled images of the run's sizes, before any work."""
+    config = fit_views(config, tell=False)
+    if plan.measurements_of(run.arm):
+        sizes, _ = choose_sizes(config.model.backbone, config.group.size_px, config.model.input_px)
+        fit_protocols(sizes, config.knn, plan.protocols, tell=False)
+
+
 def _train(folder: StudyFolder, plan: Plan, run: Run) -> bool:
     """Train to the last step and note the time; False if a signal stopped it."""
     if folder.state(run.name).get("trained"):
@@ -60,7 +75,7 @@ def _train(folder: StudyFolder, plan: Plan, run: Run) -> bool:
     config, directory = _with_threads(run.config(folder.stores), plan.num_threads), folder.run_directory(run)
     facts: dict[str, Any] = {"device": device_name(config), "threads": plan.num_threads}
     if run.arm.strategy == "untrained":
-        open_run(directory, config)
+        open_run(directory, fit_views(config))
         folder.update_state(run.name, trained=True, train_s=0.0, **facts)
         return True
     result = pretrain(config, directory)

@@ -15,24 +15,29 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from samclr.normalisation import IMAGENET, Normalisation
 from samclr.views.augment_kernel import BLUR_RADIUS_SIGMAS, augment_views
-from samclr.views.colours import GREY_WEIGHTS, IMAGENET_MEAN, IMAGENET_STD, JITTER_ORDERS, JITTER_PARTS
+from samclr.views.colours import GREY_WEIGHTS, JITTER_ORDERS, JITTER_PARTS
 from samclr.views.placement import kernels_missing
 from samclr.views.plan import AugmentDraws
 
 
-def augment(pixels: UInt8[Tensor, "b v c h w"], drawn: AugmentDraws) -> Float[Tensor, "b v c h w"]:
-    """Apply every view's draws and normalise by ImageNet's mean and deviation. A view does not depend on the others."""
+def augment(
+    pixels: UInt8[Tensor, "b v c h w"], drawn: AugmentDraws, normalisation: Normalisation = IMAGENET
+) -> Float[Tensor, "b v c h w"]:
+    """Apply every view's draws and normalise. A view does not depend on the others."""
     if pixels.device.type == "cpu":
-        return augment_on_cpu(pixels, drawn)
+        return augment_on_cpu(pixels, drawn, normalisation)
     if kernels_missing(pixels.device) is None:
         from samclr.views.gpu import augment_on_gpu
 
-        return augment_on_gpu(pixels, drawn)
-    return augment_batched(pixels, drawn)
+        return augment_on_gpu(pixels, drawn, normalisation)
+    return augment_batched(pixels, drawn, normalisation)
 
 
-def augment_on_cpu(pixels: UInt8[Tensor, "b v c h w"], drawn: AugmentDraws) -> Float[Tensor, "b v c h w"]:
+def augment_on_cpu(
+    pixels: UInt8[Tensor, "b v c h w"], drawn: AugmentDraws, normalisation: Normalisation = IMAGENET
+) -> Float[Tensor, "b v c h w"]:
     """View by view, with as many threads as torch uses."""
     num_threads = torch.get_num_threads()
     out = torch.empty(pixels.shape)
@@ -41,7 +46,7 @@ def augment_on_cpu(pixels: UInt8[Tensor, "b v c h w"], drawn: AugmentDraws) -> F
     draws = [drawn.flip, drawn.jitter, drawn.grey, drawn.blur_sigma.astype(np.float32), drawn.solarise]
     flip, jitter, grey, sigma, solarise = (np.ascontiguousarray(values).reshape(-1) for values in draws)
     order = JITTER_ORDERS[drawn.jitter_order.reshape(-1)]
-    mean, std = np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32)
+    mean, std = np.array(normalisation.mean, np.float32), np.array(normalisation.std, np.float32)
 
     def work(first: int) -> None:
         r = slice(first * len(source) // num_threads, (first + 1) * len(source) // num_threads)
@@ -61,7 +66,9 @@ def _pool(num_threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(num_threads, thread_name_prefix="augment")
 
 
-def augment_batched(pixels: UInt8[Tensor, "b v c h w"], drawn: AugmentDraws) -> Float[Tensor, "b v c h w"]:
+def augment_batched(
+    pixels: UInt8[Tensor, "b v c h w"], drawn: AugmentDraws, normalisation: Normalisation = IMAGENET
+) -> Float[Tensor, "b v c h w"]:
     """Transform by transform, on any device."""
     b, v = pixels.shape[:2]
     views = pixels.flatten(0, 1).float().div_(255.0)
@@ -70,13 +77,13 @@ def augment_batched(pixels: UInt8[Tensor, "b v c h w"], drawn: AugmentDraws) -> 
     _on_rows(views, drawn.grey, lambda chosen, _: _grey(chosen).expand_as(chosen))
     _blur(views, drawn.blur_sigma.reshape(-1))
     _on_rows(views, drawn.solarise, lambda chosen, _: torch.where(chosen >= 0.5, 1.0 - chosen, chosen))
-    return normalise(views).unflatten(0, (b, v))
+    return normalise(views, normalisation).unflatten(0, (b, v))
 
 
-def normalise(views: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-    """Subtract ImageNet's mean and divide by its deviation, from values 0 to 1."""
-    mean, std = (torch.tensor(x, device=views.device).view(1, 3, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD))
-    return (views - mean) / std
+def normalise(views: Float[Tensor, "n c h w"], normalisation: Normalisation = IMAGENET) -> Float[Tensor, "n c h w"]:
+    """Subtract the mean and divide by the deviation, from values 0 to 1."""
+    normalised: Tensor = normalisation(views)
+    return normalised
 
 
 def _on_rows(views: Tensor, chosen, change) -> None:  # type: ignore[no-untyped-def]

@@ -6,5 +6,4 @@ import numpy as np
 
 JITTER_PARTS = ("brightness", "contrast", "saturation", "hue")
 JITTER_ORDERS = np.array(list(permutations(range(4))))
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GREY_WEIGHTS = (0.2989, 0.587, 0.114)

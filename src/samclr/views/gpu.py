@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from samclr.normalisation import IMAGENET, Normalisation
 from samclr.scenes.bank import NUM_LEVELS, SceneBank
 from samclr.views import gpu_kernels
 from samclr.views.augment_kernel import BLUR_RADIUS_SIGMAS
-from samclr.views.colours import IMAGENET_MEAN, IMAGENET_STD, JITTER_ORDERS, JITTER_PARTS
+from samclr.views.colours import JITTER_ORDERS, JITTER_PARTS
 from samclr.views.crop import levels_for
 from samclr.views.plan import AugmentDraws
 from samclr.views.resample import AVERAGED, MIN_RADIUS
@@ -109,7 +110,9 @@ def try_kernels(device: torch.device) -> None:
     augment_on_gpu(views, drawn).sum().item()
 
 
-def augment_on_gpu(pixels: UInt8[Tensor, "b v c h w"], drawn: AugmentDraws) -> Float[Tensor, "b v c h w"]:
+def augment_on_gpu(
+    pixels: UInt8[Tensor, "b v c h w"], drawn: AugmentDraws, normalisation: Normalisation = IMAGENET
+) -> Float[Tensor, "b v c h w"]:
     """All views at once, by the kernels."""
     height, width = pixels.shape[-2:]
     out = torch.empty(pixels.shape, dtype=torch.float32, device=pixels.device)
@@ -123,7 +126,7 @@ def augment_on_gpu(pixels: UInt8[Tensor, "b v c h w"], drawn: AugmentDraws) -> F
     tables = [upload(table, pixels.device) for table in (whole.astype(np.int32), real)]
     rows = np.flatnonzero(sigma > 0)
     size = {"HEIGHT": height, "WIDTH": width}
-    norm = _norm(pixels.device)
+    norm = _norm(pixels.device, normalisation)
     with _on(pixels.device):
         gpu_kernels.colour_views[(len(whole),)](
             pixels.contiguous(), *tables, norm, out, **size, BLOCK=COLOUR_BLOCK, num_warps=8
@@ -146,8 +149,8 @@ def upload(table: np.ndarray, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _norm(device: torch.device) -> Float[Tensor, "6"]:
-    return torch.tensor([*IMAGENET_MEAN, *IMAGENET_STD], device=device)
+def _norm(device: torch.device, normalisation: Normalisation) -> Float[Tensor, "6"]:
+    return torch.tensor([*normalisation.mean, *normalisation.std], device=device)
 
 
 def _on(device: torch.device) -> torch.cuda.device:

@@ -183,6 +183,8 @@ class ViewPlanner:
         if len(rows) == 0 or self.regions is None:
             return window
         boxes = self.regions.box_xyxy[region_index[rows]].astype(np.int64)
+        if self.views.max_window_aspect is not None:
+            boxes = widened(boxes, self.image_hw[image_index[rows]], self.views.max_window_aspect)
         if self.views.strategy == "random-box":
             boxes = self._move_boxes(step, rows, image_index[rows], region_index[rows], boxes)
         window[rows] = boxes
@@ -300,6 +302,21 @@ class ViewPlanner:
             blur_sigma=np.where(blur < blur_prob, low + sigma * (high - low), 0.0),
             solarise=solarise < solarise_prob,
         )
+
+
+def widened(
+    boxes_xyxy: Int[np.ndarray, "r 4"], image_hw: Int[np.ndarray, "r 2"], max_aspect: float
+) -> Int[np.ndarray, "r 4"]:
+    """Lengthen the shorter side of thin boxes until none is `max_aspect` times the other, or it is the image's.
+
+    A box keeps its centre where the image allows, and holds what it held.
+    """
+    size_wh = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
+    image_wh = image_hw[:, ::-1].astype(np.int64)
+    least = np.ceil(size_wh.max(1, keepdims=True) / max_aspect).astype(np.int64)
+    wider_wh = np.minimum(np.maximum(size_wh, least), image_wh)
+    corner = np.clip(boxes_xyxy[:, :2] - (wider_wh - size_wh) // 2, 0, image_wh - wider_wh)
+    return np.concatenate([corner, corner + wider_wh], 1)
 
 
 def _slice_rows(value: Any, rows: slice) -> Any:

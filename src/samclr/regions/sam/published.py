@@ -109,7 +109,7 @@ def published_network(config: dict[str, Any], name: str) -> PublishedNetwork:
     )
 
 
-def _own_keys(config: dict[str, Any], where: str = "") -> Iterator[str]:
+def _own_keys(config: dict[Any, Any], where: str = "") -> Iterator[str]:
     """Every key of samclr's own in a nested dictionary, with its place unless it stands at the top."""
     for key, value in config.items():
         if str(key).startswith(OWN_KEYS):

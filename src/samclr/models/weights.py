@@ -1,0 +1,258 @@
+"""Weights in files that anyone may have made: what a file says of itself, its tensors, whether they fit a backbone."""
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import timm
+import torch
+from safetensors import SafetensorError, safe_open
+from timm.models import load_state_dict
+from torch import Tensor, nn
+
+from samclr.config import ModelConfig, Stem
+from samclr.errors import ConfigError, FilesError, name_some
+from samclr.normalisation import IMAGENET, Normalisation
+from samclr.settings import from_dict
+from samclr.storage.files import read_json
+from samclr.terminal import say
+
+FOLDER_CONFIG, FOLDER_WEIGHTS = "config.json", ("model.safetensors", "pytorch_model.bin")
+COUNTERS = "num_batches_tracked"  # old files lack them; nothing that a backbone computes depends on them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a file of weights says of itself; None where it says nothing."""
+
+    backbone: str | None = None
+    stem: Stem | None = None
+    normalisation: Normalisation | None = None
+    input_px: int | None = None
+
+
+def is_weights_folder(path: Path) -> bool:
+    """Whether it is a folder as `samclr export --layout huggingface` and timm write it."""
+    try:
+        config = read_json(path / FOLDER_CONFIG, None) if path.is_dir() else None
+    except FilesError:
+        return False
+    return isinstance(config, dict) and isinstance(config.get("architecture"), str)
+
+
+def read_facts(path: Path) -> Facts:
+    """What the file, or the folder, says of its weights.
+
+    Raises:
+        ConfigError: there is no such file, it is damaged, or it contradicts itself.
+    """
+    file = weights_file(path)
+    try:
+        if is_weights_folder(file.parent) and file.name in FOLDER_WEIGHTS:
+            config = read_json(file.parent / FOLDER_CONFIG, {})
+            trained = config.get("pretrained_cfg")
+            trained = trained if isinstance(trained, dict) else {}
+            facts = Facts(backbone=config["architecture"], stem="standard", normalisation=_stated(trained))
+            return replace(facts, input_px=_side(config.get("model_args")))
+        if file.suffix != ".safetensors":
+            return Facts()
+        with safe_open(file, "pt") as opened:
+            metadata: dict[str, str] = opened.metadata() or {}
+        stem, backbone = metadata.get("stem"), metadata.get("backbone")
+        if stem not in (None, *get_args(Stem)):
+            raise ConfigError(f"it names the stem {stem!r}; expected one of {', '.join(get_args(Stem))}")
+        stated = _stated({name: json.loads(metadata[name]) for name in ("mean", "std") if name in metadata})
+        if stated is None and stem is not None and backbone is not None:
+            stated = IMAGENET  # an export of samclr 0.1, which knew no other
+        return Facts(
+            backbone=backbone,
+            stem=cast(Stem | None, stem),
+            normalisation=stated,
+            input_px=int(metadata["input_px"]) if "input_px" in metadata else None,
+        )
+    except (SafetensorError, OSError, ValueError, RecursionError, ConfigError, FilesError) as error:
+        raise ConfigError(f"{path} is not a whole file of weights ({_first_line(error)}); give another") from None
+
+
+def _side(arguments: Any) -> int | None:
+    """The side of the square images that timm was asked to build for."""
+    size = arguments.get("img_size") if isinstance(arguments, dict) else None
+    sides = size if isinstance(size, list) and size else [size]
+    return sides[0] if isinstance(sides[0], int) and len(set(sides)) == 1 else None
+
+
+def _stated(values: dict[str, Any]) -> Normalisation | None:
+    if "mean" not in values and "std" not in values:
+        return None
+    found: Normalisation = from_dict(
+        Normalisation, {name: values.get(name) for name in ("mean", "std")}, "what it says"
+    )
+    return found
+
+
+def weights_file(path: Path) -> Path:
+    """The file of weights that a path means: itself, or the one in a folder of Hugging Face's layout.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if is_weights_folder(path):
+        found = next((path / name for name in FOLDER_WEIGHTS if (path / name).is_file()), None)
+        if found is None:
+            raise ConfigError(f"{path} has no {' or '.join(FOLDER_WEIGHTS)}; the folder is not whole, fetch it again")
+        return found
+    if not path.is_file():
+        kind = "a folder without weights" if path.is_dir() else "not a regular file" if path.exists() else "not there"
+        raise ConfigError(
+            f"the weights {path} are {kind}; give a .safetensors or .pth file of timm's names, "
+            f"or a folder with {FOLDER_CONFIG} and {FOLDER_WEIGHTS[0]}"
+        )
+    return path
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file by their names, on the CPU. Nothing in the file is run.
+
+    Raises:
+        ConfigError: it is damaged, or holds something else.
+    """
+    file = weights_file(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch about foreign files
+            found = load_state_dict(str(file), use_ema=False, weights_only=True)
+    except SafetensorError as error:
+        raise ConfigError(f"{path} is not a whole safetensors file ({_first_line(error)}); give another") from None
+    except Exception as error:  # unpickling raises anything on broken or foreign bytes
+        raise ConfigError(
+            f"{path} holds no weights that can be read ({type(error).__name__}): it is damaged, or holds other things "
+            f"than tensors; expected the tensors by their names, alone or under state_dict or model"
+        ) from None
+    other = [f"{name} ({type(value).__name__})" for name, value in found.items() if not _is_plain(value)]
+    if other or not found:
+        raise ConfigError(
+            f"{path} holds {name_some(other) if other else 'nothing'}; "
+            f"expected tensors by their names, alone or under state_dict or model"
+        )
+    return found
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+
+
+def load_weights(backbone: nn.Module, tensors: dict[str, Tensor], source: str, model: ModelConfig) -> None:
+    """Put the tensors into the backbone: every one of its own, and none left over but a classifier's, which is said.
+
+    Raises:
+        ConfigError: they do not fit; what is missing, of another shape or kind, or left over is named.
+    """
+    wanted = backbone.state_dict()
+    classifier = _classifier(backbone)
+    extra = [name for name in tensors if name not in wanted]
+    left_out = [name for name in extra if _below(name, classifier)]
+    fitting = {name: tensors[name] for name in wanted if name in tensors}
+    faults = {
+        "missing": [name for name in wanted if name not in tensors and not name.endswith(COUNTERS)],
+        "wrong": [text for name, value in fitting.items() if (text := _misfit(name, value, wanted[name]))],
+        "not the backbone's": [name for name in extra if not _below(name, classifier) and not name.endswith(COUNTERS)],
+    }
+    if any(faults.values()):
+        named = "; ".join(f"{kind}: {name_some(names)}" for kind, names in faults.items() if names)
+        raise ConfigError(
+            f"the weights {source} do not fit {model.backbone} with stem {model.stem} ({named}); "
+            f"name the right ones with --backbone and --stem, or give weights of timm's names"
+        )
+    broken = [name for name, value in fitting.items() if not bool(torch.isfinite(value.float()).all())]
+    if broken:
+        raise ConfigError(f"the weights {source} are not finite in {name_some(broken)}; give a whole file")
+    if left_out:
+        say(f"the weights {source}: the classifier is left out ({name_some(left_out)})")
+    backbone.load_state_dict(fitting, strict=False)
+
+
+def _classifier(backbone: nn.Module) -> Sequence[str]:
+    config = getattr(backbone, "pretrained_cfg", None)
+    named = config.get("classifier") if isinstance(config, dict) else None
+    return (named,) if isinstance(named, str) else tuple(named or ())
+
+
+def _below(name: str, modules: Sequence[str]) -> bool:
+    return any(name.startswith(f"{module}.") for module in modules)
+
+
+def _misfit(name: str, value: Tensor, wanted: Tensor) -> str:
+    """How a tensor differs from what is wanted, other than by its precision."""
+    if value.shape != wanted.shape:
+        return f"{name} {list(value.shape)}, expected {list(wanted.shape)}"
+    if value.is_complex() or value.is_floating_point() != wanted.is_floating_point():
+        return f"{name} {_word(value)}, expected {_word(wanted)}"
+    return ""
+
+
+def _word(value: Tensor) -> str:
+    return str(value.dtype).removeprefix("torch.")
+
+
+def with_normalisation(model: ModelConfig) -> tuple[ModelConfig, str | None]:
+    """The settings with their mean and std stated, and the sentence of `own_normalisation`."""
+    own, assumed = own_normalisation(model)
+    return replace(model, mean=own.mean, std=own.std), assumed
+
+
+def own_normalisation(model: ModelConfig) -> tuple[Normalisation, str | None]:
+    """By what the input of a backbone is normalised: as stated, else as its weights were trained, else ImageNet's.
+
+    The second is a sentence where that had to be assumed, else None.
+
+    Raises:
+        ConfigError: the file of weights cannot be read.
+    """
+    if model.normalisation is not None:
+        return model.normalisation, None
+    if model.pretrained is None:
+        return IMAGENET, None
+    if model.pretrained != "timm":
+        found = read_facts(Path(model.pretrained)).normalisation
+        if found is not None:
+            return found, None
+    trained = timm.get_pretrained_cfg(model.backbone) if timm.is_model(model.backbone) else None
+    own = IMAGENET if trained is None else Normalisation(trained.mean, trained.std)  # type: ignore[arg-type]
+    if model.pretrained == "timm":
+        return own, None
+    whose = "ImageNet's" if trained is None else f"that of timm's {model.backbone}"
+    return own, (
+        f"{model.pretrained} does not say how its input was normalised: {whose} is assumed ({own}); "
+        f"state another with --mean and --std"
+    )
+
+
+def check_facts(facts: Facts, model: ModelConfig, source: str) -> None:
+    """Compare what a file says of its weights with what they are loaded into.
+
+    Raises:
+        ConfigError: another backbone or stem.
+    """
+    backbone, stem = facts.backbone or model.backbone, facts.stem or model.stem
+    if (architecture(backbone), stem) != (architecture(model.backbone), model.stem):
+        raise ConfigError(
+            f"{source} holds the weights of {backbone} with stem {stem}, not of {model.backbone} with stem "
+            f"{model.stem}; type --backbone {backbone} --stem {stem}"
+        )
+    if facts.input_px is not None and model.input_px is not None and facts.input_px != model.input_px:
+        raise ConfigError(
+            f"{source} holds weights for images of {facts.input_px} px, not of {model.input_px} px; "
+            f"type --input-px {facts.input_px}, with views of that size"
+        )
+
+
+def architecture(backbone: str) -> str:
+    """timm's name without the tag of the weights: resnet18.a1_in1k -> resnet18."""
+    return backbone.split(".")[0]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
