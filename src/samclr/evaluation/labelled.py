@@ -186,7 +186,7 @@ def _parquet_classes(file: Path) -> tuple[str, ...]:
     try:
         features = json.loads(written.get(b"huggingface", b"{}"))["info"]["features"]
         return next(tuple(features[name]["names"]) for name in LABEL_COLUMNS if "names" in features.get(name, {}))
-    except (ValueError, KeyError, TypeError, StopIteration):
+    except (ValueError, KeyError, TypeError, StopIteration, RecursionError):
         return ()
 
 
