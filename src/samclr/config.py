@@ -19,6 +19,7 @@ Strategy = Literal["image", "region", "random-box"]
 Role = Literal["global", "local"]
 Codec = Literal["raw", "jpeg"]
 BankPlace = Literal["auto", "device", "pinned", "map"]
+MOST_INPUT_PX = 2048
 Stem = Literal["standard", "conv3x3-stride2", "conv3x3-stride1"]
 
 
@@ -208,6 +209,8 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         stated_normalisation(self.mean, self.std)
+        if self.input_px is not None and not 1 <= self.input_px <= MOST_INPUT_PX:
+            raise ConfigError(f"input_px is {self.input_px}; expected 1 to {MOST_INPUT_PX}")
 
     @property
     def normalisation(self) -> Normalisation | None:

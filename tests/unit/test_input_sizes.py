@@ -13,11 +13,12 @@ from samclr.checkpoint import load_config
 from samclr.config import ConfigError, KnnConfig, LocalViews, ModelConfig, PretrainConfig, ViewGroup
 from samclr.dry_run import estimate
 from samclr.errors import EvaluationError
+from samclr.evaluation.evaluate import open_target
 from samclr.evaluation.sizes import check_dense, fit_protocols
-from samclr.evaluation_config import CropProbeConfig, DenseConfig, FineTuneConfig, ProtocolsConfig
+from samclr.evaluation_config import CropProbeConfig, DenseConfig, FineTuneConfig, ProtocolsConfig, TargetConfig
 from samclr.method_config import DinoConfig
 from samclr.methods import create_method
-from samclr.models.backbone import create_backbone, feature_width
+from samclr.models.backbone import create_backbone, feature_width, load_pretrained
 from samclr.models.sizes import choose_sizes, fit_views
 from samclr.pretrain import pretrain
 
@@ -142,6 +143,14 @@ def test_a_backbone_of_one_size_is_trained_resumed_measured_and_taken_out(scenes
     assert call("export", run, "--out", tmp_path / "b.safetensors")[0] == 0
     theirs = timm.create_model(name, num_classes=0, img_size=32, checkpoint_path=str(tmp_path / "b.safetensors"))
     assert torch.equal(theirs.eval()(pixels), backbone(pixels))
+    assert call("export", run, "--out", tmp_path / "hf", "--layout", "huggingface")[0] == 0
+    for weights in ("b.safetensors", "hf"):  # both say the size that they are for
+        target = open_target(str(tmp_path / weights), TargetConfig(), False, None)
+        assert torch.equal(target.backbone(pixels), backbone(pixels))
+    with pytest.raises(EvaluationError, match=r"has the input_px 32, which --input-px 64 contradicts"):
+        open_target(str(tmp_path / "b.safetensors"), TargetConfig(input_px=64), False, None)
+    with pytest.raises(ConfigError, match=r"holds weights for images of 32 px, not of 64 px; type --input-px 32"):
+        load_pretrained(backbone, ModelConfig(backbone=name, input_px=64, pretrained=str(tmp_path / "b.safetensors")))
     wanted = ["evaluate", run, "--on", labelled, "--skip-linear"]
     assert call(*wanted, "--image-px", 32)[0] == 0
     status, _, says = call(*wanted)
@@ -173,3 +182,9 @@ def test_a_vit_of_older_runs_keeps_its_features():
     older.load_state_dict(backbone.state_dict())
     pixels = torch.from_numpy(np.random.default_rng(0).random((2, 3, 96, 64), np.float32))
     assert torch.equal(backbone(pixels), older(pixels))
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 10**9])
+def test_a_size_out_of_range_is_refused(wrong):
+    with pytest.raises(ConfigError, match=r"input_px is .*; expected 1 to 2048"):
+        ModelConfig(input_px=wrong)

@@ -61,7 +61,7 @@ def _bare_backbone(config: ModelConfig, size_px: int) -> nn.Module:
             f"timm {timm.__version__} has no backbone {config.backbone!r}; "
             + (f"near it: {near}" if near else "timm.list_models() lists all")
         )
-    sizes, _ = choose_sizes(config.backbone, size_px, config.input_px)
+    sizes, _ = choose_sizes(config.backbone, config.input_px or size_px, config.input_px)
     backbone = timm.create_model(config.backbone, pretrained=False, num_classes=0, **dict(sizes.options))
     backbone.input_sizes = sizes  # type: ignore[assignment]
     if config.stem != "standard":
