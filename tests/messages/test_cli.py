@@ -68,7 +68,7 @@ def test_version():
             1,
             "cannot use accelerator 'tpu'",
         ),
-        (["evaluate", "{p}/none", "--on", "{p}/labelled"], 1, "is no run directory, no .safetensors file and no timm"),
+        (["evaluate", "{p}/none", "--on", "{p}/labelled"], 1, "is no run directory, no file of weights and no timm model"),
         (["evaluate", "small-cnn", "--on", "{p}/none"], 1, "no labelled set at"),
         (["evaluate", "small-cnn", "--on", "{p}/scenes"], 1, "has no train split"),
         (["export", "{p}", "--out", "{p}/x.safetensors"], 1, "is no run directory"),
@@ -124,8 +124,9 @@ def test_without_a_network_the_way_out_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # fails at once, as a missing network does after its time-outs
     write_labelled(tmp_path / "labelled")
     done = samclr("evaluate", "resnet18", "--on", tmp_path / "labelled")
-    assert done.returncode == 1
-    assert "give a .safetensors file with --backbone resnet18, or --untrained" in done.stderr
+    assert done.returncode == 2
+    assert "evaluate: FILE --backbone resnet18" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_every_option_is_explained(call):

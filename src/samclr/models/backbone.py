@@ -1,6 +1,5 @@
 """Backbones: any timm model without its classifier, with a choice of stems for small views."""
 
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +54,6 @@ def _bare_backbone(config: ModelConfig, size_px: int) -> nn.Module:
         if config.stem != "standard":
             raise ConfigError(f"{SMALL_CNN} has no stem {config.stem}; leave --stem at standard")
         return SmallCnn()
-    if not timm.is_model(config.backbone):
-        near = ", ".join(difflib.get_close_matches(config.backbone, timm.list_models(), n=4))
-        raise ConfigError(
-            f"timm {timm.__version__} has no backbone {config.backbone!r}; "
-            + (f"near it: {near}" if near else "timm.list_models() lists all")
-        )
     sizes, _ = choose_sizes(config.backbone, config.input_px or size_px, config.input_px)
     backbone = timm.create_model(config.backbone, pretrained=False, num_classes=0, **dict(sizes.options))
     backbone.input_sizes = sizes  # type: ignore[assignment]

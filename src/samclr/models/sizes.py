@@ -4,6 +4,7 @@ A trial builds the model on PyTorch's meta device, which computes shapes alone: 
 that move, no random number drawn.
 """
 
+import difflib
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -189,7 +190,13 @@ class _WrongSizeError(ConfigError):
 
 @lru_cache(maxsize=16)
 def _trial_model(name: str, options: Options) -> nn.Module:
-    """The model on the meta device. Raises ConfigError if timm cannot build it."""
+    """The model on the meta device. Raises ConfigError if timm has none of that name, or cannot build it."""
+    if not timm.is_model(name):
+        near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=4))
+        raise ConfigError(
+            f"timm {timm.__version__} has no backbone {name!r}; "
+            + (f"near it: {near}" if near else "timm.list_models() lists all")
+        )
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):
