@@ -179,7 +179,7 @@ def _number(kind: type, value: Any, bounds: Bounds | None) -> Any:
         raise _UnfitError(wanted) from None
     if bounds is not None and number > bounds.at_most == LARGEST:
         wanted += f", and at most {LARGEST}"
-    if not math.isfinite(number) or (bounds is not None and not bounds.hold(number)):
+    if (kind is float and not math.isfinite(number)) or (bounds is not None and not bounds.hold(number)):
         raise _UnfitError(wanted)
     return number
 

@@ -16,16 +16,6 @@ from samclr.settings import LARGEST, UNIONS, Bounds, Settings, from_dict, hints_
 
 MODULES = ("config", "method_config", "segmenter_config", "evaluation_config", "commands", "command_options")
 MODULES += ("region_commands", "data_commands", "study_commands")
-    "config",
-    "method_config",
-    "segmenter_config",
-    "evaluation_config",
-    "commands",
-    "command_options",
-    "region_commands",
-    "data_commands",
-    "study_commands",
-]
 NEEDED = {  # of commands, whose places have no defaults
     "scenes": (Path("x"),),
     "out": Path("x"),
@@ -157,7 +147,7 @@ def test_numbers_of_numpy_lists_and_text_become_pythons_own():
         (lambda: OptimConfig(steps=9, warmup_steps=9), "warmup_steps is 9; expected fewer than the run's 9 steps"),
         (lambda: OptimConfig(clip_per="parameter"), "clip_per parameter clips nothing without clip_norm; give both"),
         (lambda: ViewGroup(crop_scale=(1, 0.2)), "crop_scale is (1, 0.2); expected two numbers, the smaller first"),
-        (lambda: ViewGroup(crop_scale=(0, 1)), "expected two values, each a number over 0, at most 1, the smaller first"),
+        (lambda: ViewGroup(crop_scale=(0, 1)), "each a number over 0, at most 1, the smaller first"),
         (lambda: PretrainConfig(group=ViewGroup(num_views=1)), "num_views is 1; a positive pair needs at least 2"),
         (lambda: PretrainConfig(optim=3), "optim is 3; expected OptimConfig"),
     ],
