@@ -65,8 +65,8 @@ def test_version():
         ),
         (
             ["pretrain", "simclr", "--scenes", "{p}/scenes", "--out", "{p}/r", "--accelerator", "tpu"],
-            1,
-            "cannot use accelerator 'tpu'",
+            2,
+            "invalid choice 'tpu'",
         ),
         (["evaluate", "{p}/none", "--on", "{p}/labelled"], 1, "is no run directory, no .safetensors file and no timm"),
         (["evaluate", "small-cnn", "--on", "{p}/none"], 1, "no labelled set at"),
