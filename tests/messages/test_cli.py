@@ -78,7 +78,11 @@ def test_version():
         (["study", "status"], 2, "study status needs the study's folder: samclr study status DIR"),
         (["study", "status", "{p}"], 1, "holds no study: it has no study.json; name what `samclr study NAME --out`"),
         (["study", "smoke", "{p}/s"], 2, "is one word too many; the folder is named by --out"),
-        (["study", "smoke", "--out", "{p}/s", "--parallel", "0"], 2, "--parallel is 0; expected a whole number from 1 to 4096"),
+        (
+            ["study", "smoke", "--out", "{p}/s", "--parallel", "0"],
+            2,
+            "--parallel is 0; expected a whole number from 1 to 4096",
+        ),
         (["study", "smoke", "--out", "{p}/empty", "--index", "99"], 2, "--index 99 names no run; "),
         (["study", "controls", "--out", "{p}/s"], 2, "has no scenes to train on: add --scenes SCENES=PATH"),
         (

@@ -77,7 +77,10 @@ def bad_numbers(kind: type, bounds: Bounds) -> list[Any]:
 
 def bad_values(hint: Any) -> list[Any]:
     kinds = parts(hint)
-    allows_none = type(None) in typing.get_args(hint) or hint is Any
+    inner = hint
+    while typing.get_origin(inner) is Annotated:
+        inner = typing.get_args(inner)[0]
+    allows_none = type(None) in typing.get_args(inner) or inner is Any
     bad: list[Any] = [] if hint is Any else [object(), {"x": 1}]
     for kind, bounds in kinds:
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
@@ -118,7 +121,6 @@ def test_a_field_has_bounds_and_refuses_all_else(kind, name, hint):
     for value in bad_values(hint):
         with pytest.raises(ConfigError) as refused:
             made(kind, **{name: value})
-            print(f"accepted {value!r}")
         text = str(refused.value)
         assert text.startswith(f"{name} is "), text
         assert "; expected " in text
