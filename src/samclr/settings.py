@@ -52,7 +52,7 @@ class Bounds:
         """As an error says it: `over 0`, `from 0 to 1`."""
         if self.under is not None:
             return f"over {self.over:g}, under {self.under:g}" if self.over is not None else f"under {self.under:g}"
-        upper = "" if self.at_most == LARGEST else f"{self.at_most:.15g}"
+        upper = "" if self.at_most == LARGEST else f"{self.at_most}".removesuffix(".0")
         if self.over is not None:
             return f"over {self.over:g}{upper and f', at most {upper}'}"
         return f"from {self.at_least:g} to {upper}" if upper else f"of at least {self.at_least:g}"
