@@ -6,6 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes run the tests
 
 from jaxtyping import install_import_hook
 
+import samclr.commands  # classes of settings check themselves, with words of their own
 import samclr.regions.run_lengths
 import samclr.views.augment_kernel
 import samclr.views.resample  # compiled functions are left as they are

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
         status = command.run()
     except SamclrError as error:
-        fail(str(error), debug)
+        fail(_with_option(error, given), debug)
         status = 2 if isinstance(error, UsageError | ConfigError) else 1
     except Stopped as stop:
         say(str(stop))
@@ -56,6 +56,16 @@ def main(arguments: list[str] | None = None) -> None:
         fail(f"unexpected {type(error).__name__}: {error}; run again with --debug for the traceback", debug)
         status = 1
     sys.exit(status)
+
+
+def _with_option(error: SamclrError, given: list[str]) -> str:
+    """The message; a setting at its start that the user typed as an option is shown as that option."""
+    setting = getattr(error, "setting", None)
+    if setting is None:
+        return str(error)
+    option = f"--{setting.replace('_', '-')}"
+    typed = {argument.partition("=")[0].replace("_", "-") for argument in given}
+    return option + str(error).removeprefix(setting) if option in typed else str(error)
 
 
 if __name__ == "__main__":

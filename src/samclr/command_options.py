@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
+from samclr.settings import Settings, Threads
+
 Scenes = Annotated[
     tuple[Path, ...],
     arg(
@@ -22,10 +24,10 @@ Json = Annotated[bool, arg(help="Print the table as JSON.")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fill:
+class Fill(Settings):
     """Options of the jobs that work through all images."""
 
-    workers: Annotated[int | None, arg(help="Processes; by default one per core.")] = None
+    workers: Annotated[Threads | None, arg(help="Processes; by default one per core.")] = None
     retry_errors: Annotated[bool, arg(help="Try images again that failed before.")] = False
     replace_changed: Annotated[bool, arg(help="Make rows anew whose file was replaced, instead of stopping.")] = False
     strict: Annotated[bool, arg(help="End with status 1 if any image failed.")] = False

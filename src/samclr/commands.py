@@ -18,6 +18,7 @@ from samclr.errors import UsageError
 from samclr.evaluation_config import DenseConfig, ProtocolsConfig, TargetConfig
 from samclr.recipes import RECIPES
 from samclr.region_commands import Look, Regions, Segment, Segmenters
+from samclr.settings import Bounds, Seed, Seeds, Settings, Side
 from samclr.study_commands import StudyCommand
 from samclr.terminal import say, show_fill, show_results, show_rows
 
@@ -25,7 +26,7 @@ STOPPED_STATUS = 143  # as a shell reports a process that SIGTERM ended
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pack:
+class Pack(Settings):
     """Decode scenes once into a memory-mapped bank. `pretrain` does this by itself.
 
     Example: samclr pack photos/ --max-side 2048
@@ -34,7 +35,7 @@ class Pack:
     scenes: Positional[Scenes]
     image_column: Column = None
     bank: Annotated[Path | None, arg(help="Folder of the bank; by default one in the user's cache.")] = None
-    max_side: Annotated[int | None, arg(help="Cap on the longer side, px; native size by default.")] = None
+    max_side: Annotated[Side | None, arg(help="Cap on the longer side, px; native size by default.")] = None
     codec: Annotated[Codec, arg(help="Raw pixels: fast, 4 bytes a pixel; or jpeg: a fraction of that, slower.")] = "raw"
     fill: Fill = field(default_factory=Fill)
     json: Json = False
@@ -56,7 +57,7 @@ class Pack:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FromConfig:
+class FromConfig(Settings):
     """Run the config.json of another run again."""
 
     file: Annotated[Positional[Path], arg(help="A config.json, or the run directory it lies in.")]
@@ -79,7 +80,7 @@ if not TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrain:
+class Pretrain(Settings):
     """Pre-train a backbone by a recipe. The same command resumes a run that was stopped or killed.
 
     Example: samclr pretrain samclr --scenes photos/ --regions photos.regions --out runs/photos
@@ -137,7 +138,7 @@ class Pretrain:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate:
+class Evaluate(Settings):
     """Measure a backbone: kNN and linear probes on labelled sets, few-shot, fine-tuning, and dense tasks.
 
     TARGET is a run directory, a file or folder of weights (of `samclr export`, of timm), or the name of a timm model.
@@ -163,7 +164,7 @@ class Evaluate:
     dense: DenseConfig = field(default_factory=DenseConfig)
     model: TargetConfig = field(default_factory=TargetConfig)
     untrained: Annotated[bool, arg(help="Measure the same backbone before any training, as a floor.")] = False
-    seed: Annotated[int | None, arg(help="Seed of an untrained backbone; by default the run's, else 0.")] = None
+    seed: Annotated[Seed | None, arg(help="Seed of an untrained backbone; by default the run's, else 0.")] = None
     out: Annotated[Path | None, arg(help="File the results are added to; by default the run's results.json.")] = None
     json: Json = False
 
@@ -195,7 +196,7 @@ class Evaluate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export:
+class Export(Settings):
     """Write a run's backbone for other libraries, with a model card beside it.
 
     Example: samclr export runs/photos --out backbone.safetensors
@@ -219,7 +220,7 @@ class Export:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(Settings):
     """Write one self-contained HTML page about one run or several.
 
     Example: samclr report runs/photos runs/photos-image --out report.html
@@ -237,16 +238,19 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Demo:
+class Demo(Settings):
     """The main job on generated scenes of handwritten digits: image views against region views, without a network.
 
     Example: samclr demo --out runs/demo --seeds 0 1 2
     """
 
     out: Annotated[Path, arg(help="Folder for scenes, store, runs, results.json and report.html.")] = Path("runs/demo")
-    seeds: Annotated[tuple[int, ...], arg(help="A run of each recipe for each seed.")] = (0,)
+    seeds: Annotated[Seeds, arg(help="A run of each recipe for each seed.")] = (0,)
     recipes: Annotated[
-        tuple[Literal["simclr", "samclr", "moco", "sammoco", "dino", "samdino"], ...],
+        Annotated[
+            tuple[Literal["simclr", "samclr", "moco", "sammoco", "dino", "samdino"], ...],
+            Bounds(at_least=0, filled=True),
+        ],
         arg(help="What is compared, under one budget."),
     ] = ("simclr", "samclr")
     segmenter: Annotated[

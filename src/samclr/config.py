@@ -3,28 +3,46 @@
 Nothing here imports torch or numpy, so the command line can show every default at once.
 """
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import AvoidSubcommands, Suppress
 
 from samclr.errors import ConfigError
 from samclr.method_config import DinoConfig, MethodConfig, SimclrConfig
 from samclr.normalisation import Channels, Normalisation
-from samclr.settings import check_share, to_dict
+from samclr.settings import (
+    Bounds,
+    Count,
+    CountOrZero,
+    NotNegative,
+    Positive,
+    Rate,
+    Seed,
+    Settings,
+    Share,
+    ShareRange,
+    Side,
+    Temperature,
+    Threads,
+    to_dict,
+)
 
 Strategy = Literal["image", "region", "random-box"]
 Role = Literal["global", "local"]
 Codec = Literal["raw", "jpeg"]
+Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"]
 BankPlace = Literal["auto", "device", "pinned", "map"]
-MOST_INPUT_PX = 2048
+InputSide = Annotated[int, Bounds(at_least=1, at_most=2048)]
+Mean = Annotated[Channels, Bounds(at_least=-1e6, at_most=1e6)]
+Deviation = Annotated[Channels, Bounds(over=0, at_most=1e6)]
 Stem = Literal["standard", "conv3x3-stride2", "conv3x3-stride1"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewsConfig:
+class ViewsConfig(Settings):
     """Where the views of an image come from.
 
     Attributes:
@@ -42,26 +60,24 @@ class ViewsConfig:
     """
 
     strategy: Strategy = "region"
-    regions_per_image: int = 1
-    min_coverage: float = 0.0
-    coverage_tries: int = 10
-    image_view_share: float = 0.0
-    background_mix_prob: float = 0.0
+    regions_per_image: Annotated[int, Bounds(at_least=1, at_most=65_535)] = 1
+    min_coverage: Share = 0.0
+    coverage_tries: Annotated[int, Bounds(at_least=1, at_most=1000)] = 10
+    image_view_share: Share = 0.0
+    background_mix_prob: Share = 0.0
     redraw: bool = False
-    max_window_aspect: float | None = None
+    max_window_aspect: Annotated[float, Bounds(at_least=1)] | None = None
 
     def __post_init__(self) -> None:
-        if self.max_window_aspect is not None and not 1 <= self.max_window_aspect < math.inf:
-            raise ConfigError(f"max_window_aspect is {self.max_window_aspect}; expected 1 or more, such as 3")
-        check_share(self, "min_coverage", "image_view_share", "background_mix_prob")
+        super().__post_init__()
         if self.background_mix_prob > 0 and self.strategy != "region":
-            raise ConfigError(f"background_mix_prob needs masks: use --strategy region (it is {self.strategy})")
-        if self.regions_per_image < 1 or self.coverage_tries < 1:
-            raise ConfigError("regions_per_image and coverage_tries must be at least 1")
+            raise ConfigError(
+                f"background_mix_prob needs masks: use --strategy region (it is {self.strategy})", "background_mix_prob"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewGroup:
+class ViewGroup(Settings):
     """Views of one size and role; a plan holds one group or more.
 
     Attributes:
@@ -73,14 +89,14 @@ class ViewGroup:
     """
 
     role: Role = "global"
-    num_views: int = 2
-    size_px: int = 128
-    crop_scale: tuple[float, float] = (0.08, 1.0)
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    num_views: Annotated[int, Bounds(at_least=1, at_most=1000)] = 2
+    size_px: Side = 128
+    crop_scale: ShareRange = (0.08, 1.0)
+    crop_ratio: Annotated[tuple[float, float], Bounds(at_least=1e-3, at_most=1e3, rising=True)] = (3 / 4, 4 / 3)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalViews:
+class LocalViews(Settings):
     """Smaller views of the same region (or image), as DINO has them.
 
     Attributes:
@@ -89,19 +105,21 @@ class LocalViews:
         local_crop_scale: range of a local view's share of its window's area.
     """
 
-    num_local_views: int = 0
-    local_size_px: int = 64
-    local_crop_scale: tuple[float, float] = (0.05, 0.4)
+    num_local_views: Annotated[int, Bounds(at_least=0, at_most=1000)] = 0
+    local_size_px: Side = 64
+    local_crop_scale: ShareRange = (0.05, 0.4)
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentConfig:
+class AugmentConfig(Settings):
     """SimCLR's augmentation (Chen et al. 2020, appendix A) with lightly's numbers.
 
     Attributes:
         flip_prob: share of views that are mirrored.
         jitter_prob: share of views whose colours are jittered.
-        jitter_strength: factor on 0.8 brightness, 0.8 contrast, 0.8 saturation, 0.2 hue.
+        jitter_strength: factor on 0.8 brightness, 0.8 contrast, jitter_saturation and 0.2 hue; at most 2.5, where the
+            hue turns by half the circle.
+        jitter_saturation: 0.8 as in SimCLR and MoCo v2, 0.4 as in BYOL and DINO.
         grey_prob: share of views in grey.
         blur_prob: share of views that are blurred.
         blur_sigma: range of the Gaussian blur's sigma, px.
@@ -110,25 +128,19 @@ class AugmentConfig:
             are blurred with 0.1 and solarised with 0.2; local views keep the shares above.
     """
 
-    flip_prob: float = 0.5
-    jitter_prob: float = 0.8
-    jitter_strength: float = 0.5
-    grey_prob: float = 0.2
-    blur_prob: float = 0.5
-    blur_sigma: tuple[float, float] = (0.1, 2.0)
-    solarise_prob: float = 0.0
+    flip_prob: Share = 0.5
+    jitter_prob: Share = 0.8
+    jitter_strength: Annotated[float, Bounds(at_least=0, at_most=2.5)] = 0.5
+    jitter_saturation: Annotated[float, Bounds(at_least=0, at_most=4)] = 0.8
+    grey_prob: Share = 0.2
+    blur_prob: Share = 0.5
+    blur_sigma: Annotated[tuple[float, float], Bounds(at_least=1e-3, at_most=1e3, rising=True)] = (0.1, 2.0)
+    solarise_prob: Share = 0.0
     asymmetric: bool = False
-
-    def __post_init__(self) -> None:
-        check_share(self, "flip_prob", "jitter_prob", "grey_prob", "blur_prob", "solarise_prob")
-        if not 0 < self.blur_sigma[0] <= self.blur_sigma[1]:
-            raise ConfigError(f"blur_sigma is {self.blur_sigma}; expected two numbers over 0, the smaller first")
-        if not 0 <= self.jitter_strength <= 2.5:
-            raise ConfigError(f"jitter_strength is {self.jitter_strength}; expected 0 to 2.5 (hue turns at most half)")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FilterConfig:
+class FilterConfig(Settings):
     """Which regions training sees, and how much context their boxes get.
 
     Attributes:
@@ -140,23 +152,24 @@ class FilterConfig:
         min_box_px: drop regions whose padded box is shorter than this on its shorter side.
     """
 
-    min_area_px: int = 1000
-    min_area_frac: float = 0.0
-    max_area_frac: float = 1.0
-    containment_frac: float = 0.9
-    padding: float = 1.3
-    min_box_px: int = 0
+    min_area_px: CountOrZero = 1000
+    min_area_frac: Share = 0.0
+    max_area_frac: Share = 1.0
+    containment_frac: Share = 0.9
+    padding: Annotated[float, Bounds(over=0, at_most=1000)] = 1.3
+    min_box_px: CountOrZero = 0
 
     def __post_init__(self) -> None:
-        for name in ("min_area_frac", "max_area_frac", "containment_frac"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; expected a share from 0 to 1")
-        if self.padding <= 0:
-            raise ConfigError(f"padding is {self.padding}; expected a factor over 0, 1.0 for none")
+        super().__post_init__()
+        if self.min_area_frac > self.max_area_frac:
+            raise ConfigError(
+                f"min_area_frac is {self.min_area_frac}; expected at most max_area_frac, {self.max_area_frac}",
+                "min_area_frac",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
+class DataConfig(Settings):
     """Where images and regions lie.
 
     Attributes:
@@ -173,12 +186,12 @@ class DataConfig:
     image_column: str | None = None
     regions: Path | None = None
     bank: Path | None = None
-    max_side: int | None = None
+    max_side: Side | None = None
     codec: Codec = "raw"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
+class ModelConfig(Settings):
     """Backbone and projection head.
 
     Attributes:
@@ -200,17 +213,16 @@ class ModelConfig:
     backbone: str = "resnet18"
     stem: Stem = "standard"
     pretrained: str | None = None
-    input_px: int | None = None
-    mean: Channels | None = None
-    std: Channels | None = None
-    projector_hidden: int | None = None
-    projector_out: int = 128
+    input_px: InputSide | None = None
+    mean: Mean | None = None
+    std: Deviation | None = None
+    projector_hidden: Count | None = None
+    projector_out: Count = 128
     projector_norm: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         stated_normalisation(self.mean, self.std)
-        if self.input_px is not None and not 1 <= self.input_px <= MOST_INPUT_PX:
-            raise ConfigError(f"input_px is {self.input_px}; expected 1 to {MOST_INPUT_PX}")
 
     @property
     def normalisation(self) -> Normalisation | None:
@@ -232,7 +244,7 @@ def stated_normalisation(mean: Channels | None, std: Channels | None) -> Normali
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimConfig:
+class OptimConfig(Settings):
     """Optimiser and its schedule.
 
     Attributes:
@@ -245,41 +257,54 @@ class OptimConfig:
         weight_decay: decoupled for adamw.
         weight_decay_end: where a cosine schedule takes it; None keeps it constant.
         clip_norm: gradients are scaled down to this norm; None leaves them.
+        clip_per: whose norm: that of all gradients together (model), or each parameter's own (parameter), as DINO does.
         warmup_steps: linear warm-up of the learning rate.
         schedule: cosine to zero, or constant after warm-up.
         decay_norm_and_bias: whether weight decay also acts on norms and biases.
     """
 
-    global_batch_size: int = 256
-    steps: int = 17_600
-    epochs: float | None = None
+    global_batch_size: Annotated[int, Bounds(at_least=2)] = 256
+    steps: Count = 17_600
+    epochs: Positive | None = None
     optimizer: Literal["sgd", "adamw", "lars"] = "sgd"
-    lr: float = 0.06
-    sgd_momentum: float = 0.9
-    weight_decay: float = 5e-4
-    weight_decay_end: float | None = None
-    clip_norm: float | None = None
-    warmup_steps: int = 0
+    lr: Rate = 0.06
+    sgd_momentum: Annotated[float, Bounds(at_least=0, under=1)] = 0.9
+    weight_decay: Annotated[float, Bounds(at_least=0, at_most=1000)] = 5e-4
+    weight_decay_end: Annotated[float, Bounds(at_least=0, at_most=1000)] | None = None
+    clip_norm: Positive | None = None
+    clip_per: Literal["model", "parameter"] = "model"
+    warmup_steps: CountOrZero = 0
     schedule: Literal["cosine", "constant"] = "cosine"
     decay_norm_and_bias: bool = True
 
     def __post_init__(self) -> None:
-        if self.global_batch_size < 2:
-            raise ConfigError(f"global_batch_size is {self.global_batch_size}; contrast needs at least 2 images a step")
-        if self.lr <= 0 or self.weight_decay < 0 or self.warmup_steps < 0:
-            raise ConfigError("lr must be over 0, weight_decay and warmup_steps at least 0")
-        if self.steps < 1 or (self.epochs is not None and self.epochs <= 0):
-            raise ConfigError("steps must be at least 1 and epochs over 0")
+        super().__post_init__()
+        if self.epochs is None:
+            self._check_warmup(self.steps)
+        if self.clip_per == "parameter" and self.clip_norm is None:
+            raise ConfigError("clip_per parameter clips nothing without clip_norm; give both", "clip_per")
+
+    def _check_warmup(self, num_steps: int) -> None:
+        if self.warmup_steps >= num_steps:
+            raise ConfigError(
+                f"warmup_steps is {self.warmup_steps}; expected fewer than the run's {num_steps} steps", "warmup_steps"
+            )
 
     def num_steps(self, num_images: int) -> int:
-        """Steps of the whole run; a folder smaller than a batch counts one step an epoch."""
+        """Steps of the whole run; a folder smaller than a batch counts one step an epoch.
+
+        Raises:
+            ConfigError: the warm-up is not over by the end of the epochs.
+        """
         if self.epochs is None:
             return self.steps
-        return max(round(self.epochs * max(num_images // self.global_batch_size, 1)), 1)
+        steps = max(round(self.epochs * max(num_images // self.global_batch_size, 1)), 1)
+        self._check_warmup(steps)
+        return steps
 
 
 @dataclass(frozen=True, kw_only=True)
-class KnnConfig:
+class KnnConfig(Settings):
     """Weighted kNN (Wu et al. 2018) on a labelled set.
 
     Attributes:
@@ -290,15 +315,15 @@ class KnnConfig:
         knn_temperature: a vote weighs exp(cosine similarity / knn_temperature).
     """
 
-    image_px: int = 128
-    num_train: int | None = None
-    num_test: int | None = None
-    knn_k: int = 20
-    knn_temperature: float = 0.07
+    image_px: Side = 128
+    num_train: Count | None = None
+    num_test: Count | None = None
+    knn_k: Count = 20
+    knn_temperature: Temperature = 0.07
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeConfig:
+class ProbeConfig(Settings):
     """Linear probe on cached features.
 
     Attributes:
@@ -312,19 +337,15 @@ class ProbeConfig:
     """
 
     skip_linear: bool = False
-    probe_epochs: int = 90
-    probe_batch_size: int = 256
-    probe_lr: float = 0.1
-    probe_sweep: tuple[float, ...] = ()
-    probe_seed: int = 0
-
-    def __post_init__(self) -> None:
-        if min(self.probe_epochs, self.probe_batch_size, self.probe_lr, *self.probe_sweep) <= 0:
-            raise ConfigError("probe_epochs, probe_batch_size and learning rates must be over 0")
+    probe_epochs: Count = 90
+    probe_batch_size: Count = 256
+    probe_lr: Rate = 0.1
+    probe_sweep: Annotated[tuple[float, ...], Bounds(over=0, at_most=1e6)] = ()
+    probe_seed: Seed = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class RuntimeConfig:
+class RuntimeConfig(Settings):
     """How a run is carried out; a resumed run may change it.
 
     Results change by rounding alone, but for precision, and with batch norm for devices and micro_batch_size, which
@@ -350,30 +371,24 @@ class RuntimeConfig:
         knn_every: epochs between two measurements.
     """
 
-    accelerator: str = "auto"
-    devices: int = 1
-    num_nodes: int = 1
-    micro_batch_size: int | None = None
+    accelerator: Accelerator = "auto"
+    devices: Threads = 1
+    num_nodes: Annotated[int, Bounds(at_least=1, at_most=65_535)] = 1
+    micro_batch_size: Count | None = None
     activation_checkpointing: bool = False
     compile: bool = False
-    precision: str = "32-true"
-    num_threads: int | None = None
-    num_workers: int | None = None
+    precision: Precision = "32-true"
+    num_threads: Threads | None = None
+    num_workers: Threads | None = None
     bank_on: BankPlace = "auto"
-    checkpoint_every_s: float = 120.0
+    checkpoint_every_s: NotNegative = 120.0
     log: tuple[Literal["csv", "tensorboard", "wandb"], ...] = ()
     knn_on: Path | None = None
-    knn_every: int = 10
-
-    def __post_init__(self) -> None:
-        if self.devices < 1 or self.num_nodes < 1:
-            raise ConfigError("devices and num_nodes must be at least 1")
-        if self.micro_batch_size is not None and self.micro_batch_size < 1:
-            raise ConfigError(f"micro_batch_size is {self.micro_batch_size}; expected at least 1")
+    knn_every: Count = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainConfig:
+class PretrainConfig(Settings):
     """One pre-training run. `config.json` holds it whole and alone reproduces the run.
 
     Attributes:
@@ -383,8 +398,8 @@ class PretrainConfig:
 
     recipe: Suppress[str] = "samclr"
     method: AvoidSubcommands[MethodConfig] = field(default_factory=SimclrConfig)
-    temperature: float = 0.5
-    seed: int = 0
+    temperature: Temperature = 0.5
+    seed: Seed = 0
     data: DataConfig = field(default_factory=DataConfig)
     filter: FilterConfig = field(default_factory=FilterConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
@@ -397,12 +412,14 @@ class PretrainConfig:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     def __post_init__(self) -> None:
-        if self.temperature <= 0:
-            raise ConfigError(f"temperature is {self.temperature}; expected a number over 0")
+        super().__post_init__()
         if self.local.num_local_views > 0 and not isinstance(self.method, DinoConfig):
-            raise ConfigError(f"{self.method.name} has no local views; leave num_local_views at 0")
+            raise ConfigError(
+                f"num_local_views is {self.local.num_local_views}; expected 0: {self.method.name} has no local views",
+                "num_local_views",
+            )
         if self.group.num_views < 2:
-            raise ConfigError(f"num_views is {self.group.num_views}; a positive pair needs at least 2")
+            raise ConfigError(f"num_views is {self.group.num_views}; a positive pair needs at least 2", "num_views")
 
     @property
     def groups(self) -> tuple[ViewGroup, ...]:

@@ -14,6 +14,7 @@ from tyro.conf import Positional, arg, subcommand
 from samclr.command_options import Json
 from samclr.scenes.catalogue import DATA_SETS
 from samclr.scenes.names import DATA_VARIABLE
+from samclr.settings import Settings
 from samclr.terminal import say, show, show_rows, show_table
 
 SetName = str
@@ -22,7 +23,7 @@ if not TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListSets:
+class ListSets(Settings):
     """List the data sets that are known by name: splits, uses; with --json layouts, terms and where each is got.
 
     --scenes takes NAME@ROOT, or NAME:SPLIT@ROOT for another split than the one marked *.
@@ -47,7 +48,7 @@ class ListSets:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class Check(Settings):
     """Compare a copy of a data set with its release: counts, label maps, sizes on a sample, sums where they are known.
 
     Ends with status 1 if it is not whole, and says what is missing and where it is got.
@@ -100,7 +101,7 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
+class Data(Settings):
     """List the known data sets, or check a copy of one.
 
     Example: samclr data check camvid --root data/camvid

@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
-from samclr.config import PretrainConfig, RuntimeConfig
+from samclr.config import OptimConfig, PretrainConfig, RuntimeConfig
 from samclr.errors import ConfigError, RunError
 from samclr.methods.base import Method
 from samclr.ranks import largest_over_ranks, leave_ranks, num_ranks
@@ -35,7 +35,7 @@ def create_fabric(config: PretrainConfig) -> Fabric:
             accelerator=runtime.accelerator,
             devices=runtime.devices,
             num_nodes=runtime.num_nodes,
-            precision=runtime.precision,  # type: ignore[arg-type]
+            precision=runtime.precision,
             strategy=DDPStrategy(gradient_as_bucket_view=True) if many else "auto",
         )
         fabric.launch()
@@ -75,11 +75,15 @@ def set_up(fabric: Fabric, method: Method, optimizer: torch.optim.Optimizer, run
     return wrapped, optimizer
 
 
-def clip_gradients(fabric: Fabric, method: Any, optimizer: Any, clip_norm: float | None) -> Tensor:
-    """Scale the gradients down to a norm, if wanted; returns the norm that they had."""
-    largest = torch.finfo(torch.float32).max if clip_norm is None else clip_norm
+def clip_gradients(fabric: Fabric, method: Any, optimizer: Any, config: OptimConfig) -> Tensor:
+    """Scale the gradients down to a norm, of all together or each parameter's; returns the norm of all before that."""
+    whole = config.clip_norm is not None and config.clip_per == "model"
+    largest = config.clip_norm if whole else torch.finfo(torch.float32).max
     norm = fabric.clip_gradients(method, optimizer, max_norm=largest, error_if_nonfinite=False)
     assert norm is not None
+    if config.clip_norm is not None and config.clip_per == "parameter":
+        for parameter in method.parameters():
+            nn.utils.clip_grad_norm_(parameter, config.clip_norm)
     return norm.detach()
 
 

@@ -23,7 +23,14 @@ class UsageError(SamclrError):
 
 
 class ConfigError(SamclrError):
-    """A setting is out of its range, or a configuration file does not fit this version."""
+    """A setting is out of its range, or a configuration file does not fit this version.
+
+    setting: the name of the one setting that the message begins with; the command line shows it as an option.
+    """
+
+    def __init__(self, message: str, setting: str | None = None):
+        super().__init__(message)
+        self.setting = setting
 
 
 class ScenesError(SamclrError):

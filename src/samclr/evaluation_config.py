@@ -1,16 +1,15 @@
 """Settings of the protocols beyond kNN and the probe on cached features. Nothing here imports torch or numpy."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from samclr.config import Stem, stated_normalisation
-from samclr.errors import ConfigError
-from samclr.normalisation import Channels, Normalisation
-from samclr.settings import check_share, to_dict
+from samclr.config import Deviation, InputSide, Mean, Stem, stated_normalisation
+from samclr.normalisation import Normalisation
+from samclr.settings import Bounds, Count, CountOrZero, PositiveShare, Rate, Seed, Settings, Side, Temperature, to_dict
 
 
 @dataclass(frozen=True, kw_only=True)
-class TargetConfig:
+class TargetConfig(Settings):
     """What a file of weights does not say of itself, and how an untrained model is made.
 
     Runs, exports and timm's models know it: there it need not be given, and what contradicts them is refused.
@@ -25,11 +24,12 @@ class TargetConfig:
 
     backbone: str | None = None
     stem: Stem | None = None
-    mean: Channels | None = None
-    std: Channels | None = None
-    input_px: int | None = None
+    mean: Mean | None = None
+    std: Deviation | None = None
+    input_px: InputSide | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         stated_normalisation(self.mean, self.std)
 
     @property
@@ -39,7 +39,7 @@ class TargetConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class IntervalConfig:
+class IntervalConfig(Settings):
     """95 % confidence intervals of all results, by the bootstrap over test images (Efron 1979), percentiles.
 
     Attributes:
@@ -47,16 +47,12 @@ class IntervalConfig:
         bootstrap_seed: of the resamples; equal seeds resample equal images whatever the backbone.
     """
 
-    bootstrap: int = 1000
-    bootstrap_seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.bootstrap < 100:
-            raise ConfigError(f"bootstrap is {self.bootstrap}; an interval of 95 % needs at least 100 resamples")
+    bootstrap: Annotated[int, Bounds(at_least=100)] = 1000
+    bootstrap_seed: Seed = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class FewShotConfig:
+class FewShotConfig(Settings):
     """The probe on cached features with few labels, as many of each class.
 
     Attributes:
@@ -64,17 +60,12 @@ class FewShotConfig:
         few_shot_seed: of the choice of images.
     """
 
-    few_shot: tuple[float, ...] = ()
-    few_shot_seed: int = 0
-
-    def __post_init__(self) -> None:
-        for share in self.few_shot:
-            if not 0 < share < 1:
-                raise ConfigError(f"few_shot has {share}; expected shares between 0 and 1, such as 0.01 for 1 %")
+    few_shot: Annotated[tuple[float, ...], Bounds(over=0, under=1)] = ()
+    few_shot_seed: Seed = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class CropProbeConfig:
+class CropProbeConfig(Settings):
     """The paper's linear probe: a frozen backbone, random resized crops and flips, SGD with cosine.
 
     Attributes:
@@ -88,20 +79,16 @@ class CropProbeConfig:
     """
 
     crop_probe: bool = False
-    crop_epochs: int = 90
-    crop_batch_size: int = 128
-    crop_lr: float = 0.1
-    crop_px: int = 128
-    crop_min_scale: float = 0.08
-    crop_seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_share(self, "crop_min_scale")
-        check_positive(self, "crop_epochs", "crop_batch_size", "crop_lr", "crop_px", "crop_min_scale")
+    crop_epochs: Count = 90
+    crop_batch_size: Count = 128
+    crop_lr: Rate = 0.1
+    crop_px: Side = 128
+    crop_min_scale: PositiveShare = 0.08
+    crop_seed: Seed = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTuneConfig:
+class FineTuneConfig(Settings):
     """All weights trained on, from the backbone's, with crops and flips as in the paper's probe.
 
     Attributes:
@@ -117,23 +104,18 @@ class FineTuneConfig:
     """
 
     fine_tune: bool = False
-    tune_epochs: int = 30
-    tune_batch_size: int = 128
-    tune_backbone_lr: float = 0.02
-    tune_head_lr: float = 0.2
-    tune_weight_decay: float = 1e-4
-    tune_px: int = 128
-    tune_min_scale: float = 0.08
-    tune_seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_share(self, "tune_min_scale")
-        positive = ("tune_epochs", "tune_batch_size", "tune_backbone_lr", "tune_head_lr", "tune_px", "tune_min_scale")
-        check_positive(self, *positive)
+    tune_epochs: Count = 30
+    tune_batch_size: Count = 128
+    tune_backbone_lr: Rate = 0.02
+    tune_head_lr: Rate = 0.2
+    tune_weight_decay: Annotated[float, Bounds(at_least=0, at_most=1000)] = 1e-4
+    tune_px: Side = 128
+    tune_min_scale: PositiveShare = 0.08
+    tune_seed: Seed = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class DenseConfig:
+class DenseConfig(Settings):
     """Segmentation by frozen patch features: a linear probe, and labels taken over from the nearest patches.
 
     Attributes:
@@ -150,28 +132,21 @@ class DenseConfig:
         dense_temperature: a neighbour weighs exp(cosine similarity / dense_temperature).
     """
 
-    dense_px: int = 360
-    dense_stage: int | None = None
-    dense_num_train: int | None = None
-    dense_num_test: int | None = None
-    dense_steps: int = 2000
-    dense_batch_size: int = 1024
-    dense_lr: float = 0.1
-    dense_seed: int = 0
-    dense_memory: int = 20_480
-    dense_k: int = 30
-    dense_temperature: float = 0.02
-
-    def __post_init__(self) -> None:
-        positive = ("dense_px", "dense_steps", "dense_batch_size", "dense_lr", "dense_memory", "dense_k")
-        check_positive(self, *positive, "dense_temperature")
-        for name in ("dense_num_train", "dense_num_test"):
-            if getattr(self, name) is not None:
-                check_positive(self, name)
+    dense_px: Side = 360
+    dense_stage: CountOrZero | None = None
+    dense_num_train: Count | None = None
+    dense_num_test: Count | None = None
+    dense_steps: Count = 2000
+    dense_batch_size: Count = 1024
+    dense_lr: Rate = 0.1
+    dense_seed: Seed = 0
+    dense_memory: Count = 20_480
+    dense_k: Count = 30
+    dense_temperature: Temperature = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProtocolsConfig:
+class ProtocolsConfig(Settings):
     """What is measured on labelled sets beside kNN and the probe on cached features."""
 
     few_shot: FewShotConfig = field(default_factory=FewShotConfig)
@@ -189,10 +164,3 @@ class ProtocolsConfig:
         if self.fine_tune.fine_tune:
             settings |= to_dict(self.fine_tune)
         return settings
-
-
-def check_positive(owner: object, *names: str) -> None:
-    """Raise ConfigError unless each named setting is over 0."""
-    for name in names:
-        if getattr(owner, name) <= 0:
-            raise ConfigError(f"{name} is {getattr(owner, name)}; expected a number over 0")

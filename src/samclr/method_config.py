@@ -1,17 +1,17 @@
 """Settings of the methods: each method's own, and those of the momentum copies that two of them keep."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Suppress
 
-from samclr.errors import ConfigError
+from samclr.settings import Bounds, Count, CountOrZero, Settings, Share, Temperature
 
 SameImage = Literal["keep", "ignore"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimclrConfig:
+class SimclrConfig(Settings):
     """SimCLR's own settings.
 
     Attributes:
@@ -23,7 +23,7 @@ class SimclrConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MocoConfig:
+class MocoConfig(Settings):
     """MoCo's own settings.
 
     Attributes:
@@ -37,21 +37,16 @@ class MocoConfig:
     """
 
     name: Suppress[Literal["moco"]] = "moco"
-    queue_size: int = 4096
+    queue_size: Count = 4096
     symmetric: bool = True
-    key_splits: int = 1
-    ema_momentum: float = 0.99
-    ema_momentum_end: float | None = None
+    key_splits: Count = 1
+    ema_momentum: Share = 0.99
+    ema_momentum_end: Share | None = None
     same_image_negatives: SameImage = "keep"
-
-    def __post_init__(self) -> None:
-        _check_momentum(self.ema_momentum, self.ema_momentum_end)
-        if self.queue_size < 1 or self.key_splits < 1:
-            raise ConfigError("queue_size and key_splits must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DinoConfig:
+class DinoConfig(Settings):
     """DINO's own settings. `--temperature` is the student's.
 
     Attributes:
@@ -67,29 +62,15 @@ class DinoConfig:
     """
 
     name: Suppress[Literal["dino"]] = "dino"
-    num_prototypes: int = 2048
-    teacher_temperature: float = 0.04
-    teacher_temperature_start: float = 0.04
-    teacher_temperature_steps: int = 0
+    num_prototypes: Annotated[int, Bounds(at_least=2)] = 2048
+    teacher_temperature: Temperature = 0.04
+    teacher_temperature_start: Temperature = 0.04
+    teacher_temperature_steps: CountOrZero = 0
     centering: Literal["center", "sinkhorn"] = "center"
-    center_momentum: float = 0.9
-    freeze_steps: int = 0
-    ema_momentum: float = 0.99
-    ema_momentum_end: float | None = None
-
-    def __post_init__(self) -> None:
-        _check_momentum(self.ema_momentum, self.ema_momentum_end)
-        _check_momentum(self.center_momentum, None)
-        if min(self.teacher_temperature, self.teacher_temperature_start) <= 0:
-            raise ConfigError("teacher_temperature and teacher_temperature_start must be over 0")
-        if self.num_prototypes < 2:
-            raise ConfigError(f"num_prototypes is {self.num_prototypes}; expected at least 2")
+    center_momentum: Share = 0.9
+    freeze_steps: CountOrZero = 0
+    ema_momentum: Share = 0.99
+    ema_momentum_end: Share | None = None
 
 
 MethodConfig = SimclrConfig | MocoConfig | DinoConfig
-
-
-def _check_momentum(start: float, end: float | None) -> None:
-    for value in (start, start if end is None else end):
-        if not 0 <= value <= 1:
-            raise ConfigError(f"a momentum is {value}; expected a share from 0 to 1")

@@ -14,15 +14,22 @@ def create_optimizer(module: nn.Module, config: OptimConfig) -> torch.optim.Opti
     """SGD, AdamW or LARS over all parameters, by timm."""
     options: dict[str, Any] = {"momentum": config.sgd_momentum} if config.optimizer != "adamw" else {}
     trained = [p for p in module.parameters() if p.requires_grad] if config.decay_norm_and_bias else module
-    return create_optimizer_v2(
+    optimizer = create_optimizer_v2(
         trained,
         # timm's "sgd" is Nesterov's; the papers use plain momentum
         opt="momentum" if config.optimizer == "sgd" else config.optimizer,
         lr=config.lr,
-        weight_decay=config.weight_decay,
+        weight_decay=1.0,  # for timm to part what decays from what does not; the true values follow
         filter_bias_and_bn=not config.decay_norm_and_bias,
         **options,
     )
+    for group in optimizer.param_groups:
+        group["decays"] = group["weight_decay"] > 0
+        if group["decays"]:
+            group["weight_decay"] = config.weight_decay
+            if config.optimizer == "lars":
+                group["always_adapt"] = True  # timm adapts only where weights decay; without, LARS would be SGD
+    return optimizer
 
 
 def learning_rate(step: int, num_steps: int, config: OptimConfig) -> float:

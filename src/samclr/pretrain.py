@@ -125,7 +125,7 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
             batch = make_batch(plan, crops, fabric.device, normalisation)
             optimizer.zero_grad()
             output = backward(fabric, method, batch, config.runtime.micro_batch_size)
-            gradient_norm = clip_gradients(fabric, method, optimizer, config.optim.clip_norm)
+            gradient_norm = clip_gradients(fabric, method, optimizer, config.optim)
             if step_optimizer(fabric, optimizer):
                 method.module.after_step(plan.step, output.pending)
 

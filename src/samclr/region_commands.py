@@ -13,13 +13,14 @@ from tyro.conf import Positional, arg, subcommand
 from samclr.command_options import Column, Fill, Json, Scenes
 from samclr.config import FilterConfig
 from samclr.segmenter_config import SegmenterConfig
+from samclr.settings import CountOrZero, Seed, Settings
 from samclr.terminal import say, show, show_fill, show_rows, show_table
 
 Store = Annotated[Positional[Path], arg(help="Folder of the region store.")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Segment:
+class Segment(Settings):
     """Find the regions of every scene and keep them in a store. Kill it and run it again: it goes on.
 
     Example: samclr segment photos/ --segmenter felzenszwalb --out photos.regions
@@ -57,7 +58,7 @@ class Segment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Segmenters:
+class Segmenters(Settings):
     """List what --segmenter takes, with size, licence and whether it is in the local cache.
 
     Any Hugging Face id of a SAM and any folder written by save_pretrained will do as well.
@@ -76,7 +77,7 @@ class Segmenters:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verify:
+class Verify(Settings):
     """Decode every mask of a region store and compare it with its box and area.
 
     Example: samclr regions verify photos.regions
@@ -99,7 +100,7 @@ class Verify:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stats:
+class Stats(Settings):
     """Counts, areas, errors and times of a region store.
 
     Example: samclr regions stats photos.regions
@@ -128,7 +129,7 @@ class Stats:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
+class Score(Settings):
     """Compare a store with human segmentations: best covering, and recall at IoU 0.5.
 
     Label maps carry the images' relative stems, with _1, _2 ... for several people (PNG, 8 or 16 bit ids).
@@ -150,7 +151,7 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Import:
+class Import(Settings):
     """Make a store of masks from elsewhere: COCO JSON (FiftyOne, Label Studio, CVAT ...) or SA-1B's JSON files.
 
     Annotations are matched to the scenes by file name. RLE that does not fit its image is refused by name.
@@ -174,7 +175,7 @@ class Import:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportRegions:
+class ExportRegions(Settings):
     """Write a store as COCO JSON (one file), or as SA-1B does (one JSON file an image).
 
     Example: samclr regions export photos.regions --out masks.json
@@ -196,7 +197,7 @@ class ExportRegions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class Look(Settings):
     """Write a page to look at a store: scenes with regions before and after the filter, padded boxes, histograms.
 
     Example: samclr look photos.regions --scenes photos/ --out look.html
@@ -207,8 +208,8 @@ class Look:
     image_column: Column = None
     out: Annotated[Path | None, arg(help="The page; by default look.html in the store.")] = None
     filter: FilterConfig = field(default_factory=FilterConfig)
-    num_scenes: Annotated[int, arg(help="Scenes drawn at random; the worst and emptiest come on top.")] = 12
-    seed: Annotated[int, arg(help="Which scenes are drawn.")] = 0
+    num_scenes: Annotated[CountOrZero, arg(help="Scenes drawn at random; the worst and emptiest come on top.")] = 12
+    seed: Annotated[Seed, arg(help="Which scenes are drawn.")] = 0
 
     def run(self) -> int:
         """Run the command."""
@@ -229,7 +230,7 @@ class Look:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Regions:
+class Regions(Settings):
     """Check, count, score or exchange a region store.
 
     Example: samclr regions stats photos.regions

@@ -1,15 +1,19 @@
 """Settings of segmenters. Nothing here imports torch or numpy."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from samclr.errors import ConfigError
-from samclr.settings import check_share, to_dict
+from samclr.settings import Bounds, Count, CountOrZero, Positive, Settings, Share, to_dict
+
+Labels = Annotated[tuple[int, ...], Bounds(at_least=0, at_most=2**32 - 1)]
+Threshold = Annotated[float, Bounds(at_least=-1, at_most=2)]  # predicted scores may leave 0 to 1 a little
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskConfig:
+class MaskConfig(Settings):
     """SAM only: how masks are generated, in the reference's words and with its defaults.
 
     Attributes:
@@ -25,32 +29,29 @@ class MaskConfig:
         min_mask_region_area: holes and islands smaller than this are removed from masks, px; 0 leaves them.
     """
 
-    points_per_side: int = 32
-    pred_iou_thresh: float = 0.88
-    stability_score_thresh: float = 0.95
-    stability_score_offset: float = 1.0
-    box_nms_thresh: float = 0.7
-    crop_n_layers: int = 0
-    crop_nms_thresh: float = 0.7
-    crop_overlap_ratio: float = 512 / 1500
-    crop_n_points_downscale_factor: int = 1
-    min_mask_region_area: int = 0
+    points_per_side: Annotated[int, Bounds(at_least=1, at_most=1024)] = 32
+    pred_iou_thresh: Threshold = 0.88
+    stability_score_thresh: Threshold = 0.95
+    stability_score_offset: Annotated[float, Bounds(at_least=0)] = 1.0
+    box_nms_thresh: Share = 0.7
+    crop_n_layers: Annotated[int, Bounds(at_least=0, at_most=6)] = 0
+    crop_nms_thresh: Share = 0.7
+    crop_overlap_ratio: Share = 512 / 1500
+    crop_n_points_downscale_factor: Annotated[int, Bounds(at_least=1, at_most=1024)] = 1
+    min_mask_region_area: CountOrZero = 0
 
     def __post_init__(self) -> None:
-        check_share(self, "box_nms_thresh", "crop_nms_thresh", "crop_overlap_ratio")
-        if self.stability_score_offset < 0 or self.crop_n_layers < 0 or self.min_mask_region_area < 0:
-            raise ConfigError("stability_score_offset, crop_n_layers and min_mask_region_area must be at least 0")
-        if self.crop_n_points_downscale_factor < 1:
-            raise ConfigError("crop_n_points_downscale_factor must be at least 1")
+        super().__post_init__()
         if self.points_per_side < self.crop_n_points_downscale_factor**self.crop_n_layers:
             raise ConfigError(
                 f"points_per_side {self.points_per_side} leaves no point for crop layer {self.crop_n_layers}: "
-                f"raise it, or lower crop_n_points_downscale_factor"
+                f"raise it, or lower crop_n_points_downscale_factor",
+                "points_per_side",
             )
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComputeConfig:
+class ComputeConfig(Settings):
     """SAM only: how the model is run; of these, precision alone changes results.
 
     Attributes:
@@ -63,17 +64,18 @@ class ComputeConfig:
 
     device: str = "auto"
     precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    memory_gb: float = 1.0
-    encode_together: int = 4
+    memory_gb: Positive = 1.0
+    encode_together: Count = 4
     compile: bool = False
 
     def __post_init__(self) -> None:
-        if self.memory_gb <= 0 or self.encode_together < 1:
-            raise ConfigError("memory_gb must be above 0 and encode_together at least 1")
+        super().__post_init__()
+        if not re.fullmatch(r"auto|cpu|(cuda|mps)(:\d{1,4})?", self.device):
+            raise ConfigError(f"device is {self.device!r}; expected auto, cpu, cuda, mps or cuda:NUMBER", "device")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmenterConfig:
+class SegmenterConfig(Settings):
     """Names a segmenter with its settings; the same for every row of a region store.
 
     Attributes:
@@ -86,11 +88,11 @@ class SegmenterConfig:
     """
 
     segmenter: str = "felzenszwalb"
-    scale: float = 500.0
-    sigma: float = 0.8
-    min_size: int = 400
+    scale: Positive = 500.0
+    sigma: Annotated[float, Bounds(at_least=0, at_most=1000)] = 0.8
+    min_size: CountOrZero = 400
     labels: Path | None = None
-    ignore_label: tuple[int, ...] = ()
+    ignore_label: Labels = ()
     masks: MaskConfig = field(default_factory=MaskConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 

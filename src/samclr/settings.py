@@ -1,23 +1,195 @@
-"""Settings to JSON and back, strictly, with a fingerprint; and checks that several of them need."""
+"""Settings: checked when made, to JSON and back, with a fingerprint.
+
+A setting's annotation says what it may be: `Annotated[float, Bounds(over=0)]`, or one of the names below. Classes of
+settings derive from `Settings`, which compares every field with its annotation, in Python as on the command line.
+"""
 
 import difflib
+import functools
 import hashlib
 import json
+import math
+import numbers
 import types
 import typing
 from collections.abc import Iterable
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from samclr.errors import ConfigError
 
+LARGEST = 2**31 - 1  # of numbers that nothing else bounds: what 32 bits hold
+UNIONS = (types.UnionType, typing.Union)
 
-def check_share(owner: object, *names: str) -> None:
-    """Raise ConfigError unless each named setting lies from 0 to 1."""
-    for name in names:
-        if not 0 <= getattr(owner, name) <= 1:
-            raise ConfigError(f"{name} is {getattr(owner, name)}; expected a share from 0 to 1")
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """Which numbers a setting takes; of a tuple, each of them. NaN and infinity are never among them.
+
+    Attributes:
+        at_least: the least of them.
+        over: they are larger than this.
+        at_most: the largest of them.
+        under: they are smaller than this.
+        rising: of a pair, the smaller number comes first.
+        filled: of a tuple, at least one number.
+    """
+
+    at_least: float | None = None
+    over: float | None = None
+    at_most: float = LARGEST
+    under: float | None = None
+    rising: bool = False
+    filled: bool = False
+
+    def hold(self, number: float) -> bool:
+        """Whether a number is one of them."""
+        low = (self.at_least is None or number >= self.at_least) and (self.over is None or number > self.over)
+        return low and number <= self.at_most and (self.under is None or number < self.under)
+
+    def text(self) -> str:
+        """As an error says it: `over 0`, `from 0 to 1`."""
+        if self.under is not None:
+            return f"over {self.over:g}, under {self.under:g}" if self.over is not None else f"under {self.under:g}"
+        upper = "" if self.at_most == LARGEST else f"{self.at_most}".removesuffix(".0")
+        if self.over is not None:
+            return f"over {self.over:g}{upper and f', at most {upper}'}"
+        return f"from {self.at_least:g} to {upper}" if upper else f"of at least {self.at_least:g}"
+
+
+Positive = Annotated[float, Bounds(over=0)]
+NotNegative = Annotated[float, Bounds(at_least=0)]
+Share = Annotated[float, Bounds(at_least=0, at_most=1)]
+PositiveShare = Annotated[float, Bounds(over=0, at_most=1)]
+ShareRange = Annotated[tuple[float, float], Bounds(over=0, at_most=1, rising=True)]
+Rate = Annotated[float, Bounds(over=0, at_most=1e6)]
+Temperature = Annotated[float, Bounds(at_least=1e-4, at_most=1e4)]
+Count = Annotated[int, Bounds(at_least=1)]
+CountOrZero = Annotated[int, Bounds(at_least=0)]
+Side = Annotated[int, Bounds(at_least=1, at_most=65_535)]
+Threads = Annotated[int, Bounds(at_least=1, at_most=4096)]
+Seed = Annotated[int, Bounds(at_least=0, at_most=2**63 - 1)]
+Seeds = Annotated[tuple[int, ...], Bounds(at_least=0, at_most=2**63 - 1, filled=True)]
+
+
+class Settings:
+    """Base of the frozen dataclasses of settings: each field is compared with its annotation when the object is made.
+
+    A subclass with rules between fields has a `__post_init__` that begins with `super().__post_init__()`.
+
+    Raises:
+        ConfigError: a value of the wrong type, out of its bounds, or not one of its words.
+    """
+
+    def __post_init__(self) -> None:
+        own: Any = type(self)
+        for name, kind in hints_of(own).items():
+            object.__setattr__(self, name, checked(kind, getattr(self, name), name))
+
+
+@functools.cache
+def hints_of(kind: Any) -> dict[str, Any]:
+    """The annotation of each field, with its bounds."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {one.name: hints[one.name] for one in fields(kind)}
+
+
+class _UnfitError(Exception):
+    """A value is not what its annotation says; the text says what that is."""
+
+
+def checked(kind: Any, value: Any, name: str) -> Any:
+    """The value as its annotation wants it: numpy's numbers become Python's, a list a tuple, text a Path.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    try:
+        return _fitted(kind, value, None)
+    except _UnfitError as wanted:
+        raise ConfigError(f"{name} is {_shown(value)}; expected {wanted}", setting=name) from None
+
+
+def _fitted(kind: Any, value: Any, bounds: Bounds | None) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return value
+    if origin is Annotated:
+        own = [one for one in kind.__metadata__ if isinstance(one, Bounds)]
+        return _fitted(arguments[0], value, own[-1] if own else bounds)
+    if origin in UNIONS:
+        return _one_of(arguments, value, bounds)
+    if origin is tuple:
+        return _tuple(arguments, value, bounds)
+    if origin is Literal:
+        if any(type(value) is type(word) and value == word for word in arguments):
+            return value
+        raise _UnfitError(" or ".join(map(str, arguments)))
+    if kind in (int, float):
+        return _number(kind, value, bounds)
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if isinstance(value, kind):
+        return value
+    words = {str: "text", bool: "True or False", Path: "a path"}
+    raise _UnfitError(words.get(kind, getattr(kind, "__name__", str(kind))))
+
+
+def _one_of(kinds: tuple[Any, ...], value: Any, bounds: Bounds | None) -> Any:
+    wanted = []
+    for kind in kinds:
+        if kind is type(None):
+            if value is None:
+                return None
+            continue
+        try:
+            return _fitted(kind, value, bounds)
+        except _UnfitError as error:
+            wanted.append(str(error))
+    raise _UnfitError(" or ".join(wanted))
+
+
+def _tuple(kinds: tuple[Any, ...], value: Any, bounds: Bounds | None) -> tuple[Any, ...]:
+    rising, filled = bounds is not None and bounds.rising, bounds is not None and bounds.filled
+    number = "several" if kinds[-1] is ... else {2: "two", 3: "three"}.get(len(kinds), str(len(kinds)))
+    if not isinstance(value, tuple | list) or (kinds[-1] is not ... and len(value) != len(kinds)):
+        raise _UnfitError(f"{number} values")
+    if filled and not value:
+        raise _UnfitError("at least one value")
+    each = [kinds[0]] * len(value) if kinds[-1] is ... else kinds
+    order = ", the smaller first" if rising else ""
+    try:
+        items = tuple(_fitted(kind, item, bounds) for kind, item in zip(each, value, strict=True))
+    except _UnfitError as error:
+        raise _UnfitError(f"{number} values, each {error}{order}") from None
+    if rising and list(items) != sorted(items):
+        raise _UnfitError(f"{number} numbers{order}")
+    return items
+
+
+def _number(kind: type, value: Any, bounds: Bounds | None) -> Any:
+    abstract, word = (numbers.Integral, "a whole number") if kind is int else (numbers.Real, "a number")
+    wanted = f"{word} {bounds.text()}" if bounds is not None else word
+    if isinstance(value, bool) or not isinstance(value, abstract):
+        raise _UnfitError(wanted)
+    try:
+        number = kind(value)
+    except OverflowError:
+        raise _UnfitError(wanted) from None
+    if bounds is not None and number > bounds.at_most == LARGEST:
+        wanted += f", and at most {LARGEST}"
+    if (kind is float and not math.isfinite(number)) or (bounds is not None and not bounds.hold(number)):
+        raise _UnfitError(wanted)
+    return number
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(str(value) if isinstance(value, Path) else value)
+    except ValueError:  # Python writes no whole numbers of more than 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def to_dict(config: Any) -> Any:
@@ -38,7 +210,8 @@ def from_dict(kind: Any, value: Any, where: str = "config") -> Any:
     if is_dataclass(kind):
         if not isinstance(value, dict):
             raise ConfigError(f"{where} is {value!r}; expected an object of settings")
-        hints = typing.get_type_hints(kind)
+        settings: Any = kind
+        hints = hints_of(settings)
         known = {f.name: f for f in fields(kind)}
         unknown = sorted(set(value) - set(known))
         if unknown:
@@ -46,33 +219,27 @@ def from_dict(kind: Any, value: Any, where: str = "config") -> Any:
         missing = [name for name, f in known.items() if name not in value and not _has_default(f)]
         if missing:
             raise ConfigError(f"{where} lacks the setting {missing[0]!r}")
-        return kind(**{name: from_dict(hints[name], value[name], f"{where}.{name}") for name in value})  # type: ignore[operator]
+        given = {name: from_dict(hints[name], value[name], f"{where}.{name}") for name in value}
+        try:
+            return kind(**given)  # type: ignore[operator]
+        except ConfigError as error:  # a rule between settings
+            raise ConfigError(f"{where}: {error}") from None
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is typing.Annotated:
+    if origin is Annotated and not any(isinstance(one, Bounds) for one in kind.__metadata__):
         return from_dict(arguments[0], value, where)
-    if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in arguments:
-            return None
-        if all(is_dataclass(a) for a in arguments):  # told apart by their name
-            name = value.get("name") if isinstance(value, dict) else value
-            named = {next(f.default for f in fields(a) if f.name == "name"): a for a in arguments}
-            if name not in named:
-                raise ConfigError(f"{where} is {name!r}; expected one of {', '.join(map(str, named))}")
-            return from_dict(named[name], value, where)
-        return from_dict(next(a for a in arguments if a is not type(None)), value, where)
+    if origin in UNIONS and value is not None and all(is_dataclass(a) for a in arguments):  # told apart by their name
+        name = value.get("name") if isinstance(value, dict) else value
+        named = {next(f.default for f in fields(a) if f.name == "name"): a for a in arguments}
+        if name not in named:
+            raise ConfigError(f"{where} is {name!r}; expected one of {', '.join(map(str, named))}")
+        return from_dict(named[name], value, where)
+    if origin in UNIONS and value is not None and len(arguments) == 2 and arguments[1] is type(None):
+        return from_dict(arguments[0], value, where)
     if origin is tuple and isinstance(value, list):
         kinds = [arguments[0]] * len(value) if arguments[-1] is ... else list(arguments)
         if len(kinds) == len(value):
-            return tuple(from_dict(k, item, where) for k, item in zip(kinds, value, strict=True))
-    elif origin is Literal and value in arguments:
-        return value
-    elif kind is Path and isinstance(value, str):
-        return Path(value)
-    elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    elif isinstance(kind, type) and type(value) is kind:
-        return value
-    raise ConfigError(f"{where} is {value!r}; expected {getattr(kind, '__name__', kind)}")
+            value = [from_dict(k, item, where) for k, item in zip(kinds, value, strict=True)]
+    return checked(kind, value, where)
 
 
 def _has_default(setting: Field[Any]) -> bool:

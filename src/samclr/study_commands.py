@@ -8,6 +8,8 @@ from tyro.conf import Positional, arg
 
 from samclr.command_options import Json
 from samclr.errors import UsageError
+from samclr.segmenter_config import Labels
+from samclr.settings import Count, CountOrZero, Seeds, Settings, Threads
 from samclr.terminal import say, show_rows
 
 STOPPED_STATUS = 143
@@ -16,7 +18,7 @@ OF_A_FOLDER = ("status", "page")
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyCommand:
+class StudyCommand(Settings):
     """Compare arms: a grid of runs under one budget, measured alike, with a table and a page.
 
     WHAT is a ready study (paper, temperature, controls, padding, smoke), a Python file with STUDY = Study(...), or
@@ -42,18 +44,20 @@ class StudyCommand:
     labels: Annotated[
         tuple[str, ...], arg(metavar="NAME=DIR...", help="Label maps of scenes, for the segmenter labels.")
     ] = ()
-    ignore_label: Annotated[tuple[int, ...], arg(help="Values of label maps that are no region, such as void.")] = ()
-    steps: Annotated[int | None, arg(help="The budget of each run, instead of the study's.")] = None
-    seeds: Annotated[tuple[int, ...] | None, arg(help="Seeds to run, instead of the study's.")] = None
+    ignore_label: Annotated[Labels, arg(help="Values of label maps that are no region, such as void.")] = ()
+    steps: Annotated[Count | None, arg(help="The budget of each run, instead of the study's.")] = None
+    seeds: Annotated[Seeds | None, arg(help="Seeds to run, instead of the study's.")] = None
     only: Annotated[
         tuple[str, ...], arg(metavar="ARM...", help="Carry out these alone: names of arms or runs, with * and ?.")
     ] = ()
     engine: Annotated[
         Literal["local", "ray"], arg(help="Where it runs: processes here, or a Ray cluster (samclr[ray]).")
     ] = "local"
-    parallel: Annotated[int | None, arg(help="Runs at a time; by default one a GPU, without GPUs one a core.")] = None
+    parallel: Annotated[Threads | None, arg(help="Runs at a time; by default one a GPU, without GPUs one a core.")] = (
+        None
+    )
     list: Annotated[bool, arg(help="Print the runs with their numbers, and carry out none.")] = False
-    index: Annotated[int | None, arg(help="Carry out the run of this number alone, as SLURM arrays do.")] = None
+    index: Annotated[CountOrZero | None, arg(help="Carry out the run of this number alone, as SLURM arrays do.")] = None
     json: Json = False
 
     def run(self) -> int:

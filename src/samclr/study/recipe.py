@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from samclr.config import (
+    Accelerator,
     AugmentConfig,
     Codec,
     FilterConfig,
@@ -158,7 +159,7 @@ class Study:
     on_request: tuple[str, ...] = ()
     untrained: bool = True
     generated: int = 0
-    accelerator: str = "auto"
+    accelerator: Accelerator = "auto"
 
     def __post_init__(self) -> None:
         if not self.grids or not self.seeds or not self.evaluations:

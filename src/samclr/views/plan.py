@@ -284,10 +284,11 @@ class ViewPlanner:
             b, v, NUM_COLOUR_COLUMNS
         ).transpose(2, 0, 1)
         applied = jitter < config.jitter_prob
-        spread = min(0.8 * config.jitter_strength, 1.0), 0.8 * config.jitter_strength
 
-        def factor(number: Float[np.ndarray, "b v"]) -> Float[np.ndarray, "b v"]:
-            return np.where(applied, 1 - spread[0] + number * (spread[0] + spread[1]), 1.0)
+        def factor(number: Float[np.ndarray, "b v"], share: float = 0.8) -> Float[np.ndarray, "b v"]:
+            above = share * config.jitter_strength
+            below = min(above, 1.0)
+            return np.where(applied, 1 - below + number * (below + above), 1.0)
 
         low, high = config.blur_sigma
         return AugmentDraws(
@@ -296,7 +297,7 @@ class ViewPlanner:
             jitter_order=(order * 24).astype(np.int64),
             brightness=factor(bright),
             contrast=factor(contrast),
-            saturation=factor(saturation),
+            saturation=factor(saturation, config.jitter_saturation),
             hue=np.where(applied, (2 * hue - 1) * 0.2 * config.jitter_strength, 0.0),
             grey=grey < config.grey_prob,
             blur_sigma=np.where(blur < blur_prob, low + sigma * (high - low), 0.0),
