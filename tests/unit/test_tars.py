@@ -256,7 +256,9 @@ def test_sizes_that_a_pax_header_claims(tmp_path, pax, message):
 
 
 def test_flipped_bits_end_in_rows_and_errors_alone(tmp_path):
-    whole = bytearray(tar_bytes([(f"{n}.png", png(n)) for n in range(3)], tarfile.PAX_FORMAT, pax={"1.png": {"k": "v"}}))
+    whole = bytearray(
+        tar_bytes([(f"{n}.png", png(n)) for n in range(3)], tarfile.PAX_FORMAT, pax={"1.png": {"k": "v"}})
+    )
     random = np.random.default_rng(0)
     for number in range(50):
         at = int(random.integers(len(whole)))
