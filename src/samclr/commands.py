@@ -177,8 +177,8 @@ class Evaluate:
         import torch
 
         from samclr.evaluation.dense import evaluate_dense_each, open_dense_sets
-        from samclr.evaluation.patches import stage_number
         from samclr.evaluation.evaluate import evaluate_each, open_sets, open_target
+        from samclr.evaluation.patches import stage_number
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         target = open_target(self.target, self.model, self.untrained, self.seed)

@@ -34,7 +34,7 @@ LAYERS = [
     {"devices", "micro_batches"},
     {"monitor", "progress", "run_directory", "loggers"},
     {"training_data"},
-    {"pretrain", "gallery"},
+    {"pretrain", "gallery", "card"},
     {"dry_run", "report", "look", "export"},
     {"demo"},
     {"study.folder"},

@@ -72,7 +72,7 @@ def test_every_protocol_in_one_row_with_intervals_and_details(tmp_path, call):
     status, shown, _ = call(*command)
     assert status == 0
     assert json.loads(out.read_text())["results"] == [row]
-    assert len(list((tmp_path / "evaluation").iterdir())) == 1
+    assert len(list((tmp_path / "evaluation").glob("*.json"))) == 1
     assert "fine tune" in shown
     assert f"{row['knn_top1']:.1%} (" in shown
 
