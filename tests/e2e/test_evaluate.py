@@ -108,7 +108,10 @@ def test_dense_tasks_stand_beside_other_rows_in_report_and_card(scenes, tmp_path
     export_run(run, tmp_path / "out.safetensors", "timm")
     card = (tmp_path / "out.md").read_text()
     assert "| shades | " in card
-    assert f"| fields | {dense['dense_linear_miou']:.1%} | {dense['dense_knn_miou']:.1%} |" in card
+    low, high = dense["dense_linear_miou_interval"]
+    linear = f"{dense['dense_linear_miou']:.1%} ({100 * low:.1f} to {100 * high:.1f})"
+    assert f"| fields | trained, step 2 | {linear} | {dense['dense_knn_miou']:.1%} (" in card
+    assert "| 48 px | 6 / 6 | k 30, temperature 0.02 |" in card
 
 
 def test_a_vit_on_scenes_that_are_no_squares(tmp_path, call):

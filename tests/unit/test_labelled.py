@@ -76,7 +76,7 @@ def test_squares_are_centred(tmp_path):
         ),
         (
             lambda p: os.rename(p / "test/dark", p / "test/dim"),
-            r"test has 6 images of 1 classes that the training split lacks: dim \(6\); .*train has dark, light",
+            r"6 images of 1 classes .* lacks: dim \(6\); .*train has dark, light",
         ),
         (lambda p: (p / "train.parquet").write_bytes(b"x"), r"has no test split: expected test\*\.parquet"),
     ],
@@ -162,7 +162,7 @@ def test_memory_grows_with_the_classes_that_there_are(tmp_path):
         (([0, 1], ["a", "a"]), ([0], ["a", "a"]), r"names the classes of label by a twice"),
         (([0, 1], None), ([7, 7, 1], None), r"has 2 images of 1 classes that the training split lacks: 7 \(2\)"),
         (([0.5], None), ([0], None), r"no label column: expected whole numbers or names of classes in label"),
-        (([2**64 - 1], None), ([0], None), r"cannot read .*train.parquet"),
+        ((pa.array([2**64 - 1], pa.uint64()), None), ([0], None), r"cannot read .*train.parquet"),
         (([], None), ([0], None), r"no label column|has no rows"),
     ],
 )
@@ -211,7 +211,5 @@ def test_many_classes_keep_their_details_small():
 
 def test_a_named_set_that_is_parquet_says_what_to_type(tmp_path):
     write_rows(tmp_path / "cifar10", "train", [0, 1])
-    with pytest.raises(
-        EvaluationError, match=r"cifar10 is not a root of CIFAR-10: it holds Parquet files.*alone: .*cifar10$"
-    ):
+    with pytest.raises(EvaluationError, match=r"is not a root of CIFAR-10: it holds Parquet files.*alone: .*cifar10$"):
         open_labelled(Path(f"cifar10@{tmp_path / 'cifar10'}"))
