@@ -72,6 +72,12 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
     return None
 
 
+def newest_step(run: Path) -> int | None:
+    """Steps done by the newest whole checkpoint; None if there is none."""
+    whole = (path for path in checkpoints(run) if _checksum(path.read_bytes()) == path.stem.split("-")[2])
+    return next((_step(path) for path in whole), None)
+
+
 def _step(path: Path) -> int:
     return int(path.stem.split("-")[1])
 

@@ -3,6 +3,7 @@
 Each imports what it needs when it runs, so that --help is instant.
 """
 
+import itertools
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -176,22 +177,27 @@ class Evaluate(Settings):
             )
         import torch
 
-        from samclr.evaluation.dense import evaluate_dense
-        from samclr.evaluation.evaluate import evaluate, open_target
+        from samclr.evaluation.dense import evaluate_dense_each, open_dense_sets
+        from samclr.evaluation.evaluate import evaluate_each, open_sets, open_target
         from samclr.evaluation.sizes import check_dense
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         target = open_target(self.target, self.model, self.untrained, self.seed, self.knn.image_px)
-        if self.dense_on:
+        sets, dense_sets = open_sets(self.on, self.download, self.image_column), open_dense_sets(self.dense_on)
+        if dense_sets:
             check_dense(target.backbone, self.dense)
-        rows = evaluate(
-            target, self.on, self.knn, self.probe, device, self.out, self.protocols, self.download, self.image_column
-        )
-        rows += evaluate_dense(target, self.dense_on, self.dense, self.protocols.interval, device, self.out)
-        if self.json:
-            print(json.dumps({"results": rows}))
-        for row in [] if self.json else rows:
-            show_results(row)
+        protocols, rows = self.protocols, []
+        try:
+            for row in itertools.chain(
+                evaluate_each(target, sets, self.knn, self.probe, device, self.out, protocols),
+                evaluate_dense_each(target, dense_sets, self.dense, protocols.interval, device, self.out),
+            ):
+                rows.append(row)
+                if not self.json:
+                    show_results(row)
+        finally:  # what is measured is shown, also when a later set fails
+            if self.json and rows:
+                print(json.dumps({"results": rows}))
         return 0
 
 

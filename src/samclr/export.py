@@ -4,20 +4,21 @@ import json
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from safetensors.torch import save
 from torch import nn
 
 import samclr
+from samclr.card import model_card
 from samclr.checkpoint import load_backbone, load_config
 from samclr.config import PretrainConfig
 from samclr.errors import RunError, UsageError
-from samclr.models.weights import FOLDER_CONFIG, FOLDER_WEIGHTS, is_weights_folder, own_normalisation
+from samclr.evaluation.fingerprints import weights_fingerprint
+from samclr.models.weights import FOLDER_CONFIG, FOLDER_WEIGHTS, is_weights_folder
 from samclr.normalisation import Normalisation, normalisation_of
-from samclr.recipes import RECIPES
-from samclr.run_directory import RESULTS_FILE, SUMMARY_FILE, read_json
+from samclr.run_directory import read_json
 from samclr.storage.files import replacing_path, write_bytes, write_json, write_text
 
 Layout = Literal["timm", "torchvision", "huggingface", "onnx"]
@@ -61,52 +62,8 @@ def export_run(run: Path, out: Path, layout: Layout) -> str:
         difference = _save_onnx(backbone, out, config)
         loads = f'onnxruntime.InferenceSession("{out}")  # features differ from torch by at most {difference:.1e}'
     card = out / CARD_NAME if out.is_dir() else out.with_name(f"{out.stem}.md")
-    write_text(card, model_card(run, config, loads))
+    write_text(card, model_card(run, config, loads, weights_fingerprint(backbone)))
     return loads
-
-
-def model_card(run: Path, config: PretrainConfig, loads: str) -> str:
-    """Markdown: what was trained on what, how, and what it is worth."""
-    summary = read_json(run / SUMMARY_FILE, {})
-    recipe = RECIPES.get(config.recipe)
-    measured = read_json(run / RESULTS_FILE, {}).get("results", [])
-    results = [row for row in measured if "knn_top1" in row]
-    dense = [row for row in measured if "dense_linear_miou" in row]
-    lines = [
-        "---", "library_name: timm", "tags: [self-supervised, samclr]", "---",
-        f"# {config.model.backbone}, pre-trained with {config.recipe}", "",
-        f"{recipe.summary} ({recipe.paper})." if recipe else "", "",
-        f"Input: RGB from 0 to 1, normalised with {_numbers(config)}.", "",
-        "```python", loads, "```", "",
-        f"- samclr {samclr.__version__}, {summary.get('steps_done', 0):,} of {summary.get('num_steps', 0):,} steps of "
-        f"{config.optim.global_batch_size} images, {config.group.size_px} px, strategy {config.views.strategy}, "
-        f"seed {config.seed}",
-        "- the weights began " + (f"with {config.model.pretrained}" if config.model.pretrained else "at random"),
-        f"- data fingerprint {summary.get('data_fingerprint', 'unknown')}: "
-        + ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in summary.get("data", {}).items()),
-    ]  # fmt: skip
-    if results:
-        lines += ["", "| measured on | kNN top-1 | linear top-1, last epoch |", "|---|---|---|"]
-        lines += [
-            f"| {row['on']} | {_percent(row, 'knn_top1')} | {_percent(row, 'linear_top1_last')} |" for row in results
-        ]
-    if dense:
-        lines += ["", "| segmentation of | linear mIoU | nearest patches mIoU |", "|---|---|---|"]
-        lines += [
-            f"| {row['on']} | {_percent(row, 'dense_linear_miou')} | {_percent(row, 'dense_knn_miou')} |"
-            for row in dense
-        ]
-    settings = json.dumps(config.settings(), indent=1)
-    return "\n".join([*lines, "", "Settings:", "", "```json", settings, "```", ""])
-
-
-def _percent(row: dict[str, Any], key: str) -> str:
-    return f"{row[key]:.1%}" if row.get(key) is not None else ""
-
-
-def _numbers(config: PretrainConfig) -> str:
-    own = own_normalisation(config.model)[0]
-    return f"mean {own.mean} and deviation {own.std}"
 
 
 def _save_weights(backbone: nn.Module, out: Path, config: PretrainConfig) -> None:

@@ -9,10 +9,11 @@ from samclr.charts import Chart, Series, make_chart
 from samclr.checkpoint import load_config
 from samclr.config import PretrainConfig
 from samclr.errors import RunError, SamclrError
+from samclr.evaluation.rows import UNTRAINED, rows_of_run
 from samclr.gallery import make_gallery
 from samclr.monitor import identical_pairs_warning, pairs_per_step
 from samclr.pages import render
-from samclr.run_directory import RESULTS_FILE, SUMMARY_FILE, has_checkpoint, read_json, read_metrics
+from samclr.run_directory import SUMMARY_FILE, has_checkpoint, read_json, read_metrics
 from samclr.settings import to_dict
 from samclr.storage.files import write_text
 
@@ -91,14 +92,17 @@ def _run_with_regions(configs: dict[Path, PretrainConfig]) -> PretrainConfig:
 
 
 def _results(runs: Sequence[Path], labels: dict[Path, str]) -> list[dict[str, Any]]:
+    """Rows of all runs, each with whose numbers it holds: a floor, or weights that the run no longer has, say so."""
     rows = []
     for run in runs:
-        for result in read_json(run / RESULTS_FILE, {"results": []})["results"]:
-            untrained = result["target"].endswith("(untrained)")
-            rows.append(
-                result | {"label": f"{labels[run]}, untrained" if untrained else labels[run], "floor": untrained}
-            )
-    return sorted(rows, key=lambda row: (row["on"], not row["floor"]))
+        for row in rows_of_run(run):
+            label = labels[run] if row["is_own"] else row["target"].removesuffix(UNTRAINED)
+            if row["untrained"]:
+                label += ", untrained" + (f", seed {row['seed']}" if row.get("seed") is not None else "")
+            elif not row["is_current"]:
+                label += ", earlier weights" + (f" of step {row['step']:,}" if row.get("step") is not None else "")
+            rows.append(row | {"label": label, "floor": row["untrained"], "is_past": not row["is_current"]})
+    return sorted(rows, key=lambda row: (row["on"], not row["floor"], row["is_past"]))
 
 
 def _charts(runs: Sequence[Path], metrics: dict[Path, list[dict[str, Any]]], labels: dict[Path, str]) -> list[Chart]:

@@ -72,7 +72,7 @@ def test_every_protocol_in_one_row_with_intervals_and_details(tmp_path, call):
     status, shown, _ = call(*command)
     assert status == 0
     assert json.loads(out.read_text())["results"] == [row]
-    assert len(list((tmp_path / "evaluation").iterdir())) == 1
+    assert len(list((tmp_path / "evaluation").glob("*.json"))) == 1
     assert "fine tune" in shown
     assert f"{row['knn_top1']:.1%} (" in shown
 
@@ -108,7 +108,10 @@ def test_dense_tasks_stand_beside_other_rows_in_report_and_card(scenes, tmp_path
     export_run(run, tmp_path / "out.safetensors", "timm")
     card = (tmp_path / "out.md").read_text()
     assert "| shades | " in card
-    assert f"| fields | {dense['dense_linear_miou']:.1%} | {dense['dense_knn_miou']:.1%} |" in card
+    low, high = dense["dense_linear_miou_interval"]
+    linear = f"{dense['dense_linear_miou']:.1%} ({100 * low:.1f} to {100 * high:.1f})"
+    assert f"| fields | trained, step 2 | {linear} | {dense['dense_knn_miou']:.1%} (" in card
+    assert "| 48 px | 6 / 6 | k 30, temperature 0.02 |" in card
 
 
 def test_a_vit_on_scenes_that_are_no_squares(tmp_path, call):

@@ -1,7 +1,8 @@
 """Dense tasks on frozen patch features: a linear segmentation probe, and labels taken over from the nearest patches
 (Balažević et al., "Towards in-context scene understanding", NeurIPS 2023). Counted at the label maps' own size."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from samclr import __version__
 from samclr.cache import cache_folder
 from samclr.evaluation.dense_features import chosen_scenes, scenes_fingerprint, stream_patches, training_patches
 from samclr.evaluation.evaluate import Target
-from samclr.evaluation.fingerprints import weights_fingerprint
 from samclr.evaluation.intervals import bootstrap_intervals
 from samclr.evaluation.knn import nearest
 from samclr.evaluation.linear import Standardiser, cosine_lr, zero_layer
-from samclr.evaluation.results import add_results, results_place
+from samclr.evaluation.rows import add_results, results_place
 from samclr.evaluation.segmentation import class_ious, confusion, enlarge_argmax, iou_counts, miou_and_accuracy
 from samclr.evaluation.sizes import check_dense
 from samclr.evaluation_config import DenseConfig, IntervalConfig
@@ -30,15 +29,45 @@ PATCHES_AT_ONCE = 1024
 Scorer = Callable[[Float[Tensor, "n d"]], Float[Tensor, "n c"]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class DenseSet:
+    """A set with a class for each pixel."""
+
+    name: str
+    train: LabelledScenes
+    test: LabelledScenes
+
+
+def open_dense_sets(sets: Sequence[Path]) -> list[DenseSet]:
+    """Open sets with label maps, so that a wrong one is said before any is measured. Raises EvaluationError."""
+    splits = [open_labelled_scenes(path) for path in sets]
+    return [
+        DenseSet(name=path.resolve().name, train=train, test=test)
+        for path, (train, test) in zip(sets, splits, strict=True)
+    ]
+
+
 def evaluate_dense(
     target: Target,
-    sets: Sequence[Path],
+    sets: Sequence[Path | DenseSet],
     config: DenseConfig,
     interval: IntervalConfig,
     device: torch.device,
     out: Path | None,
 ) -> list[dict[str, Any]]:
-    """Measure on every set of labelled scenes; rows and files as those of `evaluate`, with the task "dense".
+    """Measure on every set of labelled scenes. See `evaluate_dense_each`."""
+    return list(evaluate_dense_each(target, sets, config, interval, device, out))
+
+
+def evaluate_dense_each(
+    target: Target,
+    sets: Sequence[Path | DenseSet],
+    config: DenseConfig,
+    interval: IntervalConfig,
+    device: torch.device,
+    out: Path | None,
+) -> Iterator[dict[str, Any]]:
+    """Yield the row of each set when it is done; rows and files as those of `evaluate_each`, with the task "dense".
 
     dense_linear_* and dense_knn_*: miou (mean over the classes that occur in the test labels) and pixel_accuracy,
     each with its interval.
@@ -46,9 +75,10 @@ def evaluate_dense(
     if sets:
         check_dense(target.backbone, config)
     place = results_place(out, target.run)
-    rows = []
-    for path in sets:
-        train, test = open_labelled_scenes(path)
+    opened = [one if isinstance(one, DenseSet) else open_dense_sets([one])[0] for one in sets]
+    identity = target.identity() if opened else {}
+    for one in opened:
+        train, test = one.train, one.test
         numbers = chosen_scenes(train, config.dense_num_train, config.dense_seed)
         test_numbers = chosen_scenes(test, config.dense_num_test, config.dense_seed)
         features, shares = training_patches(target.backbone, train, numbers, config, device, cache_folder())
@@ -57,7 +87,7 @@ def evaluate_dense(
             "dense_knn": retrieval(features, shares, config, device),
         }
         found = segment_scenes(target.backbone, test, test_numbers, scorers, config, device)
-        row: dict[str, Any] = {"target": target.name, "on": path.resolve().name, "task": "dense"}
+        row: dict[str, Any] = identity | {"on": one.name, "task": "dense"}
         details: dict[str, Any] = {"classes": test.classes, "protocols": {}}
         for name, confused in found.items():
             counts = np.stack([iou_counts(image) for image in confused])
@@ -72,14 +102,11 @@ def evaluate_dense(
             }
         row |= {"num_train": len(numbers), "num_test": len(test_numbers), "num_classes": len(test.classes)}
         row |= {"num_patches": len(features), "settings": to_dict(config) | to_dict(interval)}
-        row |= {"backbone_fingerprint": weights_fingerprint(target.backbone), "samclr": __version__}
-        row |= {"model": target.facts()}
         row |= {"train_fingerprint": scenes_fingerprint(train, numbers)}
         row |= {"test_fingerprint": scenes_fingerprint(test, test_numbers)}
         if place is not None:
-            add_results(place, row, details)
-        rows.append(row)
-    return rows
+            add_results(place, row, details, target.source)
+        yield row
 
 
 def train_probe(

@@ -1,6 +1,6 @@
 """The job `samclr evaluate` on labelled sets: kNN, linear probes, few-shot, fine-tuning."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from torch import nn
 
 from samclr import __version__
 from samclr.cache import cache_folder
-from samclr.checkpoint import CONFIG_FILE, load_backbone, load_config
+from samclr.checkpoint import CONFIG_FILE, load_backbone, load_config, newest_step
 from samclr.config import KnnConfig, ModelConfig, ProbeConfig
 from samclr.errors import EvaluationError
 from samclr.evaluation.features import split_features
@@ -20,7 +20,8 @@ from samclr.evaluation.fingerprints import weights_fingerprint
 from samclr.evaluation.knn import USUAL_SETTINGS, KnnSetting, knn_ranked
 from samclr.evaluation.labelled import LabelledSet, open_labelled
 from samclr.evaluation.linear import linear_probe
-from samclr.evaluation.results import Accuracies, add_results, results_place
+from samclr.evaluation.results import Accuracies
+from samclr.evaluation.rows import UNTRAINED, add_results, results_place
 from samclr.evaluation.sizes import fit_protocols
 from samclr.evaluation.training import crop_probe, fine_tune
 from samclr.evaluation_config import ProtocolsConfig, TargetConfig
@@ -41,17 +42,32 @@ class Target:
         model: its backbone, stem, mean and std, all stated.
         run: the run it belongs to, if any.
         seed: of an untrained backbone's weights; None for a trained one.
+        source: the folder or file it comes from, or a model's name.
     """
 
     name: str
     backbone: nn.Module
     model: ModelConfig
+    source: Path | str
     run: Path | None = None
     seed: int | None = None
 
     def facts(self) -> dict[str, Any]:
         """What a row says of the backbone: architecture, stem and the normalisation of its input."""
         return {key: value for key, value in to_dict(self.model).items() if key in ("backbone", "stem", "mean", "std")}
+
+    def identity(self) -> dict[str, Any]:
+        """What every row says of its backbone: weights and where they come from, beside `facts`."""
+        trained_run = self.run if self.seed is None else None
+        return {
+            "target": self.name,
+            "untrained": self.seed is not None,
+            "seed": self.seed,
+            "step": None if trained_run is None else newest_step(trained_run),
+            "backbone_fingerprint": weights_fingerprint(self.backbone),
+            "model": self.facts(),
+            "samclr": __version__,
+        }
 
 
 def open_target(
@@ -73,21 +89,21 @@ def open_target(
         config = load_config(path)
         model = _agreed(name, given, config.model)
         if not untrained:
-            return Target(name=name, backbone=load_backbone(path), model=model, run=path)
-        return _untrained(name, model, config.group.size_px, config.seed if seed is None else seed, path)
+            return Target(name=name, backbone=load_backbone(path), model=model, source=path, run=path)
+        return _untrained(name, model, config.group.size_px, config.seed if seed is None else seed, path, path)
     if path.exists():
         model = _model_of_weights(name, given)
         if untrained:
-            return _untrained(name, model, image_px, seed or 0)
-        return Target(name=name, backbone=_trained(model, image_px), model=model)
+            return _untrained(name, model, image_px, seed or 0, path)
+        return Target(name=name, backbone=_trained(model, image_px), model=model, source=path)
     if name != SMALL_CNN and not timm.is_model(name):
         raise EvaluationError(f"{name} is no run directory, no file of weights and no timm model; check the spelling")
     if untrained or name == SMALL_CNN:
         model = ModelConfig(backbone=name, stem=given.stem or "standard", mean=given.mean, std=given.std)
         model = replace(with_normalisation(_agreed(name, given, model))[0], input_px=given.input_px)
-        return _untrained(name, model, image_px, seed or 0)
+        return _untrained(name, model, image_px, seed or 0, name)
     model, _ = with_normalisation(ModelConfig(backbone=name, pretrained="timm", input_px=given.input_px))
-    return Target(name=name, backbone=_trained(_agreed(name, given, model), image_px), model=model)
+    return Target(name=name, backbone=_trained(_agreed(name, given, model), image_px), model=model, source=name)
 
 
 def _agreed(name: str, given: TargetConfig, model: ModelConfig) -> ModelConfig:
@@ -136,54 +152,76 @@ def _trained(model: ModelConfig, image_px: int) -> nn.Module:
     return backbone.eval()
 
 
-def _untrained(name: str, model: ModelConfig, image_px: int, seed: int, run: Path | None = None) -> Target:
+def _untrained(
+    name: str, model: ModelConfig, image_px: int, seed: int, source: Path | str, run: Path | None = None
+) -> Target:
     """The same backbone with random weights, also where a run began with trained ones."""
     torch.manual_seed(seed)
     backbone = create_backbone(model, image_px).eval()
     stem = "" if run is not None or model.stem == "standard" else f", stem {model.stem}"
-    return Target(name=f"{name}{stem} (untrained)", backbone=backbone, model=model, run=run, seed=seed)
+    return Target(name=f"{name}{stem}{UNTRAINED}", backbone=backbone, model=model, source=source, run=run, seed=seed)
+
+
+def open_sets(sets: Sequence[Path], download: bool = False, image_column: str | None = None) -> list[LabelledSet]:
+    """Open labelled sets, so that a wrong one is said before any is measured. Raises EvaluationError."""
+    return [open_labelled(path, download, image_column) for path in sets]
 
 
 def evaluate(
     target: Target,
-    sets: Sequence[Path],
+    sets: Sequence[Path | LabelledSet],
     knn: KnnConfig,
     probe: ProbeConfig,
     device: torch.device,
     out: Path | None,
     protocols: ProtocolsConfig | None = None,
-    download: bool = False,
-    image_column: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Measure on every set; a result is one row with its settings, counts and fingerprints.
+    """Measure on every set; a result is one row with its settings, counts and fingerprints. See `evaluate_each`."""
+    return list(evaluate_each(target, sets, knn, probe, device, out, protocols))
 
-    Rows are added to `out` (or the run's results.json); a row of the same target, set and settings is replaced.
-    What is too long for a row (confusion, each class's accuracy, predictions) lies in the file that it names.
+
+def evaluate_each(
+    target: Target,
+    sets: Sequence[Path | LabelledSet],
+    knn: KnnConfig,
+    probe: ProbeConfig,
+    device: torch.device,
+    out: Path | None,
+    protocols: ProtocolsConfig | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Yield the row of each set when it is done. All sets, and the file of results, are opened before the first.
+
+    Rows are added to `out` (or the run's results.json) one by one; a row of the same identity (`rows.IDENTITY`) is
+    replaced. What is too long for a row (confusion, each class's accuracy, predictions) lies in the file it names.
+
+    Raises:
+        EvaluationError: a set cannot be opened, or has too few labels for a protocol; a backbone that gives no numbers.
+        RunError, FilesError: the file of results cannot be added to.
     """
     protocols = protocols or ProtocolsConfig()
     if sets:
         knn, protocols = fit_protocols(getattr(target.backbone, "input_sizes", None), knn, protocols)
     place = results_place(out, target.run)
-    rows = []
-    for path in sets:
-        labelled = open_labelled(path, download, image_column)
-        labelled = replace(
-            labelled, train=labelled.train.subset(knn.num_train), test=labelled.test.subset(knn.num_test)
-        )
+    opened = [_subset(one if isinstance(one, LabelledSet) else open_labelled(one), knn) for one in sets]
+    for labelled in opened:
+        for share in protocols.few_shot.few_shot:  # raises for too few labels
+            few_rows(labelled.train.labels, len(labelled.classes), share, protocols.few_shot.few_shot_seed)
+    identity = target.identity()
+    for labelled in opened:
         accuracies = measure(target.backbone, labelled, knn, probe, protocols, device)
-        row: dict[str, Any] = {"target": target.name, "on": labelled.name, "task": "classification"}
-        row |= accuracies.finish()
+        row: dict[str, Any] = identity | {"on": labelled.name, "task": "classification"} | accuracies.finish()
         row |= {"num_train": len(labelled.train.refs), "num_test": len(labelled.test.refs)}
         row |= {"num_classes": len(labelled.classes)}
         row |= {"settings": to_dict(knn) | to_dict(probe) | protocols.settings()}
-        row |= {"backbone_fingerprint": weights_fingerprint(target.backbone), "samclr": __version__}
-        row |= {"model": target.facts()}
         row |= {"train_fingerprint": labelled.train.fingerprint, "test_fingerprint": labelled.test.fingerprint}
         if place is not None:
             details = {"classes": labelled.classes, "labels": labelled.test.labels.tolist()}
-            add_results(place, row, details | {"protocols": accuracies.details})
-        rows.append(row)
-    return rows
+            add_results(place, row, details | {"protocols": accuracies.details}, target.source)
+        yield row
+
+
+def _subset(labelled: LabelledSet, knn: KnnConfig) -> LabelledSet:
+    return replace(labelled, train=labelled.train.subset(knn.num_train), test=labelled.test.subset(knn.num_test))
 
 
 def measure(

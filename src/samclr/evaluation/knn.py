@@ -11,6 +11,7 @@ from torch import Tensor
 
 QUERIES_AT_ONCE = 1024
 BANK_AT_ONCE = 16_384
+VOTES_AT_ONCE = 4_000_000  # numbers: queries x classes
 NUM_RANKED = 5
 NO_CLASS = -1
 
@@ -51,8 +52,10 @@ def knn_ranked(
             near, labels = similarity[:, : setting.k], bank_labels[neighbours[:, : setting.k]]
             # Less the largest, so that a small temperature cannot overflow.
             weights = ((near - near[:, :1]) / setting.temperature).exp()
-            votes = torch.zeros(len(chunk), num_classes).scatter_add_(1, labels, weights)
-            place.append(rank(votes, torch.zeros_like(votes).scatter_(1, labels, 1.0) > 0))
+            at_once = max(VOTES_AT_ONCE // num_classes, 1)
+            for weight, label in zip(weights.split(at_once), labels.split(at_once), strict=True):
+                votes = torch.zeros(len(label), num_classes).scatter_add_(1, label, weight)
+                place.append(rank(votes, torch.zeros_like(votes).scatter_(1, label, 1.0) > 0))
     return [torch.cat(place) for place in ranked]
 
 

@@ -1,7 +1,6 @@
 """Labelled sets: an image folder (ROOT/train/CLASS/*, ROOT/test/CLASS/*), Parquet, or one of torchvision's layouts."""
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Int, UInt8
 from PIL import Image
 
 from samclr.errors import EvaluationError, ScenesError, name_some
+from samclr.evaluation.class_labels import (
+    SYSTEM_FOLDERS,
+    SplitClasses,
+    class_of,
+    folder_classes,
+    match_classes,
+    read_parquet_classes,
+)
 from samclr.evaluation.named_sets import LabelledRefs, read_named, recognise_labelled
 from samclr.scenes.decode import DecodeError, load_scene, pages_text
 from samclr.scenes.download import download as download_set
@@ -23,13 +29,11 @@ from samclr.scenes.names import DATA_VARIABLE, NamedSource, as_named, parse_name
 from samclr.scenes.notes import ListingNotes
 from samclr.scenes.parquet import choose_column
 from samclr.scenes.sources import SceneRef, content_hash, list_scenes, read_bytes
-from samclr.storage.files import regular
 from samclr.terminal import say_once
 from samclr.views.draws import epoch_order
 
 TRAIN_NAMES, TEST_NAMES = ("train", "training"), ("test", "val", "valid", "validation")
 SUBSET_SEED = 0
-LABEL_COLUMNS = ("label", "labels", "class", "fine_label", "target")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +76,8 @@ def open_labelled(name_or_path: Path, download: bool = False, image_column: str 
     `image_column` is that of Parquet files which holds the images, by default as `parquet.choose_column` has it.
 
     Raises:
-        EvaluationError: no such set, a missing split, damaged files, no labels, or classes that differ between the
-            splits; or it cannot be downloaded.
+        EvaluationError: no such set, a missing split, damaged files, rows without labels, or test images of
+            classes that the training split lacks; or it cannot be downloaded.
     """
     try:
         if download:
@@ -94,16 +98,17 @@ def open_labelled(name_or_path: Path, download: bool = False, image_column: str 
     parquet = [name for name in entries if name.endswith(".parquet")]
     if parquet:
         train, test = (_split_files(path, parquet, names) for names in (TRAIN_NAMES, TEST_NAMES))
-        splits = [_read_parquet(files, image_column) for files in (train, test)]
-        count = int(max(split.labels.max() for split in splits)) + 1
-        named_classes = _parquet_classes(train[0])
-        numbers = tuple(str(number) for number in range(count))
-        classes: tuple[str, ...] = named_classes if len(named_classes) >= count else numbers
+        read = [_read_parquet(files, image_column) for files in (train, test)]
     else:
-        folders = [_split_folder(path, entries, names) for names in (TRAIN_NAMES, TEST_NAMES)]
-        classes = tuple(sorted(entry.name for entry in folders[0].iterdir() if entry.is_dir()))
-        splits = [_read_folder(folder, classes) for folder in folders]
-    return LabelledSet(name=path.resolve().name, classes=classes, train=splits[0], test=splits[1])
+        read = [_read_folder(_split_folder(path, entries, names)) for names in (TRAIN_NAMES, TEST_NAMES)]
+    (train_refs, stated), (test_refs, others) = read
+    classes, test_labels = match_classes(stated, others)
+    return LabelledSet(
+        name=path.resolve().name,
+        classes=classes,
+        train=LabelledSplit(refs=train_refs, labels=stated.labels),
+        test=LabelledSplit(refs=test_refs, labels=test_labels),
+    )
 
 
 def _folder_of(name_or_path: Path) -> Path | None:
@@ -152,53 +157,32 @@ def _split_folder(path: Path, entries: list[str], names: tuple[str, ...]) -> Pat
     raise EvaluationError(f"{path} has no {names[0]} split: expected a folder {names[0]}/; found {name_some(entries)}")
 
 
-def _read_parquet(files: list[Path], image_column: str | None) -> LabelledSplit:
+def _read_parquet(files: list[Path], image_column: str | None) -> tuple[list[SceneRef], SplitClasses]:
+    classes, rows = read_parquet_classes(files)
     refs: list[SceneRef] = []
     notes = ListingNotes()
-    labels: list[int] = []
-    for file in files:
+    for file, num_rows in zip(files, rows, strict=True):
         try:
-            schema = pq.read_schema(regular(file))
-            column = next((name for name in LABEL_COLUMNS if name in schema.names), None)
-            if column is None or not pa.types.is_integer(schema.field(column).type):
-                raise EvaluationError(
-                    f"{file} has no label column: expected integers named {' or '.join(LABEL_COLUMNS)}; "
-                    f"found {', '.join(schema.names)}"
-                )
-            values = pq.read_table(file, columns=[column]).column(0).to_pylist()
             images = choose_column(str(file), file.stat().st_mtime_ns, image_column)
-            notes.take_column(file.name, images.name, images.others, len(values))
         except (OSError, ValueError, ScenesError, pa.ArrowException) as error:
             raise EvaluationError(f"cannot read {file}: {error}") from None
+        notes.take_column(file.name, images.name, images.others, num_rows)
         one = SceneRef(image_id=file.name, path=str(file), column=images.name)
-        refs += [replace(one, image_id=f"{file.name}#{row}", row=row) for row in range(len(values))]
-        labels += values
+        refs += [replace(one, image_id=f"{file.name}#{row}", row=row) for row in range(num_rows)]
     for line in notes.lines():
         say_once(line)
-    if not labels or any(label is None or label < 0 for label in labels):
-        raise EvaluationError(f"{files[0]} has no rows, or rows without a label; expected numbers from 0 on")
-    return LabelledSplit(refs=refs, labels=np.array(labels, np.int64))
+    return refs, classes
 
 
-def _parquet_classes(file: Path) -> tuple[str, ...]:
-    """Names of the classes, where the file was written by Hugging Face's datasets; else none."""
-    written = pq.read_schema(file).metadata or {}
-    try:
-        features = json.loads(written.get(b"huggingface", b"{}"))["info"]["features"]
-        return next(tuple(features[name]["names"]) for name in LABEL_COLUMNS if "names" in features.get(name, {}))
-    except (ValueError, KeyError, TypeError, StopIteration, RecursionError):
-        return ()
-
-
-def _read_folder(folder: Path, classes: tuple[str, ...]) -> LabelledSplit:
-    refs = [ref for ref in list_scenes([folder]) if "/" in ref.image_id]
-    numbers = {name: number for number, name in enumerate(classes)}
-    unknown = sorted({ref.image_id.split("/")[0] for ref in refs} - set(numbers))
-    if unknown:
-        raise EvaluationError(f"{folder} has classes that the training split lacks: {name_some(unknown)}")
+def _read_folder(folder: Path) -> tuple[list[SceneRef], SplitClasses]:
+    listed = list_scenes([folder])
+    refs = [ref for ref in listed if "/" in ref.image_id and class_of(ref.image_id) not in SYSTEM_FOLDERS]
+    loose = [ref.image_id for ref in listed if "/" not in ref.image_id]
     if not refs:
         raise EvaluationError(f"{folder} has no class folders with images; expected {folder}/CLASS/image.jpg")
-    return LabelledSplit(refs=refs, labels=np.array([numbers[ref.image_id.split("/")[0]] for ref in refs], np.int64))
+    if loose:
+        say_once(f"{folder}: {len(loose):,} images in no class folder are passed over: {name_some(loose)}")
+    return refs, folder_classes(folder, [ref.image_id for ref in refs])
 
 
 def decode_square(refs: Sequence[SceneRef], image_px: int, num_threads: int) -> UInt8[np.ndarray, "n 3 s s"]:

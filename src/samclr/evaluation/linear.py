@@ -18,6 +18,7 @@ from samclr.evaluation.knn import hits, rank
 from samclr.views.draws import epoch_order
 
 ROWS_AT_ONCE = 16_384
+SCORES_AT_ONCE = 16_000_000  # numbers: images x classes
 HELD_OUT_FRAC = 0.2
 
 
@@ -145,6 +146,7 @@ def _train(
 
 
 @torch.no_grad()
-def rank_all(layer: nn.Module, standardise: Standardiser, features: Float[Tensor, "n d"]) -> Int[Tensor, "n r"]:
+def rank_all(layer: nn.Linear, standardise: Standardiser, features: Float[Tensor, "n d"]) -> Int[Tensor, "n r"]:
     """The layer's at most five best classes for all features, chunk by chunk."""
-    return torch.cat([rank(layer(standardise(chunk))) for chunk in features.split(ROWS_AT_ONCE)])
+    at_once = min(ROWS_AT_ONCE, max(SCORES_AT_ONCE // layer.out_features, 1))
+    return torch.cat([rank(layer(standardise(chunk))) for chunk in features.split(at_once)])

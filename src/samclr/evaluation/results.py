@@ -1,9 +1,6 @@
-"""Result rows: named accuracies with their intervals, and what is too long for a row in a file beside results.json."""
+"""What result rows hold: named accuracies with their intervals, and the details that are too long for a row."""
 
-import json
-import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +11,8 @@ from samclr.evaluation.intervals import bootstrap_intervals
 from samclr.evaluation.knn import hits
 from samclr.evaluation.linear import ProbeResult
 from samclr.evaluation_config import IntervalConfig
-from samclr.run_directory import RESULTS_FILE, read_json, write_json
-from samclr.settings import fingerprint
 
-DETAILS_FOLDER = "evaluation"
-IDENTITY = ("target", "on", "task", "settings", "num_train", "num_test")
+DENSE_CLASSES = 200  # whose confusion is a matrix; 10,000 classes would be 100 million numbers
 
 
 @dataclass(kw_only=True)
@@ -65,30 +59,19 @@ class Accuracies:
 
 
 def class_details(labels: Int[np.ndarray, "n"], predicted: Int[np.ndarray, "n"], num_classes: int) -> dict[str, Any]:
-    """Share of right answers of each class (None without test images), and counts [true][predicted]."""
-    confusion = np.bincount(labels * num_classes + predicted, minlength=num_classes**2)
-    confusion = confusion.reshape(num_classes, num_classes)
-    per_class = [float(row[c] / row.sum()) if row.sum() else None for c, row in enumerate(confusion)]
-    return {"per_class_accuracy": per_class, "confusion": confusion.tolist(), "predicted": predicted.tolist()}
+    """Share of right answers of each class (None without test images), predictions, and counts [true][predicted].
 
-
-def results_place(out: Path | None, run: Path | None) -> Path | None:
-    """The file that results are added to: the one named, else the run's, else none."""
-    return out or (run / RESULTS_FILE if run is not None else None)
-
-
-def add_results(place: Path, row: dict[str, Any], details: dict[str, Any]) -> None:
-    """Add a row to a results file, and its details to a file in evaluation/ beside it, which the row then names.
-
-    A row of the same target, set, task, settings and counts is replaced.
+    With more than DENSE_CLASSES classes the counts are `confusion_counts`, [true, predicted, count] of those that are
+    not 0: never more than there are test images.
     """
-    key = fingerprint([row.get(name) for name in IDENTITY])
-    path = place.parent / DETAILS_FOLDER / f"{place.stem}-{row['on']}-{row['task']}-{key}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.tmp")
-    beside.write_text(json.dumps(details))  # on one line: a confusion matrix has many numbers
-    os.replace(beside, path)
-    row["details"] = f"{DETAILS_FOLDER}/{path.name}"
-    old = read_json(place, {"results": []})["results"]
-    kept = [one for one in old if not all(one.get(key) == row[key] for key in IDENTITY)]
-    write_json(place, {"results": [*kept, row]})
+    totals = np.bincount(labels, minlength=num_classes)
+    right = np.bincount(labels[labels == predicted], minlength=num_classes)
+    per_class = [float(r / total) if total else None for r, total in zip(right, totals, strict=True)]
+    pairs, counts = np.unique(labels.astype(np.int64) * num_classes + predicted, return_counts=True)
+    true, answered = pairs // num_classes, pairs % num_classes
+    details: dict[str, Any] = {"per_class_accuracy": per_class, "predicted": predicted.tolist()}
+    if num_classes > DENSE_CLASSES:
+        return details | {"confusion_counts": np.stack([true, answered, counts], 1).tolist()}
+    confusion = np.zeros((num_classes, num_classes), np.int64)
+    confusion[true, answered] = counts
+    return details | {"confusion": confusion.tolist()}

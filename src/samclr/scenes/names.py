@@ -96,6 +96,12 @@ def find_root(data_set: DataSet, root: Path | None) -> Path:
     base = bases[-1]
     if not base.is_dir():
         raise ScenesError(f"{base} is no folder; expected the root of {data_set.title}, with {data_set.layout}")
+    for folder in (base, base / "data"):
+        if folder.is_dir() and any(folder.glob("*.parquet")):
+            raise ScenesError(
+                f"{base} is not a root of {data_set.title}: it holds Parquet files, not {data_set.layout}; "
+                f"to read those, type the folder alone: {folder}"
+            )
     raise ScenesError(
         f"{base} is no root of {data_set.title}: expected {base / data_set.holds} or "
         f"{base / data_set.folders[0] / data_set.holds}; found {name_some(sorted(os.listdir(base))) or 'nothing'}; "

@@ -1,0 +1,140 @@
+"""Whose numbers a row holds: in results.json, in the report and on the model card."""
+
+import json
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support import command, small_config, write_labelled
+
+from samclr.config import ViewsConfig
+from samclr.evaluation.rows import RESULTS_FORMAT, read_rows, rows_of_run
+from samclr.export import export_run
+from samclr.pretrain import pretrain
+from samclr.report import write_report
+
+FIRST = Path(__file__).parents[1] / "formats" / "0.1"
+QUICK = ("--image-px", 24, "--skip-linear", "--bootstrap", 100)
+
+
+def train(scenes, run, steps=2, seed=0):
+    config = replace(small_config(scenes, recipe="simclr", steps=steps), views=ViewsConfig(strategy="image"), seed=seed)
+    pretrain(config, run)
+
+
+def rows_in(place):
+    saved = json.loads(place.read_text())
+    assert saved["format"] == RESULTS_FORMAT
+    return saved["results"]
+
+
+def test_a_run_is_one_however_it_is_spelt(scenes, tmp_path, call, monkeypatch):
+    run, shades = tmp_path / "run", write_labelled(tmp_path / "shades")
+    train(scenes, run)
+    (tmp_path / "link").symlink_to(run)
+    monkeypatch.chdir(tmp_path)
+    for spelling in ("run", "run/", f"{run}", "./run/../run", "link"):
+        assert call("evaluate", spelling, "--on", shades, *QUICK)[0] == 0
+    (row,) = rows_in(run / "results.json")
+    assert (row["source"], row["untrained"], row["step"]) == (".", False, 2)
+    os.rename(run, tmp_path / "moved")
+    (tmp_path / "link").unlink()
+    assert call("evaluate", "moved", "--on", shades, *QUICK)[0] == 0
+    assert len(rows_in(tmp_path / "moved" / "results.json")) == 1
+
+
+def test_weights_that_are_gone_are_never_current(scenes, tmp_path, call):
+    run, shades, tones = tmp_path / "run", write_labelled(tmp_path / "shades"), write_labelled(tmp_path / "tones", 5)
+    train(scenes, run)
+    for on in (shades, tones):
+        assert call("evaluate", run, "--on", on, *QUICK)[0] == 0
+    assert all(row["is_current"] for row in rows_of_run(run))
+    for path in run.glob("checkpoint-*"):
+        path.unlink()
+    train(scenes, run, seed=1)  # begun anew
+    assert not any(row["is_current"] for row in rows_of_run(run))
+    assert call("evaluate", run, "--untrained", "--on", tones, *QUICK)[0] == 0
+    assert call("evaluate", run, "--on", shades, *QUICK)[0] == 0
+    rows = {(row["on"], row["untrained"]): row for row in rows_in(run / "results.json")}
+    assert len(rows) == 3  # that of shades was replaced
+    assert rows["tones", False]["superseded"]
+    assert "superseded" not in rows["shades", False]
+    export_run(run, tmp_path / "out.safetensors", "timm")
+    card = (tmp_path / "out.md").read_text()
+    assert "| shades | trained, step 2 | " in card
+    assert "| tones | untrained (floor), seed 1 | " in card
+    assert "| tones | trained" not in card
+    assert "| 24 px | 12 / 12 | k 20, temperature 0.07 |" in card
+    assert "linear top-1" not in card  # not measured
+    page = write_report([run]).read_text()
+    assert "run, earlier weights of step 2" in page
+    assert "run, untrained, seed 1" in page
+
+
+def test_each_seed_of_an_untrained_backbone_has_its_row(tmp_path, call):
+    shades, out = write_labelled(tmp_path / "shades"), tmp_path / "floors.json"
+    for seed in (0, 1, 0):
+        status, _, said = call("evaluate", "small-cnn", "--seed", seed, "--on", shades, *QUICK, "--out", out)
+        assert status == 0, said
+    assert sorted(row["seed"] for row in rows_in(out)) == [0, 1]
+
+
+def test_evaluations_at_once_lose_no_row(tmp_path):
+    shades, out = write_labelled(tmp_path / "shades"), tmp_path / "results.json"
+    calls = [command("evaluate", "small-cnn", "--on", shades, *QUICK, "--knn-k", k, "--out", out) for k in range(1, 5)]
+    running = [subprocess.Popen(one, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for one in calls]
+    for one in running:
+        assert one.wait(300) == 0, one.stderr.read()
+        one.stderr.close()
+    assert sorted(row["settings"]["knn_k"] for row in rows_in(out)) == [1, 2, 3, 4]
+
+
+def test_rows_of_the_first_version_are_read_and_replaced(tmp_path, call):
+    import shutil
+
+    run = Path(shutil.copytree(FIRST / "run", tmp_path / "run"))
+    (row,) = rows_of_run(run)
+    assert (row["knn_top1"], row["source"], row["untrained"], row["is_current"]) == (1.0, ".", False, True)
+    export_run(run, tmp_path / "out.safetensors", "timm")
+    assert "| shades | trained | 100.0% (100.0 to 100.0) | 100.0%" in (tmp_path / "out.md").read_text()
+    assert "100.0%" in write_report([run]).read_text()
+
+
+def test_a_wrong_last_set_costs_no_work(tmp_path, call, monkeypatch):
+    shades, out = write_labelled(tmp_path / "shades"), tmp_path / "results.json"
+    for more in (("--on", shades, tmp_path / "typo"), ("--on", shades, "--dense-on", tmp_path / "typo")):
+        status, shown, said = call("evaluate", "small-cnn", *more, *QUICK, "--out", out)
+        assert (status, shown) == (1, "")
+        assert "typo" in said
+        assert not out.exists()
+
+
+def test_what_is_finished_is_kept_when_a_later_set_fails(tmp_path, call):
+    shades, tones = write_labelled(tmp_path / "shades"), write_labelled(tmp_path / "tones")
+    (tones / "test/dark/0.png").write_bytes(b"")
+    out = tmp_path / "results.json"
+    status, shown, said = call("evaluate", "small-cnn", "--on", shades, tones, *QUICK, "--out", out, "--json")
+    assert status == 1
+    assert "dark/0.png" in said
+    assert [row["on"] for row in json.loads(shown)["results"]] == ["shades"]
+    assert [row["on"] for row in read_rows(out)] == ["shades"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "is damaged"),
+        (b"[]", "does not hold results of samclr"),
+        (b'{"results": [1]}', "does not hold results of samclr"),
+        (b'{"format": 99, "results": []}', "has the format 99, this version reads up to"),
+    ],
+)
+def test_a_file_that_cannot_take_results_is_refused_before_the_work(tmp_path, call, content, message):
+    out = tmp_path / "results.json"
+    out.write_bytes(content)
+    status, shown, said = call("evaluate", "small-cnn", "--on", write_labelled(tmp_path / "s"), *QUICK, "--out", out)
+    assert (status, shown) == (1, "")
+    assert message in said
+    assert out.read_bytes() == content
