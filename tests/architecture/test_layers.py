@@ -24,7 +24,7 @@ LAYERS = [
     {"scenes.download", "scenes.check"},
     {"study.recipe", "study.studies", "study.load", "study.plan", "study.planning", "study.__init__"},
     {"parts", "fill"},
-    {"scenes.bank"},
+    {"scenes.bank", "scenes.places"},
     {"regions"},
     {"views"},
     {"models"},

@@ -33,7 +33,8 @@ from samclr.regions.coarsest import coarsest, padded_box
 from samclr.regions.records import ImageRegions, check_rle
 from samclr.regions.run_lengths import cover_cells
 from samclr.regions.store import row_to_regions
-from samclr.scenes.bank import HASH, NO_ROW, SceneBank, check_same_images, hashes_of
+from samclr.scenes.bank import SceneBank, check_same_images
+from samclr.scenes.places import HASH, NO_ROW, hashes_of
 
 GRID = 32
 INDEX_FORMAT = 2

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from samclr.scenes.bank import NUM_LEVELS, SceneBank
+from samclr.scenes.bank import SceneBank
+from samclr.scenes.places import NUM_LEVELS
 from samclr.views import gpu_kernels
 from samclr.views.augment_kernel import BLUR_RADIUS_SIGMAS
 from samclr.views.colours import IMAGENET_MEAN, IMAGENET_STD, JITTER_ORDERS, JITTER_PARTS
