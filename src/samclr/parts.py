@@ -22,7 +22,7 @@ from jaxtyping import Int
 
 from samclr.errors import FilesError, PartsError
 from samclr.storage.checksums import read_parquet, write_parquet
-from samclr.storage.files import read_json, room_for, write_bytes, write_json
+from samclr.storage.files import is_sealed, read_json, room_for, write_bytes, write_json
 from samclr.storage.locks import locked
 from samclr.terminal import say
 
@@ -222,20 +222,24 @@ def _holds_other_things(path: Path) -> bool:
 
 def _read_manifest(path: Path, kind: str) -> dict[str, Any]:
     """The manifest of a folder; if it is damaged or gone, it is made anew from its copy."""
-    fault = None
-    for name in (MANIFEST, MANIFEST_COPY):
-        try:
-            manifest = read_json(path / name, {}, f"restore it, or remove {path} and make it again")
-        except FilesError as error:
-            fault = fault or str(error)
-            continue
-        if manifest and name == MANIFEST_COPY:
-            say(f"{path / MANIFEST} {'is damaged' if fault else 'is missing'}; it is made anew from its copy")
+    remedy = f"restore it, or remove {path} and make it again"
+    try:
+        manifest, fault = read_json(path / MANIFEST, {}, remedy), "is missing"
+        if manifest and is_sealed(path / MANIFEST):
+            return dict(manifest)
+    except FilesError as error:
+        manifest, fault = {}, str(error)
+    with suppress(FilesError):
+        copy = read_json(path / MANIFEST_COPY, {}, remedy)
+        if copy and (not manifest or is_sealed(path / MANIFEST_COPY)):
+            why = "is missing" if fault == "is missing" and not manifest else "is damaged"
+            say(f"{path / MANIFEST} {why}; it is made anew from its copy")
             with suppress(OSError):  # where it cannot be written, reading goes on all the same
                 write_bytes(path / MANIFEST, (path / MANIFEST_COPY).read_bytes())
-        if manifest:
-            return dict(manifest)
-    raise PartsError(fault or f"{path} is no {kind}: it has no {MANIFEST}")
+            manifest = copy
+    if not manifest:
+        raise PartsError(f"{path} is no {kind}: it has no {MANIFEST}" if fault == "is missing" else fault)
+    return dict(manifest)
 
 
 def bucket_of_part(stem: str) -> int:

@@ -28,7 +28,6 @@ from samclr.scenes.places import (
     BANK_SCHEMA,
     FAILED,
     NUM_LEVELS,
-    PLACE_COLUMNS,
     UNKNOWN,
     end_of_pixels,
     fault_of_size,
@@ -185,7 +184,7 @@ class PackWork:
     codec: Codec = "raw"
     verify: bool = False  # read all pixels of the parts that are there, to find damaged ones
     unverified: list[int] = field(default_factory=list)  # images of parts without checksums, found on the way
-    part_columns = ("image_id", *PLACE_COLUMNS)
+    part_columns = tuple(BANK_SCHEMA.names)  # all that is read later, so that it is checked now
 
     def fault_of(self, path: Path, rows: pa.Table) -> str | None:
         """What is wrong with a part's pixels: the file is missing or cut, or, under `verify`, differs from the rows."""

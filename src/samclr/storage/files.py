@@ -106,6 +106,11 @@ def read_json(path: Path, missing: Any, remedy: str = "restore or remove it") ->
     return value
 
 
+def is_sealed(path: Path) -> bool:
+    """Whether a JSON file has a checksum; those of older versions have none."""
+    return path.exists() and f'"{CHECKSUM}": '.encode() in path.read_bytes()
+
+
 @contextmanager
 def room_for(path: Path, needed_bytes: int | None = None) -> Iterator[None]:
     """Turn "disk full" inside the block into one sentence with the path, the need where it is known, and what is free.
