@@ -158,7 +158,7 @@ def make_data(data: Path, num_scenes: int) -> None:
     """Write scenes/, labels/ and digits/{train,test}/CLASS/ as PNG files, the same bytes everywhere."""
     marker = data / "made.json"
     made = {"version": DATA_VERSION, "num_scenes": num_scenes}
-    if marker.exists() and json.loads(marker.read_text()) == made:
+    if marker.exists() and marker.read_text(errors="replace") == json.dumps(made):
         return
     digits = load_digits()
     order = epoch_order(DATA_SEED, 0, len(digits.images))

@@ -27,9 +27,12 @@ def checksum_of_file(path: Path, start: int = 0, end: int | None = None) -> int:
         return _checksum(file, start, path.stat().st_size if end is None else end)
 
 
-def checksum_of_json(value: Any) -> str:
-    """Eight hex digits that change with any value of what JSON can hold."""
-    plain = json.loads(json.dumps(value))  # keys become text, tuples lists
+def checksum_of_json(value: Any, parsed: bool = False) -> str:
+    """Eight hex digits that change with any value of what JSON can hold.
+
+    parsed: the value comes from JSON, with keys that are text and no tuples.
+    """
+    plain = value if parsed else json.loads(json.dumps(value))
     return f"{zlib.crc32(json.dumps(plain, sort_keys=True).encode()):08x}"
 
 

@@ -98,7 +98,7 @@ def read_json(path: Path, missing: Any, remedy: str = "restore or remove it") ->
         raise FilesError(f"{path} is damaged: {error}; {remedy}") from None
     if isinstance(missing, dict) and not isinstance(value, dict):
         raise FilesError(f"{path} is damaged: it holds a {type(value).__name__}, expected an object; {remedy}")
-    if isinstance(value, dict) and CHECKSUM in value and value.pop(CHECKSUM) != checksum_of_json(value):
+    if isinstance(value, dict) and CHECKSUM in value and value.pop(CHECKSUM) != checksum_of_json(value, parsed=True):
         raise FilesError(
             f"{path} is damaged, or was changed by hand: its checksum does not fit; {remedy}, "
             f"or, if you meant the change, delete its entry {CHECKSUM!r}"
