@@ -15,7 +15,7 @@ from samclr.checkpoint import CONFIG_FILE, checkpoints, load_config, saved_confi
 from samclr.config import PretrainConfig
 from samclr.errors import RunError
 from samclr.storage.checksums import checksum_of_json
-from samclr.storage.files import CHECKSUM, read_json, replacing, write_json  # others take the two from here
+from samclr.storage.files import CHECKSUM, read_json, replacing, unseal, write_json  # others take the two from here
 from samclr.storage.locks import locked, note_holder, who_holds
 from samclr.terminal import say
 
@@ -151,6 +151,4 @@ def _row_of(line: bytes) -> dict[str, Any] | None:
         step_is_right = isinstance(row["step"], int) and row["step"] >= 0
     except (ValueError, RecursionError, TypeError, KeyError, IndexError):
         return None
-    if not step_is_right or (CHECKSUM in row and row.pop(CHECKSUM) != checksum_of_json(row, parsed=True)):
-        return None
-    return dict(row)
+    return row if step_is_right and unseal(row) else None

@@ -99,7 +99,7 @@ def training_patches(
     key = f"{weights_fingerprint(backbone)}-{scenes_fingerprint(scenes, numbers)}"
     name = f"{key}-{config.dense_px}-{stage_number(backbone, config.dense_stage)}"
     paths = [cache / "patches" / f"{name}-{part}.npy" for part in ("shares", "features")]
-    if not all([is_sound(path) for path in paths]):
+    if not all(is_sound(path) for path in paths):
         first = True
         with GrowingArray(paths[0]) as shares_file, GrowingArray(paths[1]) as features_file:
             for maps, labels in stream_patches(backbone, scenes, numbers, config, device):

@@ -1,4 +1,4 @@
-"""A sentence instead of a bare SIGBUS: the signal of a mapped file that was cut, or of a disk that fails, while it is read.
+"""A sentence instead of a bare SIGBUS, the signal of a mapped file that was cut, or whose disk fails, while it is read.
 
 Python cannot handle this signal (the faulting instruction would run again for ever), so the handler is compiled: it
 writes the sentence and ends the process with status 1. Systems without the signal, such as Windows, raise errors.

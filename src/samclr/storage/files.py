@@ -98,12 +98,19 @@ def read_json(path: Path, missing: Any, remedy: str = "restore or remove it") ->
         raise FilesError(f"{path} is damaged: {error}; {remedy}") from None
     if isinstance(missing, dict) and not isinstance(value, dict):
         raise FilesError(f"{path} is damaged: it holds a {type(value).__name__}, expected an object; {remedy}")
-    if isinstance(value, dict) and CHECKSUM in value and value.pop(CHECKSUM) != checksum_of_json(value, parsed=True):
+    if isinstance(value, dict) and not unseal(value):
         raise FilesError(
             f"{path} is damaged, or was changed by hand: its checksum does not fit; {remedy}, "
             f"or, if you meant the change, delete its entry {CHECKSUM!r}"
         )
     return value
+
+
+def unseal(value: dict[str, Any]) -> bool:
+    """Take its checksum off an object; whether it is right. One without, of an older version, is taken as it is."""
+    if CHECKSUM in value:
+        return bool(value.pop(CHECKSUM) == checksum_of_json(value, parsed=True))
+    return not any(len(key) == len(CHECKSUM) and sum(map(str.__ne__, key, CHECKSUM)) == 1 for key in value)
 
 
 def is_sealed(path: Path) -> bool:
