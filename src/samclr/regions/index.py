@@ -100,7 +100,7 @@ class UncheckedGrids:
     def check(self, region: Int[np.ndarray, "m"], grids: UInt8[np.ndarray, "m 32 32"]) -> None:
         """Raise PartsError if a grid is not what was written; the index is then made anew when it is opened next."""
         for place in np.flatnonzero(~self.checked[region]):
-            if zlib.crc32(np.ascontiguousarray(grids[place])) != self.crc32[region[place]]:
+            if zlib.crc32(grids[place].tobytes()) != self.crc32[region[place]]:
                 (self.path / "grid_crc32.npy").unlink(missing_ok=True)
                 raise PartsError(
                     f"the region index {self.path} is damaged: the checksum of a grid does not fit; "
@@ -253,7 +253,7 @@ def _index_bucket(path: Path, kind: str, config: FilterConfig, job: _Job) -> Int
     np.save(job.folder / "mask_box_xyxy.npy", np.array(mask_boxes, np.int32).reshape(-1, 4))
     np.save(job.folder / "area_px.npy", np.array(areas, np.int64))
     np.save(job.folder / "grid.npy", np.array(grids, np.uint8).reshape(-1, GRID, GRID))
-    np.save(job.folder / "grid_crc32.npy", np.array([zlib.crc32(grid) for grid in grids], np.uint32))
+    np.save(job.folder / "grid_crc32.npy", np.array([zlib.crc32(grid.tobytes()) for grid in grids], np.uint32))
     return np.array(counts, np.int64)
 
 

@@ -44,10 +44,11 @@ def _handler(libc: Any, text: bytes) -> int:
     buffer = ctypes.create_string_buffer(text)
     address, length = ctypes.addressof(buffer), len(text)
 
-    @cfunc(types.void(types.int32), nopython=True)
+    @cfunc(types.void(types.int32))
     def handler(number: int) -> None:
         write(2, address, length)
         leave(1)
 
     _KEPT.extend((buffer, handler))
-    return int(handler.address)
+    found: Any = handler.address
+    return int(found)
