@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MAGIC = b"samclr\r\n"
 _TRAILER = struct.Struct("<I8s")
-_CHUNK = 1 << 22
+_CHUNK = 1 << 20
 _FOOTER_END = 8  # bytes: the footer's length, PAR1
 
 
