@@ -59,7 +59,8 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
         ScenesError, PartsError, UsageError: as prepare_data.
     """
     fabric = create_fabric(config)
-    with _held(run, fabric), bus_error_is_said(bank_path(config)):
+    bank = bank_path(config) if config.data.scenes else Path()
+    with _held(run, fabric), bus_error_is_said(bank):
         return _train(fabric, config, run)
 
 
