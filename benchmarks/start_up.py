@@ -46,7 +46,8 @@ def buckets_of(folder: "PartsFolder", num_images: int) -> dict[int, list[int]]:
 def write_bank(path: Path, num_images: int) -> None:
     """Parts as pack makes them of empty files of 1970, with pixels of zeros that take no room."""
     from samclr.parts import OK, PartsFolder
-    from samclr.scenes.bank import BANK_SCHEMA, KIND
+    from samclr.scenes.bank import KIND
+    from samclr.scenes.places import BANK_SCHEMA
 
     folder = PartsFolder.create_or_open(path, KIND, {"max_side": None}, num_images)
     image_bytes = HEIGHT * WIDTH * 4

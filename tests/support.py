@@ -90,6 +90,13 @@ def small_config(scenes: Path, regions: Path | None = None, recipe: str = "samcl
     )
 
 
+def flip_a_bit(path: Path, random: np.random.Generator, before: bytes | None = None) -> None:
+    """Damage a file, or what it was `before`, at a random place."""
+    content = bytearray(path.read_bytes() if before is None else before)
+    content[random.integers(len(content))] ^= 1 << random.integers(8)
+    path.write_bytes(content)
+
+
 SMALL_FLAGS = (
     *("--backbone", "small-cnn", "--projector-out", "16", "--size-px", "24", "--global-batch-size", "8"),
     *("--min-area-px", "20", "--image-px", "24", "--accelerator", "cpu", "--num-threads", "1", "--num-workers", "1"),

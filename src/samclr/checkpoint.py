@@ -2,8 +2,6 @@
 
 import hashlib
 import io
-import json
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,11 @@ from torch import Tensor, nn
 
 from samclr import __version__
 from samclr.config import PretrainConfig
-from samclr.errors import ConfigError, RunError
+from samclr.errors import ConfigError, FilesError, RunError
 from samclr.models.backbone import create_backbone
 from samclr.normalisation import IMAGENET
 from samclr.settings import from_dict, to_dict, upgraded
-from samclr.storage.files import regular
+from samclr.storage.files import read_json, write_bytes
 from samclr.terminal import say
 
 CONFIG_FILE = "config.json"
@@ -37,16 +35,13 @@ def save_checkpoint(run: Path, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getbuffer()
-    beside = run / "checkpoint.tmp"
-    with open(beside, "wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(beside, run / f"checkpoint-{state['steps_done']:08d}-{_checksum(content)}.pt")
+    for left in run.glob("checkpoint*.tmp"):  # of a killed process; this one holds the run's lock
+        left.unlink(missing_ok=True)
+    write_bytes(run / f"checkpoint-{state['steps_done']:08d}-{_checksum(content)}.pt", content)
     paths = checkpoints(run)
     later = [path for path in paths if _step(path) > state["steps_done"]]  # damaged: this run went on from before them
     for path in later + paths[len(later) + KEPT :]:
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -62,7 +57,12 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
     """
     paths = checkpoints(run)
     for path in paths:
-        content = path.read_bytes()
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:  # the run goes on and has removed it
+            if checkpoints(run) == paths:
+                raise
+            return load_checkpoint(run)
         if _checksum(content) == path.stem.split("-")[2]:
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         rest = paths[paths.index(path) + 1 :]
@@ -92,9 +92,9 @@ def load_config(run: Path) -> PretrainConfig:
     if not path.exists():
         raise RunError(f"{run} is no run directory: it has no {CONFIG_FILE}; name what `samclr pretrain --out` made")
     try:
-        saved = json.loads(regular(path).read_text())
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{path} is damaged: {error}") from None
+        saved = read_json(path, {}, "restore it, or name another run directory")
+    except FilesError as error:
+        raise RunError(str(error)) from None
     try:
         return read_config(saved)
     except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:

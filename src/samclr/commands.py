@@ -38,6 +38,9 @@ class Pack(Settings):
     bank: Annotated[Path | None, arg(help="Folder of the bank; by default one in the user's cache.")] = None
     max_side: Annotated[Side | None, arg(help="Cap on the longer side, px; native size by default.")] = None
     codec: Annotated[Codec, arg(help="Raw pixels: fast, 4 bytes a pixel; or jpeg: a fraction of that, slower.")] = "raw"
+    verify: Annotated[bool, arg(help="Read the whole bank and make damaged parts anew; else sizes are checked.")] = (
+        False
+    )
     fill: Fill = field(default_factory=Fill)
     json: Json = False
 
@@ -53,7 +56,7 @@ class Pack(Settings):
         if not path.exists():
             needed = missing_bytes(None, refs, self.max_side, self.codec)
             say(f"the bank {path} will take about {needed / 1e9:.2f} GB")
-        _, report = pack_scenes(refs, path, self.max_side, self.fill.options(), self.codec)
+        _, report = pack_scenes(refs, path, self.max_side, self.fill.options(), self.codec, self.verify)
         return show_fill("packed", path, report, self.fill.strict, self.json)
 
 

@@ -5,9 +5,9 @@ Two crops of a whole scene rarely show the same digit, two crops of a region do:
 minutes on a CPU. Single digits that stand in no scene are the labelled set.
 """
 
-import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +28,7 @@ from samclr.config import (
     RuntimeConfig,
     ViewGroup,
 )
-from samclr.errors import RunError
+from samclr.errors import FilesError, RunError
 from samclr.evaluation.evaluate import evaluate, open_target
 from samclr.evaluation_config import TargetConfig
 from samclr.fill import FillOptions
@@ -37,7 +37,7 @@ from samclr.pretrain import pretrain
 from samclr.recipes import RECIPES
 from samclr.regions.segment import segment_scenes
 from samclr.report import write_report
-from samclr.run_directory import write_json
+from samclr.run_directory import read_json, write_json
 from samclr.scenes.sources import list_scenes
 from samclr.segmenter_config import ComputeConfig, MaskConfig, SegmenterConfig
 from samclr.training_data import num_workers
@@ -159,8 +159,9 @@ def make_data(data: Path, num_scenes: int) -> None:
     """Write scenes/, labels/ and digits/{train,test}/CLASS/ as PNG files, the same bytes everywhere."""
     marker = data / "made.json"
     made = {"version": DATA_VERSION, "num_scenes": num_scenes}
-    if marker.exists() and json.loads(marker.read_text()) == made:
-        return
+    with suppress(FilesError):  # of a damaged marker: all is written again
+        if read_json(marker, {}) == made:
+            return
     digits = load_digits()
     order = epoch_order(DATA_SEED, 0, len(digits.images))
     strokes = [digits.images[number] / 16.0 for number in order]

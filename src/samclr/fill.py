@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -47,6 +48,17 @@ class Work(Protocol):
     def __call__(self, refs: list[SceneRef], companion: Path) -> pa.Table: ...
 
 
+@runtime_checkable
+class HealingWork(Work, Protocol):
+    """Work that makes damaged parts anew, as it needs nothing but the images."""
+
+    part_columns: tuple[str, ...]
+
+    def fault_of(self, path: Path, rows: pa.Table) -> str | None:
+        """What is wrong with the companion of a part, given its `part_columns`, if anything is."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class FillOptions:
     """How to treat rows that exist already."""
@@ -65,6 +77,7 @@ class FillReport:
     wall_s: float = 0.0
     changed: list[str] = field(default_factory=list)
     errors: dict[str, str] = field(default_factory=dict)
+    healed: dict[Path, str] = field(default_factory=dict)  # damaged parts that were made anew, and their faults
     tally: Tally = field(default_factory=dict)
 
 
@@ -73,6 +86,7 @@ class _BucketResult:
     busy: bool = False
     num_new: int = 0
     changed: list[str] = field(default_factory=list)
+    healed: dict[Path, str] = field(default_factory=dict)
     tally: Tally = field(default_factory=dict)
 
 
@@ -88,7 +102,7 @@ def fill(folder: PartsFolder, refs: Sequence[SceneRef], work: Work, options: Fil
     start = time.monotonic()
     report = FillReport(num_images=len(refs))
     buckets = by_bucket(folder, refs)
-    unfinished = unfinished_buckets(folder, buckets, options)
+    unfinished = unfinished_buckets(folder, buckets, options, work)
     parallel = options.num_workers > 1 and len(unfinished) > 1
     with progress_bar() as progress, stop_signals(_event() if parallel else None, STOPPING) as stop:
         bar = progress.add_task(printable(title), total=len(refs), note="")
@@ -97,6 +111,7 @@ def fill(folder: PartsFolder, refs: Sequence[SceneRef], work: Work, options: Fil
         for bucket, result in run(folder.path, folder.kind, unfinished, work, options):
             report.num_new += result.num_new
             report.changed += result.changed
+            report.healed |= result.healed
             add_tally(report.tally, result.tally)
             progress.update(bar, advance=len(buckets[bucket]), note=tally_note(report.tally, report.num_new, start))
         check_stopped(stop, report, folder)
@@ -262,8 +277,13 @@ def _fill_bucket(
         if not locked:
             return _BucketResult(busy=True)
         folder.remove_leftovers(bucket)
+        healed: dict[Path, str] = {}
+        if isinstance(work, HealingWork):
+            deque(sound_parts(folder, folder.part_paths(bucket), work, [], healed), maxlen=0)
+        for damaged in healed:
+            folder.discard(damaged)
         todo, changed = missing_rows(folder, bucket, refs, options)
-        result = _BucketResult(changed=changed)
+        result = _BucketResult(changed=changed, healed=healed)
         for first in range(0, len(todo), folder.part_rows):
             if stop_requested():
                 break
@@ -276,8 +296,28 @@ def _fill_bucket(
         return result
 
 
+def sound_parts(
+    folder: PartsFolder, paths: Sequence[Path], work: Work | None, columns: list[str], damaged: dict[Path, str]
+) -> Iterator[pa.Table]:
+    """Some columns of each part. Damaged parts are noted instead, if `work` can make them anew.
+
+    Raises:
+        PartsError: a part is damaged that `work` cannot make anew.
+    """
+    if not isinstance(work, HealingWork):
+        yield from (rows for _, rows in folder.parts(columns, paths))
+        return
+    wanted = list(dict.fromkeys([*columns, *work.part_columns]))
+    for stem, rows in folder.parts(wanted, paths, damaged):
+        path = folder.path / f"{stem}.parquet"
+        if fault := work.fault_of(path, rows):
+            damaged[path] = fault
+        else:
+            yield rows.select(columns)
+
+
 def unfinished_buckets(
-    folder: PartsFolder, buckets: dict[int, list[SceneRef]], options: FillOptions
+    folder: PartsFolder, buckets: dict[int, list[SceneRef]], options: FillOptions, work: Work | None = None
 ) -> dict[int, list[SceneRef]]:
     """The buckets that may have work, or leftovers of a process that was killed.
 
@@ -289,11 +329,13 @@ def unfinished_buckets(
         if bucket in left:
             return True
         stamps: dict[str, tuple[int, int] | None] = {}
-        for _, rows in folder.parts(["image_id", "status", "file_size", "mtime_ns"], paths.get(bucket, [])):
+        damaged: dict[Path, str] = {}
+        columns = ["image_id", "status", "file_size", "mtime_ns"]
+        for rows in sound_parts(folder, paths.get(bucket, []), work, columns, damaged):
             for image_id, status, *stamp in zip(*(column.to_pylist() for column in rows.columns), strict=True):
                 wanted = status == OK or not options.retry_errors
                 stamps[image_id] = (stamp[0], stamp[1]) if wanted else None
-        return any(stamps.get(ref.image_id) != file_stamp(ref) for ref in buckets[bucket])
+        return bool(damaged) or any(stamps.get(ref.image_id) != file_stamp(ref) for ref in buckets[bucket])
 
     with ThreadPoolExecutor(max(options.num_workers, 1)) as pool:
         found = pool.map(has_work, buckets)

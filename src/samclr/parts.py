@@ -6,23 +6,25 @@ their name and renamed when whole. A lock ends with its process, so a killed one
 Where a row stands in several parts (an error tried again), the later part of its bucket wins.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from jaxtyping import Int
 
-from samclr.errors import PartsError
+from samclr.errors import FilesError, PartsError
+from samclr.storage.checksums import read_parquet, write_parquet
+from samclr.storage.files import is_sealed, read_json, room_for, write_bytes, write_json
+from samclr.storage.locks import locked
+from samclr.terminal import say
 
 FORMAT = 1
 MIN_PART_ROWS, MAX_PART_ROWS = 16, 256
@@ -41,6 +43,9 @@ HEAD_SCHEMA = pa.schema(
         ("mtime_ns", pa.int64()),
     ]
 )
+# Columns that parts of older versions lack; they are read as null.
+ADDED_SCHEMA = pa.schema([("num_bytes", pa.int64()), ("crc32", pa.int64())])
+MANIFEST, MANIFEST_COPY = "manifest.json", "manifest-copy.json"
 
 
 class PartsFolder:
@@ -49,22 +54,21 @@ class PartsFolder:
     def __init__(self, path: Path, kind: str):
         """Open an existing folder. Raises PartsError if it is none, or is of another kind or version."""
         self.path = path
-        manifest_path = path / "manifest.json"
-        try:
-            manifest = json.loads(manifest_path.read_text())
-        except FileNotFoundError:
-            raise PartsError(f"{path} is no {kind}: it has no manifest.json") from None
-        except ValueError as error:
-            raise PartsError(f"{manifest_path} is damaged ({error}); remove {path} and make it again") from None
+        manifest = _read_manifest(path, kind)
         if manifest.get("kind") != kind or manifest.get("format") != FORMAT:
             raise PartsError(
                 f"{path} is a {manifest.get('kind')} of format {manifest.get('format')}; "
                 f"expected a {kind} of format {FORMAT}: name another folder or make it again"
             )
         self.kind = kind
-        self.maker: dict[str, Any] = manifest["maker"]
-        self.num_buckets = int(manifest["num_buckets"])
-        self.part_rows = int(manifest["part_rows"])  # rows a process may lose when it is killed
+        try:
+            self.maker: dict[str, Any] = dict(manifest["maker"])
+            self.num_buckets = int(manifest["num_buckets"])
+            self.part_rows = int(manifest["part_rows"])  # rows a process may lose when it is killed
+        except (KeyError, TypeError, ValueError) as error:
+            raise PartsError(f"{path / MANIFEST} is damaged ({error!r}); restore it, or make {path} again") from None
+        if not (1 <= self.num_buckets <= MAX_BUCKETS and self.part_rows >= 1):
+            raise PartsError(f"{path / MANIFEST} is damaged: {self.num_buckets} buckets; make {path} again")
 
     @classmethod
     def create_or_open(cls, path: Path, kind: str, maker: dict[str, Any], num_expected: int) -> "PartsFolder":
@@ -73,24 +77,20 @@ class PartsFolder:
         `maker` says what makes the rows (segmenter and settings). Raises PartsError if the folder was made by
         another maker: rows of two makers never stand in one folder.
         """
-        manifest_path = path / "manifest.json"
-        if not manifest_path.exists():
-            if path.exists() and (not path.is_dir() or any(p.suffix != ".tmp" for p in path.iterdir())):
+        if not _has_manifest(path):
+            if path.exists() and _holds_other_things(path) and not _has_manifest(path):  # none came meanwhile
                 raise PartsError(f"{path} exists and is no {kind}; name a new or empty folder")
-            path.mkdir(parents=True, exist_ok=True)
-            part_rows = min(max(num_expected // 1024, MIN_PART_ROWS), MAX_PART_ROWS)
-            num_buckets = min(max(-(-num_expected // part_rows), 1), MAX_BUCKETS)
-            manifest = {"kind": kind, "format": FORMAT, "maker": maker}
-            manifest |= {"num_buckets": num_buckets, "part_rows": part_rows}
-            beside = path / f"manifest-{os.getpid()}.tmp"
-            beside.write_text(json.dumps(manifest, indent=1))
-            try:
-                os.link(beside, manifest_path)  # unlike rename, leaves another process's manifest alone
-            except FileExistsError:
-                pass
-            finally:
-                beside.unlink()
+            with locked(path / "locks" / "create"):
+                if not _has_manifest(path):
+                    part_rows = min(max(num_expected // 1024, MIN_PART_ROWS), MAX_PART_ROWS)
+                    num_buckets = min(max(-(-num_expected // part_rows), 1), MAX_BUCKETS)
+                    manifest = {"kind": kind, "format": FORMAT, "maker": maker}
+                    manifest |= {"num_buckets": num_buckets, "part_rows": part_rows}
+                    write_json(path / MANIFEST, manifest, sealed=True)
         folder = cls(path, kind)
+        content, copy = (path / MANIFEST).read_bytes(), path / MANIFEST_COPY
+        if not copy.exists() or copy.read_bytes() != content:
+            write_bytes(copy, content)
         if folder.maker != maker:
             raise PartsError(
                 f"{path} was made with {json.dumps(folder.maker)}, now asked for {json.dumps(maker)}; "
@@ -105,15 +105,8 @@ class PartsFolder:
     @contextmanager
     def lock(self, bucket: int) -> Iterator[bool]:
         """Try to lock a bucket; yields whether this process has it."""
-        locks = self.path / "locks"
-        locks.mkdir(exist_ok=True)
-        with open(locks / f"b{bucket:05d}", "w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
+        with locked(self.path / "locks" / f"b{bucket:05d}", wait=False) as has_it:
+            yield has_it
 
     def part_paths(self, bucket: int | None = None) -> list[Path]:
         """Parquet files of one bucket, or of all, oldest first within a bucket."""
@@ -129,15 +122,21 @@ class PartsFolder:
         number = int(existing[-1].stem.split("-p")[1]) + 1 if existing else 0
         path = self.path / f"b{bucket:05d}-p{number:05d}.parquet"
         companion, beside = (path.with_name(path.stem + end) for end in (".bin.tmp", ".parquet.tmp"))
-        rows = make_part(companion)
-        if len(rows) == 0:
-            companion.unlink(missing_ok=True)
-            return 0
-        if companion.exists():
-            _put_in_place(companion)
-        pq.write_table(rows, beside, compression="zstd")
-        _put_in_place(beside)
+        with room_for(path):
+            rows = make_part(companion)
+            if len(rows) == 0:
+                companion.unlink(missing_ok=True)
+                return 0
+            if companion.exists():
+                _put_in_place(companion)
+            write_parquet(rows, beside)
+            _put_in_place(beside)
         return len(rows)
+
+    def discard(self, path: Path) -> None:
+        """Delete a damaged part of a locked bucket, its rows before their companion, so that they are made anew."""
+        path.unlink(missing_ok=True)
+        path.with_suffix(".bin").unlink(missing_ok=True)
 
     def buckets_with_leftovers(self) -> set[int]:
         """Buckets in which a process is at work, or was killed."""
@@ -156,19 +155,31 @@ class PartsFolder:
         return paths
 
     def parts(
-        self, columns: Sequence[str] | None = None, paths: Sequence[Path] | None = None
+        self,
+        columns: Sequence[str] | None = None,
+        paths: Sequence[Path] | None = None,
+        damaged: dict[Path, str] | None = None,
     ) -> Iterator[tuple[str, pa.Table]]:
         """Stem and rows of some parts or all, one in memory at a time. Of several rows of an image the last counts.
+
+        Columns of ADDED_SCHEMA that a part lacks are null.
+
+        damaged: where given, parts that cannot be read are noted here and passed over.
 
         Raises:
             PartsError: a part cannot be read.
         """
         for path in self.part_paths() if paths is None else paths:
             try:
-                with pq.ParquetFile(path) as file:
-                    rows = file.read(columns=list(columns) if columns is not None else None, use_threads=False)
+                rows = read_parquet(path, columns)
+                for name in columns or ():
+                    if name not in rows.column_names and name in ADDED_SCHEMA.names:
+                        rows = rows.append_column(name, pa.nulls(len(rows), ADDED_SCHEMA.field(name).type))
                 rows = rows if columns is None else rows.select(list(columns))
-            except (OSError, KeyError, pa.ArrowException) as error:
+            except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+                if damaged is not None and getattr(error, "errno", None) is None:  # not of a disk that fails
+                    damaged[path] = str(error)
+                    continue
                 raise PartsError(
                     f"{path} is damaged ({error}); delete this file and run the same command again"
                 ) from None
@@ -189,7 +200,9 @@ class PartsFolder:
         if not tables:
             names = list(columns) if columns is not None else HEAD_SCHEMA.names
             return pa.table({name: pa.array([], pa.string()) for name in names})
-        rows = pa.concat_tables(tables).append_column("place", pa.array(np.arange(sum(map(len, tables)))))
+        rows = pa.concat_tables(tables, promote_options="default").append_column(
+            "place", pa.array(np.arange(sum(map(len, tables))))
+        )
         rows = rows.sort_by([("image_id", "ascending"), ("place", "ascending")]).drop_columns(["place"])
         ids = rows["image_id"].combine_chunks()
         is_last = pa.concat_arrays([pc.not_equal(ids[:-1], ids[1:]), pa.array([True])]) if len(ids) else None
@@ -201,6 +214,36 @@ class PartsFolder:
         for path in self.part_paths():
             digest.update(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns};".encode())
         return digest.hexdigest()[:16]
+
+
+def _has_manifest(path: Path) -> bool:
+    return any((path / name).exists() for name in (MANIFEST, MANIFEST_COPY))
+
+
+def _holds_other_things(path: Path) -> bool:
+    return not path.is_dir() or any(entry.suffix != ".tmp" and entry.name != "locks" for entry in path.iterdir())
+
+
+def _read_manifest(path: Path, kind: str) -> dict[str, Any]:
+    """The manifest of a folder; if it is damaged or gone, it is made anew from its copy."""
+    remedy = f"restore it, or remove {path} and make it again"
+    try:
+        manifest, fault = read_json(path / MANIFEST, {}, remedy), "is missing"
+        if manifest and is_sealed(path / MANIFEST):
+            return dict(manifest)
+    except FilesError as error:
+        manifest, fault = {}, str(error)
+    with suppress(FilesError):
+        copy = read_json(path / MANIFEST_COPY, {}, remedy)
+        if copy and (not manifest or is_sealed(path / MANIFEST_COPY)):
+            why = "is missing" if fault == "is missing" and not manifest else "is damaged"
+            say(f"{path / MANIFEST} {why}; it is made anew from its copy")
+            with suppress(OSError):  # where it cannot be written, reading goes on all the same
+                write_bytes(path / MANIFEST, (path / MANIFEST_COPY).read_bytes())
+            manifest = copy
+    if not manifest:
+        raise PartsError(f"{path} is no {kind}: it has no {MANIFEST}" if fault == "is missing" else fault)
+    return dict(manifest)
 
 
 def bucket_of_part(stem: str) -> int:

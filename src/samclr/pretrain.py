@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from torch import Tensor
 from samclr.checkpoint import load_checkpoint, read_config, save_checkpoint, saved_config
 from samclr.config import PretrainConfig
 from samclr.devices import advice_on_memory, agree, clip_gradients, create_fabric, set_up, step_optimizer
-from samclr.errors import RunError
+from samclr.errors import RunError, SamclrError
 from samclr.evaluation.online import OnlineProbes
 from samclr.loggers import close_loggers, create_loggers, log_rows
 from samclr.methods import backbone_of, create_method
@@ -25,10 +27,11 @@ from samclr.normalisation import IMAGENET, Normalisation, normalisation_of
 from samclr.optim import create_optimizer, set_rates
 from samclr.progress import TrainingProgress
 from samclr.ranks import mean_over_ranks
-from samclr.run_directory import SUMMARY_FILE, MetricsLog, open_run, read_json, write_json
+from samclr.run_directory import SUMMARY_FILE, MetricsLog, locked_run, open_run, read_json, write_json
 from samclr.stopping import stop_signals
+from samclr.storage.bus_errors import bus_error_is_said
 from samclr.terminal import say
-from samclr.training_data import TrainingData, num_workers, prepare_data
+from samclr.training_data import TrainingData, bank_path, num_workers, prepare_data
 from samclr.views.augment import augment
 from samclr.views.batch import ViewBatch, ViewGroupBatch
 from samclr.views.loader import ViewLoader
@@ -54,14 +57,40 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
 
     Raises:
         ConfigError: the backbone does not take such views; nothing was made then.
-        RunError: the run directory has other settings or other data, or the loss is no longer finite.
+        RunError: another process trains in the run directory, it has other settings or other data, or the loss is no
+            longer finite.
         ScenesError, PartsError, UsageError: as prepare_data.
     """
     fabric = create_fabric(config)
     config = fit_views(config, tell=fabric.is_global_zero)
     config = _with_own_normalisation(config, fabric.is_global_zero)
-    open_run(run, config, write=fabric.is_global_zero)
+    bank = bank_path(config) if config.data.scenes else Path()
+    with _held(run, fabric), bus_error_is_said(bank):
+        return _train(fabric, config, run)
+
+
+@contextmanager
+def _held(run: Path, fabric: Fabric) -> Iterator[None]:
+    """Hold the run directory by the first rank, for all; if it is refused, it is to all."""
+    with ExitStack() as stack:
+        refusal: Exception | None = None
+        if fabric.is_global_zero:
+            try:
+                stack.enter_context(locked_run(run))
+            except (SamclrError, OSError) as error:
+                refusal = error
+        if fabric.world_size > 1 and (told := fabric.broadcast(refusal and str(refusal))):
+            refusal = refusal or RunError(told)
+        if refusal is not None:
+            raise refusal
+        yield
+
+
+def _train(fabric: Fabric, config: PretrainConfig, run: Path) -> PretrainResult:
+    """What `pretrain` does once it holds the run directory."""
+    open_run(run, config, write=False)
     data = prepare_data(config)
+    open_run(run, config, write=fabric.is_global_zero)  # a start that is refused leaves no run directory
     _check_same_data(run, data, write=fabric.is_global_zero)
     num_steps = config.optim.num_steps(data.bank.num_images)
     if fabric.is_global_zero:
@@ -156,7 +185,7 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
     if metrics_log is not None:
         metrics_log.close()
         close_loggers(loggers)
-        write_json(run / SUMMARY_FILE, summary | {"errors": data.bank.errors})
+        write_json(run / SUMMARY_FILE, summary | {"errors": data.bank.errors}, sealed=True)
     return PretrainResult(
         run=run, steps_done=steps_done, num_steps=num_steps, stopped=steps_done < num_steps, data_counts=counts
     )
@@ -200,7 +229,9 @@ def _check_same_data(run: Path, data: TrainingData, write: bool) -> None:
             f"name another --out, or restore the scenes and the region store"
         )
     if write:
-        write_json(run / SUMMARY_FILE, summary | {"data_fingerprint": data.fingerprint, "data": data.counts()})
+        write_json(
+            run / SUMMARY_FILE, summary | {"data_fingerprint": data.fingerprint, "data": data.counts()}, sealed=True
+        )
 
 
 def _restore(

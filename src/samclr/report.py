@@ -13,7 +13,7 @@ from samclr.evaluation.rows import UNTRAINED, rows_of_run
 from samclr.gallery import make_gallery
 from samclr.monitor import identical_pairs_warning, pairs_per_step
 from samclr.pages import render
-from samclr.run_directory import SUMMARY_FILE, has_checkpoint, read_json, read_metrics
+from samclr.run_directory import SUMMARY_FILE, has_checkpoint, read_json, read_metrics, steps_without_row
 from samclr.settings import to_dict
 from samclr.storage.files import write_text
 
@@ -71,7 +71,7 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         charts=_charts(runs, metrics, labels),
         gallery=gallery,
         gallery_fault=gallery_fault,
-        runs=[_run_facts(run, labels[run], configs[run]) for run in runs],
+        runs=[_run_facts(run, labels[run], configs[run], steps_without_row(metrics[run])) for run in runs],
         settings=_settings_table(configs, labels),
     )
     out = out or runs[0] / "report.html"
@@ -121,7 +121,7 @@ def _charts(runs: Sequence[Path], metrics: dict[Path, list[dict[str, Any]]], lab
     return charts
 
 
-def _run_facts(run: Path, label: str, config: PretrainConfig) -> dict[str, Any]:
+def _run_facts(run: Path, label: str, config: PretrainConfig, num_lost: int) -> dict[str, Any]:
     summary = read_json(run / SUMMARY_FILE, {})
     plan = summary.get("plan_counts", {})
     errors = summary.get("errors", {})
@@ -133,7 +133,8 @@ def _run_facts(run: Path, label: str, config: PretrainConfig) -> dict[str, Any]:
         else "not started",
         "counts": [
             (text, summary.get("data", {})[key]) for key, text in COUNT_TEXTS.items() if key in summary.get("data", {})
-        ],
+        ]
+        + ([("steps whose row in metrics.jsonl is damaged and left out", num_lost)] if num_lost else []),
         "plan": [(text, plan[key]) for key, text in PLAN_TEXTS.items() if key in plan],
         "warning": identical_pairs_warning(plan.get("identical_pairs", 0), pairs),
         "errors": sorted(errors.items())[:50],

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import time
@@ -360,3 +361,43 @@ def test_the_backbone_can_be_taken_out(scenes, store, tmp_path):
     wrong = samclr("evaluate", tmp_path / "backbone.safetensors", *more, "--backbone", "resnet18")
     assert wrong.returncode == 1
     assert "has the backbone resnet10t, which --backbone resnet18 contradicts; leave it out" in wrong.stderr
+
+
+def test_a_second_process_in_one_run_directory_is_refused_by_name(scenes, tmp_path):
+    """Reading a run that trains (report, evaluate, --dry-run) needs no lock."""
+    flags = ["--scenes", scenes, "--bank", tmp_path / "bank", "--out", tmp_path / "run", "--steps", 60, *SMALL_FLAGS]
+    flags += ["--checkpoint-every-s", 0]
+    first = subprocess.Popen(command("pretrain", "simclr", *flags), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "run").glob("checkpoint-*.pt")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    first.send_signal(signal.SIGSTOP)
+    try:
+        second = samclr("pretrain", "simclr", *flags)
+        dry = samclr("pretrain", "simclr", *flags, "--dry-run")
+        report = samclr("report", tmp_path / "run", "--out", tmp_path / "report.html")
+    finally:
+        first.send_signal(signal.SIGCONT)
+    assert second.returncode == 1
+    assert f"run is in use by another pretrain (process {first.pid} on " in second.stderr
+    assert (dry.returncode, report.returncode) == (0, 0), dry.stderr + report.stderr
+    _, said = first.communicate(timeout=120)
+    assert first.returncode == 0, said
+    assert [row["step"] for row in read_metrics(tmp_path / "run")] == list(range(60))
+
+
+def test_a_bank_that_is_cut_while_training_ends_with_a_sentence(scenes, tmp_path):
+    flags = ["--scenes", scenes, "--bank", tmp_path / "bank", "--out", tmp_path / "run", *SMALL_FLAGS]
+    flags += ["--checkpoint-every-s", 0]
+    first = subprocess.Popen(command("pretrain", "simclr", *flags, "--steps", 5000), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "run").glob("checkpoint-*.pt")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for pixels in (tmp_path / "bank").glob("*.bin"):
+        os.truncate(pixels, 100)
+    _, said = first.communicate(timeout=120)
+    assert first.returncode == 1
+    assert "run samclr pack --verify" in said.splitlines()[-1]
+    again = samclr("pack", scenes, "--bank", tmp_path / "bank", "--verify")
+    assert again.returncode == 0
+    assert "damaged parts of the bank were made anew: " in again.stderr

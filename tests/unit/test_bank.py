@@ -3,8 +3,10 @@ import shutil
 from collections import namedtuple
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from support import flip_a_bit
 
 from samclr.errors import PartsError, ScenesError
 from samclr.fill import FillOptions
@@ -176,13 +178,96 @@ def test_the_far_edge_of_a_capped_bank_can_be_cropped(tmp_path, codec):
         assert np.abs(views - np.array([10, 200, 90])[:, None, None]).max() <= 3
 
 
-@pytest.mark.parametrize(("codec", "keep"), [("raw", 0.5), ("jpeg", 0.5), ("raw", 0), ("jpeg", 0)])
-def test_damaged_pixels_are_named(photo_folder, tmp_path, codec, keep):
-    """Of two images in one file, half of which is gone, or all but a byte."""
+@pytest.mark.parametrize("codec", ["raw", "jpeg"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "half"])
+def test_pixels_that_are_missing_or_cut_are_named_and_packed_anew(photo_folder, tmp_path, codec, damage, capsys):
     refs = list_scenes([photo_folder])
     pack_scenes(refs, tmp_path / "bank", None, FillOptions(), codec)
     (pixels,) = (tmp_path / "bank").glob("*.bin")
-    os.truncate(pixels, max(int(pixels.stat().st_size * keep), 1))
+    before = pixels.read_bytes()
+    if damage == "missing":
+        pixels.unlink()
+    else:
+        os.truncate(pixels, len(before) // 2 if damage == "half" else 0)
+    with pytest.raises(PartsError, match=rf"{pixels.name} is (missing|cut: it has .* bytes); run samclr pack .*--bank"):
+        SceneBank(tmp_path / "bank", refs)
+    _, report = pack_scenes(refs, tmp_path / "bank", None, FillOptions(), codec)
+    assert (report.num_new, len(report.healed)) == (2, 1)
+    assert "1 damaged parts of the bank were made anew: " in capsys.readouterr().err
+    SceneBank(tmp_path / "bank", refs)
+    assert pixels.read_bytes() == before
+
+
+@pytest.mark.parametrize("codec", ["raw", "jpeg"])
+def test_a_file_that_is_cut_while_it_is_mapped_is_named(photo_folder, tmp_path, codec):
+    refs = list_scenes([photo_folder])
+    pack_scenes(refs, tmp_path / "bank", None, FillOptions(), codec)
     cropper = ViewCropper(SceneBank(tmp_path / "bank", refs))
-    with pytest.raises(PartsError, match=rf"pixels of {refs[1].image_id} in .*bin are damaged .*delete"):
-        cropper.crop(np.array([1]), np.array([[[0, 0, 640, 427], [300, 300, 640, 427]]]), 400)
+    (pixels,) = (tmp_path / "bank").glob("*.bin")
+    os.truncate(pixels, 10)
+    with pytest.raises(PartsError, match=r"1.png in .*bin are damaged \(the file was cut to 10 of .*pack --verify"):
+        cropper.crop(np.array([1]), np.array([[[0, 0, 640, 427]]]), 40)
+
+
+def test_a_file_that_is_deleted_while_it_is_mapped_is_read_on(photo_folder, tmp_path):
+    """As when another process makes it anew."""
+    refs = list_scenes([photo_folder])
+    pack_scenes(refs, tmp_path / "bank", None, FillOptions())
+    bank = SceneBank(tmp_path / "bank", refs)
+    expected = load_scene(refs[0]).pixels
+    (pixels,) = (tmp_path / "bank").glob("*.bin")
+    pixels.unlink()
+    assert (bank.level(0, 0) == expected).all()
+    pixels.write_bytes(b"short")
+    assert (bank.level(0, 0) == expected).all()
+
+
+@pytest.mark.parametrize("codec", ["raw", "jpeg"])
+def test_flipped_pixels_are_found_by_verify_and_packed_anew(photo_folder, tmp_path, codec):
+    refs = list_scenes([photo_folder])
+    pack_scenes(refs, tmp_path / "bank", None, FillOptions(), codec)
+    (pixels,) = (tmp_path / "bank").glob("*.bin")
+    before = pixels.read_bytes()
+    random = np.random.default_rng(0)
+    for place in random.integers(0, len(before) - 1, 5):
+        damaged = bytearray(before)
+        damaged[place] ^= 1 << random.integers(8)
+        pixels.write_bytes(damaged)
+        if codec == "jpeg":
+            bank = SceneBank(tmp_path / "bank", refs)
+            with pytest.raises(PartsError, match=r"are damaged \(the checksum does not fit\)"):
+                [bank.reader(image) for image in range(2)]
+        assert pack_scenes(refs, tmp_path / "bank", None, FillOptions(), codec)[1].healed == {}
+        report = pack_scenes(refs, tmp_path / "bank", None, FillOptions(), codec, verify=True)[1]
+        assert next(iter(report.healed.values())).startswith("the pixels of ")
+        assert pixels.read_bytes() == before
+
+
+def test_flips_in_the_rows_of_a_bank_are_healed(scenes, tmp_path):
+    refs = list_scenes([scenes])
+    pack_scenes(refs, tmp_path / "bank", None, FillOptions())
+    expected = [SceneBank(tmp_path / "bank", refs).level(image, 0).copy() for image in range(12)]
+    random = np.random.default_rng(0)
+    for trial in range(50):
+        files = [*sorted((tmp_path / "bank").glob("*.parquet")), *sorted((tmp_path / "bank").glob("*.json"))]
+        path = files[trial % len(files)]
+        flip_a_bit(path, random)
+        pack_scenes(refs, tmp_path / "bank", None, FillOptions())
+        bank = SceneBank(tmp_path / "bank", refs)
+        assert all((bank.level(image, 0) == expected[image]).all() for image in range(12)), trial
+
+
+def test_parts_of_older_versions_are_read_healed_and_counted(scenes, tmp_path, monkeypatch, capsys):
+    """Without checksums and sizes: what 0.1.0 wrote."""
+    refs = list_scenes([scenes])
+    folder, _ = pack_scenes(refs, tmp_path / "bank", None, FillOptions())
+    for path, (_, rows) in zip(folder.part_paths(), list(folder.parts()), strict=True):
+        pq.write_table(rows.drop_columns(["num_bytes", "crc32"]), path)
+    pack_scenes(refs, tmp_path / "bank", None, FillOptions(), verify=True)
+    assert "12 images were packed by an older version, without checksums" in capsys.readouterr().err
+    (pixels,) = folder.path.glob("*.bin")
+    os.truncate(pixels, pixels.stat().st_size - 2)
+    with pytest.raises(PartsError, match="is cut"):
+        SceneBank(folder.path, refs)
+    assert pack_scenes(refs, tmp_path / "bank", None, FillOptions())[1].num_new == 12
+    SceneBank(folder.path, refs)

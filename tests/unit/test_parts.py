@@ -1,9 +1,13 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from support import flip_a_bit
 
 from samclr.errors import PartsError
 from samclr.parts import PartsFolder
@@ -117,3 +121,47 @@ def test_buckets_do_not_depend_on_the_list(tmp_path):
     assert folder.num_buckets == 63
     again = PartsFolder.create_or_open(tmp_path / "f", "store", MAKER, 5)
     assert again.bucket_of("a/1.png") == folder.bucket_of("a/1.png")
+
+
+def test_every_flip_in_a_part_or_manifest_is_noticed_or_harmless(tmp_path):
+    folder = PartsFolder.create_or_open(tmp_path / "f", "store", MAKER, 10)
+    folder.publish(0, lambda _: rows(**{f"image{number}": "ok" for number in range(16)}))
+    (part,) = folder.part_paths()
+    content, expected = part.read_bytes(), folder.read()
+    random = np.random.default_rng(0)
+    noticed = 0
+    for _ in range(300):
+        flip_a_bit(part, random, content)
+        try:
+            assert folder.read().equals(expected)
+        except PartsError:
+            noticed += 1
+    assert noticed > 250
+    part.write_bytes(content)
+    for name in ("manifest.json", "manifest-copy.json"):
+        content = (folder.path / name).read_bytes()
+        for _ in range(50):
+            flip_a_bit(folder.path / name, random, content)
+            again = PartsFolder.create_or_open(folder.path, "store", MAKER, 10)
+            assert (again.num_buckets, again.part_rows) == (folder.num_buckets, folder.part_rows)
+    assert pq.read_table(part).sort_by("image_id").equals(expected)  # any reader of Parquet reads it
+
+
+def test_a_few_columns_are_checked_alone(tmp_path):
+    folder = PartsFolder.create_or_open(tmp_path / "f", "store", MAKER, 10)
+    folder.publish(0, lambda _: rows(a="ok", b="ok"))
+    (part,) = folder.part_paths()
+    content = bytearray(part.read_bytes())
+    column = pq.read_metadata(part).row_group(0).column(1)
+    content[column.data_page_offset + column.total_compressed_size // 2] ^= 4
+    part.write_bytes(content)
+    assert folder.read(["image_id"])["image_id"].to_pylist() == ["a", "b"]
+    with pytest.raises(PartsError, match="the checksum of its column status does not fit"):
+        folder.read(["image_id", "status"])
+
+
+def test_several_processes_create_or_open_one_folder(tmp_path):
+    with ThreadPoolExecutor(4) as pool:
+        for trial in range(50):
+            path = tmp_path / str(trial)
+            list(pool.map(lambda _, path=path: PartsFolder.create_or_open(path, "store", MAKER, 100), range(4)))

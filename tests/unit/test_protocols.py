@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support import write_labelled
+from support import flip_a_bit, write_labelled
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -205,12 +205,14 @@ def test_killed_and_started_again_it_ends_in_the_same(protocol, config, shades, 
     assert set(torch.load(file)) == {"epochs", "top1", "top5", "ranked"}
 
 
-def test_a_damaged_state_is_said(shades, backbone, tmp_path):
-    crop_probe(backbone, shades, PROBE, CPU, tmp_path / "cache")
+def test_a_damaged_state_is_made_anew_and_said(shades, backbone, tmp_path, capsys):
+    whole = crop_probe(backbone, shades, PROBE, CPU, tmp_path / "cache")
     (file,) = (tmp_path / "cache/probes").iterdir()
-    file.write_bytes(b"no state")
-    with pytest.raises(EvaluationError, match=r"crop-probe-.*\.pt is damaged .*; delete it to run this protocol anew"):
-        crop_probe(backbone, shades, PROBE, CPU, tmp_path / "cache")
+    content = file.read_bytes()
+    for damaged in (b"no state", b"", content[:-3], content[:500] + bytes([content[500] ^ 8]) + content[501:]):
+        file.write_bytes(damaged)
+        assert crop_probe(backbone, shades, PROBE, CPU, tmp_path / "cache").top1 == whole.top1
+        assert "in the cache is damaged; the protocol is run anew" in capsys.readouterr().err
 
 
 def test_a_rate_that_is_too_high_is_said(shades, backbone, tmp_path):
@@ -325,3 +327,17 @@ def test_the_fingerprint_follows_weights_not_how_they_lie_in_memory():
     with torch.no_grad():
         next(backbone.parameters())[0, 0, 0, 0] += 1.0
     assert weights_fingerprint(backbone) != before
+
+
+def test_any_flip_in_cached_features_is_healed_and_said(tmp_path, capsys):
+    split = open_labelled(write_labelled(tmp_path / "set", 4)).train
+    backbone = nn.Sequential(nn.AvgPool2d(8), nn.Flatten())
+    expected = split_features(backbone, split, 16, CPU, tmp_path / "cache").clone()
+    (path,) = (tmp_path / "cache/features").iterdir()
+    before = path.read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        flip_a_bit(path, random, before)
+        assert torch.equal(split_features(backbone, split, 16, CPU, tmp_path / "cache"), expected)
+        assert "in the cache is damaged; it is made anew" in capsys.readouterr().err
+        assert path.read_bytes() == before

@@ -1,11 +1,13 @@
 import json
+import socket
+import zlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
-from support import box_scene, write_scenes
+from support import box_scene, flip_a_bit, write_scenes
 
 from samclr.config import FilterConfig
 from samclr.errors import PartsError, RegionError, ScenesError, UsageError
@@ -259,10 +261,48 @@ def test_several_processes_make_the_same_index(tmp_path, monkeypatch):
     ]
 
 
+def test_any_flip_in_an_index_is_healed_and_said(tmp_path, capsys):
+    bank, store, index = index_of(tmp_path, FilterConfig(min_area_px=10))
+    arrays = ("start", "box_xyxy", "mask_box_xyxy", "area_px", "grid")
+    expected = {name: getattr(index, name).copy() for name in arrays}
+    (made,) = (tmp_path / "cache/index").iterdir()
+    random = np.random.default_rng(0)
+    for trial in range(50):
+        path = sorted(made.iterdir())[trial % 7]
+        flip_a_bit(path, random)
+        again = open_index(bank, store, FilterConfig(min_area_px=10), tmp_path / "cache")
+        assert all((getattr(again, name) == expected[name]).all() for name in arrays), path
+        assert again.segment_errors == 0
+        assert "is damaged; it is made anew" in capsys.readouterr().err
+    for name in ("grid.npy", "start.npy"):
+        (made / name).unlink()
+        open_index(bank, store, FilterConfig(min_area_px=10), tmp_path / "cache")
+        assert "is damaged; it is made anew" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "cache/index").iterdir()] == [made.name]
+
+
+def test_grids_of_a_large_index_are_checked_as_they_are_used(tmp_path, monkeypatch, capsys):
+    bank, store, index = index_of(tmp_path, FilterConfig(min_area_px=10))
+    expected = index.grid[3].copy()
+    (made,) = (tmp_path / "cache/index").iterdir()
+    content = bytearray((made / "grid.npy").read_bytes())
+    content[128 + 1024 * 3 + 5] ^= 1
+    (made / "grid.npy").write_bytes(content)
+    monkeypatch.setattr("samclr.regions.index.GRID_BYTES_AT_OPENING", 10)
+    index = open_index(bank, store, FilterConfig(min_area_px=10), tmp_path / "cache")
+    index.grids(np.array([0, 1, 2, 2]))
+    with pytest.raises(PartsError, match=r"index/.* is damaged: the checksum of a grid .* run the same command again"):
+        index.grids(np.array([1, 3]))
+    index = open_index(bank, store, FilterConfig(min_area_px=10), tmp_path / "cache")
+    assert "is made anew" in capsys.readouterr().err
+    assert (index.grids(np.array([3]))[0] == expected).all()
+
+
 def test_what_a_killed_process_left_of_an_index_is_no_hindrance(tmp_path):
     bank, store, index = index_of(tmp_path, FilterConfig(min_area_px=10))
     (made,) = (tmp_path / "cache/index").iterdir()
-    half = made.rename(made.with_name(f"{made.name}-999.tmp"))
+    machine = f"{zlib.crc32(socket.gethostname().encode()):08x}"
+    half = made.rename(made.with_name(f"{made.name}.{machine}-4194305-0.tmp"))
     (half / "b00000").mkdir()
     again = open_index(bank, store, FilterConfig(min_area_px=10), tmp_path / "cache")
     assert (again.grid == index.grid).all()

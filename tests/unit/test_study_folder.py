@@ -2,17 +2,20 @@
 
 import json
 import shlex
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import tyro
 from study_files import IMAGE, LABELS, SAM, write_study_files
+from support import flip_a_bit
 from tyro.conf import CascadeSubcommandArgs, FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes
 
 from samclr.commands import Command
 from samclr.config import OptimConfig
-from samclr.errors import RunError, UsageError
-from samclr.run_directory import open_run
+from samclr.errors import RunError, SamclrError, UsageError
+from samclr.run_directory import open_run, read_json
 from samclr.study.folder import begin_study, open_study
 from samclr.study.job import plan_study, select_runs
 from samclr.study.planning import make_plan
@@ -71,7 +74,7 @@ def test_other_settings_are_refused(files, tmp_path, begun):
 
 def test_another_version_is_refused(files, tmp_path, begun):
     path = tmp_path / "out" / "study.json"
-    saved = json.loads(path.read_text())
+    saved = read_json(path, {})  # without its checksum
     path.write_text(json.dumps(saved | {"samclr": "0.0.9"}))
     sentence = (
         "was written by samclr 0.0.9, this is 0.1.0; results of two versions do not stand in one table: "
@@ -95,7 +98,7 @@ def test_a_run_directory_of_another_version_is_refused(files, tmp_path, begun):
     open_run(folder.run_directory(run), run.config(folder.stores))
     again(files, tmp_path)
     path = folder.run_directory(run) / "config.json"
-    saved = json.loads(path.read_text())
+    saved = read_json(path, {})  # without its checksum
     path.write_text(json.dumps(saved | {"samclr": "0.0.9"}))
     with pytest.raises(RunError, match=r"t0\.2\.seed0 was written by samclr 0\.0\.9, this is 0\.1\.0"):
         again(files, tmp_path)
@@ -103,6 +106,39 @@ def test_a_run_directory_of_another_version_is_refused(files, tmp_path, begun):
     path.write_text(json.dumps(saved))
     with pytest.raises(RunError, match=r"temperature was 0\.9, now 0\.2; move it away, or name another --out"):
         again(files, tmp_path)
+
+
+def test_flips_in_the_files_of_a_study_are_noticed(files, tmp_path, begun):
+    folder, plan = begun
+    run = plan.runs()[1]
+    open_run(folder.run_directory(run), run.config(folder.stores))
+    folder.update_state(run.name, trained=True, train_s=1.25)
+    places = [tmp_path / "out/study.json", folder.run_directory(run) / "config.json"]
+    places.append(tmp_path / f"out/states/{run.name}.json")
+    expected = open_study(tmp_path / "out")[1], folder.state(run.name)
+    random = np.random.default_rng(0)
+    said = []
+    for trial in range(60):
+        path = places[trial % 3]
+        before = path.read_bytes()
+        flip_a_bit(path, random)
+        try:
+            again(files, tmp_path)
+            assert (open_study(tmp_path / "out")[1], folder.state(run.name)) == expected
+        except SamclrError as error:
+            said.append(str(path) in str(error))
+        path.write_bytes(before)
+    assert len(said) > 40
+    assert all(said)
+    (tmp_path / "out/study.json").unlink()  # as the message says
+    again(files, tmp_path)
+
+
+def test_a_study_is_begun_by_several_processes_at_once(files, tmp_path):
+    plan = make_plan(files.study, "tiny", files.given(), 1)
+    with ThreadPoolExecutor(4) as pool:
+        for trial in range(10):
+            list(pool.map(lambda _, trial=trial: begin_study(tmp_path / f"out{trial}", plan), range(4)))
 
 
 def test_folders_that_hold_no_study(files, tmp_path):

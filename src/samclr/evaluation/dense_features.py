@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from samclr.errors import EvaluationError
-from samclr.evaluation.features import GrowingArray, map_array
+from samclr.evaluation.features import GrowingArray, is_sound, map_array
 from samclr.evaluation.fingerprints import cache_key
 from samclr.evaluation.patches import RESIZED, input_size, patch_features, patch_px, resize, stage_number
 from samclr.evaluation.segmentation import patch_shares
@@ -100,7 +100,7 @@ def training_patches(
     stage, images = stage_number(backbone, config.dense_stage), scenes_fingerprint(scenes, numbers)
     key = cache_key(backbone, device, images, config.dense_px, stage, RESIZED)
     paths = [cache / "patches" / f"{key}-{part}.npy" for part in ("shares", "features")]
-    if not all(path.exists() for path in paths):
+    if not all(is_sound(path) for path in paths):
         first = True
         with GrowingArray(paths[0]) as shares_file, GrowingArray(paths[1]) as features_file:
             for maps, labels in stream_patches(backbone, scenes, numbers, config, device):

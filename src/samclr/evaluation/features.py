@@ -4,7 +4,9 @@ They lie in a .npy file that is written batch by batch and memory-mapped, so a s
 """
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +17,9 @@ from samclr.errors import EvaluationError
 from samclr.evaluation.fingerprints import cache_key
 from samclr.evaluation.labelled import LabelledSplit, decode_square
 from samclr.normalisation import Normalisation, normalisation_of
+from samclr.storage.checksums import is_whole, seal
+from samclr.storage.files import replacing_path
+from samclr.terminal import say
 
 BATCH = 256
 SQUARE = "shorter side bilinear, centre crop"  # what decode_square does
@@ -32,7 +37,7 @@ def split_features(
     key = cache_key(backbone, device, split.fingerprint, image_px, SQUARE)
     path = cache / "features" / f"{key}.npy"
     normalisation = normalisation_of(backbone)
-    if not path.exists():
+    if not is_sound(path):
         with GrowingArray(path) as file:
             at_once = max(DECODE_BYTES // (3 * image_px**2), 1)
             for first in range(0, len(split.refs), at_once):
@@ -42,12 +47,22 @@ def split_features(
     return map_array(path)
 
 
+def is_sound(path: Path) -> bool:
+    """Whether a file of the cache is there and whole. That it is damaged is said: it is made anew then."""
+    if not path.exists():
+        return False
+    if not is_whole(path):
+        say(f"{path} in the cache is damaged; it is made anew")
+        return False
+    return True
+
+
 class GrowingArray:
-    """A .npy array written by appending rows; it takes its name when it is whole."""
+    """A .npy array written by appending rows, and its checksum; it takes its name when it is whole."""
 
     def __init__(self, path: Path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path, self._beside = path, path.with_name(f"{path.name}-{os.getpid()}.tmp")
+        self._stack = ExitStack()
+        self._beside = self._stack.enter_context(replacing_path(path))
         self._file = open(self._beside, "wb")  # noqa: SIM115 - closed by __exit__
         self.num_rows, self._rest = 0, ()
 
@@ -64,15 +79,14 @@ class GrowingArray:
     def __enter__(self) -> "GrowingArray":
         return self
 
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if kind is None:
             self._file.seek(0)
             self._write_header()
         self._file.close()
         if kind is None:
-            os.replace(self._beside, self._path)
-        else:
-            self._beside.unlink(missing_ok=True)
+            seal(self._beside)
+        self._stack.__exit__(kind, error, trace)
 
     def _write_header(self) -> None:
         header = {"descr": "<f4", "fortran_order": False, "shape": (self.num_rows, *self._rest)}

@@ -2,8 +2,8 @@
 after their last whole epoch; finished, they are read from the cache."""
 
 import copy
+import io
 import os
-import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +25,8 @@ from samclr.evaluation_config import CropProbeConfig, FineTuneConfig
 from samclr.models.backbone import feature_width
 from samclr.normalisation import normalisation_of
 from samclr.settings import to_dict
+from samclr.storage.checksums import seal, without_seal
+from samclr.storage.files import replacing_path
 from samclr.terminal import say
 
 SAVE_EVERY_S = 60.0
@@ -158,18 +160,17 @@ def _save(
     state: dict[str, Any] = {"epochs": epochs, "top1": top1, "top5": top5, "ranked": ranked}
     if trained is not None:  # a finished protocol needs its answers alone
         state |= {"trained": trained[0].state_dict(), "optimizer": trained[1].state_dict()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}-{os.getpid()}.tmp")
-    torch.save(state, beside)
-    os.replace(beside, path)
+    with replacing_path(path) as beside:
+        torch.save(state, beside)
+        seal(beside)
 
 
 def _load(path: Path) -> dict[str, Any] | None:
+    """What was saved; None if there is nothing, or something damaged: the protocol is run anew then, which is said."""
     if not path.exists():
         return None
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise EvaluationError(
-            f"{path} is damaged ({type(error).__name__}); delete it to run this protocol anew"
-        ) from None
+    content = without_seal(path.read_bytes())
+    if content is None:
+        say(f"{path} in the cache is damaged; the protocol is run anew")
+        return None
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

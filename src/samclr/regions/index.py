@@ -3,18 +3,20 @@
 Arrays: `start` [n+1] first region row of each image; per region `box_xyxy` [r 4] padded and clipped,
 `mask_box_xyxy` [r 4] as segmented, `area_px` [r], and `grid` [r 32 32], the share of each cell of the mask box
 that the mask covers, as 0 to 255.
+
+Each file ends with its checksum, looked at on opening, but for that of large grids: of those each region's is looked
+at when it is first used. A damaged index is made anew.
 """
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
+import zlib
 from array import array
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8, UInt32
 from numpy.lib.format import open_memmap
 
 from samclr.config import FilterConfig
@@ -33,17 +35,25 @@ from samclr.regions.coarsest import coarsest, padded_box
 from samclr.regions.records import ImageRegions, check_rle
 from samclr.regions.run_lengths import cover_cells
 from samclr.regions.store import row_to_regions
-from samclr.scenes.bank import HASH, NO_ROW, SceneBank, check_same_images, hashes_of
+from samclr.scenes.bank import SceneBank, check_same_images
+from samclr.scenes.places import HASH, NO_ROW, hashes_of
+from samclr.storage.checksums import is_whole, seal
+from samclr.storage.files import replacing_path
+from samclr.storage.locks import locked
+from samclr.terminal import say
 
 GRID = 32
-INDEX_FORMAT = 2
+INDEX_FORMAT = 3
+GRID_BYTES_AT_OPENING = 256_000_000  # checked at once, in a tenth of a second; of more each row as it is used
 MIN_IMAGES_A_WORKER = 2000  # fewer are done before another process has started
 ARRAYS = {
     "box_xyxy": (np.int32, (4,)),
     "mask_box_xyxy": (np.int32, (4,)),
     "area_px": (np.int64, ()),
     "grid": (np.uint8, (GRID, GRID)),
+    "grid_crc32": (np.uint32, ()),
 }
+FILES = ("start", "segment_errors", *ARRAYS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +66,14 @@ class RegionIndex:
     area_px: Int[np.ndarray, "r"]
     grid: UInt8[np.ndarray, "r 32 32"]
     segment_errors: int
+    unchecked: "UncheckedGrids | None" = field(default=None, repr=False)
+
+    def grids(self, region: Int[np.ndarray, "m"]) -> UInt8[np.ndarray, "m 32 32"]:
+        """Grids of some regions. Raises PartsError if one is damaged."""
+        grids: UInt8[np.ndarray, "m 32 32"] = self.grid[region]
+        if self.unchecked is not None:
+            self.unchecked.check(region, grids)
+        return grids
 
     def coverage(self, region: Int[np.ndarray, "m"], boxes_xyxy: Int[np.ndarray, "m 4"]) -> Float[np.ndarray, "m"]:
         """Share of each box that its region's mask covers, to the accuracy of the grid."""
@@ -66,9 +84,29 @@ class RegionIndex:
         edges = np.arange(GRID)
         inside_x = np.clip(np.minimum(high[:, :1], edges + 1) - np.maximum(low[:, :1], edges), 0, 1)
         inside_y = np.clip(np.minimum(high[:, 1:], edges + 1) - np.maximum(low[:, 1:], edges), 0, 1)
-        covered_cells = np.einsum("myx,my,mx->m", self.grid[region] / 255.0, inside_y, inside_x)
+        covered_cells = np.einsum("myx,my,mx->m", self.grids(region) / 255.0, inside_y, inside_x)
         box_area = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(1)
         return covered_cells * cell_wh.prod(1) / box_area
+
+
+@dataclass(frozen=True, kw_only=True)
+class UncheckedGrids:
+    """Checksums of the grids of an index that is too large to be read through on opening."""
+
+    path: Path
+    crc32: UInt32[np.ndarray, "r"]
+    checked: Bool[np.ndarray, "r"]
+
+    def check(self, region: Int[np.ndarray, "m"], grids: UInt8[np.ndarray, "m 32 32"]) -> None:
+        """Raise PartsError if a grid is not what was written; the index is then made anew when it is opened next."""
+        for place in np.flatnonzero(~self.checked[region]):
+            if zlib.crc32(grids[place].tobytes()) != self.crc32[region[place]]:
+                (self.path / "grid_crc32.npy").unlink(missing_ok=True)
+                raise PartsError(
+                    f"the region index {self.path} is damaged: the checksum of a grid does not fit; "
+                    f"run the same command again, it makes the index anew"
+                )
+            self.checked[region[place]] = True
 
 
 def open_index(
@@ -88,30 +126,47 @@ def open_index(
         images.update(":".join((*name, "\n")).encode())
     key_text = json.dumps([INDEX_FORMAT, store.fingerprint(), images.hexdigest(), asdict(config)])
     path = cache / "index" / hashlib.sha256(key_text.encode()).hexdigest()[:20]
-    if not path.exists():
-        locks = cache / "index-locks"
-        for folder in (path.parent, locks):
-            folder.mkdir(parents=True, exist_ok=True)
-        with open(locks / path.name, "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not path.exists():
-                for left in path.parent.glob(f"{path.name}-*.tmp"):  # by a process that was killed
-                    shutil.rmtree(left)
-                beside = path.with_name(f"{path.name}-{os.getpid()}.tmp")
-                beside.mkdir()
-                try:
+    index = _load(path)
+    if index is None:
+        with locked(cache / "index-locks" / path.name):
+            index = _load(path)  # another process may have made it
+            if index is None:
+                if path.exists():
+                    say(f"the region index {path} is damaged; it is made anew")
+                with replacing_path(path) as beside:
+                    beside.mkdir()
                     _build(bank, store, config, beside, num_workers)
-                    os.replace(beside, path)
-                finally:
-                    shutil.rmtree(beside, ignore_errors=True)
-    loaded = {file.stem: np.load(file, mmap_mode="r") for file in path.glob("*.npy")}
+    index = index or _load(path)
+    if index is None:
+        raise PartsError(f"the region index {path} is damaged as soon as it is written; is its disk faulty?")
+    return index
+
+
+def _load(path: Path) -> RegionIndex | None:
+    """Map an index; None if there is none, or a damaged one."""
+    files = {name: path / f"{name}.npy" for name in FILES}
+    if not all(is_whole(file) for name, file in files.items() if name != "grid"):
+        return None
+    try:
+        loaded = {name: np.load(file, mmap_mode="r") for name, file in files.items()}
+    except (OSError, ValueError):  # of the grid, which is not read through yet
+        return None
+    grid, num_regions = loaded["grid"], len(loaded["area_px"])
+    if (grid.dtype, grid.shape) != (np.uint8, (num_regions, GRID, GRID)):
+        return None
+    unchecked = None
+    if grid.nbytes > GRID_BYTES_AT_OPENING:
+        unchecked = UncheckedGrids(path=path, crc32=loaded["grid_crc32"], checked=np.zeros(num_regions, bool))
+    elif not is_whole(files["grid"]):
+        return None
     return RegionIndex(
         start=np.asarray(loaded["start"]),
         box_xyxy=np.asarray(loaded["box_xyxy"]),
         mask_box_xyxy=np.asarray(loaded["mask_box_xyxy"]),
         area_px=np.asarray(loaded["area_px"]),
-        grid=loaded["grid"],
+        grid=grid,
         segment_errors=int(loaded["segment_errors"]),
+        unchecked=unchecked,
     )
 
 
@@ -145,6 +200,8 @@ def _build(bank: SceneBank, store: PartsFolder, config: FilterConfig, folder: Pa
     np.save(folder / "start.npy", start)
     np.save(folder / "segment_errors.npy", np.array(int((~done).sum())))
     _join(jobs, start, folder)
+    for name in FILES:
+        seal(folder / f"{name}.npy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +253,7 @@ def _index_bucket(path: Path, kind: str, config: FilterConfig, job: _Job) -> Int
     np.save(job.folder / "mask_box_xyxy.npy", np.array(mask_boxes, np.int32).reshape(-1, 4))
     np.save(job.folder / "area_px.npy", np.array(areas, np.int64))
     np.save(job.folder / "grid.npy", np.array(grids, np.uint8).reshape(-1, GRID, GRID))
+    np.save(job.folder / "grid_crc32.npy", np.array([zlib.crc32(grid.tobytes()) for grid in grids], np.uint32))
     return np.array(counts, np.int64)
 
 

@@ -6,8 +6,10 @@ With --codec jpeg they are JPEG tiles instead (samclr.scenes.tiles).
 """
 
 import itertools
+import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,24 +22,29 @@ from PIL import Image
 from samclr.config import Codec
 from samclr.errors import PartsError, ScenesError, name_some
 from samclr.fill import MORE_PAGES, FillOptions, FillReport, Tally, add_tally, fill
-from samclr.parts import HEAD_SCHEMA, OK, PartsFolder
+from samclr.parts import OK, PartsFolder
 from samclr.scenes.decode import DecodeError, load_scene
 from samclr.scenes.images import open_image
+from samclr.scenes.places import (
+    BANK_SCHEMA,
+    FAILED,
+    NUM_LEVELS,
+    UNKNOWN,
+    end_of_pixels,
+    fault_of_size,
+    places_of,
+)
 from samclr.scenes.remote import as_uri
 from samclr.scenes.sources import SceneRef, file_stamp, read_bytes
 from samclr.scenes.tiles import TileReader, encode_tiles
 from samclr.stopping import stop_requested
+from samclr.storage.checksums import checksum_of_file
+from samclr.terminal import say
 
 KIND = "scene bank"
-NUM_LEVELS = 4
 BYTES_PER_PX = 4.0  # raw: three channels, and a third more for the lower levels
 NAMES_AT_ONCE = 65_536
 ESTIMATE_IMAGES = {"raw": 500, "jpeg": 8}  # raw needs headers alone; JPEG is tried
-BANK_SCHEMA = pa.schema([*HEAD_SCHEMA, ("bank_height", pa.int32()), ("bank_width", pa.int32()), ("offset", pa.int64())])
-READ_COLUMNS = ["content_hash", "height", "width", "status", "bank_height", "bank_width", "offset"]
-HASH = np.dtype("S32")  # as scenes.sources.content_hash gives it
-ROW = np.dtype([("part", "i4"), ("native_hw", "i4", 2), ("bank_hw", "i4", 2), ("offset", "i8"), ("content_hash", HASH)])
-NO_ROW, FAILED = -1, -2  # in place of a part's number
 
 
 def level_shapes(height: int, width: int) -> list[tuple[int, int]]:
@@ -60,10 +67,10 @@ class SceneBank:
         """Map the images of `refs` that could be decoded, in that order.
 
         Raises:
-            PartsError: no bank at `path`, or a scene has no row (run pack).
+            PartsError: no bank at `path`, a scene has no row, or a part lacks its pixels or is cut (run pack).
         """
         folder = PartsFolder(path, KIND)
-        rows, stems, self.errors = _rows_of(folder, refs)
+        rows, stems, self.errors, ends = places_of(folder, refs)
         decoded = rows["part"] != FAILED
         rows = rows[decoded]
         self.path, self.num_images = path, len(rows)
@@ -72,9 +79,18 @@ class SceneBank:
         self.native_hw, self.bank_hw, self.offset = (rows[name].copy() for name in ("native_hw", "bank_hw", "offset"))
         used, part_of = np.unique(rows["part"], return_inverse=True)
         self.part_of = part_of.astype(np.int32)
-        self._part_names = [stems[part] for part in used]
+        self._part_paths = [str(path / f"{stems[part]}.bin") for part in used]  # as text: asked for at each crop
+        for name, part in zip(self._part_paths, used, strict=True):
+            if fault := fault_of_size(Path(name), ends[part]):
+                raise PartsError(
+                    f"{name} {fault}; run samclr pack on the same scenes with --bank {path} to make it anew"
+                )
         # Views on np.memmap are slow to make; on the plain array beneath it they are not.
-        self.parts = [np.asarray(np.memmap(path / f"{name}.bin", np.uint8, "r")) for name in self._part_names]
+        self.parts = [np.asarray(np.memmap(name, np.uint8, "r")) for name in self._part_paths]
+        self._inodes = [os.stat(name).st_ino for name in self._part_paths]
+        if self.codec == "jpeg":  # checked as it is first read, which costs next to nothing beside decoding
+            self._num_bytes, self._crc32 = rows["num_bytes"].copy(), rows["crc32"].copy()
+            self._unchecked = self._crc32 != UNKNOWN
 
     @property
     def image_ids(self) -> list[str]:
@@ -94,17 +110,39 @@ class SceneBank:
             yield from zip(batch["image_id"].to_pylist(), batch["content_hash"].to_pylist(), strict=True)
 
     def reader(self, image: int) -> "LevelReader | TileReader":
-        """Access to one image's pixels, for as many windows as wanted."""
+        """Access to one image's pixels, for as many windows as wanted.
+
+        Raises:
+            PartsError: its file was cut since it was mapped, or, of a JPEG bank, its bytes are damaged.
+        """
         height, width = (int(side) for side in self.bank_hw[image])
-        data = self.parts[self.part_of[image]][int(self.offset[image]) :]
-        return LevelReader(data, height, width) if self.codec == "raw" else TileReader(data, height, width)
+        part, start = self.part_of[image], int(self.offset[image])
+        data = self.parts[part]
+        self._refuse_cut(image, len(data))
+        if self.codec == "raw":
+            return LevelReader(data[start:], height, width)
+        if self._unchecked[image]:
+            if zlib.crc32(data[start : start + self._num_bytes[image]]) != self._crc32[image]:
+                raise self.damaged(image, "the checksum does not fit")
+            self._unchecked[image] = False
+        return TileReader(data[start:], height, width)
+
+    def _refuse_cut(self, image: int, num_bytes: int) -> None:
+        """A map must not be read beyond the end of its file: the system would end the process (SIGBUS)."""
+        part = self.part_of[image]
+        try:
+            now = os.stat(self._part_paths[part])
+        except FileNotFoundError:  # deleted: the map holds the file still
+            return
+        if now.st_size < num_bytes and now.st_ino == self._inodes[part]:  # else it was made anew, as above
+            raise self.damaged(image, f"the file was cut to {now.st_size:,} of {num_bytes:,} bytes while in use")
 
     def damaged(self, image: int, why: object) -> PartsError:
         """The error for an image whose pixels in the bank cannot be read."""
-        part = self.path / self._part_names[self.part_of[image]]
+        part = self._part_paths[self.part_of[image]]
         return PartsError(
-            f"the pixels of {self.image_ids[image]} in {part}.bin are damaged ({why}); delete {part}.bin and "
-            f"{part}.parquet and run the same command again"
+            f"the pixels of {self.image_ids[image]} in {part} are damaged ({why}); run samclr pack --verify on the "
+            f"same scenes with --bank {self.path} to make them anew, then the same command again"
         )
 
     def level(self, image: int, level: int) -> UInt8[np.ndarray, "h w 3"]:
@@ -128,31 +166,6 @@ class LevelReader:
         return self._data[start : start + rows * columns * 3].reshape(rows, columns, 3), 0, 0
 
 
-def _rows_of(folder: PartsFolder, refs: Sequence[SceneRef]) -> tuple[np.ndarray, list[str], dict[str, str]]:
-    """A ROW of each image, the stems of the parts, and the status by id of those that could not be decoded."""
-    image_ids = [ref.image_id for ref in refs]
-    rows = np.zeros(len(refs), ROW)
-    rows["part"] = NO_ROW
-    stems: list[str] = []
-    errors: dict[str, str] = {}
-    for part, (stem, numbers, table) in enumerate(folder.rows_of(image_ids, READ_COLUMNS)):
-        stems.append(stem)
-        status, new = table["status"].to_pylist(), np.zeros(len(table), ROW)
-        new["part"] = np.where([text == OK for text in status], part, FAILED)
-        new["native_hw"] = np.stack([table["height"], table["width"]], 1)
-        new["bank_hw"] = np.stack([table["bank_height"], table["bank_width"]], 1)
-        new["offset"], new["content_hash"] = table["offset"], hashes_of(table)
-        rows[numbers] = new
-        errors |= {image_ids[number]: text for number, text in zip(numbers, status, strict=True) if text != OK}
-    missing = [image_ids[number] for number in np.flatnonzero(rows["part"] == NO_ROW)]
-    if missing:
-        raise PartsError(
-            f"{len(missing)} scenes are not in the bank {folder.path}: {name_some(missing)}; run samclr pack"
-        )
-    failed = [image_ids[number] for number in np.flatnonzero(rows["part"] == FAILED)]
-    return rows, stems, {image_id: errors[image_id] for image_id in failed}
-
-
 def _mapped_names(refs: Iterator[SceneRef], hashes: np.ndarray) -> pa.Table:
     """Ids and hashes in a file that is gone when nobody looks at it any more."""
     schema = pa.schema([("image_id", pa.string()), ("content_hash", pa.string())])
@@ -173,6 +186,24 @@ class PackWork:
     max_side: int | None
     codec: Codec = "raw"
     tally: Tally = field(default_factory=dict)
+    verify: bool = False  # read all pixels of the parts that are there, to find damaged ones
+    unverified: list[int] = field(default_factory=list)  # images of parts without checksums, found on the way
+    part_columns = tuple(BANK_SCHEMA.names)  # all that is read later, so that it is checked now
+
+    def fault_of(self, path: Path, rows: pa.Table) -> str | None:
+        """What is wrong with a part's pixels: the file is missing or cut, or, under `verify`, differs from the rows."""
+        pixels = path.with_suffix(".bin")
+        fault = fault_of_size(pixels, end_of_pixels(rows, self.codec))
+        if fault or not self.verify:
+            return fault and f"{pixels.name} {fault}"
+        for row in rows.to_pylist():
+            if row["status"] == OK and row["crc32"] is None:
+                self.unverified.append(1)
+            elif row["status"] == OK:
+                start, end = row["offset"], row["offset"] + row["num_bytes"]
+                if checksum_of_file(pixels, start, end) != row["crc32"]:
+                    return f"the pixels of {row['image_id']} are damaged"
+        return None
 
     def __call__(self, refs: list[SceneRef], companion: Path) -> pa.Table:
         rows = []
@@ -190,8 +221,10 @@ class PackWork:
                     row |= {"content_hash": scene.content_hash}
                     row |= {"height": scene.pixels.shape[0], "width": scene.pixels.shape[1]}
                     row |= {"bank_height": levels[0].shape[0], "bank_width": levels[0].shape[1]}
-                    pixels_file.write(encode(levels, self.codec))
                     add_tally(self.tally, {MORE_PAGES: float(scene.has_more_pages)})
+                    encoded = encode(levels, self.codec)
+                    row |= {"num_bytes": len(encoded), "crc32": zlib.crc32(encoded)}
+                    pixels_file.write(encoded)
                 except DecodeError as error:
                     row["status"] = str(error)
                 rows.append(row)
@@ -215,9 +248,16 @@ def make_pyramid(pixels: UInt8[np.ndarray, "h w 3"], max_side: int | None) -> li
 
 
 def pack_scenes(
-    refs: Sequence[SceneRef], bank_path: Path, max_side: int | None, options: FillOptions, codec: Codec = "raw"
+    refs: Sequence[SceneRef],
+    bank_path: Path,
+    max_side: int | None,
+    options: FillOptions,
+    codec: Codec = "raw",
+    verify: bool = False,
 ) -> tuple[PartsFolder, FillReport]:
-    """Give every scene a row and its pixels a place in the bank.
+    """Give every scene a row and its pixels a place in the bank; what is damaged there is made anew, and said.
+
+    verify: read all pixels that are there, to find damaged ones; else files that are missing or cut are found.
 
     Raises:
         PartsError: the disk has too little room, or the bank was made with another --max-side or --codec.
@@ -230,7 +270,14 @@ def pack_scenes(
             f"the bank {bank_path} needs {needed / 1e9:.1f} GB more, the disk has {free / 1e9:.1f} GB free; "
             f"name another disk (--bank DIR), cap the size (--max-side PX) or compress (--codec jpeg)"
         )
-    return folder, fill(folder, refs, PackWork(max_side=max_side, codec=codec), options, "packing")
+    work = PackWork(max_side=max_side, codec=codec, verify=verify)
+    report = fill(folder, refs, work, options, "packing")
+    if report.healed:
+        faults = [f"{path} ({fault})" for path, fault in sorted(report.healed.items())]
+        say(f"{len(faults)} damaged parts of the bank were made anew: {name_some(faults)}")
+    if work.unverified:
+        say(f"{len(work.unverified)} images were packed by an older version, without checksums: not verified")
+    return folder, report
 
 
 def missing_bytes(
@@ -238,7 +285,8 @@ def missing_bytes(
 ) -> int:
     """Bytes the scenes not yet in the bank will take, from a sample of them: their headers, for JPEG their encoding."""
     without_row = {ref.image_id: ref for ref in refs}
-    for _, rows in [] if folder is None else folder.parts(["image_id"]):
+    damaged: dict[Path, str] = {}  # `fill` makes them anew
+    for _, rows in [] if folder is None else folder.parts(["image_id"], damaged=damaged):
         for image_id in rows["image_id"].to_pylist():
             without_row.pop(image_id, None)
     missing = list(without_row.values())
@@ -265,11 +313,6 @@ def _raw_bytes(ref: SceneRef, max_side: int | None) -> float:
         return 0.0
     scale = 1.0 if max_side is None else min(1.0, max_side / max(width, height, 1))
     return width * height * scale**2 * BYTES_PER_PX
-
-
-def hashes_of(rows: pa.Table) -> Shaped[np.ndarray, "n"]:
-    """The column content_hash, b"" where there is none."""
-    return np.array(rows["content_hash"].fill_null("").to_pylist(), HASH)
 
 
 def check_same_images(bank: SceneBank, hashes: Shaped[np.ndarray, "n"], where: str) -> None:

@@ -20,7 +20,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any
 
 from samclr.errors import FilesError
+from samclr.storage.checksums import checksum_of_json
 
+CHECKSUM = "checksum"  # the key of a sealed JSON file
 LEFTOVER_AGE_S = 86_400.0  # what another machine's process left is removed when it has not grown for a day
 _COUNTER = itertools.count()
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -72,19 +74,49 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file in one move."""
+def write_json(path: Path, value: Any, *, sealed: bool = False) -> None:
+    """Write a JSON file in one move.
+
+    sealed: add a key `checksum` to this object, by which `read_json` sees that any of its values changed.
+    """
+    if sealed:
+        value = {key: item for key, item in value.items() if key != CHECKSUM}
+        value |= {CHECKSUM: checksum_of_json(value)}
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
-def read_json(path: Path, missing: Any) -> Any:
-    """A JSON file's value, or `missing` if there is no such file. Raises FilesError if it is damaged."""
+def read_json(path: Path, missing: Any, remedy: str = "restore or remove it") -> Any:
+    """A JSON file's value, without its checksum, or `missing` if there is no such file.
+
+    Raises:
+        FilesError: it is damaged, or holds no object where `missing` is one. `remedy` says what to do then.
+    """
     try:
-        return json.loads(regular(path).read_bytes())
+        value = json.loads(regular(path).read_bytes())
     except FileNotFoundError:
         return missing
     except (ValueError, RecursionError) as error:
-        raise FilesError(f"{path} is damaged: {error}; restore or remove it") from None
+        raise FilesError(f"{path} is damaged: {error}; {remedy}") from None
+    if isinstance(missing, dict) and not isinstance(value, dict):
+        raise FilesError(f"{path} is damaged: it holds a {type(value).__name__}, expected an object; {remedy}")
+    if isinstance(value, dict) and not unseal(value):
+        raise FilesError(
+            f"{path} is damaged, or was changed by hand: its checksum does not fit; {remedy}, "
+            f"or, if you meant the change, delete its entry {CHECKSUM!r}"
+        )
+    return value
+
+
+def unseal(value: dict[str, Any]) -> bool:
+    """Take its checksum off an object; whether it is right. One without, of an older version, is taken as it is."""
+    if CHECKSUM in value:
+        return bool(value.pop(CHECKSUM) == checksum_of_json(value, parsed=True))
+    return not any(len(key) == len(CHECKSUM) and sum(map(str.__ne__, key, CHECKSUM)) == 1 for key in value)
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a JSON file has a checksum; those of older versions have none."""
+    return path.exists() and f'"{CHECKSUM}": '.encode() in path.read_bytes()
 
 
 def regular(path: Path | str) -> Path:

@@ -4,6 +4,9 @@ A lock is a small file that stays; who holds it, holds it until its process ends
 system locks work where the system offers them (NFS 4, Lustre with -o flock, SMB); where it does not, the error says so.
 """
 
+import os
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from samclr.errors import FilesError
-from samclr.storage.files import room_for
+from samclr.storage.files import read_json, room_for, write_json
 
 
 @contextmanager
@@ -40,3 +43,22 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
+
+
+def who_holds(path: Path) -> str:
+    """Who holds a lock, as far as its neighbour `NAME.holder.json` tells: " (process 7 on host since ...)", or ""."""
+    try:
+        holder = read_json(_holder(path), {})
+        return f" (process {holder['pid']} on {holder['host']}, since {holder['since']})"
+    except (FilesError, OSError, KeyError):
+        return ""
+
+
+def note_holder(path: Path) -> None:
+    """Say beside a lock that this process holds it."""
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    write_json(_holder(path), {"pid": os.getpid(), "host": socket.gethostname(), "since": since})
+
+
+def _holder(path: Path) -> Path:
+    return path.with_name(f"{path.name}.holder.json")

@@ -7,8 +7,6 @@ stores/STORE/     region stores
 logs/NAME.log     what the process said
 """
 
-import fcntl
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,12 +15,16 @@ from typing import Any, Literal
 
 from samclr import __version__
 from samclr.errors import ConfigError, RunError
-from samclr.run_directory import SUMMARY_FILE, differences, has_checkpoint, read_json, write_json
+from samclr.run_directory import SUMMARY_FILE, differences, has_checkpoint
 from samclr.settings import from_dict, to_dict
+from samclr.storage.files import read_json, write_json
+from samclr.storage.locks import locked
 from samclr.study.plan import Arm, Plan, Run, Store
 
 STUDY_FILE = "study.json"
 FORMAT = 1
+OWN_FOLDERS = ("data", "locks", "logs", "runs", "states", "stores")
+AGAIN = "restore it, or remove it and give the command that began the study again, with the same --out"
 Stage = Literal["done", "running", "failed", "waiting", "missing"]
 
 
@@ -48,25 +50,18 @@ class StudyFolder:
 
     def state(self, name: str) -> dict[str, Any]:
         """What a run or store has come to; empty before its first start."""
-        state: dict[str, Any] = read_json(self.path / "states" / f"{name}.json", {})
+        state: dict[str, Any] = read_json(self.path / "states" / f"{name}.json", {}, AGAIN)
         return state
 
     def update_state(self, name: str, **values: Any) -> None:
         """Change some of a state's values in one move; the caller holds its lock."""
-        (self.path / "states").mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "states" / f"{name}.json", self.state(name) | values)
+        write_json(self.path / "states" / f"{name}.json", self.state(name) | values, sealed=True)
 
     @contextmanager
     def lock(self, name: str, wait: bool = False) -> Iterator[bool]:
         """Lock a run or the plan; yields whether this process has it. The lock ends with its process."""
-        (self.path / "locks").mkdir(parents=True, exist_ok=True)
-        with open(self.path / "locks" / name, "w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
+        with locked(self.path / "locks" / name, wait) as has_it:
+            yield has_it
 
     def is_locked(self, name: str) -> bool:
         """Whether a process has this run, or the plan, under way."""
@@ -116,8 +111,8 @@ def open_study(path: Path) -> tuple[StudyFolder, Plan]:
     Raises:
         RunError: the folder holds no study, or one of another format.
     """
-    saved = read_json(path / STUDY_FILE, None)
-    if saved is None:
+    saved = read_json(path / STUDY_FILE, {}, AGAIN)
+    if not saved:
         raise RunError(f"{path} holds no study: it has no {STUDY_FILE}; name what `samclr study NAME --out` made")
     if not isinstance(saved, dict) or saved.get("format") != FORMAT:
         raise RunError(_of_another_version(path, saved))
@@ -135,17 +130,17 @@ def begin_study(path: Path, plan: Plan) -> tuple[StudyFolder, Plan]:
         RunError: the folder holds something else, or a study of another version, or with other settings.
     """
     folder = StudyFolder(path=path)
-    if not (path / STUDY_FILE).exists() and path.exists() and not _may_begin(path):
+    if not (path / STUDY_FILE).exists() and path.exists() and not _may_begin(path) and not (path / STUDY_FILE).exists():
         raise RunError(f"{path} exists and holds no study; name a new or empty folder with --out")
     path.mkdir(parents=True, exist_ok=True)
     with folder.lock("plan", wait=True):
         if (path / STUDY_FILE).exists():
             _, before = open_study(path)
-            saved = json.loads((path / STUDY_FILE).read_text())
-            if saved["samclr"] != __version__:
+            saved = read_json(path / STUDY_FILE, {}, AGAIN)
+            if saved.get("samclr") != __version__:
                 raise RunError(_of_another_version(path, saved))
             plan = merge(path, before, plan)
-        write_json(path / STUDY_FILE, {"format": FORMAT, "samclr": __version__, "plan": to_dict(plan)})
+        write_json(path / STUDY_FILE, {"format": FORMAT, "samclr": __version__, "plan": to_dict(plan)}, sealed=True)
     for run in plan.runs():
         check_run_directory(folder.run_directory(run), run, folder.stores)
     return folder, plan
@@ -179,13 +174,13 @@ def merge(path: Path, old: Plan, new: Plan) -> Plan:
 
 def check_run_directory(directory: Path, run: Run, stores: Path) -> None:
     """Raise RunError, in one sentence, if the run directory is of another version or has other settings."""
-    saved = read_json(directory / "config.json", None)
-    if saved is None:
+    saved = read_json(directory / "config.json", {}, f"restore it, or remove {directory}: the run is made anew then")
+    if not saved:
         return
     version = saved.get("samclr")
     if version != __version__:
         raise RunError(_of_another_version(directory, saved))
-    differing = differences(saved["config"], to_dict(run.config(stores)), ignore=("runtime", "knn", "data"))
+    differing = differences(saved.get("config"), to_dict(run.config(stores)), ignore=("runtime", "knn", "data"))
     if differing:
         raise RunError(
             f"{directory} holds a run with other settings: {'; '.join(differing[:3])}; "
@@ -208,7 +203,8 @@ def _settings(plan: Plan) -> dict[str, Any]:
 
 
 def _may_begin(path: Path) -> bool:
-    return path.is_dir() and all(entry.name in ("locks", "data") for entry in path.iterdir())
+    """Whether a folder holds nothing but parts of a study, whose plan may have been damaged and removed."""
+    return path.is_dir() and all(entry.name in OWN_FOLDERS or entry.suffix == ".tmp" for entry in path.iterdir())
 
 
 def _of_another_version(path: Path, saved: Any) -> str:

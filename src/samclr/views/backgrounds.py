@@ -49,5 +49,5 @@ def mask_shares(
         position = (place - mask_box[:, low, None]) / cell[:, None] - 0.5
         weights.append(np.maximum(0, 1 - np.abs(position[..., None] - cells)))
     across, down = weights
-    grids = regions.grid[region].astype(np.float32) / 255
+    grids = regions.grids(region).astype(np.float32) / 255
     return down @ grids @ across.transpose(0, 2, 1)
