@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from support import write_scenes
 
-from samclr.errors import FilesError, PartsError, ScenesError
+from samclr.errors import FilesError, PartsError
 from samclr.fill import FillOptions
 from samclr.parts import OK
 from samclr.regions import interchange
@@ -78,7 +77,7 @@ def one_file(tmp_path, annotations, **image):
 
     with Image.open(refs[0].path) as opened:
         width, height = opened.size
-    named = {"id": 7, "file_name": f"elsewhere/{Path(refs[0].image_id).name}", "width": width, "height": height} | image
+    named = {"id": 7, "file_name": f"elsewhere/{refs[0].image_id}", "width": width, "height": height} | image
     path = tmp_path / "coco.json"
     rows = [{"id": k, "image_id": 7, "category_id": 1, **a} for k, a in enumerate(annotations(height, width))]
     path.write_text(json.dumps({"images": [named], "annotations": rows, "categories": []}))
@@ -155,7 +154,7 @@ def test_a_name_that_fits_two_scenes_and_a_file_for_two_images(tmp_path):
     (scenes / "b" / first.name).write_bytes(first.read_bytes())
     refs = list_scenes([scenes])
     (tmp_path / "x.json").write_text(json.dumps({"images": [{"id": 1, "file_name": first.name}], "annotations": []}))
-    with pytest.raises(ScenesError, match="fits several scenes: a/"):
+    with pytest.raises(PartsError, match="none of the 1 images"):
         import_regions(tmp_path / "x.json", refs, tmp_path / "store")
     first.with_suffix(".webp").write_bytes(first.read_bytes())
     store, _ = segment_scenes(list_scenes([scenes]), replace(MAKER), tmp_path / "twins", FillOptions())
@@ -180,7 +179,7 @@ def test_an_export_stays_in_its_folder(made, tmp_path, monkeypatch):
             export_sa1b(store, tmp_path / "deep" / "out")
     twins = [replace(first, image_id=name) for name in ("A.jpg", "a.png")]
     monkeypatch.setattr(interchange, "_images", lambda _: twins)
-    with pytest.raises(PartsError, match="A.jpg and a.png would share"):
+    with pytest.raises(PartsError, match=r"A\.jpg and a.png would share"):
         export_sa1b(store, tmp_path / "out")
     rows = [replace(first, image_id=f"train.parquet#{number}") for number in range(3)]
     monkeypatch.setattr(interchange, "_images", lambda _: rows)

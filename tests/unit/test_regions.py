@@ -294,7 +294,7 @@ def test_an_image_replaced_between_segmenting_and_packing_is_named(tmp_path):
         open_index(SceneBank(tmp_path / "bank", refs), store, FilterConfig(), tmp_path / "cache")
 
 
-@pytest.mark.parametrize("height, width", [(0, 70), (-1, 70), (10**9, 10**9)])
+@pytest.mark.parametrize(("height", "width"), [(0, 70), (-1, 70), (10**9, 10**9)])
 def test_an_image_of_no_possible_size_is_refused(height, width):
     with pytest.raises(RegionError, match="its size is"):
         ImageRegions(image_id="i", content_hash="", height=height, width=width, regions=())

@@ -7,23 +7,26 @@ that do not fit their image.
 import hashlib
 import json
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TextIO
 
 import pyarrow as pa
 from pycocotools import mask as coco_mask
 
-from samclr.errors import PartsError, RegionError, ScenesError, name_some
+from samclr.errors import PartsError, RegionError, name_some
 from samclr.fill import FillOptions, FillReport, fill
 from samclr.parts import OK, PartsFolder
+from samclr.regions.matching import match_names
 from samclr.regions.records import ImageRegions, Region, check_rle
 from samclr.regions.store import KIND, STORE_SCHEMA, iterate_rows, regions_to_row, row_to_regions
 from samclr.scenes.decode import DecodeError, load_scene
 from samclr.scenes.refs import stem_of
 from samclr.scenes.sources import SceneRef, file_stamp
 from samclr.storage.files import confined, replacing, write_text
+from samclr.terminal import say
 
 Annotation = dict[str, Any]
 MAX_FLOAT32 = 3.4e38
@@ -278,6 +281,8 @@ def _read_source(source: Path) -> tuple[dict[str, list[Annotation]], str]:
     if not isinstance(parsed.get("images"), list) or not isinstance(parsed.get("annotations"), list):
         raise PartsError(f"{source} is no COCO JSON: expected an object with images and annotations")
     try:
+        _refuse_twins([image["id"] for image in parsed["images"]], "image id", source)
+        _refuse_twins([str(image["file_name"]) for image in parsed["images"]], "file_name", source)
         names = {image["id"]: str(image["file_name"]) for image in parsed["images"]}
         by_name = {name: [] for name in names.values()}
         for annotation in parsed["annotations"]:
@@ -287,10 +292,16 @@ def _read_source(source: Path) -> tuple[dict[str, list[Annotation]], str]:
     return by_name, digest_text
 
 
+def _refuse_twins(values: list[Any], what: str, source: Path) -> None:
+    twice = [str(value) for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise PartsError(f"{source} has several images with one {what}: {name_some(twice)}; make each one unique")
+
+
 def _parse(content: bytes, path: Path) -> dict[str, Any]:
     try:
         parsed = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PartsError(f"{path} is no JSON ({error})") from None
     if not isinstance(parsed, dict):
         raise PartsError(f"{path} holds a {type(parsed).__name__}; expected an object")
@@ -298,26 +309,21 @@ def _parse(content: bytes, path: Path) -> dict[str, Any]:
 
 
 def _match(by_name: dict[str, list[Annotation]], refs: Sequence[SceneRef], source: Path) -> dict[str, list[Annotation]]:
-    """Annotations by image_id: by the whole relative path, else by the file's name where that is unambiguous."""
-    ids = {ref.image_id for ref in refs}
-    by_base: dict[str, list[str]] = {}
-    for image_id in ids:
-        by_base.setdefault(PurePosixPath(image_id).name, []).append(image_id)
-    matched: dict[str, list[Annotation]] = {}
-    unmatched = []
-    for name, annotations in by_name.items():
-        candidates = [name] if name in ids else by_base.get(PurePosixPath(name).name, [])
-        if len(candidates) > 1:
-            raise ScenesError(
-                f"{name} of {source} fits several scenes: {name_some(sorted(candidates))}; import them apart"
-            )
-        if candidates:
-            matched.setdefault(candidates[0], []).extend(annotations)
-        else:
-            unmatched.append(name)
-    if not matched:
+    """Annotations by image_id, by the whole path; says what was loosened and what has no partner."""
+    found = match_names(by_name, [ref.image_id for ref in refs])
+    if not found.scene_of:
         raise PartsError(
-            f"none of the {len(by_name)} images of {source} is among the scenes, as {name_some(sorted(unmatched))}; "
+            f"none of the {len(by_name)} images of {source} is among the scenes, as {name_some(sorted(by_name))}; "
             f"expected file names relative to --scenes"
         )
-    return matched
+    for kind, count in found.loosened.items():
+        say(f"{count} of {len(by_name)} images matched only with {kind}")
+    lonely = sorted({ref.image_id for ref in refs} - set(found.scene_of.values()))
+    for names, what in (
+        (found.unmatched, f"images of {source.name} have no scene"),
+        (found.ambiguous, f"images of {source.name} share their scene with others, or fit several, and are left out"),
+        (lonely, "scenes have no image in the file and get no regions"),
+    ):
+        if names:
+            say(f"{len(names)} {what}: {name_some(sorted(names))}")
+    return {scene: by_name[name] for name, scene in found.scene_of.items()}
