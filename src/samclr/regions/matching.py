@@ -31,7 +31,9 @@ def match_names(names: Iterable[str], image_ids: Iterable[str]) -> Matches:
     prefix = _shared_folder(names)
     views: dict[str, Callable[[str], str]] = {"": lambda name: name, **_chained()}
     open_names, taken = names, set[str]()
-    for without in [0, len(prefix)] if prefix else [0]:
+    for without in [0, *(at + 1 for at, letter in enumerate(prefix) if letter == "/")]:
+        if found.scene_of or found.ambiguous:
+            break
         for kind, view in views.items():
             scenes, wanted = _grouped(ids, view), _grouped(open_names, lambda name, v=view, n=without: v(name[n:]))
             for seen, mine in wanted.items():
