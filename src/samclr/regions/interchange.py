@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 import pyarrow as pa
 from pycocotools import mask as coco_mask
@@ -107,7 +107,7 @@ def _annotations(found: ImageRegions) -> Iterator[Annotation]:
         yield annotation
 
 
-def _write_list(out: TextIO, name: str, rows: Sequence[Any]) -> None:
+def _write_list(out: IO[Any], name: str, rows: Sequence[Any]) -> None:
     out.write(f'"{name}": [\n' + ",\n".join(json.dumps(row) for row in rows) + "\n]")
 
 

@@ -35,7 +35,7 @@ def match_names(names: Iterable[str], image_ids: Iterable[str]) -> Matches:
         if found.scene_of or found.ambiguous:
             break
         for kind, view in views.items():
-            scenes, wanted = _grouped(ids, view), _grouped(open_names, lambda name, v=view, n=without: v(name[n:]))
+            scenes, wanted = _grouped(ids, view), _grouped(open_names, view, without)
             for seen, mine in wanted.items():
                 fitting = [scene for scene in scenes.get(seen, []) if scene not in taken]
                 if len(fitting) == 1 and len(mine) == 1:
@@ -75,8 +75,8 @@ def _shared_folder(names: list[str]) -> str:
     return "".join(f"{part}/" for part in first[:count])
 
 
-def _grouped(names: Iterable[str], view: Callable[[str], str]) -> dict[str, list[str]]:
+def _grouped(names: Iterable[str], view: Callable[[str], str], without: int = 0) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
     for name in names:
-        groups.setdefault(view(name), []).append(name)
+        groups.setdefault(view(name[without:]), []).append(name)
     return groups
