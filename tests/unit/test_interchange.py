@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +9,10 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from support import write_scenes
 
-from samclr.errors import PartsError, ScenesError
+from samclr.errors import FilesError, PartsError
 from samclr.fill import FillOptions
 from samclr.parts import OK
+from samclr.regions import interchange
 from samclr.regions.interchange import export_coco, export_sa1b, import_regions
 from samclr.regions.segment import segment_scenes
 from samclr.regions.store import iterate_rows, open_store, row_to_regions, verify_store
@@ -77,7 +77,7 @@ def one_file(tmp_path, annotations, **image):
 
     with Image.open(refs[0].path) as opened:
         width, height = opened.size
-    named = {"id": 7, "file_name": f"elsewhere/{Path(refs[0].image_id).name}", "width": width, "height": height} | image
+    named = {"id": 7, "file_name": f"elsewhere/{refs[0].image_id}", "width": width, "height": height} | image
     path = tmp_path / "coco.json"
     rows = [{"id": k, "image_id": 7, "category_id": 1, **a} for k, a in enumerate(annotations(height, width))]
     path.write_text(json.dumps({"images": [named], "annotations": rows, "categories": []}))
@@ -112,6 +112,11 @@ def test_polygons_and_uncompressed_runs(tmp_path):
         (lambda h, w: {"size": [w, h + 1], "counts": [h * w]}, "the image ["),
         (lambda h, w: [[1, 2, 3]], "malformed polygon"),
         (lambda h, w: [[1, 2, 3, 4, 5, float("nan")]], "malformed polygon"),
+        (lambda h, w: [[0, 0, 1e9, 0, 1e9, 1e9]], "lies far outside"),
+        (lambda h, w: [[0, 0, 1e300, 0, 5, 5]], "malformed polygon"),
+        (lambda h, w: [[0, 0, 10**400, 0, 5, 5]], "malformed polygon"),
+        (lambda h, w: {"size": None, "counts": [h * w]}, "the image ["),
+        (lambda h, w: {"size": [h, w], "counts": 10**11}, "counts are no text"),
         (lambda h, w: "mask", "expected polygons, or an object with size and counts"),
     ],
 )
@@ -149,9 +154,34 @@ def test_a_name_that_fits_two_scenes_and_a_file_for_two_images(tmp_path):
     (scenes / "b" / first.name).write_bytes(first.read_bytes())
     refs = list_scenes([scenes])
     (tmp_path / "x.json").write_text(json.dumps({"images": [{"id": 1, "file_name": first.name}], "annotations": []}))
-    with pytest.raises(ScenesError, match="fits several scenes: a/"):
+    with pytest.raises(PartsError, match="none of the 1 images"):
         import_regions(tmp_path / "x.json", refs, tmp_path / "store")
     first.with_suffix(".webp").write_bytes(first.read_bytes())
     store, _ = segment_scenes(list_scenes([scenes]), replace(MAKER), tmp_path / "twins", FillOptions())
     with pytest.raises(PartsError, match="use --layout coco"):
         export_sa1b(store, tmp_path / "json")
+
+
+@pytest.mark.parametrize("point", [[5, 5], [[]], [[1]], [[None, 1]], 5, "x", [[1e39, 1]], {"x": 1}])
+def test_odd_points_cost_their_image_and_no_more(point, tmp_path):
+    good = {"segmentation": [[2, 3, 12, 3, 12, 9, 2, 9]]}
+    path, refs = one_file(tmp_path, lambda h, w: [{**good, "point_coords": point}])
+    report = import_regions(path, refs, tmp_path / "store")
+    assert "point_coords is" in report.errors[refs[0].image_id]
+
+
+def test_an_export_stays_in_its_folder(made, tmp_path, monkeypatch):
+    _, store = made
+    first = next(row_to_regions(row) for row in iterate_rows(store))
+    for image_id in ("x/../../../OUTSIDE/evil.png", "/abs.png", "..", ""):
+        monkeypatch.setattr(interchange, "_images", lambda _, i=image_id: [replace(first, image_id=i)])
+        with pytest.raises(FilesError, match="leads out of"):
+            export_sa1b(store, tmp_path / "deep" / "out")
+    twins = [replace(first, image_id=name) for name in ("A.jpg", "a.png")]
+    monkeypatch.setattr(interchange, "_images", lambda _: twins)
+    with pytest.raises(PartsError, match=r"A\.jpg and a.png would share"):
+        export_sa1b(store, tmp_path / "out")
+    rows = [replace(first, image_id=f"train.parquet#{number}") for number in range(3)]
+    monkeypatch.setattr(interchange, "_images", lambda _: rows)
+    assert export_sa1b(store, tmp_path / "rows")[0] == 3
+    assert len(list((tmp_path / "rows").glob("train.parquet#*.json"))) == 3

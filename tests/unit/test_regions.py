@@ -332,3 +332,19 @@ def test_an_image_replaced_between_segmenting_and_packing_is_named(tmp_path):
     pack_scenes(refs, tmp_path / "bank", None, FillOptions())
     with pytest.raises(ScenesError, match=r"1 images differ .*a/000.png"):
         open_index(SceneBank(tmp_path / "bank", refs), store, FilterConfig(), tmp_path / "cache")
+
+
+@pytest.mark.parametrize(("height", "width"), [(0, 70), (-1, 70), (10**9, 10**9)])
+def test_an_image_of_no_possible_size_is_refused(height, width):
+    with pytest.raises(RegionError, match="its size is"):
+        ImageRegions(image_id="i", content_hash="", height=height, width=width, regions=())
+
+
+def test_run_lengths_are_checked_before_any_mask_is_decoded():
+    region = region_from_mask(box_mask(0, 0, 30, 30))
+    for position in range(len(region.rle)):
+        damaged = bytearray(region.rle)
+        damaged[position] ^= 8
+        broken = replace(region, rle=bytes(damaged))
+        with pytest.raises(RegionError, match="region 0: malformed RLE"):
+            ImageRegions(image_id="i", content_hash="", height=60, width=70, regions=(broken,))

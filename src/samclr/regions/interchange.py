@@ -6,25 +6,32 @@ that do not fit their image.
 
 import hashlib
 import json
-import math
-import os
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, TextIO
+from pathlib import Path
+from typing import IO, Any
 
 import pyarrow as pa
 from pycocotools import mask as coco_mask
 
-from samclr.errors import PartsError, RegionError, ScenesError, name_some
+from samclr.errors import PartsError, RegionError, name_some
 from samclr.fill import FillOptions, FillReport, fill
 from samclr.parts import OK, PartsFolder
+from samclr.regions.matching import match_names
 from samclr.regions.records import ImageRegions, Region, check_rle
 from samclr.regions.store import KIND, STORE_SCHEMA, iterate_rows, regions_to_row, row_to_regions
 from samclr.scenes.decode import DecodeError, load_scene
+from samclr.scenes.refs import stem_of
 from samclr.scenes.sources import SceneRef, file_stamp
+from samclr.storage.files import confined, replacing, write_text
+from samclr.terminal import say
 
 Annotation = dict[str, Any]
+MAX_FLOAT32 = 3.4e38
+MAX_REACH = 3  # a polygon may leave its image by as many times its longer side
+MAX_POINTS = 1_000_000  # of one annotation
 
 
 # ---- out ----
@@ -36,10 +43,8 @@ def export_coco(store: PartsFolder, path: Path) -> tuple[int, int]:
     Scores stand beside COCO's own keys as SA-1B names them: predicted_iou, stability_score, point_coords.
     """
     num_images = num_regions = 0
-    beside = path.with_name(path.name + ".tmp")
     images: list[dict[str, Any]] = []
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(beside, "w") as out:
+    with replacing(path) as out:
         info = {"description": "regions by samclr", "maker": store.maker}
         out.write(f'{{"info": {json.dumps(info)}, "licenses": [], "categories": [{{"id": 1, "name": "region"}}],\n')
         out.write('"annotations": [\n')
@@ -53,7 +58,6 @@ def export_coco(store: PartsFolder, path: Path) -> tuple[int, int]:
         out.write("\n],\n")
         _write_list(out, "images", images)
         out.write("}\n")
-    os.replace(beside, path)
     return num_images, num_regions
 
 
@@ -61,20 +65,22 @@ def export_sa1b(store: PartsFolder, folder: Path) -> tuple[int, int]:
     """Write one JSON file an image, named after it as SA-1B's are; returns the numbers of images and regions.
 
     Raises:
-        PartsError: two images would share a file, as a.jpg and a.png do.
+        PartsError: two images would share a file, as a.jpg and a.png do, here or where case does not count.
+        FilesError: an image's id leads out of the folder.
     """
-    names: dict[Path, str] = {}
+    names: dict[str, str] = {}
     num_regions = 0
     for number, found in enumerate(_images(store), start=1):
-        path = folder / PurePosixPath(found.image_id).with_suffix(".json")
-        if path in names:
-            raise PartsError(f"{names[path]} and {found.image_id} would share {path}; use --layout coco")
-        names[path] = found.image_id
+        path = confined(folder, stem_of(found.image_id))
+        path = path.with_name(path.name + ".json")
+        key = unicodedata.normalize("NFC", path.as_posix()).casefold()
+        if key in names:
+            raise PartsError(f"{names[key]} and {found.image_id} would share {path}; use --layout coco")
+        names[key] = found.image_id
         annotations = [{"id": num_regions + k, **a} for k, a in enumerate(_annotations(found), start=1)]
         num_regions += len(annotations)
         image = {"image_id": number, "file_name": found.image_id, "height": found.height, "width": found.width}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"image": image, "annotations": annotations}))
+        write_text(path, json.dumps({"image": image, "annotations": annotations}))
     return len(names), num_regions
 
 
@@ -101,7 +107,7 @@ def _annotations(found: ImageRegions) -> Iterator[Annotation]:
         yield annotation
 
 
-def _write_list(out: TextIO, name: str, rows: Sequence[Any]) -> None:
+def _write_list(out: IO[Any], name: str, rows: Sequence[Any]) -> None:
     out.write(f'"{name}": [\n' + ",\n".join(json.dumps(row) for row in rows) + "\n]")
 
 
@@ -163,14 +169,13 @@ def read_annotation(annotation: Annotation, height: int, width: int, where: str)
     if area_px == 0:
         return None
     x, y, w, h = (int(v) for v in coco_mask.toBbox({"size": [height, width], "counts": rle}))
-    point = annotation.get("point_coords")
     return Region(
         box_xyxy=(x, y, x + w, y + h),
         area_px=area_px,
         rle=rle,
         predicted_iou=_number(annotation, ("predicted_iou", "score"), where),
         stability_score=_number(annotation, ("stability_score",), where),
-        point_xy=(float(point[0][0]), float(point[0][1])) if point else None,
+        point_xy=_point(annotation, where),
     )
 
 
@@ -181,27 +186,34 @@ def _rle_of(segmentation: Any, height: int, width: int, where: str) -> bytes:
             isinstance(polygon, list)
             and len(polygon) >= 6
             and len(polygon) % 2 == 0
-            and all(isinstance(v, int | float) and math.isfinite(v) for v in polygon)
+            and all(_is_number(v) for v in polygon)
             for polygon in polygons
         )
         if not polygons or not flat:
             raise RegionError(f"{where}: malformed polygon: expected lists of at least three x, y pairs")
+        largest = max(abs(v) for polygon in polygons for v in polygon)
+        if largest > MAX_REACH * max(height, width):  # pycocotools overflows far out, and takes memory by length
+            raise RegionError(
+                f"{where}: malformed polygon: the coordinate {largest:.6g} lies far outside {width}x{height} px"
+            )
+        if sum(map(len, polygons)) > 2 * MAX_POINTS:
+            raise RegionError(f"{where}: malformed polygon: over {MAX_POINTS:,} points")
         merged = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
         return bytes(merged["counts"])
     if not isinstance(segmentation, dict) or "counts" not in segmentation:
         raise RegionError(f"{where}: malformed RLE: expected polygons, or an object with size and counts")
-    if list(segmentation.get("size", [])) != [height, width]:
+    if segmentation.get("size") != [height, width]:
         raise RegionError(
             f"{where}: its mask is {segmentation.get('size')} (height, width), the image [{height}, {width}]"
         )
     counts = segmentation["counts"]
     if isinstance(counts, list):
-        if not all(isinstance(c, int) and c >= 0 for c in counts) or sum(counts) != height * width:
+        if not all(type(c) is int and 0 <= c <= height * width for c in counts) or sum(counts) != height * width:
             raise RegionError(f"{where}: malformed RLE: its runs do not add up to {width}x{height} px")
         return bytes(coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)["counts"])
     try:
-        rle = counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
-    except (UnicodeEncodeError, TypeError):
+        rle = counts.encode("ascii")
+    except (UnicodeEncodeError, AttributeError):
         raise RegionError(f"{where}: malformed RLE: counts are no text") from None
     check_rle(rle, height, width, where)
     return rle
@@ -211,10 +223,32 @@ def _number(annotation: Annotation, names: Sequence[str], where: str) -> float |
     for name in names:
         value = annotation.get(name)
         if value is not None:
-            if not isinstance(value, int | float) or not math.isfinite(value):
-                raise RegionError(f"{where}: {name} is {value!r}; expected a finite number")
+            if not _is_number(value):
+                raise RegionError(f"{where}: {name} is {_short(value)}; expected a finite number")
             return float(value)
     return None
+
+
+def _point(annotation: Annotation, where: str) -> tuple[float, float] | None:
+    points = annotation.get("point_coords")
+    if points is None or points == []:
+        return None
+    first = points[0] if isinstance(points, list) else None
+    if not isinstance(first, list) or len(first) != 2 or not all(map(_is_number, first)):
+        raise RegionError(f"{where}: point_coords is {_short(points)}; expected [[x, y]]")
+    return float(first[0]), float(first[1])
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number that float32 holds."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -MAX_FLOAT32 < value < MAX_FLOAT32
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, int) and abs(value) > MAX_FLOAT32:  # Python refuses to print very long ones
+        return "beyond float32"
+    text = repr(value) if not isinstance(value, list | dict) else json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _read_source(source: Path) -> tuple[dict[str, list[Annotation]], str]:
@@ -247,6 +281,8 @@ def _read_source(source: Path) -> tuple[dict[str, list[Annotation]], str]:
     if not isinstance(parsed.get("images"), list) or not isinstance(parsed.get("annotations"), list):
         raise PartsError(f"{source} is no COCO JSON: expected an object with images and annotations")
     try:
+        _refuse_twins([image["id"] for image in parsed["images"]], "image id", source)
+        _refuse_twins([str(image["file_name"]) for image in parsed["images"]], "file_name", source)
         names = {image["id"]: str(image["file_name"]) for image in parsed["images"]}
         by_name = {name: [] for name in names.values()}
         for annotation in parsed["annotations"]:
@@ -256,10 +292,16 @@ def _read_source(source: Path) -> tuple[dict[str, list[Annotation]], str]:
     return by_name, digest_text
 
 
+def _refuse_twins(values: list[Any], what: str, source: Path) -> None:
+    twice = [str(value) for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise PartsError(f"{source} has several images with one {what}: {name_some(twice)}; make each one unique")
+
+
 def _parse(content: bytes, path: Path) -> dict[str, Any]:
     try:
         parsed = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PartsError(f"{path} is no JSON ({error})") from None
     if not isinstance(parsed, dict):
         raise PartsError(f"{path} holds a {type(parsed).__name__}; expected an object")
@@ -267,26 +309,21 @@ def _parse(content: bytes, path: Path) -> dict[str, Any]:
 
 
 def _match(by_name: dict[str, list[Annotation]], refs: Sequence[SceneRef], source: Path) -> dict[str, list[Annotation]]:
-    """Annotations by image_id: by the whole relative path, else by the file's name where that is unambiguous."""
-    ids = {ref.image_id for ref in refs}
-    by_base: dict[str, list[str]] = {}
-    for image_id in ids:
-        by_base.setdefault(PurePosixPath(image_id).name, []).append(image_id)
-    matched: dict[str, list[Annotation]] = {}
-    unmatched = []
-    for name, annotations in by_name.items():
-        candidates = [name] if name in ids else by_base.get(PurePosixPath(name).name, [])
-        if len(candidates) > 1:
-            raise ScenesError(
-                f"{name} of {source} fits several scenes: {name_some(sorted(candidates))}; import them apart"
-            )
-        if candidates:
-            matched.setdefault(candidates[0], []).extend(annotations)
-        else:
-            unmatched.append(name)
-    if not matched:
+    """Annotations by image_id, by the whole path; says what was loosened and what has no partner."""
+    found = match_names(by_name, [ref.image_id for ref in refs])
+    if not found.scene_of:
         raise PartsError(
-            f"none of the {len(by_name)} images of {source} is among the scenes, as {name_some(sorted(unmatched))}; "
+            f"none of the {len(by_name)} images of {source} is among the scenes, as {name_some(sorted(by_name))}; "
             f"expected file names relative to --scenes"
         )
-    return matched
+    for kind, count in found.loosened.items():
+        say(f"{count} of {len(by_name)} images matched only with {kind}")
+    lonely = sorted({ref.image_id for ref in refs} - set(found.scene_of.values()))
+    for names, what in (
+        (found.unmatched, f"images of {source.name} have no scene"),
+        (found.ambiguous, f"images of {source.name} share their scene with others, or fit several, and are left out"),
+        (lonely, "scenes have no image in the file and get no regions"),
+    ):
+        if names:
+            say(f"{len(names)} {what}: {name_some(sorted(names))}")
+    return {scene: by_name[name] for name, scene in found.scene_of.items()}

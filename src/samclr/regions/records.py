@@ -9,6 +9,7 @@ from pycocotools import mask as coco_mask
 
 from samclr.errors import RegionError
 from samclr.regions.run_lengths import read_runs
+from samclr.scenes.decode import MAX_IMAGE_PX
 
 BoxXYXY = tuple[int, int, int, int]
 
@@ -41,11 +42,19 @@ class Region:
             score = getattr(self, name)
             if score is not None and not math.isfinite(score):
                 raise RegionError(f"{name} is {score}; expected a finite number")
+        if self.point_xy is not None and not all(math.isfinite(side) for side in self.point_xy):
+            raise RegionError(f"point_xy is {self.point_xy}; expected finite numbers")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRegions:
-    """All regions of one image of `height` x `width` native pixels after EXIF rotation."""
+    """All regions of one image of `height` x `width` native pixels after EXIF rotation.
+
+    Every mask's run lengths are checked here, once, so that no code that decodes them meets others.
+
+    Raises:
+        RegionError: the size is none of an image, or a mask or box does not fit it.
+    """
 
     image_id: str
     content_hash: str
@@ -54,12 +63,17 @@ class ImageRegions:
     regions: tuple[Region, ...]
 
     def __post_init__(self) -> None:
-        for region in self.regions:
+        if not (self.height > 0 and self.width > 0 and self.height * self.width <= MAX_IMAGE_PX):
+            raise RegionError(
+                f"{self.image_id}: its size is {self.width}x{self.height} px; expected 1 to {MAX_IMAGE_PX:,} px in all"
+            )
+        for number, region in enumerate(self.regions):
             if region.box_xyxy[2] > self.width or region.box_xyxy[3] > self.height:
                 raise RegionError(
                     f"{self.image_id}: box_xyxy {region.box_xyxy} reaches outside the image "
                     f"of {self.width}x{self.height} px"
                 )
+            check_rle(region.rle, self.height, self.width, f"{self.image_id}, region {number}")
 
     def coco_rles(self) -> list[dict[str, object]]:
         """The masks as pycocotools takes them."""

@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 
 from samclr.errors import RegionError
 from samclr.parts import HEAD_SCHEMA, OK, PartsFolder
-from samclr.regions.records import ImageRegions, Region, check_rle
+from samclr.regions.records import ImageRegions, Region
 
 KIND = "region store"
 REGION_TYPE = pa.struct(
@@ -54,7 +54,14 @@ def regions_to_row(found: ImageRegions) -> dict[str, Any]:
 
 
 def row_to_regions(row: dict[str, Any]) -> ImageRegions:
-    """The ImageRegions of an `ok` row. Raises RegionError if the row contradicts itself."""
+    """The ImageRegions of an `ok` row. Raises RegionError if the row is damaged or contradicts itself."""
+    try:
+        return _row_to_regions(row)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise RegionError(f"{row['image_id']}: its row in the region store is damaged: {error}") from None
+
+
+def _row_to_regions(row: dict[str, Any]) -> ImageRegions:
     return ImageRegions(
         image_id=row["image_id"],
         content_hash=row["content_hash"],
@@ -90,7 +97,6 @@ def verify_store(store: PartsFolder) -> list[str]:
             found = row_to_regions(row)
             for index, region in enumerate(found.regions):
                 where = f"{found.image_id}, region {index}"
-                check_rle(region.rle, found.height, found.width, where)
                 rle = found.coco_rles()[index]
                 area_px = int(coco_mask.area(rle))
                 x, y, w, h = (int(v) for v in coco_mask.toBbox(rle))
@@ -111,9 +117,14 @@ def store_stats(store: PartsFolder) -> dict[str, Any]:
         if row["status"] != OK:
             errors[row["image_id"]] = row["status"]
             continue
-        counts.append(len(row["regions"]))
-        area_fracs += [region["area_px"] / (row["height"] * row["width"]) for region in row["regions"]]
-        seconds.append(row["segment_s"])
+        try:
+            found = row_to_regions(row)
+        except RegionError as error:
+            errors[row["image_id"]] = str(error)
+            continue
+        counts.append(len(found.regions))
+        area_fracs += [region.area_px / (found.height * found.width) for region in found.regions]
+        seconds.append(row["segment_s"] or 0.0)
     return {
         **store.maker,
         "images": len(counts) + len(errors),
