@@ -6,28 +6,26 @@ that were replaced, count what failed.
 
 import os
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from samclr.errors import PartsError, SamclrError, ScenesError, name_some
+from samclr.errors import SamclrError, ScenesError, name_some
 from samclr.parts import OK, PartsFolder
 from samclr.scenes.decode import pages_text
 from samclr.scenes.sources import SceneRef, content_hash, file_stamp, read_bytes
-from samclr.stopping import Flag, follow, stop_requested, stop_signals, stopped
+from samclr.stopping import Flag, stop_requested, stop_signals, stopped
 from samclr.terminal import printable, say
+from samclr.workers import shared_flag, worker_processes
 
 BUSY_WAIT_S = 0.5
 MORE_PAGES = "more_pages"  # in a tally: images of several pages or frames
@@ -104,7 +102,7 @@ def fill(folder: PartsFolder, refs: Sequence[SceneRef], work: Work, options: Fil
     buckets = by_bucket(folder, refs)
     unfinished = unfinished_buckets(folder, buckets, options, work)
     parallel = options.num_workers > 1 and len(unfinished) > 1
-    with progress_bar() as progress, stop_signals(_event() if parallel else None, STOPPING) as stop:
+    with progress_bar() as progress, stop_signals(shared_flag() if parallel else None, STOPPING) as stop:
         bar = progress.add_task(printable(title), total=len(refs), note="")
         progress.advance(bar, len(refs) - sum(map(len, unfinished.values())))
         run = partial(_run_in_processes, stop) if parallel else _run_here
@@ -202,69 +200,25 @@ def _run_here(
         time.sleep(BUSY_WAIT_S if busy else 0)
 
 
-def _event() -> Any:
-    return get_context("spawn").Event()
-
-
 def _run_in_processes(
     stop: Flag, path: Path, kind: str, buckets: dict[int, list[SceneRef]], work: Work, options: FillOptions
 ) -> Iterator[tuple[int, _BucketResult]]:
     """As _run_here, in several processes, which end after the image in hand when `stop` is set."""
     waiting = list(buckets)
-    workers = min(options.num_workers, len(buckets))
-    context = get_context("spawn")
-    number, threads = context.Value("i", 0), max(1, (os.cpu_count() or 1) // workers)
-    with ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_start_worker, initargs=(number, threads, stop)
-    ) as pool:
-        try:
-            while waiting and not stop.is_set():
-                running: dict[Future[_BucketResult], int] = {
-                    pool.submit(_fill_bucket, path, kind, bucket, buckets[bucket], work, options): bucket
-                    for bucket in waiting
-                }
-                waiting = []
-                for future in as_completed(running):
-                    result = future.result()
-                    if result.busy:
-                        waiting.append(running[future])
-                    else:
-                        yield running[future], result
-                time.sleep(BUSY_WAIT_S if waiting else 0)
-        except BrokenProcessPool:
-            raise PartsError(_why_broken(path)) from None
-        except BaseException:
-            _end_now(pool)
-            raise
-
-
-def _why_broken(path: Path) -> str:
-    main = sys.modules["__main__"]
-    script = getattr(main, "__file__", None)
-    if script is not None and getattr(main, "__spec__", None) is None and not _is_guarded(script):
-        return (
-            f"the worker processes could not start: each imports {script} anew, which has no "
-            f'`if __name__ == "__main__":` around what it runs; add it, or use one worker'
-        )
-    return (
-        f"a worker process died while filling {path}, perhaps for want of memory; what was done is kept: "
-        f"run the same command again with fewer --workers"
-    )
-
-
-def _is_guarded(script: str) -> bool:
-    try:
-        return "__main__" in Path(script).read_text(errors="replace")
-    except OSError:  # an interactive session or a notebook, which workers do not import
-        return True
-
-
-def _end_now(pool: ProcessPoolExecutor) -> None:
-    """A second Ctrl-C: wait for no worker. Their locks end with them, and parts appear whole or not at all."""
-    processes = list((pool._processes or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.kill()
+    with worker_processes(min(options.num_workers, len(buckets)), stop, f"filling {path}", "--workers") as pool:
+        while waiting and not stop.is_set():
+            running: dict[Future[_BucketResult], int] = {
+                pool.submit(_fill_bucket, path, kind, bucket, buckets[bucket], work, options): bucket
+                for bucket in waiting
+            }
+            waiting = []
+            for future in as_completed(running):
+                result = future.result()
+                if result.busy:
+                    waiting.append(running[future])
+                else:
+                    yield running[future], result
+            time.sleep(BUSY_WAIT_S if waiting else 0)
 
 
 def _fill_bucket(
@@ -368,30 +322,6 @@ def _hash_now(ref: SceneRef) -> str:
         return content_hash(read_bytes(ref))
     except (OSError, ValueError, SamclrError, pa.ArrowException):
         return ""
-
-
-def _start_worker(number: Any, threads: int, stop: Flag) -> None:
-    """Give this process its number, by which it picks a GPU, and its share of the cores; stop with the parent."""
-    follow(stop)
-    with number.get_lock():
-        os.environ["LOCAL_RANK"] = str(number.value)
-        number.value += 1
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is imported
-    if (torch := sys.modules.get("torch")) is not None:  # a user's script that imports it at its top already has
-        torch.set_num_threads(threads)
-    end_with_parent()
-
-
-def end_with_parent() -> None:
-    """Leave when the parent was killed; a pool's workers would else wait for work for ever."""
-    parent = parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def progress_bar() -> Progress:

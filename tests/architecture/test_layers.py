@@ -13,6 +13,7 @@ LAYERS = [
     {"view_config"},
     {"config", "charts", "pages", "terminal"},
     {"segmenter_config", "evaluation_config", "stopping", "ray_cluster"},
+    {"workers"},
     {"recipes"},
     {"scenes.remote", "scenes.catalogue"},
     {"scenes.names", "scenes.tiles"},

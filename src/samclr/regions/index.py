@@ -14,11 +14,8 @@ import shutil
 import zlib
 from array import array
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +26,6 @@ from numpy.lib.format import open_memmap
 
 from samclr.config import FilterConfig
 from samclr.errors import PartsError, name_some
-from samclr.fill import end_with_parent
 from samclr.parts import OK, PartsFolder, bucket_of_part
 from samclr.regions.coarsest import coarsest, padded_box
 from samclr.regions.records import ImageRegions, check_rle
@@ -37,10 +33,12 @@ from samclr.regions.run_lengths import cover_cells
 from samclr.regions.store import row_to_regions
 from samclr.scenes.bank import SceneBank, check_same_images
 from samclr.scenes.places import HASH, NO_ROW, hashes_of
+from samclr.stopping import stop_signals, stopped
 from samclr.storage.checksums import is_whole, seal
 from samclr.storage.files import replacing_path
 from samclr.storage.locks import locked
 from samclr.terminal import say
+from samclr.workers import shared_flag, worker_processes
 
 GRID = 32
 INDEX_FORMAT = 3
@@ -223,14 +221,12 @@ def _run(
     if workers <= 1:
         yield from map(work, jobs)
         return
-    try:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
-            yield from pool.map(work, jobs)
-    except BrokenProcessPool:
-        raise PartsError(
-            f"a worker process died while indexing {store.path}, perhaps for want of memory; run the same command "
-            f"again with fewer --num-workers"
-        ) from None
+    doing = f"indexing {store.path}"
+    with stop_signals(shared_flag()) as stop, worker_processes(workers, stop, doing, "--num-workers") as pool:
+        for counts in pool.map(work, jobs):
+            if stop.is_set():  # an index is made whole or not at all
+                raise stopped(f"stopped while {doing}; run the same command again")
+            yield counts
 
 
 def _index_bucket(path: Path, kind: str, config: FilterConfig, job: _Job) -> Int[np.ndarray, "n"]:
