@@ -55,7 +55,10 @@ def read_source(source: Path) -> Source:
     content = _read(source, 0)
     parsed, digest = _parse(content, source), hashlib.sha256(content).hexdigest()[:16]
     if "image" in parsed and "images" not in parsed:
-        entry = _sa1b_entry(parsed)
+        try:
+            entry = _sa1b_entry(parsed)
+        except RegionError as error:
+            raise PartsError(f"{source} is not SA-1B JSON: {error}") from None
         return Source(entries={entry.name: entry}, digest=digest, notes=[])
     if not isinstance(parsed.get("images"), list) or not isinstance(parsed.get("annotations"), list):
         raise PartsError(f"{source} is not COCO JSON: expected an object with the lists images and annotations")
