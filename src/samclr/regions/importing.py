@@ -18,6 +18,7 @@ from samclr.regions.records import ImageRegions
 from samclr.regions.store import KIND, STORE_SCHEMA, regions_to_row
 from samclr.scenes.decode import DecodeError, Scene, load_scene
 from samclr.scenes.sources import SceneRef, file_stamp
+from samclr.stopping import stop_requested
 
 UNCHECKED, TURNED = "unchecked", "turned"
 COUNTED = {  # names in the tally, and what is said of them
@@ -79,7 +80,12 @@ class ImportWork:
     tally: Tally = field(default_factory=dict)
 
     def __call__(self, refs: list[SceneRef], companion: Path) -> pa.Table:
-        return pa.Table.from_pylist([self._row(ref) for ref in refs], schema=STORE_SCHEMA)
+        rows = []
+        for ref in refs:
+            if stop_requested():
+                break
+            rows.append(self._row(ref))
+        return pa.Table.from_pylist(rows, schema=STORE_SCHEMA)
 
     def _row(self, ref: SceneRef) -> dict[str, Any]:
         file_size, mtime_ns = file_stamp(ref)
