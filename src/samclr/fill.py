@@ -66,9 +66,35 @@ class FillOptions:
     num_workers: int = 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """Something that was counted: what, how many, and the names, where there are any.
+
+    key: its name in JSON. is_failure: whether it ends a job with status 1 under --strict.
+    """
+
+    key: str
+    text: str
+    count: int
+    names: list[str] = field(default_factory=list)
+    is_failure: bool = False
+
+    @classmethod
+    def of(cls, key: str, text: str, names: list[str], is_failure: bool = False) -> "Note":
+        """A note that counts its names."""
+        return cls(key=key, text=text, count=len(names), names=names, is_failure=is_failure)
+
+    def line(self) -> str:
+        """As a person reads it, with the first names."""
+        return f"{self.text}: {self.count:,}" + (f" ({name_some(self.names)})" if self.names else "")
+
+
 @dataclass(kw_only=True)
 class FillReport:
-    """What one `fill` did, and the state of all its images afterwards."""
+    """What one `fill` did, and the state of all its images afterwards.
+
+    is_in_vain: every image that mattered failed, though others may have an empty row.
+    """
 
     num_images: int = 0
     num_new: int = 0
@@ -77,6 +103,8 @@ class FillReport:
     errors: dict[str, str] = field(default_factory=dict)
     healed: dict[Path, str] = field(default_factory=dict)  # damaged parts that were made anew, and their faults
     tally: Tally = field(default_factory=dict)
+    notes: list[Note] = field(default_factory=list)
+    is_in_vain: bool = False
 
 
 @dataclass(kw_only=True)
@@ -151,6 +179,7 @@ def finish_report(report: FillReport, folder: PartsFolder, refs: Sequence[SceneR
                 errors.pop(image_id, None)
     wanted = {ref.image_id for ref in refs} if errors else set()
     report.errors = {image_id: status for image_id, status in sorted(errors.items()) if image_id in wanted}
+    report.is_in_vain = len(report.errors) == report.num_images > 0
 
 
 def add_tally(into: Tally, more: Tally) -> None:

@@ -154,7 +154,8 @@ class Score(Settings):
 class Import(Settings):
     """Make a store of masks from elsewhere: COCO JSON (FiftyOne, Label Studio, CVAT ...) or SA-1B's JSON files.
 
-    Annotations are matched to the scenes by file name. RLE that does not fit its image is refused by name.
+    An entry means the scene with its whole path; what matches no scene, or several, is counted and named. Sizes must
+    agree with the photo's, unless an option says what happened. A malformed mask makes its image an error row.
 
     Example: samclr regions import masks.json --scenes photos/ --out photos.regions
     """
@@ -163,15 +164,26 @@ class Import(Settings):
     scenes: Scenes
     image_column: Column = None
     out: Annotated[Path, arg(help="Folder of the region store, made if missing.")]
+    rescale: Annotated[
+        bool, arg(help="Masks of another size, but the photo's aspect, were made for a copy: scale them.")
+    ] = False
+    exif: Annotated[bool, arg(help="All masks were made for the photos before their EXIF rotation: rotate them.")] = (
+        False
+    )
+    strip_prefix: Annotated[str, arg(help="Folders that the file's names have before the scenes' own paths.")] = ""
+    strict: Annotated[
+        bool, arg(help="End with status 1 if any image failed, or any entry or scene has no partner.")
+    ] = False
     json: Json = False
 
     def run(self) -> int:
         """Run the command."""
-        from samclr.regions.interchange import import_regions
+        from samclr.regions.importing import ImportOptions, import_regions
         from samclr.scenes.sources import list_scenes
 
-        report = import_regions(self.file, list_scenes(self.scenes, self.image_column), self.out)
-        return show_fill("imported", self.out, report, False, self.json)
+        options = ImportOptions(rescale=self.rescale, exif=self.exif, strip_prefix=self.strip_prefix)
+        report = import_regions(self.file, list_scenes(self.scenes, self.image_column), self.out, options)
+        return show_fill("imported", self.out, report, self.strict, self.json)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -105,7 +105,13 @@ def show_fill(verb: str, path: Path, report: Any, strict: bool, as_json: bool) -
     """What a job over all images did. Exit status 1 when every image failed, and for any failure under --strict."""
     if as_json:
         facts = {"path": str(path), "images": report.num_images, "new": report.num_new, "errors": report.errors}
+        if report.notes:
+            facts["notes"] = [
+                {"key": note.key, "count": note.count, "text": note.text, "names": note.names} for note in report.notes
+            ]
         print(json.dumps(facts))
+    for note in report.notes:
+        say(f"  {note.line()}")
     for image_id, text in list(report.errors.items())[:FAILURES_SHOWN]:
         say(f"  failed: {image_id}: {text}")
     if len(report.errors) > FAILURES_SHOWN:
@@ -114,5 +120,5 @@ def show_fill(verb: str, path: Path, report: Any, strict: bool, as_json: bool) -
         f"{verb} {report.num_new} of {report.num_images} images into {path} in {report.wall_s:.1f} s"
         f"{f', {len(report.errors)} failed' if report.errors else ''}"
     )
-    every = len(report.errors) == report.num_images > 0
-    return 1 if every or (strict and report.errors) else 0
+    failed = bool(report.errors) or any(note.is_failure for note in report.notes)
+    return 1 if report.is_in_vain or (strict and failed) else 0

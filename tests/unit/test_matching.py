@@ -1,6 +1,6 @@
 """Names of imported entries against scenes: the whole path decides, and nothing is guessed."""
 
-from samclr.regions.matching import match_names
+from samclr.regions.matching import match_names, shared_folder
 
 
 def test_loosened_paths_are_matched_and_counted():
@@ -22,7 +22,21 @@ def test_two_names_for_one_scene_are_left_out():
     assert (found.scene_of, sorted(found.ambiguous)) == ({}, ["A.jpg", "a.JPG"])
 
 
-def test_a_folder_that_all_names_share():
-    found = match_names(["data/x/1.jpg", "data/x/2.jpg"], ["1.jpg", "2.jpg"])
-    assert len(found.scene_of) == 2
-    assert "data/x/" in next(iter(found.loosened))
+def test_folders_are_left_out_only_when_stated():
+    names, ids = ["data\\x\\1.jpg", "data/x/2.jpg", "3.jpg"], ["1.jpg", "2.jpg", "3.jpg"]
+    assert match_names(names, ids).scene_of == {"3.jpg": "3.jpg"}
+    for prefix in ("data/x", "data/x/", "data\\x\\"):
+        assert match_names(names, ids, prefix).scene_of == dict(zip(names, ids, strict=True))
+    assert match_names(["cam2/1.jpg"], ["1.jpg"]).unmatched == ["cam2/1.jpg"]
+    assert match_names(["cam2/1.jpg", "1.jpg"], ["1.jpg"], "cam2").ambiguous == ["cam2/1.jpg", "1.jpg"]
+    assert match_names(["data/x1.jpg"], ["1.jpg"], "data/x").unmatched == ["data/x1.jpg"]
+
+
+def test_the_folder_that_all_names_share():
+    assert shared_folder(["data/x/1.jpg", "data\\x\\y\\2.jpg"]) == "data/x/"
+    assert shared_folder(["data/x/1.jpg", "1.jpg"]) == ""
+    assert shared_folder([]) == ""
+
+
+def test_a_path_of_many_folders_takes_no_time():
+    assert match_names(["a/" * 100_000 + "1.jpg"], ["1.jpg"]).unmatched

@@ -25,32 +25,34 @@ class Matches:
     ambiguous: list[str] = field(default_factory=list)
 
 
-def match_names(names: Iterable[str], image_ids: Iterable[str]) -> Matches:
-    """One scene for each name, if exactly one name means it; a leading folder that all names share may be left out."""
-    names, ids, found = list(names), list(image_ids), Matches()
-    prefix = _shared_folder(names)
-    views: dict[str, Callable[[str], str]] = {"": lambda name: name, **_chained()}
-    open_names, taken = names, set[str]()
-    for without in [0, *(at + 1 for at, letter in enumerate(prefix) if letter == "/")]:
-        if found.scene_of or found.ambiguous:
-            break
-        for kind, view in views.items():
-            scenes, wanted = _grouped(ids, view), _grouped(open_names, view, without)
-            for seen, mine in wanted.items():
-                fitting = [scene for scene in scenes.get(seen, []) if scene not in taken]
-                if len(fitting) == 1 and len(mine) == 1:
-                    found.scene_of[mine[0]] = fitting[0]
-                    taken.add(fitting[0])
-                    why = [
-                        text for text in (kind, f"the folder {prefix[:without]} left out" if without else "") if text
-                    ]
-                    found.loosened.update([", ".join(why)] if why else [])
-                elif fitting:
-                    found.ambiguous += mine
-            done = found.scene_of.keys() | set(found.ambiguous)
-            open_names = [name for name in open_names if name not in done]
+def match_names(names: Iterable[str], image_ids: Iterable[str], strip_prefix: str = "") -> Matches:
+    """One scene for each name, if exactly one name means it.
+
+    strip_prefix: folders that names may have before the scenes' own paths, as the user states; nothing else is left
+    out, since `cam2/1.jpg` is not the scene `1.jpg` of another camera.
+    """
+    ids, found, open_names = list(image_ids), Matches(), list(names)
+    stripped = strip_prefix.replace("\\", "/").rstrip("/") + "/" if strip_prefix else ""
+    taken = set[str]()
+    for kind, view in {"": _as_is, **_chained()}.items():
+        scenes, wanted = _grouped(ids, view), _grouped(open_names, view, stripped)
+        open_names = []
+        for seen, mine in wanted.items():
+            fitting = [scene for scene in scenes.get(seen, []) if scene not in taken]
+            if len(fitting) == 1 and len(mine) == 1:
+                found.scene_of[mine[0]] = fitting[0]
+                found.loosened.update([kind] if kind else [])
+            elif fitting:
+                found.ambiguous += mine
+            else:
+                open_names += mine
+        taken = set(found.scene_of.values())
     found.unmatched = open_names
     return found
+
+
+def _as_is(name: str) -> str:
+    return name
 
 
 def _chained() -> dict[str, Callable[[str], str]]:
@@ -67,16 +69,17 @@ def _chained() -> dict[str, Callable[[str], str]]:
     return {kind: upto(number) for number, (kind, _) in enumerate(steps, start=1)}
 
 
-def _shared_folder(names: list[str]) -> str:
+def shared_folder(names: list[str]) -> str:
+    """The leading folders that all names have in common, with a slash at the end; empty if there are none."""
     folders = [name.replace("\\", "/").split("/")[:-1] for name in names]
-    shared = [parts[0] for parts in zip(*folders, strict=False) if len(set(parts)) == 1]
-    first = folders[0] if folders else []
-    count = next((k for k, part in enumerate(first) if k >= len(shared) or part != shared[k]), len(first))
-    return "".join(f"{part}/" for part in first[:count])
+    low, high = min(folders, default=[]), max(folders, default=[])
+    count = next((k for k, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+    return "".join(f"{part}/" for part in low[:count])
 
 
-def _grouped(names: Iterable[str], view: Callable[[str], str], without: int = 0) -> dict[str, list[str]]:
+def _grouped(names: Iterable[str], view: Callable[[str], str], stripped: str = "") -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
     for name in names:
-        groups.setdefault(view(name[without:]), []).append(name)
+        own = name[len(stripped) :] if stripped and name.replace("\\", "/").startswith(stripped) else name
+        groups.setdefault(view(own), []).append(name)
     return groups

@@ -14,6 +14,7 @@ from samclr.scenes.sources import SceneRef, content_hash, read_bytes
 MAX_IMAGE_PX = 400_000_000
 BITS, PHOTOMETRIC, COLOUR_MAP = 258, 262, 320  # tags of a TIFF
 WHITE_IS_ZERO = 0  # value of PHOTOMETRIC
+ORIENTATION = 274  # tag of EXIF
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,8 @@ class Scene:
 
     pixels: [h w c] uint8 RGB after EXIF rotation. label_map: integers, where the data set has one;
     the segmenter that uses it compares its size with the pixels'. has_more_pages: the file holds further pages or
-    frames, of which the first alone is here.
+    frames, of which the first alone is here. orientation: that of the file's EXIF, 1 to 8, which the pixels no longer
+    have.
     """
 
     image_id: str
@@ -30,6 +32,7 @@ class Scene:
     content_hash: str
     label_map: Int[np.ndarray, "label_h label_w"] | None = None
     has_more_pages: bool = False
+    orientation: int = 1
 
 
 class DecodeError(ValueError):
@@ -48,8 +51,8 @@ def decode_rgb(encoded: bytes) -> UInt8[np.ndarray, "h w 3"]:
     return _decode(encoded)[0]
 
 
-def _decode(encoded: bytes) -> tuple[UInt8[np.ndarray, "h w 3"], bool]:
-    """Pixels as decode_rgb gives them, and whether there are further pages or frames."""
+def _decode(encoded: bytes) -> tuple[UInt8[np.ndarray, "h w 3"], bool, int]:
+    """Pixels as decode_rgb gives them, whether there are further pages or frames, and the EXIF orientation."""
     if not encoded:
         raise DecodeError("the file is empty")
     try:
@@ -61,10 +64,12 @@ def _decode(encoded: bytes) -> tuple[UInt8[np.ndarray, "h w 3"], bool]:
                     raise DecodeError(f"the image is {width}x{height} px")
                 if width * height > MAX_IMAGE_PX:
                     raise DecodeError(f"the image is {width}x{height} px, over the limit of {MAX_IMAGE_PX:,} px")
+                orientation = image.getexif().get(ORIENTATION)  # asked first: Pillow turns a TIFF when it loads it
                 image.load()
                 tags = dict(getattr(image, "tag_v2", {}))
                 pixels = np.asarray(_to_rgb(_as_meant(ImageOps.exif_transpose(image), tags)))
-                return pixels, bool(getattr(image, "is_animated", False))
+                more_pages = bool(getattr(image, "is_animated", False))
+                return pixels, more_pages, orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
     except DecodeError:
         raise
     except UnidentifiedImageError:  # its own text names a memory address, other in each run
@@ -113,7 +118,11 @@ def load_scene(ref: SceneRef) -> Scene:
         encoded = read_bytes(ref)
     except Exception as error:  # the file system's and pyarrow's errors alike become one row's status
         raise DecodeError(f"cannot read: {type(error).__name__}: {error}") from error
-    pixels, has_more_pages = _decode(encoded)
+    pixels, has_more_pages, orientation = _decode(encoded)
     return Scene(
-        image_id=ref.image_id, pixels=pixels, content_hash=content_hash(encoded), has_more_pages=has_more_pages
+        image_id=ref.image_id,
+        pixels=pixels,
+        content_hash=content_hash(encoded),
+        has_more_pages=has_more_pages,
+        orientation=orientation,
     )
