@@ -21,7 +21,7 @@ from samclr.fill import FillOptions, FillReport, fill
 from samclr.parts import OK, PartsFolder
 from samclr.regions.matching import match_names
 from samclr.regions.records import ImageRegions, Region, check_rle
-from samclr.regions.store import KIND, STORE_SCHEMA, iterate_rows, regions_to_row, row_to_regions
+from samclr.regions.store import KIND, STORE_SCHEMA, iterate_rows, read_regions, regions_to_row
 from samclr.scenes.decode import DecodeError, load_scene
 from samclr.scenes.refs import stem_of
 from samclr.scenes.sources import SceneRef, file_stamp
@@ -86,8 +86,11 @@ def export_sa1b(store: PartsFolder, folder: Path) -> tuple[int, int]:
 
 def _images(store: PartsFolder) -> Iterator[ImageRegions]:
     for row in iterate_rows(store):
-        if row["status"] == OK:
-            yield row_to_regions(row)
+        found = read_regions(row)
+        if isinstance(found, ImageRegions):
+            yield found
+        elif row["status"] == OK:
+            say(f"left out, for its row is damaged: {found.message}")
 
 
 def _annotations(found: ImageRegions) -> Iterator[Annotation]:
