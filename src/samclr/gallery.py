@@ -17,7 +17,7 @@ from samclr.normalisation import UNCHANGED
 from samclr.regions.coarsest import coarsest
 from samclr.regions.index import RegionIndex, open_index
 from samclr.regions.records import ImageRegions
-from samclr.regions.store import open_store, row_to_regions
+from samclr.regions.store import open_store, read_regions
 from samclr.scenes.bank import SceneBank
 from samclr.scenes.sources import SceneRef, list_scenes
 from samclr.training_data import bank_path
@@ -100,8 +100,9 @@ def _regions_of(config: PretrainConfig, ref: SceneRef) -> ImageRegions | None:
         return None
     store = open_store(config.data.regions)
     for row in store.read(bucket=store.bucket_of(ref.locality_key)).to_pylist():
-        if row["image_id"] == ref.image_id and row["status"] == "ok":
-            return row_to_regions(row)
+        if row["image_id"] == ref.image_id:
+            found = read_regions(row)
+            return found if isinstance(found, ImageRegions) else None
     return None
 
 

@@ -139,6 +139,7 @@ class Score(Settings):
 
     store: Store
     segmentations: Annotated[Path, arg(help="Folder of label maps.")]
+    ignore_label: Annotated[Labels, arg(help="Values that are no segment, as a border of 255.")] = ()
     json: Json = False
 
     def run(self) -> int:
@@ -146,7 +147,8 @@ class Score(Settings):
         from samclr.regions.score import score_store
         from samclr.regions.store import open_store
 
-        show_rows(str(self.store), [score_store(open_store(self.store), self.segmentations)], self.json, key="score")
+        score = score_store(open_store(self.store), self.segmentations, self.ignore_label)
+        show_rows(str(self.store), [score], self.json, key="score")
         return 0
 
 

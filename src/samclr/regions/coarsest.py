@@ -12,30 +12,48 @@ from pycocotools import mask as coco_mask
 from samclr.config import FilterConfig
 from samclr.regions.records import BoxXYXY, ImageRegions
 
+COMPARED = 64  # masks at a time; one that covers is seldom far down the list
+
 
 def coarsest(found: ImageRegions, config: FilterConfig) -> list[int]:
     """Indices of the regions to keep, largest first; equal areas in the order of their index."""
     image_area = found.height * found.width
     regions = found.regions
     order = sorted(range(len(regions)), key=lambda index: (-regions[index].area_px, index))
-    order = [index for index in order if regions[index].area_px <= config.max_area_frac * image_area]
-    if not order:
-        return []
+    min_area, max_area = max(config.min_area_px, config.min_area_frac * image_area), config.max_area_frac * image_area
+    # A region that is too small could only hide smaller ones.
+    order = [index for index in order if min_area <= regions[index].area_px <= max_area]
     rles = found.coco_rles()
-    ordered = [rles[index] for index in order]
+    chosen = [order[place] for place in _not_contained([rles[index] for index in order], config.containment_frac)]
+    return [index for index in chosen if _shorter_side(found, index, config) >= config.min_box_px]
+
+
+def _not_contained(rles: list[dict[str, object]], max_frac: float) -> list[int]:
+    """Places of the masks of which no mask kept before covers more than `max_frac`.
+
+    Masks are compared only where their boxes could overlap by so much, a mask with few others at a time.
+    """
+    if not rles:
+        return []
+    areas = np.asarray(coco_mask.area(rles)).astype(np.float64)
+    boxes = np.asarray(coco_mask.toBbox(rles), np.float64)
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    kept = np.empty(len(rles), np.int64)
+    count = 0
+    for place, rle in enumerate(rles):
+        before = kept[:count]
+        sides = np.minimum(high[before], high[place]) - np.maximum(low[before], low[place])
+        near = before[sides.clip(0).prod(1) / areas[place] > max_frac]
+        if not _covered(rle, [rles[other] for other in near], max_frac):
+            kept[count] = place
+            count += 1
+    return kept[:count].tolist()
+
+
+def _covered(rle: dict[str, object], others: list[dict[str, object]], max_frac: float) -> bool:
     # iscrowd=1 makes pycocotools divide the intersection by the first mask's own area.
-    contained = np.asarray(coco_mask.iou(ordered, ordered, [1] * len(ordered)))
-    kept: list[int] = []
-    for position in range(len(order)):
-        if not any(contained[position, larger] > config.containment_frac for larger in kept):
-            kept.append(position)
-    chosen = [order[position] for position in kept]
-    min_area = max(config.min_area_px, config.min_area_frac * image_area)
-    return [
-        index
-        for index in chosen
-        if regions[index].area_px >= min_area and _shorter_side(found, index, config) >= config.min_box_px
-    ]
+    parts = (others[first : first + COMPARED] for first in range(0, len(others), COMPARED))
+    return any((np.asarray(coco_mask.iou([rle], part, [1] * len(part))) > max_frac).any() for part in parts)
 
 
 def padded_box(box_xyxy: BoxXYXY, padding: float, height: int, width: int) -> BoxXYXY:

@@ -28,9 +28,9 @@ from samclr.config import FilterConfig
 from samclr.errors import PartsError, name_some
 from samclr.parts import OK, PartsFolder, bucket_of_part
 from samclr.regions.coarsest import coarsest, padded_box
-from samclr.regions.records import ImageRegions, check_rle
+from samclr.regions.records import ImageRegions, SegmentError, check_rle
 from samclr.regions.run_lengths import cover_cells
-from samclr.regions.store import row_to_regions
+from samclr.regions.store import read_regions
 from samclr.scenes.bank import SceneBank, check_same_images
 from samclr.scenes.places import HASH, NO_ROW, hashes_of
 from samclr.stopping import stop_signals, stopped
@@ -41,6 +41,7 @@ from samclr.terminal import say
 from samclr.workers import shared_flag, worker_processes
 
 GRID = 32
+DAMAGED = -1  # in place of an image's number of regions
 INDEX_FORMAT = 3
 GRID_BYTES_AT_OPENING = 256_000_000  # checked at once, in a tenth of a second; of more each row as it is used
 MIN_IMAGES_A_WORKER = 2000  # fewer are done before another process has started
@@ -117,7 +118,6 @@ def open_index(
     Raises:
         PartsError: the store lacks some of the bank's images.
         ScenesError: an image was replaced between packing and segmenting.
-        RegionError: a mask in the store is damaged.
     """
     images = hashlib.sha256()
     for name in bank.names():
@@ -194,9 +194,15 @@ def _build(bank: SceneBank, store: PartsFolder, config: FilterConfig, folder: Pa
     counts = np.zeros(bank.num_images, np.int64)
     for job, found in zip(jobs, _run(jobs, store, config, num_workers), strict=True):
         counts[job.images] = found
-    start = np.concatenate([[0], np.cumsum(counts)])
+    damaged = [image_ids[number] for number in np.flatnonzero(counts == DAMAGED)]
+    if damaged:
+        say(
+            f"{len(damaged)} rows of the region store {store.path} are damaged and count as images that failed: "
+            f"{name_some(damaged)}; samclr regions verify {store.path} tells what is wrong"
+        )
+    start = np.concatenate([[0], np.cumsum(counts.clip(0))])
     np.save(folder / "start.npy", start)
-    np.save(folder / "segment_errors.npy", np.array(int((~done).sum())))
+    np.save(folder / "segment_errors.npy", np.array(int((~done).sum()) + len(damaged)))
     _join(jobs, start, folder)
     for name in FILES:
         seal(folder / f"{name}.npy")
@@ -215,7 +221,7 @@ class _Job:
 def _run(
     jobs: list[_Job], store: PartsFolder, config: FilterConfig, num_workers: int
 ) -> Iterator[Int[np.ndarray, "n"]]:
-    """Numbers of regions of each job's images, in the order of the jobs."""
+    """Numbers of regions of each job's images, or DAMAGED, in the order of the jobs."""
     work = partial(_index_bucket, store.path, store.kind, config)
     workers = min(num_workers, sum(len(job.images) for job in jobs) // MIN_IMAGES_A_WORKER, len(jobs))
     if workers <= 1:
@@ -235,7 +241,10 @@ def _index_bucket(path: Path, kind: str, config: FilterConfig, job: _Job) -> Int
     rows = rows.take(pc.index_in(pa.array(job.image_ids, pa.string()), rows["image_id"].combine_chunks()))
     counts, boxes, mask_boxes, areas, grids = [], array("i"), array("i"), array("q"), []
     for row in rows.to_pylist():
-        found = row_to_regions(row)
+        found = read_regions(row)
+        if isinstance(found, SegmentError):
+            counts.append(DAMAGED)
+            continue
         kept = coarsest(found, config)
         counts.append(len(kept))
         for number in kept:

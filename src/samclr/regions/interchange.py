@@ -9,7 +9,7 @@ from typing import IO, Any
 from samclr.errors import PartsError
 from samclr.parts import OK, PartsFolder
 from samclr.regions.records import ImageRegions
-from samclr.regions.store import iterate_rows, row_to_regions
+from samclr.regions.store import iterate_rows, read_regions
 from samclr.scenes.refs import stem_of
 from samclr.storage.files import confined, replacing, write_text
 
@@ -65,8 +65,11 @@ def export_sa1b(store: PartsFolder, folder: Path) -> tuple[int, int]:
 
 def _images(store: PartsFolder) -> Iterator[ImageRegions]:
     for row in iterate_rows(store):
-        if row["status"] == OK:
-            yield row_to_regions(row)
+        found = read_regions(row)
+        if isinstance(found, ImageRegions):
+            yield found
+        elif row["status"] == OK:
+            say(f"left out, for its row is damaged: {found.message}")
 
 
 def _annotations(found: ImageRegions) -> Iterator[Annotation]:

@@ -9,7 +9,7 @@ from pycocotools import mask as coco_mask
 
 from samclr.errors import RegionError
 from samclr.regions.run_lengths import read_runs
-from samclr.scenes.decode import MAX_IMAGE_PX
+from samclr.scenes.images import MAX_IMAGE_PX
 
 BoxXYXY = tuple[int, int, int, int]
 

@@ -5,80 +5,166 @@ proposals in place of a partition): each human segment counts by its area with t
 the share of human segments with a region of IoU over 0.5.
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from PIL import Image
 from pycocotools import mask as coco_mask
 
-from samclr.errors import ScenesError
-from samclr.parts import OK, PartsFolder
-from samclr.regions.store import iterate_rows, row_to_regions
+from samclr.errors import ScenesError, name_some
+from samclr.parts import PartsFolder
+from samclr.regions.records import ImageRegions, SegmentError
+from samclr.regions.store import iterate_rows, read_regions
+from samclr.scenes.label_maps import LabelError, list_label_maps, read_values, refuse_shared, shared_stems
+from samclr.scenes.refs import stem_of
+from samclr.terminal import say
 
 RECALL_IOU = 0.5
+MAX_SEGMENTS = 10_000  # of one label map; a picture taken for a label map has more
 
 
-def score_store(store: PartsFolder, segmentations: Path) -> dict[str, Any]:
+@dataclass(kw_only=True)
+class People:
+    """Human segmentations of the images of a store. left_out: files that are none's, each with the reason."""
+
+    by_stem: dict[str, list[Path]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def score_store(store: PartsFolder, segmentations: Path, ignore_label: Sequence[int] = ()) -> dict[str, Any]:
     """Means over images, each the mean over its human segmentations; images that failed count as uncovered.
 
+    Pixels of a value in `ignore_label` belong to no segment and are left out of intersections and unions. Label maps
+    that are broken, of another size or of no image are left out, counted and named; so are images without one.
+
     Raises:
-        ScenesError: no label map fits an image of the store, or one has another size than its image.
+        ScenesError: no label map fits an image of the store or can be read, or one fits several images.
     """
+    image_ids = store.read(["image_id"])["image_id"].to_pylist()
+    people = match_people(segmentations, image_ids)
+    broken: dict[str, str] = {}
     covering, recall, counts = [], [], []
+    failed: list[str] = []
     num_people = 0
     for row in iterate_rows(store):
-        maps = find_label_maps(segmentations, row["image_id"])
-        if not maps:
-            continue
-        found = row_to_regions(row) if row["status"] == OK else None
-        counts.append(0 if found is None else len(found.regions))
-        coverings, recalls = [], []
+        maps = people.by_stem.get(stem_of(row["image_id"]), [])
+        found = read_regions(row) if maps else None
+        scores = []
         for path in maps:
-            with Image.open(path) as image:
-                labels = np.asarray(image).astype(np.int64)
-            if found is not None and labels.shape != (found.height, found.width):
-                raise ScenesError(
-                    f"{path} is {labels.shape[1]}x{labels.shape[0]} px, its image {found.width}x{found.height}"
-                )
-            best, area = best_ious(labels, found.coco_rles() if found is not None else [])
-            coverings.append(float((best * area).sum() / area.sum()))
-            recalls.append(float((best > RECALL_IOU).mean()))
-        num_people += len(maps)
-        covering.append(np.mean(coverings))
-        recall.append(np.mean(recalls))
+            try:
+                scores.append(_score(path, found, ignore_label))
+            except LabelError as error:
+                broken[str(path.relative_to(segmentations))] = str(error)
+        if not scores:
+            continue
+        if isinstance(found, SegmentError):
+            failed.append(f"{found.image_id} ({found.message})")
+        counts.append(len(found.regions) if isinstance(found, ImageRegions) else 0)
+        num_people += len(scores)
+        covering.append(np.mean([best for best, _ in scores]))
+        recall.append(np.mean([share for _, share in scores]))
+    without = [image_id for image_id in image_ids if stem_of(image_id) not in people.by_stem]
+    _say_some("images failed and count as uncovered", failed)
+    _say_some("label maps cannot be used", list(broken.values()))
+    _say_some("label maps are left out", [f"{name} ({why})" for name, why in people.left_out.items()])
+    _say_some("images have no label map", without)
     if not covering:
         raise ScenesError(
-            f"no label map in {segmentations} has the relative stem of an image of {store.path}, as IMAGE_1.png"
+            f"no label map in {segmentations} can be used: {name_some(list(broken.values()))}"
+            if broken
+            else f"no label map in {segmentations} has the relative stem of an image of {store.path}, as IMAGE_1.png"
         )
     return {
         "segmenter": store.maker["segmenter"],
         "images": len(covering),
+        "images_without_label_map": len(without),
         "human_segmentations": num_people,
+        "label_maps_left_out": len(broken) + len(people.left_out),
         "regions_per_image": float(np.mean(counts)),
         "best_covering": float(np.mean(covering)),
         "recall_at_50": float(np.mean(recall)),
     }
 
 
-def find_label_maps(folder: Path, image_id: str) -> list[Path]:
-    """IMAGE.png and IMAGE_1.png, IMAGE_2.png ... of an image, by its relative stem."""
-    stem = (folder / image_id).with_suffix("")
-    maps = [
-        path for path in stem.parent.glob(f"{stem.name}_*.png") if path.stem.removeprefix(f"{stem.name}_").isdigit()
-    ]
-    plain = stem.with_name(stem.name + ".png")
-    return sorted(maps) + ([plain] if plain.exists() else [])
+def match_people(folder: Path, image_ids: Sequence[str]) -> People:
+    """IMAGE.png, and IMAGE_1.png, IMAGE_2.png ... where no image has that stem itself, by the relative stem.
+
+    Where IMAGE_2 is another image, IMAGE_3.png may be a third image's that the store lacks, and is left out.
+
+    Raises:
+        ScenesError: a label map fits several images, or an image has two label maps of one name.
+    """
+    maps, stems = list_label_maps(folder), {stem_of(image_id) for image_id in image_ids}
+    owners = {stem: stem if stem in stems else _numbered(stem) for stem in maps}
+    numbered_images = {_numbered(stem) for stem in stems} & stems
+    refuse_shared(folder, dict.fromkeys(owners.values()), shared_stems(image_ids))
+    people = People()
+    for stem, paths in sorted(maps.items()):
+        owner = owners[stem]
+        if len(paths) > 1 and owner in stems:
+            raise ScenesError(f"{folder} has {len(paths)} label maps of {stem}: {name_some([p.name for p in paths])}")
+        if owner not in stems:
+            people.left_out |= {path.name: "of no image of the store" for path in paths}
+        elif owner != stem and owner in numbered_images:
+            people.left_out[paths[0].name] = f"of another image, or of {owner}?"
+        else:
+            people.by_stem.setdefault(owner, []).append(paths[0])
+    return people
+
+
+def _numbered(stem: str) -> str:
+    """IMAGE of IMAGE_3, else an empty text."""
+    image, _, number = stem.rpartition("_")
+    return image if number.isascii() and number.isdigit() else ""
+
+
+def _say_some(what: str, names: list[str]) -> None:
+    if names:
+        say(f"{len(names):,} {what}: {name_some(names)}")
+
+
+def _score(path: Path, found: ImageRegions | SegmentError | None, ignore_label: Sequence[int]) -> tuple[float, float]:
+    """Covering and recall of one human segmentation. Raises LabelError."""
+    regions = found if isinstance(found, ImageRegions) else None
+    labels = read_values(path, None if regions is None else (regions.height, regions.width))
+    ids = np.unique(labels)
+    if np.isin(ids, ignore_label).all():
+        raise LabelError(f"label map {path.name} holds ignored values alone")
+    if len(ids) > MAX_SEGMENTS:
+        raise LabelError(f"label map {path.name} has {len(ids):,} ids; expected at most {MAX_SEGMENTS:,} segments")
+    best, area = best_ious(labels, [] if regions is None else regions.coco_rles(), ignore_label)
+    return float((best * area).sum() / area.sum()), float((best > RECALL_IOU).mean())
 
 
 def best_ious(
-    labels: Int[np.ndarray, "h w"], rles: list[dict[str, object]]
+    labels: Int[np.ndarray, "h w"], rles: list[dict[str, object]], ignore_label: Sequence[int] = ()
 ) -> tuple[Float[np.ndarray, " s"], Float[np.ndarray, " s"]]:
-    """For each label: IoU of the region that fits it best, and its area in pixels."""
-    ids, area = np.unique(labels, return_counts=True)
+    """For each label that is not ignored: IoU of the region that fits it best, and its area in pixels."""
+    ids, areas = np.unique(labels, return_counts=True)
+    kept = ~np.isin(ids, ignore_label)
+    ids, area = ids[kept], areas[kept].astype(np.float64)
     if not rles:
-        return np.zeros(len(ids)), area.astype(np.float64)
-    segments = [coco_mask.encode(np.asfortranarray(labels == number, dtype=np.uint8)) for number in ids]
-    overlaps = np.asarray(coco_mask.iou(rles, segments, [0] * len(segments)))
-    return overlaps.max(0), area.astype(np.float64)
+        return np.zeros(len(ids)), area
+    segments = [_encode(labels == number) for number in ids]
+    region_area = np.asarray(coco_mask.area(rles)).astype(np.float64)
+    common = _intersections(rles, segments, region_area)
+    ignored = _intersections(rles, [_encode(np.isin(labels, ignore_label))], region_area)
+    union = (region_area[:, None] - ignored) + area - common
+    return (common / union).max(0), area
+
+
+def _encode(mask: Any) -> Mapping[str, object]:
+    encoded: Mapping[str, object] = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return encoded
+
+
+def _intersections(
+    rles: list[dict[str, object]], segments: Sequence[Mapping[str, object]], region_area: Float[np.ndarray, " r"]
+) -> Float[np.ndarray, "r s"]:
+    """Pixels that each region shares with each segment."""
+    # iscrowd=1 makes pycocotools divide the intersection by the first mask's own area.
+    shares = np.asarray(coco_mask.iou(rles, segments, [1] * len(segments)))
+    return np.round(shares * region_area[:, None])

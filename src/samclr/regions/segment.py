@@ -21,7 +21,7 @@ from samclr.regions.sam.published import UNLIKE_FIRST_VERSION
 from samclr.regions.segmenters import Segmenter, build_segmenter, maker_of
 from samclr.regions.store import KIND, STORE_SCHEMA, regions_to_row
 from samclr.scenes.decode import DecodeError, Scene, load_scene
-from samclr.scenes.label_maps import LabelError, label_of_stem, read_label_regions
+from samclr.scenes.label_maps import LabelError, check_label_folder, label_of_stem, read_label_regions
 from samclr.scenes.refs import LabelFile, SceneRef, file_stamp
 from samclr.segmenter_config import SegmenterConfig
 from samclr.stopping import stop_requested
@@ -46,6 +46,8 @@ def open_for_segmenting(
     """Make or open the store. A wrong setting, a missing model or a store of another maker is refused here."""
     if config.labels is not None and not config.labels.is_dir():
         raise ScenesError(f"no such folder of label maps: {config.labels}")
+    if config.segmenter == "labels" and config.labels is not None:
+        check_label_folder(config.labels, refs)
     if config.segmenter == "labels" and config.labels is None and all(ref.label is None for ref in refs):
         raise UsageError(
             "the segmenter labels needs ground-truth label maps and these scenes bring none: add --labels DIR"
@@ -135,7 +137,7 @@ class SegmentWork:
         try:
             scene = load_scene(ref)
             if self.config.segmenter == "labels":
-                scene = replace(scene, label_map=read_label_map(ref, self.config.labels))
+                scene = replace(scene, label_map=read_label_map(ref, self.config.labels, scene.pixels.shape[:2]))
             height, width = scene.pixels.shape[:2]
             row |= {"content_hash": scene.content_hash, "height": height, "width": width}
         except DecodeError as error:
@@ -173,13 +175,13 @@ class SegmentWork:
             return [answer for scene in scenes for answer in self._try_segment([scene])]
 
 
-def read_label_map(ref: SceneRef, labels: Path | None) -> Int[np.ndarray, "h w"] | None:
+def read_label_map(ref: SceneRef, labels: Path | None, image_hw: tuple[int, int]) -> Int[np.ndarray, "h w"] | None:
     """The label map with the image's relative stem in `labels`, else the data set's own; None if there is none."""
     label = ref.label
-    if labels is not None:
-        found = label_of_stem(labels, ref.image_id)
-        label = None if found is None else LabelFile(path=str(found), rule="values")
     try:
-        return None if label is None else read_label_regions(label)
+        if labels is not None:
+            found = label_of_stem(labels, ref.image_id)
+            label = None if found is None else LabelFile(path=str(found), rule="values")
+        return None if label is None else read_label_regions(label, image_hw)
     except LabelError as error:
         raise DecodeError(str(error)) from error

@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 
 from samclr.errors import RegionError
 from samclr.parts import HEAD_SCHEMA, OK, PartsFolder
-from samclr.regions.records import ImageRegions, Region
+from samclr.regions.records import ImageRegions, Region, SegmentError
 
 KIND = "region store"
 REGION_TYPE = pa.struct(
@@ -59,6 +59,16 @@ def row_to_regions(row: dict[str, Any]) -> ImageRegions:
         return _row_to_regions(row)
     except (TypeError, ValueError, OverflowError) as error:
         raise RegionError(f"{row['image_id']}: its row in the region store is damaged: {error}") from None
+
+
+def read_regions(row: dict[str, Any]) -> ImageRegions | SegmentError:
+    """What a row holds: its regions, or why there are none; a damaged row is an error of its image."""
+    if row["status"] != OK:
+        return SegmentError(image_id=row["image_id"], message=row["status"])
+    try:
+        return row_to_regions(row)
+    except RegionError as error:
+        return SegmentError(image_id=row["image_id"], message=str(error))
 
 
 def _row_to_regions(row: dict[str, Any]) -> ImageRegions:
@@ -114,13 +124,9 @@ def store_stats(store: PartsFolder) -> dict[str, Any]:
     counts, area_fracs, seconds = [], [], []
     errors: dict[str, str] = {}
     for row in iterate_rows(store):
-        if row["status"] != OK:
-            errors[row["image_id"]] = row["status"]
-            continue
-        try:
-            found = row_to_regions(row)
-        except RegionError as error:
-            errors[row["image_id"]] = str(error)
+        found = read_regions(row)
+        if isinstance(found, SegmentError):
+            errors[found.image_id] = found.message
             continue
         counts.append(len(found.regions))
         area_fracs += [region.area_px / (found.height * found.width) for region in found.regions]

@@ -8,10 +8,9 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from samclr.scenes.images import open_image
+from samclr.scenes.images import MAX_IMAGE_PX, open_image
 from samclr.scenes.sources import SceneRef, content_hash, read_bytes
 
-MAX_IMAGE_PX = 400_000_000
 BITS, PHOTOMETRIC, COLOUR_MAP = 258, 262, 320  # tags of a TIFF
 WHITE_IS_ZERO = 0  # value of PHOTOMETRIC
 ORIENTATION = 274  # tag of EXIF

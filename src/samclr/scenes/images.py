@@ -15,6 +15,7 @@ FORMATS = (
     *("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "AVIF", "JPEG2000", "PPM"),
     *("HEIF", "JXL"),  # of plugins
 )
+MAX_IMAGE_PX = 400_000_000
 Image.MAX_IMAGE_PIXELS = None  # the callers' own limits replace Pillow's warning
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from samclr.errors import EvaluationError, ScenesError, name_some
 from samclr.scenes.catalogue import DATA_SETS, DataSet
-from samclr.scenes.label_maps import LabelError, read_values
+from samclr.scenes.label_maps import LabelError, read_values, shared_stems
+from samclr.scenes.images import open_image
 from samclr.scenes.layouts import LAYOUTS, list_named, recognise
 from samclr.scenes.names import DATA_VARIABLE, NamedSource, as_named, find_root
 from samclr.scenes.refs import SceneRef
@@ -57,20 +57,14 @@ class LabelledScenes:
         """
         path = self.label_paths[number]
         try:
-            values = read_values(path)
+            values = read_values(path, _upright_size(self.refs[number]))
         except LabelError as error:
             raise EvaluationError(f"{error} ({path})") from None
-        size = _upright_size(self.refs[number])
-        if size is not None and values.shape != size:
-            raise EvaluationError(
-                f"label map {path} is {values.shape[1]}x{values.shape[0]} px, its image {size[1]}x{size[0]} px; "
-                f"they belong to different releases of the data set"
-            )
         table = np.full(256, IGNORED, np.int64)
         known = len(self.classes) if self.lookup is None else len(self.lookup)
         table[:known] = range(known) if self.lookup is None else self.lookup
         largest = int(values[values != IGNORED].max(initial=0))
-        if values.min() < 0 or largest >= known:
+        if largest >= known:
             raise EvaluationError(
                 f"label map {path} has the value {largest}; expected 0 to {known - 1}, or {IGNORED} for unlabelled"
             )
@@ -123,7 +117,7 @@ def _find(name_or_path: Path) -> tuple[DataSet, Path, tuple[str, ...]]:
             f"{data_set.title} has no classes of pixels that could be evaluated; use {_dense_names()} instead"
         )
     listed = root / CLASSES_FILE
-    if data_set.name != "camvid" or not listed.exists():
+    if data_set.name != "camvid" or not listed.is_file():
         return data_set, root, ()
     names = tuple(name.strip() for name in listed.read_text().splitlines() if name.strip())
     if not 0 < len(names) <= IGNORED:
@@ -147,6 +141,12 @@ def _open_split(split: NamedSource, classes: tuple[str, ...], lookup: tuple[int,
             f"{len(without)} of {len(refs)} images of {split.data_set.title}, split {split.split}, have no label map: "
             f"{name_some(without)}; samclr data check {split.data_set.name} --root {split.root} lists what is missing"
         )
+    shared = [" and ".join(ids) for ids in shared_stems(ref.image_id for ref in refs).values()]
+    if shared:
+        raise EvaluationError(
+            f"{len(shared)} label maps of {split.data_set.title}, split {split.split}, fit several images each: "
+            f"{name_some(shared)}; keep one image of each stem"
+        )
     return LabelledScenes(
         refs=refs, label_paths=[path for path in paths if path is not None], classes=classes, lookup=lookup
     )
@@ -164,7 +164,7 @@ def _classes(data_set: DataSet, root: Path) -> tuple[tuple[str, ...], tuple[int,
 def _ade_names(root: Path) -> tuple[str, ...]:
     """First names of the release's own list, else numbers from 1 on."""
     listed = root / ADE_NAMES_FILE
-    lines = listed.read_text().splitlines()[1:] if listed.exists() else []
+    lines = listed.read_text().splitlines()[1:] if listed.is_file() else []
     names = tuple(line.split("\t")[-1].split(",")[0].strip() for line in lines if line.strip())
     return names if len(names) == NUM_ADE_CLASSES else tuple(str(k + 1) for k in range(NUM_ADE_CLASSES))
 
@@ -172,7 +172,7 @@ def _ade_names(root: Path) -> tuple[str, ...]:
 def _upright_size(ref: SceneRef) -> tuple[int, int] | None:
     """Rows and columns after EXIF rotation, from the header; None for an image that only decoding can judge."""
     try:
-        with Image.open(ref.path) as image:
+        with open_image(Path(ref.path)) as image:
             width, height = image.size
             turned = image.getexif().get(EXIF_ORIENTATION) in TURNED
     except Exception:  # a broken image is its reader's error, not its label map's

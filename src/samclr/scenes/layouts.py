@@ -1,5 +1,6 @@
 """Where the images and labels of the known data sets lie below their roots."""
 
+import glob
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 from samclr.errors import ScenesError, name_some
 from samclr.scenes.catalogue import DATA_SETS, DataSet
 from samclr.scenes.containers import list_file
-from samclr.scenes.label_maps import LABEL_SUFFIXES
+from samclr.scenes.label_maps import LabelError, label_of_stem
 from samclr.scenes.names import NamedSource
 from samclr.scenes.refs import IMAGE_SUFFIXES, LabelFile, SceneRef, relative_id, walk
 
@@ -120,32 +121,31 @@ def _cityscapes(*kinds: str) -> FindLabel:
         stem = image_id[: -len(CITYSCAPES_END)]
         truth = "gtCoarse" if image_id.startswith("train_extra/") else "gtFine"
         paths = (root / truth / f"{stem}_{truth}_{kind}.png" for kind in kinds)
-        return next((path for path in paths if path.exists()), None)
+        return next((path for path in paths if path.is_file()), None)
 
     return find
 
 
 def _same_stem(folder: str) -> FindLabel:
     def find(root: Path, image_id: str) -> Path | None:
-        stem = os.path.splitext(image_id)[0]
-        return next((p for s in LABEL_SUFFIXES if (p := root / folder / f"{stem}{s}").exists()), None)
+        try:
+            return label_of_stem(root / folder, image_id)
+        except LabelError as error:
+            raise ScenesError(str(error)) from None
 
     return find
 
 
 def _ade_full(root: Path, image_id: str) -> Path | None:
-    path = root / "images/ADE" / f"{os.path.splitext(image_id)[0]}_seg.png"
-    return path if path.exists() else None
+    path = root / "images/ADE" / f"{stem_of(image_id)}_seg.png"
+    return path if path.is_file() else None
 
 
 def _first_person(root: Path, image_id: str) -> Path | None:
-    stem = (root / "segmentations" / image_id).with_suffix("")
-    people = {int(end): path for path in stem.parent.glob(f"{stem.name}_*.png") if (end := _person(path)).isdigit()}
-    return people[min(people)] if people else None
-
-
-def _person(path: Path) -> str:
-    return path.stem.rsplit("_", 1)[1]
+    stem = root / "segmentations" / stem_of(image_id)
+    ends = (path.stem.removeprefix(f"{stem.name}_") for path in stem.parent.glob(f"{glob.escape(stem.name)}_*.png"))
+    people = [end for end in ends if end.isascii() and end.isdigit()]
+    return stem.with_name(f"{stem.name}_{min(people, key=int)}.png") if people else None
 
 
 _STL_FILES: Files = {split: (f"{split}_X.bin",) for split in ("train", "test", "unlabeled")}
