@@ -15,7 +15,7 @@ from samclr.devices import create_fabric, set_up
 from samclr.methods import create_method
 from samclr.micro_batches import backward
 from samclr.models.backbone import count_parameters
-from samclr.models.sizes import fit_views
+from samclr.models.resolve import resolve_config
 from samclr.optim import create_optimizer
 from samclr.parts import PartsFolder
 from samclr.pretrain import make_batch
@@ -30,7 +30,7 @@ CHECKPOINT_COPIES = 3  # weights and two optimiser moments at most
 
 def estimate(config: PretrainConfig, run: Path) -> list[dict[str, Any]]:
     """Rows of (what, value): steps, time, disk and memory of a run. Of several devices one is tried, with its share."""
-    config = fit_views(config)
+    config = resolve_config(config)
     ranks, whole = config.runtime.devices * config.runtime.num_nodes, config
     config = replace(
         config,

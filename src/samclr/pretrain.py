@@ -1,10 +1,11 @@
 """Pre-training: one loop that reads from top to bottom."""
 
+import json
 import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,7 @@ from samclr.evaluation.online import OnlineProbes
 from samclr.loggers import close_loggers, create_loggers, log_rows
 from samclr.methods import backbone_of, create_method
 from samclr.micro_batches import backward
-from samclr.models.sizes import fit_views
-from samclr.models.weights import with_normalisation
+from samclr.models.resolve import resolve_config
 from samclr.monitor import CollapseMonitor, identical_pairs_warning, sample_identical_pairs
 from samclr.normalisation import IMAGENET, Normalisation, normalisation_of
 from samclr.optim import create_optimizer, set_rates
@@ -63,8 +63,7 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
         ScenesError, PartsError, UsageError: as prepare_data.
     """
     fabric = create_fabric(config)
-    config = fit_views(config, tell=fabric.is_global_zero)
-    config = _with_own_normalisation(config, fabric.is_global_zero)
+    config = resolve_config(config, tell=fabric.is_global_zero)
     bank = bank_path(config) if config.data.scenes else Path()
     with _held(run, fabric), bus_error_is_said(bank), room_for(run):
         return _train(fabric, config, run)
@@ -213,14 +212,6 @@ def _warn_of_identical_pairs(config: PretrainConfig, data: TrainingData, num_ste
         say(warning)
 
 
-def _with_own_normalisation(config: PretrainConfig, write: bool) -> PretrainConfig:
-    """config.json states by what the input is normalised, whoever decided it."""
-    model, assumed = with_normalisation(config.model)
-    if assumed and write:
-        say(assumed)
-    return replace(config, model=model)
-
-
 def _check_same_data(run: Path, data: TrainingData, write: bool) -> None:
     summary = read_json(run / SUMMARY_FILE, {})
     known = summary.get("data_fingerprint", data.fingerprint)
@@ -243,7 +234,7 @@ def _restore(
     totals: dict[str, int],
 ) -> int:
     saved = checkpoint.get("config")  # 0.1 saved none; open_run has compared config.json beside it
-    if saved is not None and read_config(saved).settings() != config.settings():
+    if saved is not None and read_config(json.loads(saved)).settings() != config.settings():
         raise RunError("the checkpoint was written under other settings; name another --out")
     method.load_state_dict(checkpoint["method"])
     optimizer.load_state_dict(checkpoint["optimizer"])
@@ -256,7 +247,7 @@ def _save(
 ) -> None:
     state = {
         "steps_done": steps_done,
-        "config": saved_config(config),
+        "config": json.dumps(saved_config(config)),
         "method": method.module.state_dict(),
         "optimizer": optimizer.optimizer.state_dict(),
         "plan_counts": dict(totals),

@@ -126,7 +126,7 @@ def test_what_is_finished_is_kept_when_a_later_set_fails(tmp_path, call):
     ("content", "message"),
     [
         (b"{", "is damaged"),
-        (b"[]", "does not hold results of samclr"),
+        (b"[]", "holds a list, expected an object"),
         (b'{"results": [1]}', "does not hold results of samclr"),
         (b'{"format": 99, "results": []}', "has the format 99, this version reads up to"),
     ],

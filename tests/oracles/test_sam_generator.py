@@ -177,7 +177,7 @@ def test_out_of_memory_halves_and_goes_on(stage, pool, monkeypatch, capsys):
 
 
 def test_a_crop_layer_without_survivors_gives_none_where_the_reference_crashes(pool):
-    config = MaskConfig(points_per_side=4, crop_n_layers=1, pred_iou_thresh=50.0)
+    config = MaskConfig(points_per_side=4, crop_n_layers=1, pred_iou_thresh=2.0)
     net, image = digits_sam("sam"), picture(96, 96)
     with pytest.raises(IndexError):
         reference(net, config, image)

@@ -94,7 +94,7 @@ def test_a_bank_that_is_whole_starts_no_process(scenes, tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr("samclr.fill.ProcessPoolExecutor", refuse)
+    monkeypatch.setattr("samclr.workers.ProcessPoolExecutor", refuse)
     assert pack_scenes(refs, tmp_path / "bank", None, FillOptions(num_workers=2))[1].num_new == 0
 
 

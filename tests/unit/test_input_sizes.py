@@ -186,5 +186,5 @@ def test_a_vit_of_older_runs_keeps_its_features():
 
 @pytest.mark.parametrize("wrong", [0, -1, 10**9])
 def test_a_size_out_of_range_is_refused(wrong):
-    with pytest.raises(ConfigError, match=r"input_px is .*; expected 1 to 2048"):
+    with pytest.raises(ConfigError, match=r"input_px is .*; expected a whole number from 1 to 2048"):
         ModelConfig(input_px=wrong)

@@ -86,17 +86,14 @@ def test_a_sweep_needs_two_labels_of_a_class():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (
-            lambda: FewShotConfig(few_shot=(0.1, 1.0)),
-            r"few_shot has 1.0; expected shares between 0 and 1, such as 0.01",
-        ),
-        (lambda: FewShotConfig(few_shot=(10,)), r"few_shot has 10; expected shares"),
-        (lambda: IntervalConfig(bootstrap=10), r"bootstrap is 10; an interval of 95 % needs at least 100 resamples"),
-        (lambda: CropProbeConfig(crop_epochs=0), r"crop_epochs is 0; expected a number over 0"),
-        (lambda: CropProbeConfig(crop_min_scale=1.5), r"crop_min_scale is 1.5; expected a share from 0 to 1"),
+        (lambda: FewShotConfig(few_shot=(0.1, 1.0)), r"few_shot is \(0.1, 1.0\); .* each a number over 0, under 1"),
+        (lambda: FewShotConfig(few_shot=(10,)), r"few_shot is \(10,\); .* each a number over 0, under 1"),
+        (lambda: IntervalConfig(bootstrap=10), r"bootstrap is 10; expected a whole number of at least 100"),
+        (lambda: CropProbeConfig(crop_epochs=0), r"crop_epochs is 0; expected a whole number of at least 1"),
+        (lambda: CropProbeConfig(crop_min_scale=1.5), r"crop_min_scale is 1.5; expected a number over 0, at most 1"),
         (lambda: FineTuneConfig(tune_head_lr=-1.0), r"tune_head_lr is -1.0; expected a number over 0"),
-        (lambda: DenseConfig(dense_num_test=0), r"dense_num_test is 0; expected a number over 0"),
-        (lambda: ProbeConfig(probe_sweep=(0.1, 0.0)), r"learning rates must be over 0"),
+        (lambda: DenseConfig(dense_num_test=0), r"dense_num_test is 0; expected a whole number of at least 1"),
+        (lambda: ProbeConfig(probe_sweep=(0.1, 0.0)), r"probe_sweep is \(0.1, 0.0\); .* each a number over 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(make, message):
@@ -217,7 +214,7 @@ def test_a_damaged_state_is_made_anew_and_said(shades, backbone, tmp_path, capsy
 
 def test_a_rate_that_is_too_high_is_said(shades, backbone, tmp_path):
     with pytest.raises(EvaluationError, match=r"fine-tuning: the loss is not finite in epoch \d; lower its learning r"):
-        fine_tune(backbone, shades, replace(TUNE, tune_backbone_lr=1e20), CPU, tmp_path / "cache")
+        fine_tune(backbone, shades, replace(TUNE, tune_backbone_lr=1e6), CPU, tmp_path / "cache")
 
 
 @pytest.mark.parametrize(("still", "moves"), [("tune_backbone_lr", "1."), ("tune_head_lr", "0.")])
@@ -332,6 +329,7 @@ def test_the_fingerprint_follows_weights_not_how_they_lie_in_memory():
 def test_any_flip_in_cached_features_is_healed_and_said(tmp_path, capsys):
     split = open_labelled(write_labelled(tmp_path / "set", 4)).train
     backbone = nn.Sequential(nn.AvgPool2d(8), nn.Flatten())
+    backbone.normalisation = IMAGENET
     expected = split_features(backbone, split, 16, CPU, tmp_path / "cache").clone()
     (path,) = (tmp_path / "cache/features").iterdir()
     before = path.read_bytes()

@@ -231,7 +231,7 @@ def test_what_two_options_state_is_checked():
     for change, message in (
         ({"mean": (0.5, 0.5, 0.5)}, "mean is given alone"),
         ({"std": (0.5, 0.5, 0.5)}, "std is given alone"),
-        ({"mean": (0.0, 0.0, 0.0), "std": (0.5, 0.0, 0.5)}, "expected three finite numbers over 0"),
+        ({"mean": (0.0, 0.0, 0.0), "std": (0.5, 0.0, 0.5)}, "expected three values, each a number over 0"),
         ({"mean": (float("nan"), 0.0, 0.0), "std": (0.5, 0.5, 0.5)}, "expected three finite numbers, of red"),
     ):
         for kind in (ModelConfig, TargetConfig):

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from samclr import __version__
 from samclr.errors import ConfigError, RunError
+from samclr.models.resolve import resolve_config
 from samclr.run_directory import SUMMARY_FILE, differences, has_checkpoint
 from samclr.settings import from_dict, to_dict
 from samclr.storage.files import read_json, write_json
@@ -180,7 +181,8 @@ def check_run_directory(directory: Path, run: Run, stores: Path) -> None:
     version = saved.get("samclr")
     if version != __version__:
         raise RunError(_of_another_version(directory, saved))
-    differing = differences(saved.get("config"), to_dict(run.config(stores)), ignore=("runtime", "knn", "data"))
+    expected = to_dict(resolve_config(run.config(stores), tell=False))
+    differing = differences(saved.get("config"), expected, ignore=("runtime", "knn", "data"))
     if differing:
         raise RunError(
             f"{directory} holds a run with other settings: {'; '.join(differing[:3])}; "

@@ -12,7 +12,8 @@ from samclr.config import PretrainConfig
 from samclr.errors import RegionError, SamclrError, UsageError, name_some
 from samclr.evaluation.sizes import fit_protocols
 from samclr.fill import FillOptions
-from samclr.models.sizes import choose_sizes, fit_views
+from samclr.models.resolve import resolve_config
+from samclr.models.sizes import choose_sizes
 from samclr.pretrain import pretrain
 from samclr.regions.segment import segment_scenes
 from samclr.regions.segmenters import default_workers
@@ -62,7 +63,7 @@ def carry_out(folder: StudyFolder, plan: Plan, run: Run) -> Outcome:
 
 def _check_sizes(plan: Plan, run: Run, config: PretrainConfig) -> None:
     """Raise ConfigError if the backbone takes no views or labelled images of the run's sizes, before any work."""
-    config = fit_views(config, tell=False)
+    config = resolve_config(config, tell=False)
     if plan.measurements_of(run.arm):
         sizes, _ = choose_sizes(config.model.backbone, config.group.size_px, config.model.input_px)
         fit_protocols(sizes, config.knn, plan.protocols, tell=False)
@@ -75,7 +76,7 @@ def _train(folder: StudyFolder, plan: Plan, run: Run) -> bool:
     config, directory = _with_threads(run.config(folder.stores), plan.num_threads), folder.run_directory(run)
     facts: dict[str, Any] = {"device": device_name(config), "threads": plan.num_threads}
     if run.arm.strategy == "untrained":
-        open_run(directory, fit_views(config))
+        open_run(directory, resolve_config(config, tell=False))
         folder.update_state(run.name, trained=True, train_s=0.0, **facts)
         return True
     result = pretrain(config, directory)

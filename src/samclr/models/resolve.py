@@ -1,0 +1,23 @@
+"""From the settings a user gives to those a run has: what its backbone decides is filled in, once."""
+
+from dataclasses import replace
+
+from samclr.config import PretrainConfig
+from samclr.models.sizes import fit_views
+from samclr.models.weights import with_normalisation
+from samclr.terminal import say
+
+
+def resolve_config(config: PretrainConfig, tell: bool = True) -> PretrainConfig:
+    """The configuration as config.json states it: sizes that the backbone takes, and its input's normalisation.
+
+    tell: say what was rounded or assumed.
+
+    Raises:
+        ConfigError: the backbone takes no such views, or its file of weights cannot be read.
+    """
+    config = fit_views(config, tell)
+    model, assumed = with_normalisation(config.model)
+    if assumed and tell:
+        say(assumed)
+    return replace(config, model=model)
