@@ -48,7 +48,6 @@ def test_every_output_says_that_its_disk_is_full(made, full_disk, call, monkeypa
         "look": ("look", store, "--scenes", scenes, "--out", full_disk / "look.html"),
         "report": ("report", run, "--out", full_disk / "report.html"),
         "export": ("export", run, "--out", full_disk / "backbone.safetensors"),
-        "export onnx": ("export", run, "--layout", "onnx", "--out", full_disk / "backbone.onnx"),
         "regions export": ("regions", "export", store, "--out", full_disk / "coco.json"),
         "regions export sa1b": ("regions", "export", store, "--layout", "sa1b", "--out", full_disk / "sa1b"),
         "demo": ("demo", "--out", full_disk / "demo"),
