@@ -1,6 +1,6 @@
 """The hostile campaign: flipped bytes, malformed imports, hostile files, odd values of options; prints what came of it.
 
-    OMP_NUM_THREADS=1 python benchmarks/hostile [--only flips|imports|files|options] [--quick] [--out FILE.json]
+    OMP_NUM_THREADS=1 python benchmarks/hostile [--only flips|imports|files|options|paths] [--quick] [--out FILE.json]
 
 Every command is a process of its own with 12 GB and 60 s. The goals, printed last: no hang, no crash, no "unexpected",
 and no silent difference but in raw pixels that nobody asked to verify. docs/reliability.md holds the table.
@@ -21,7 +21,7 @@ FAULTS = ("silent", "hang", "crash", "unexpected")
 def main() -> int:
     """Run the campaign; exit status 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("flips", "imports", "files", "options"))
+    parser.add_argument("--only", choices=("flips", "imports", "files", "options", "paths"))
     parser.add_argument("--kind", help="flips: of files whose kind has this in its name")
     parser.add_argument("--flips", type=int, default=50, help="flipped bytes of each kind of file")
     parser.add_argument("--quick", action="store_true", help="a tenth of everything")
@@ -32,6 +32,7 @@ def main() -> int:
     from flips import flip_all
     from imports import import_all
     from options import try_all
+    from paths import try_paths
 
     step = 10 if arguments.quick else 1
     rows: list[dict[str, Any]] = []
@@ -47,6 +48,9 @@ def main() -> int:
             rows.append(_show(read_all(folder / "files")))
         if wanted in (None, "options"):
             for row in try_all(folder / "options", step):
+                rows.append(_show(row))
+        if wanted in (None, "paths"):
+            for row in try_paths(folder / "paths", step):
                 rows.append(_show(row))
     if arguments.out:
         arguments.out.write_text(json.dumps(rows, indent=1))

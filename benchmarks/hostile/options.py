@@ -10,6 +10,8 @@ from runner import samclr
 from samples import write_labelled, write_scenes
 
 ODD = ("-1", "0", "nan", "inf", "1e30", "99999999999999999999999", "", "x", "None", "../x\x1b[2J")
+HUGE = ("1000000000",)  # within the bounds of many whole numbers, and beyond what any machine can do
+SIZES = ("px", "size", "width", "prototypes", "projector", "bootstrap", "epochs", "side", "workers", "threads", "num")
 OPTION = re.compile(r"^[│\s]*(?:-\w, )?(--[a-z0-9-]+)(?: (\S.*?))?\s*│?$", re.M)
 TINY = ("--backbone", "small-cnn", "--size-px", 24, "--global-batch-size", 8, "--min-area-px", 20, "--steps", 1)
 TINY_RUN = (*TINY, "--accelerator", "cpu", "--num-workers", 1)
@@ -24,13 +26,23 @@ def commands(place: Path) -> dict[str, tuple[Any, ...]]:
     return {
         "segment": ("segment", scenes, "--min-size", 20, "--out", out),
         "pack": ("pack", scenes, "--bank", out),
-        **{f"pretrain {name}": ("pretrain", name, *pretrain, "--dry-run") for name in ("samclr", "sammoco", "samdino")},
+        **{
+            f"pretrain {name}": ("pretrain", name, *pretrain, "--dry-run")
+            for name in ("samclr", "sammoco", "samdino", "simclr", "moco", "dino")
+        },
+        "pretrain from-config": ("pretrain", "from-config", place / "run", "--out", out, "--dry-run"),
         "evaluate": ("evaluate", "small-cnn", "--untrained", *measured),
         "look": ("look", store, "--scenes", scenes, "--out", place / "look.html"),
+        "segmenters": ("segmenters",),
+        "regions verify": ("regions", "verify", store),
+        "regions stats": ("regions", "stats", store),
+        "regions import": ("regions", "import", place / "coco.json", "--scenes", scenes, "--out", out),
         "regions export": ("regions", "export", store, "--out", place / "coco.json"),
         "regions score": ("regions", "score", store, "--segmentations", scenes),
         "export": ("export", place / "run", "--out", place / "backbone.safetensors"),
         "report": ("report", place / "run", "--out", place / "report.html"),
+        "data list": ("data", "list"),
+        "data check": ("data", "check", "cifar10", "--root", scenes),
         "study": ("study", "smoke", "--out", out, "--list"),
         "demo": ("demo", "--out", out, "--recipes", "nothing"),
     }
@@ -44,19 +56,30 @@ def options_of(words: tuple[Any, ...], cache: Path) -> list[str]:
     return sorted(name for name in found if name not in ("--out", "--bank"))
 
 
-def try_all(folder: Path, step: int = 1) -> Iterator[dict[str, Any]]:
-    """A row of counts for each command."""
-    sound, cache = folder / "sound", folder / "cache"
+def make_sound(sound: Path, cache: Path) -> None:
+    """Scenes, labelled images, a store and a run, which the commands work on."""
     write_scenes(sound / "scenes", 8)
     write_labelled(sound / "shades")
     samclr("segment", sound / "scenes", "--min-size", 20, "--out", sound / "store", cache=cache)
     run = ("--scenes", sound / "scenes", "--regions", sound / "store", *TINY_RUN, "--out", sound / "run")
     assert samclr("pretrain", "samclr", *run, cache=cache).status == 0
+
+
+def values_for(option: str) -> tuple[str, ...]:
+    """The odd values, and of sizes and counts also one that is huge."""
+    return ODD + HUGE if any(word in option for word in SIZES) else ODD
+
+
+def try_all(folder: Path, step: int = 1) -> Iterator[dict[str, Any]]:
+    """A row of counts for each command."""
+    sound, cache = folder / "sound", folder / "cache"
+    make_sound(sound, cache)
+    samclr("regions", "export", sound / "store", "--out", sound / "coco.json", cache=cache)
     for name, words in commands(sound).items():
         counts = dict.fromkeys(("refused", "accepted", "silent", "hang", "crash", "unexpected"), 0)
         odd, number = [], 0
         for option in options_of(words, cache):
-            for value in ODD:
+            for value in values_for(option):
                 number += 1
                 if number % step:
                     continue

@@ -22,7 +22,7 @@ def default_bank(scenes: Sequence[Path], max_side: int | None, codec: Codec = "r
     form = [str(max_side)] if codec == "raw" else [str(max_side), codec]
     key = "\n".join([*(source_key(source) for source in scenes), *form])
     name = short_name(scenes[0]) or "root"
-    return cache_folder() / "banks" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    return cache_folder() / "banks" / f"{name}-{hashlib.sha256(os.fsencode(key)).hexdigest()[:12]}"
 
 
 def refuse_inside_scenes(made: Path, scenes: Sequence[Path], flag: str) -> None:

@@ -1,6 +1,7 @@
 """The command line: parse, run, and turn every error into one line and an exit status."""
 
 import sys
+from contextlib import nullcontext
 
 import tyro
 from tyro.conf import CascadeSubcommandArgs, FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes
@@ -9,7 +10,8 @@ from samclr import __version__
 from samclr.commands import Command
 from samclr.errors import ConfigError, SamclrError, UsageError
 from samclr.stopping import Stopped
-from samclr.terminal import fail, say
+from samclr.storage.files import NO_ROOM
+from samclr.terminal import fail, printable_stderr, say
 
 DESCRIPTION = """Contrastive pre-training on complex scenes, with both views from one segmented region.
 
@@ -29,13 +31,15 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"samclr {__version__}")
         return
     try:
-        command = tyro.cli(
-            Command,
-            prog="samclr",
-            description=DESCRIPTION,
-            args=given or ["--help"],
-            config=(OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs, FlagCreatePairsOff),
-        )
+        _refuse_empty(given)
+        with printable_stderr() if not all(map(str.isprintable, given)) else nullcontext():
+            command = tyro.cli(
+                Command,
+                prog="samclr",
+                description=DESCRIPTION,
+                args=given or ["--help"],
+                config=(OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs, FlagCreatePairsOff),
+            )
         status = command.run()
     except SamclrError as error:
         fail(_with_option(error, given), debug)
@@ -50,12 +54,28 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stdout = None
         status = 0
     except OSError as error:
-        fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", debug)
+        fail(_of_system(error), debug)
         status = 1
     except Exception as error:  # a fault of ours: still one line, with the way to the rest
-        fail(f"unexpected {type(error).__name__}: {error}; run again with --debug for the traceback", debug)
+        if str(error).startswith("Symlink loop from "):  # pathlib's words before Python 3.13
+            fail(f"{error}: a link that leads back to itself", debug)
+        else:
+            fail(f"unexpected {type(error).__name__}: {error}; run again with --debug for the traceback", debug)
         status = 1
     sys.exit(status)
+
+
+def _of_system(error: OSError) -> str:
+    where = f": {error.filename}" if error.filename else ""
+    more = "; free some of it and run the same command again" if error.errno in NO_ROOM else ""
+    return f"{error.strerror or error}{where}{more}"
+
+
+def _refuse_empty(given: list[str]) -> None:
+    """An empty word, of a shell variable that is not set for instance, would be taken for the current folder."""
+    for before, word in zip(["samclr", *given], given, strict=False):
+        if not word.strip() or (word.startswith("--") and word.endswith("=")):
+            raise UsageError(f"an empty value follows {word.strip() or before}; expected a name, a number or a path")
 
 
 def _with_option(error: SamclrError, given: list[str]) -> str:

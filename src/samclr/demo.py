@@ -40,6 +40,7 @@ from samclr.report import write_report
 from samclr.run_directory import read_json, write_json
 from samclr.scenes.sources import list_scenes
 from samclr.segmenter_config import ComputeConfig, MaskConfig, SegmenterConfig
+from samclr.storage.files import room_for
 from samclr.training_data import num_workers
 from samclr.views.draws import epoch_order
 
@@ -167,21 +168,30 @@ def make_data(data: Path, num_scenes: int) -> None:
     strokes = [digits.images[number] / 16.0 for number in order]
     for name in ("scenes", "labels"):
         (data / name).mkdir(parents=True, exist_ok=True)
+    with room_for(data):
+        _write_scenes(data, num_scenes, strokes)
+        _write_digits(data, strokes, digits.target[order])
+    write_json(marker, made)
+
+
+def _write_scenes(data: Path, num_scenes: int, strokes: list[np.ndarray]) -> None:
     for number in range(num_scenes):
         random = np.random.Generator(np.random.PCG64([DATA_SEED, number]))
         scene, labels = compose_scene(strokes[:NUM_IN_SCENES], random)
         Image.fromarray(scene).save(data / "scenes" / f"{number:05d}.png")
         Image.fromarray(labels).save(data / "labels" / f"{number:05d}.png")
+
+
+def _write_digits(data: Path, strokes: list[np.ndarray], classes: np.ndarray) -> None:
     for position in range(NUM_IN_SCENES, len(strokes)):
         split = "train" if position < NUM_IN_SCENES + NUM_TRAIN else "test"
-        folder = data / "digits" / split / str(digits.target[order[position]])
+        folder = data / "digits" / split / str(classes[position])
         folder.mkdir(parents=True, exist_ok=True)
         random = np.random.Generator(np.random.PCG64([DATA_SEED, 1_000_000 + position]))
         canvas = clutter(SINGLE_PX, random)
         place = (SINGLE_PX - DIGIT_PX) // 2
         draw_digit(canvas, strokes[position], (place, place), random)
         Image.fromarray(_to_uint8(canvas)).save(folder / f"{position:04d}.png")
-    write_json(marker, made)
 
 
 def compose_scene(

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from samclr.config import Deviation, InputSide, Mean, Stem, stated_normalisation
+from samclr.errors import ConfigError
 from samclr.normalisation import Normalisation
 from samclr.settings import Bounds, Count, CountOrZero, PositiveShare, Rate, Seed, Settings, Side, Temperature, to_dict
 
@@ -143,6 +144,13 @@ class DenseConfig(Settings):
     dense_memory: Count = 20_480
     dense_k: Count = 30
     dense_temperature: Temperature = 0.02
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.dense_k > self.dense_memory:
+            raise ConfigError(
+                f"dense_k is {self.dense_k}; expected at most dense_memory, {self.dense_memory}", "dense_k"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from samclr.regions.records import ImageRegions, Region
 from samclr.regions.store import row_to_regions
 from samclr.scenes.decode import DecodeError, load_scene
 from samclr.scenes.sources import SceneRef
+from samclr.storage.files import write_text
 
 SHOWN_PX = 480  # longer side of a scene on the page
 MAX_EXAMINED = 2000  # images whose regions go through the filter for the histograms and the lists of extremes
@@ -66,8 +67,8 @@ def write_look(
         ("worst", "The worst", "Lowest mean predicted IoU of their regions.", worst),
     ]
     page = out or store.path / "look.html"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(
+    write_text(
+        page,
         render(
             "look.html.j2",
             store=store.path.name,
@@ -86,7 +87,7 @@ def write_look(
                 for anchor, title, note, ids in parts
                 if ids
             ],
-        )
+        ),
     )  # fmt: skip
     return page
 

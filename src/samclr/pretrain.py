@@ -30,6 +30,7 @@ from samclr.ranks import mean_over_ranks
 from samclr.run_directory import SUMMARY_FILE, MetricsLog, locked_run, open_run, read_json, write_json
 from samclr.stopping import stop_signals
 from samclr.storage.bus_errors import bus_error_is_said
+from samclr.storage.files import room_for
 from samclr.terminal import say
 from samclr.training_data import TrainingData, bank_path, num_workers, prepare_data
 from samclr.views.augment import augment
@@ -64,7 +65,7 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
     fabric = create_fabric(config)
     config = resolve_config(config, tell=fabric.is_global_zero)
     bank = bank_path(config) if config.data.scenes else Path()
-    with _held(run, fabric), bus_error_is_said(bank):
+    with _held(run, fabric), bus_error_is_said(bank), room_for(run):
         return _train(fabric, config, run)
 
 

@@ -1,10 +1,13 @@
 """What commands print: results and tables to stdout, remarks and errors to stderr."""
 
+import io
 import json
 import os
 import re
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,18 @@ def printable(text: object) -> str:
     if shown.isprintable():
         return shown
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in shown)
+
+
+@contextmanager
+def printable_stderr() -> Iterator[None]:
+    """What others print to stderr inside the block is shown at its end, without what a terminal would obey."""
+    written = io.StringIO()
+    try:
+        with redirect_stderr(written):
+            yield
+    finally:
+        for line in written.getvalue().splitlines():
+            say(line)
 
 
 def fail(message: str, debug: bool) -> None:

@@ -115,3 +115,17 @@ def test_a_lock_is_held_by_one_process_and_ends_with_it(tmp_path):
         assert mine
         with locked(tmp_path / "locks" / "a", wait=False) as twice:
             assert not twice
+
+
+def test_a_device_or_pipe_is_never_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(FilesError, match="is a pipe, which is not written over"):
+        write_text(pipe, "words")
+    assert pipe.is_fifo()
+    assert names(tmp_path) == ["pipe"]
+
+
+def test_the_current_folder_is_no_file_to_write(tmp_path):
+    with pytest.raises(FilesError, match="expected the name of a file"):
+        write_text(Path(""), "words")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from samclr.cache import cache_folder
 from samclr.evaluation.dense_features import chosen_scenes, scenes_fingerprint, stream_patches, training_patches
-from samclr.evaluation.evaluate import Target
+from samclr.evaluation.evaluate import Target, say_fewer
 from samclr.evaluation.intervals import bootstrap_intervals
 from samclr.evaluation.knn import nearest
 from samclr.evaluation.linear import Standardiser, cosine_lr, zero_layer
@@ -23,6 +23,7 @@ from samclr.evaluation.sizes import check_dense
 from samclr.evaluation_config import DenseConfig, IntervalConfig
 from samclr.scenes.labelled_scenes import LabelledScenes, open_labelled_scenes
 from samclr.settings import to_dict
+from samclr.terminal import say
 from samclr.views.draws import epoch_order
 
 PATCHES_AT_ONCE = 1024
@@ -79,9 +80,14 @@ def evaluate_dense_each(
     identity = target.identity() if opened else {}
     for one in opened:
         train, test = one.train, one.test
+        say_fewer(one.name, "training images", config.dense_num_train, len(train))
+        say_fewer(one.name, "test images", config.dense_num_test, len(test))
         numbers = chosen_scenes(train, config.dense_num_train, config.dense_seed)
         test_numbers = chosen_scenes(test, config.dense_num_test, config.dense_seed)
         features, shares = training_patches(target.backbone, train, numbers, config, device, cache_folder())
+        voters = min(config.dense_k, config.dense_memory, len(features))
+        if voters < config.dense_k:
+            say(f"{one.name} has {voters} training patches to look among: all of them vote, not {config.dense_k}")
         scorers = {
             "dense_linear": train_probe(features, shares, config, device),
             "dense_knn": retrieval(features, shares, config, device),
@@ -101,7 +107,11 @@ def evaluate_dense_each(
                 "confusion": np.sum(confused, 0).tolist(),
             }
         row |= {"num_train": len(numbers), "num_test": len(test_numbers), "num_classes": len(test.classes)}
-        row |= {"num_patches": len(features), "settings": to_dict(config) | to_dict(interval)}
+        row |= {
+            "num_patches": len(features),
+            "dense_knn_voters": voters,
+            "settings": to_dict(config) | to_dict(interval),
+        }
         row |= {"train_fingerprint": scenes_fingerprint(train, numbers)}
         row |= {"test_fingerprint": scenes_fingerprint(test, test_numbers)}
         if place is not None:

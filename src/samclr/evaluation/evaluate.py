@@ -13,7 +13,7 @@ from samclr import __version__
 from samclr.cache import cache_folder
 from samclr.checkpoint import CONFIG_FILE, load_backbone, load_config, newest_step
 from samclr.config import KnnConfig, ModelConfig, ProbeConfig
-from samclr.errors import EvaluationError
+from samclr.errors import EvaluationError, name_some
 from samclr.evaluation.features import split_features
 from samclr.evaluation.few_shot import few_rows, share_name
 from samclr.evaluation.fingerprints import weights_fingerprint
@@ -208,10 +208,11 @@ def evaluate_each(
             few_rows(labelled.train.labels, len(labelled.classes), share, protocols.few_shot.few_shot_seed)
     identity = target.identity()
     for labelled in opened:
+        _say_few(labelled, knn)
         accuracies = measure(target.backbone, labelled, knn, probe, protocols, device)
         row: dict[str, Any] = identity | {"on": labelled.name, "task": "classification"} | accuracies.finish()
         row |= {"num_train": len(labelled.train.refs), "num_test": len(labelled.test.refs)}
-        row |= {"num_classes": len(labelled.classes)}
+        row |= {"num_classes": len(labelled.classes), "knn_voters": min(knn.knn_k, len(labelled.train.refs))}
         row |= {"settings": to_dict(knn) | to_dict(probe) | protocols.settings()}
         row |= {"train_fingerprint": labelled.train.fingerprint, "test_fingerprint": labelled.test.fingerprint}
         if place is not None:
@@ -221,7 +222,24 @@ def evaluate_each(
 
 
 def _subset(labelled: LabelledSet, knn: KnnConfig) -> LabelledSet:
+    say_fewer(labelled.name, "training images", knn.num_train, len(labelled.train.refs))
+    say_fewer(labelled.name, "test images", knn.num_test, len(labelled.test.refs))
     return replace(labelled, train=labelled.train.subset(knn.num_train), test=labelled.test.subset(knn.num_test))
+
+
+def say_fewer(name: str, what: str, asked: int | None, there: int) -> None:
+    """Say it where a set has fewer images than are asked for: all of them are taken."""
+    if asked is not None and asked > there:
+        say(f"{name} has {there} {what}, of which {asked} are asked for: all are taken")
+
+
+def _say_few(labelled: LabelledSet, knn: KnnConfig) -> None:
+    """Say it where kNN has fewer images to look among than shall vote."""
+    num = len(labelled.train.refs)
+    too_large = sorted(k for k in {knn.knn_k, *(setting.k for setting in USUAL_SETTINGS)} if k > num)
+    if too_large:
+        asked = name_some([*map(str, too_large)])
+        say(f"{labelled.name} has {num} training images: all of them vote where kNN's k is {asked}")
 
 
 def measure(

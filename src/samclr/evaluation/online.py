@@ -12,6 +12,7 @@ from samclr.evaluation.knn import knn_predict, top1
 from samclr.evaluation.labelled import decode_square, open_labelled
 from samclr.evaluation.linear import linear_probe
 from samclr.normalisation import normalisation_of
+from samclr.terminal import say_once
 
 SHORT_PROBE = ProbeConfig(probe_epochs=10)
 
@@ -24,6 +25,8 @@ class OnlineProbes:
         splits = labelled.train.subset(config.num_train), labelled.test.subset(config.num_test)
         self._pixels = [decode_square(split.refs, config.image_px, os.cpu_count() or 1) for split in splits]
         self._labels = [torch.from_numpy(split.labels) for split in splits]
+        if config.knn_k > len(splits[0].refs):
+            say_once(f"{labelled.name} has {len(splits[0].refs)} training images: all of them vote, not {config.knn_k}")
         self._num_classes, self._config, self._device = len(labelled.classes), config, device
 
     def measure(self, backbone: nn.Module) -> dict[str, float]:

@@ -161,7 +161,9 @@ def _save(
     if trained is not None:  # a finished protocol needs its answers alone
         state |= {"trained": trained[0].state_dict(), "optimizer": trained[1].state_dict()}
     with replacing_path(path) as beside:
-        torch.save(state, beside)
+        content = io.BytesIO()
+        torch.save(state, content)  # which says nothing of a full disk
+        beside.write_bytes(content.getbuffer())
         seal(beside)
 
 

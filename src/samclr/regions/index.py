@@ -9,7 +9,9 @@ at when it is first used. A damaged index is made anew.
 """
 
 import hashlib
+import io
 import json
+import os
 import shutil
 import zlib
 from array import array
@@ -201,8 +203,8 @@ def _build(bank: SceneBank, store: PartsFolder, config: FilterConfig, folder: Pa
             f"{name_some(damaged)}; samclr regions verify {store.path} tells what is wrong"
         )
     start = np.concatenate([[0], np.cumsum(counts.clip(0))])
-    np.save(folder / "start.npy", start)
-    np.save(folder / "segment_errors.npy", np.array(int((~done).sum()) + len(damaged)))
+    _save(folder / "start.npy", start)
+    _save(folder / "segment_errors.npy", np.array(int((~done).sum()) + len(damaged)))
     _join(jobs, start, folder)
     for name in FILES:
         seal(folder / f"{name}.npy")
@@ -254,21 +256,36 @@ def _index_bucket(path: Path, kind: str, config: FilterConfig, job: _Job) -> Int
             areas.append(region.area_px)
             grids.append(occupancy_grid(found, number))
     job.folder.mkdir()
-    np.save(job.folder / "box_xyxy.npy", np.array(boxes, np.int32).reshape(-1, 4))
-    np.save(job.folder / "mask_box_xyxy.npy", np.array(mask_boxes, np.int32).reshape(-1, 4))
-    np.save(job.folder / "area_px.npy", np.array(areas, np.int64))
-    np.save(job.folder / "grid.npy", np.array(grids, np.uint8).reshape(-1, GRID, GRID))
-    np.save(job.folder / "grid_crc32.npy", np.array([zlib.crc32(grid.tobytes()) for grid in grids], np.uint32))
+    _save(job.folder / "box_xyxy.npy", np.array(boxes, np.int32).reshape(-1, 4))
+    _save(job.folder / "mask_box_xyxy.npy", np.array(mask_boxes, np.int32).reshape(-1, 4))
+    _save(job.folder / "area_px.npy", np.array(areas, np.int64))
+    _save(job.folder / "grid.npy", np.array(grids, np.uint8).reshape(-1, GRID, GRID))
+    _save(job.folder / "grid_crc32.npy", np.array([zlib.crc32(grid.tobytes()) for grid in grids], np.uint32))
     return np.array(counts, np.int64)
+
+
+def _save(path: Path, values: np.ndarray) -> None:
+    """np.save, but a full disk is an error of the system with its number."""
+    content = io.BytesIO()
+    np.save(content, values)
+    path.write_bytes(content.getbuffer())
+
+
+def _make_room(path: Path) -> None:
+    """Take the disk's room for a file that is written through a map: there a full disk would be a bus error."""
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _join(jobs: list[_Job], start: Int[np.ndarray, "n_plus_1"], folder: Path) -> None:
     """Bring the regions of all jobs into the order of the bank, and remove the jobs' folders."""
     for name, (dtype, shape) in ARRAYS.items():
         if start[-1] == 0:  # an empty file cannot be mapped
-            np.save(folder / f"{name}.npy", np.zeros((0, *shape), dtype))
+            _save(folder / f"{name}.npy", np.zeros((0, *shape), dtype))
             continue
         whole = open_memmap(folder / f"{name}.npy", "w+", dtype, (int(start[-1]), *shape))
+        _make_room(folder / f"{name}.npy")
         for job in jobs:
             counts = start[job.images + 1] - start[job.images]
             first = np.repeat(start[job.images] - np.cumsum(counts) + counts, counts)

@@ -39,6 +39,7 @@ from samclr.scenes.sources import SceneRef, file_stamp, read_bytes
 from samclr.scenes.tiles import TileReader, encode_tiles
 from samclr.stopping import stop_requested
 from samclr.storage.checksums import checksum_of_file
+from samclr.storage.files import room_for
 from samclr.terminal import say
 
 KIND = "scene bank"
@@ -169,7 +170,7 @@ class LevelReader:
 def _mapped_names(refs: Iterator[SceneRef], hashes: np.ndarray) -> pa.Table:
     """Ids and hashes in a file that is gone when nobody looks at it any more."""
     schema = pa.schema([("image_id", pa.string()), ("content_hash", pa.string())])
-    with tempfile.NamedTemporaryFile() as file:
+    with tempfile.NamedTemporaryFile() as file, room_for(Path(file.name)):
         with pa.ipc.new_file(file, schema) as writer:
             for first in range(0, len(hashes), NAMES_AT_ONCE):
                 some = hashes[first : first + NAMES_AT_ONCE].astype(str)

@@ -5,6 +5,7 @@ writes the sentence and ends the process with status 1. Systems without the sign
 """
 
 import ctypes
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ def bus_error_is_said(bank: Path) -> Iterator[None]:
         f"{bank}; run samclr pack --verify on the same scenes with --bank {bank} to make it anew, then the same "
         f"command again, which goes on from the last checkpoint\n"
     )
-    before = libc.signal(signal.SIGBUS, _handler(libc, text.encode()))
+    before = libc.signal(signal.SIGBUS, _handler(libc, os.fsencode(text)))
     try:
         yield
     finally:

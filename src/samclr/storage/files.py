@@ -46,8 +46,13 @@ def replacing(path: Path, mode: str = "w", needed_bytes: int | None = None) -> I
 def replacing_path(path: Path, needed_bytes: int | None = None) -> Iterator[Path]:
     """As `replacing`, for libraries that open the file themselves, or make a folder: yields the name to write to.
 
-    The folder of `path` is made if missing. A folder at `path` is replaced only by a folder.
+    The folder of `path` is made if missing. A folder at `path` is replaced only by a folder, and a device, a pipe or
+    a socket by nothing.
+
+    Raises:
+        FilesError: the disk is full, `path` is no name of a file, or something other than a file or folder is there.
     """
+    _refuse_irreplaceable(path)
     beside = path.with_name(f"{path.name}.{_owner()}.tmp")
     with room_for(path, needed_bytes):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,6 +66,18 @@ def replacing_path(path: Path, needed_bytes: int | None = None) -> Iterator[Path
                 os.replace(beside, path)
         finally:
             _remove(beside)
+
+
+def _refuse_irreplaceable(path: Path) -> None:
+    """Root could rename a file over /dev/null, and the machine would be without it."""
+    if not path.name:
+        raise FilesError(f"{path} is a folder; expected the name of a file to write")
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:  # nothing there, or said when it is written
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise FilesError(f"{path} is {_kind(mode)}, which is not written over; expected a file or a new name")
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
@@ -128,8 +145,12 @@ def regular(path: Path | str) -> Path:
     mode = os.stat(path).st_mode
     if stat.S_ISREG(mode):
         return Path(path)
+    raise OSError(f"{path} is {_kind(mode)}; expected a regular file")
+
+
+def _kind(mode: int) -> str:
     kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
-    raise OSError(f"{path} is {kinds.get(stat.S_IFMT(mode), 'a device')}; expected a regular file")
+    return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 @contextmanager

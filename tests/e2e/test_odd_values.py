@@ -1,0 +1,87 @@
+"""Odd values for every setting there is, empty words, and characters that a terminal would obey."""
+
+import dataclasses
+import math
+
+import pytest
+
+from samclr import config, evaluation_config, method_config, segmenter_config, view_config
+from samclr.errors import ConfigError, SamclrError
+from samclr.settings import Settings, hints_of
+
+ODD = (
+    *(-1, 0, 1e30, 10**30, 10**400, math.nan, math.inf, -math.inf, True, "", "x", None, [], {}, object()),
+    *((), (1, 0), (math.nan, 1.0), (0.5,), ("x", "y"), b"x"),
+)
+
+
+def settings_classes() -> list[type]:
+    modules = (config, evaluation_config, method_config, segmenter_config, view_config)
+    found = {one for module in modules for one in vars(module).values() if isinstance(one, type)}
+    return sorted(
+        (one for one in found if issubclass(one, Settings) and one is not Settings), key=lambda one: one.__name__
+    )
+
+
+@pytest.mark.parametrize("kind", settings_classes(), ids=lambda kind: kind.__name__)
+def test_an_odd_value_is_taken_as_the_annotation_says_or_refused_by_name(kind):
+    for name in hints_of(kind):
+        for value in ODD:
+            try:
+                made = kind(**{name: value})
+            except ConfigError as error:
+                said = str(error)
+            else:
+                said = ""
+            if said:
+                assert name in said or "given alone" in said
+                assert len(said) < 400
+                continue
+            kept = getattr(made, name)
+            numbers = kept if isinstance(kept, tuple) else (kept,)
+            assert all(math.isfinite(number) for number in numbers if isinstance(number, int | float))
+
+
+@pytest.mark.parametrize("kind", settings_classes(), ids=lambda kind: kind.__name__)
+def test_every_number_has_an_end(kind):
+    """A number that nothing bounds would be found by the memory or the clock."""
+    for one in dataclasses.fields(kind):
+        if one.default is not dataclasses.MISSING and type(one.default) in (int, float):
+            with pytest.raises(SamclrError, match=one.name):
+                kind(**{one.name: type(one.default)(10**30)})
+
+
+@pytest.mark.parametrize(
+    "words", [("segment", "", "--out", "x"), ("segment", "x", "--out="), ("pack", "x", "--bank", " ")]
+)
+def test_an_empty_word_is_not_the_current_folder(words, call):
+    status, _, said = call(*words)
+    assert (status, said.count("\n")) == (2, 1)
+    assert "an empty value follows" in said
+
+
+@pytest.mark.parametrize(
+    "words", [("pack", "x", "--codec", "\x1b[2J"), ("\x1b[2J",), ("report", "x\ny", "--out", "\x1b]0;")]
+)
+def test_no_word_of_the_user_reaches_the_terminal_raw(words, call):
+    status, shown, said = call(*words)
+    assert status in (1, 2)
+    assert all(one.isprintable() or one == "\n" for one in shown + said)
+
+
+def test_a_link_to_itself_is_one_sentence(tmp_path, call):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    status, _, said = call("pack", tmp_path / "loop")
+    assert status == 1
+    assert "unexpected" not in said
+
+
+def test_a_device_is_not_written_over(tmp_path, scenes, call):
+    import os
+
+    os.mkfifo(tmp_path / "pipe")
+    call("segment", scenes, "--min-size", 20, "--out", tmp_path / "store")
+    status, _, said = call("look", tmp_path / "store", "--scenes", scenes, "--out", tmp_path / "pipe")
+    assert status == 1
+    assert "which is not written over" in said
+    assert (tmp_path / "pipe").is_fifo()
