@@ -91,6 +91,16 @@ def test_polygons_and_uncompressed_runs(case):
     assert case.boxes()["b.png"] == []
 
 
+def test_a_mask_of_many_parts_is_their_union(case):
+    places = [(x, y) for x in range(2, 60, 4) for y in range(2, 44, 4)]
+    parts = [[x, y, x + 3, y, x + 3, y + 2, x, y + 2] for x, y in places]
+    case.run(coco(case.images(), [annotation(1, 1, parts)]))
+    expected = np.zeros((HEIGHT, WIDTH), bool)
+    for x, y in places:
+        expected[y : y + 2, x : x + 3] = True
+    assert (case.masks("a.png")[0] == expected).all()
+
+
 def test_what_is_no_mask_is_counted_and_costs_no_good_one(case):
     none = [[], None, {}, [4, 4, 20, 20], [[4, 4, 20, 20]]]
     flat = [

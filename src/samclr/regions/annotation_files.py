@@ -14,7 +14,7 @@ from samclr.regions.annotations import TwiceDict, as_object, is_length, mask_siz
 from samclr.regions.placing import Size
 from samclr.storage.files import regular
 
-MAX_BYTES = 4 << 30  # of all JSON read at once, which takes about 3 to 8 times as much memory
+MAX_BYTES = 4 << 30  # of all JSON read at once, which takes about six times as much memory
 USED_KEYS = {
     *("images", "annotations", "image", "id", "image_id", "file_name", "height", "width", "segmentation", "size"),
     *("counts", "iscrowd", "predicted_iou", "score", "stability_score", "point_coords"),

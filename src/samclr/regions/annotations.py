@@ -23,6 +23,7 @@ MAX_FLOAT32 = 3.4e38
 MAX_REACH = 3  # a polygon may leave its image by as many times its longer side
 MAX_POINTS = 1_000_000  # of one annotation
 MAX_PARTS = 10_000  # polygons of one annotation
+MERGED = 16  # masks at a time
 MAX_OUTLINE_PX = 2_000_000  # of one annotation, all around
 FLAT = 1e-9  # a polygon this thin, as a share of its length, has no area
 BOXES, CROWDS, EMPTY, PARTS = "boxes", "crowds", "empty", "parts"  # what is counted and skipped
@@ -152,7 +153,10 @@ def _of_polygons(polygons: list[Any], photo: Photo, size: Size, where: str, skip
     height, width = photo.drawn_size
     if size != photo.drawn_size:
         whole = [[v * (height / size[0] if k % 2 else width / size[1]) for k, v in enumerate(part)] for part in whole]
-    merged = coco_mask.merge(coco_mask.frPyObjects(whole, height, width))
+    drawn = coco_mask.frPyObjects(whole, height, width)
+    while len(drawn) > 1:  # one after the other would take time by the square of their number
+        drawn = [coco_mask.merge(drawn[first : first + MERGED]) for first in range(0, len(drawn), MERGED)]
+    merged = drawn[0]
     return (
         _encoded(photo.turned(coco_mask.decode(merged).astype(bool))) if photo.is_to_turn else bytes(merged["counts"])
     )
