@@ -10,8 +10,8 @@ from jaxtyping import UInt8
 
 from samclr.errors import EvaluationError, ScenesError, name_some
 from samclr.scenes.catalogue import DATA_SETS, DataSet
-from samclr.scenes.label_maps import LabelError, read_values, shared_stems
 from samclr.scenes.images import open_image
+from samclr.scenes.label_maps import LabelError, read_values, shared_stems
 from samclr.scenes.layouts import LAYOUTS, list_named, recognise
 from samclr.scenes.names import DATA_VARIABLE, NamedSource, as_named, find_root
 from samclr.scenes.refs import SceneRef

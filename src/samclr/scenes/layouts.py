@@ -1,7 +1,6 @@
 """Where the images and labels of the known data sets lie below their roots."""
 
 import glob
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
