@@ -19,8 +19,8 @@ from samclr.errors import PartsError
 from samclr.pages import render
 from samclr.parts import OK, PartsFolder
 from samclr.regions.coarsest import coarsest, padded_box
-from samclr.regions.records import ImageRegions, Region
-from samclr.regions.store import row_to_regions
+from samclr.regions.records import ImageRegions, Region, SegmentError
+from samclr.regions.store import read_regions
 from samclr.scenes.decode import DecodeError, load_scene
 from samclr.scenes.sources import SceneRef
 from samclr.storage.files import write_text
@@ -28,6 +28,9 @@ from samclr.storage.files import write_text
 SHOWN_PX = 480  # longer side of a scene on the page
 MAX_EXAMINED = 2000  # images whose regions go through the filter for the histograms and the lists of extremes
 MAX_DRAWN = 150  # regions drawn of one image
+MIN_DRAWN_PX = 1.0  # shorter side of a region's box on the page; less cannot be seen
+OUTLINE_CHARACTERS = 400_000  # of all regions of one side of a scene, so that a page can be opened
+MAX_MASK_PX = 1_500_000_000  # decoded for one scene, 2 to 4 seconds
 EXTREMES = 4
 COLOURS = ("#e6503c", "#3c8ce6", "#46b45a", "#f0aa28", "#a05ad2", "#28bebe", "#eb6eaa")
 
@@ -48,7 +51,17 @@ def write_look(
     examined_ids = (
         good if len(good) <= MAX_EXAMINED else sorted(random.choice(good, MAX_EXAMINED, replace=False).tolist())
     )
-    examined = {found.image_id: (found, coarsest(found, config)) for found in _read(store, by_id, examined_ids)}
+    examined: Examined = {}
+    for found in _read(store, by_id, examined_ids):
+        if isinstance(found, SegmentError):
+            errors.append((found.image_id, found.message))
+        else:
+            examined[found.image_id] = (found, coarsest(found, config))
+    if not examined:
+        raise PartsError(
+            f"all {len(examined_ids)} rows of {store.path} that were looked at are damaged: {errors[-1][1]}"
+        )
+    examined_ids = [image_id for image_id in examined_ids if image_id in examined]
 
     def kept_share(image_id: str) -> float:
         found, kept = examined[image_id]
@@ -95,10 +108,10 @@ def write_look(
 Examined = dict[str, tuple[ImageRegions, list[int]]]
 
 
-def _read(store: PartsFolder, by_id: dict[str, SceneRef], ids: Sequence[str]) -> list[ImageRegions]:
-    wanted, found = set(ids), []
+def _read(store: PartsFolder, by_id: dict[str, SceneRef], ids: Sequence[str]) -> list[ImageRegions | SegmentError]:
+    wanted, found = set(ids), list[ImageRegions | SegmentError]()
     for bucket in sorted({store.bucket_of(by_id[image_id].locality_key) for image_id in ids}):
-        found += [row_to_regions(r) for r in store.read(bucket=bucket).to_pylist() if r["image_id"] in wanted]
+        found += [read_regions(row) for row in store.read(bucket=bucket).to_pylist() if row["image_id"] in wanted]
     return found
 
 
@@ -161,20 +174,40 @@ def _scene(ref: SceneRef, found: ImageRegions, kept: list[int], config: FilterCo
         number: COLOURS[k % len(COLOURS)] for k, number in enumerate(_largest_first(found, range(len(found.regions))))
     }
 
-    def shapes(numbers: Sequence[int], with_box: bool) -> list[dict[str, Any]]:
-        return [
-            {
-                "path": _outline(found.mask(number), width, height),
-                "colour": colour[number],
-                "text": _text(number, found.regions[number], found),
-                "box": _scaled(
-                    padded_box(found.regions[number].box_xyxy, config.padding, found.height, found.width), scale
-                )
-                if with_box
-                else None,
-            }
-            for number in _largest_first(found, numbers)[:MAX_DRAWN]
-        ]
+    outlines: dict[int, str] = {}
+    can_decode = max(1, MAX_MASK_PX // (found.height * found.width))
+
+    def side(numbers: Sequence[int], what: str, with_box: bool) -> dict[str, Any]:
+        drawn: list[dict[str, Any]] = []
+        characters = 0
+        for number in _largest_first(found, numbers):
+            box = found.regions[number].box_xyxy
+            if len(drawn) == MAX_DRAWN:
+                break
+            if min(box[2] - box[0], box[3] - box[1]) * scale < MIN_DRAWN_PX:
+                continue
+            if number not in outlines:
+                if len(outlines) >= can_decode:
+                    break
+                outlines[number] = _outline(found.mask(number), width, height)
+            characters += len(outlines[number])
+            if characters > OUTLINE_CHARACTERS:
+                break
+            padded = padded_box(box, config.padding, found.height, found.width)
+            drawn.append(
+                {
+                    "path": outlines[number],
+                    "colour": colour[number],
+                    "text": _text(number, found.regions[number], found),
+                    "box": _scaled(padded, scale) if with_box else None,
+                }
+            )
+        left_out = len(numbers) - len(drawn)
+        return {
+            "title": f"{len(numbers):,} {what}"
+            + (f"; {len(drawn):,} of the largest are drawn, {left_out:,} left out" if left_out else ""),
+            "regions": drawn,
+        }
 
     return {
         "image_id": ref.image_id + ref_note,
@@ -182,8 +215,8 @@ def _scene(ref: SceneRef, found: ImageRegions, kept: list[int], config: FilterCo
         "width": width,
         "height": height,
         "sides": [
-            {"title": f"{len(found.regions)} regions", "regions": shapes(range(len(found.regions)), False)},
-            {"title": f"{len(kept)} after the filter", "regions": shapes(kept, True)},
+            side(range(len(found.regions)), "regions", False),
+            side(kept, "after the filter", True),
         ],
     }
 

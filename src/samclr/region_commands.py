@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg, subcommand
 
 from samclr.command_options import Column, Fill, Json, Scenes
 from samclr.config import FilterConfig
-from samclr.segmenter_config import SegmenterConfig
+from samclr.segmenter_config import Labels, SegmenterConfig
 from samclr.settings import CountOrZero, Seed, Settings
 from samclr.terminal import say, show, show_fill, show_rows, show_table
 

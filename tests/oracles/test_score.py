@@ -7,9 +7,10 @@ from support import write_scenes
 
 from samclr.errors import ScenesError
 from samclr.fill import FillOptions
-from samclr.regions.score import score_store
+from samclr.regions.score import match_people, score_store
 from samclr.regions.segment import segment_scenes
 from samclr.regions.store import iterate_rows, row_to_regions
+from samclr.scenes.label_maps import LabelError, read_values
 from samclr.scenes.sources import list_scenes
 from samclr.segmenter_config import SegmenterConfig
 
@@ -69,3 +70,54 @@ def test_no_map_or_one_of_another_size(made, tmp_path):
     write_people(made, tmp_path / "maps", shift=1)
     with pytest.raises(ScenesError, match="px, its image"):
         score_store(made, tmp_path / "maps")
+
+
+def test_ignored_labels_against_loops(made, tmp_path):
+    people = write_people(made, tmp_path / "maps")
+    coverings = []
+    for row in iterate_rows(made):
+        found = row_to_regions(row)
+        masks = [found.mask(k) for k in range(len(found.regions))]
+        each = []
+        for labels in people[found.image_id]:
+            valid, total, area = labels != 999, 0.0, 0
+            for segment in np.unique(labels[valid]):
+                mine = labels == segment
+                total += max(np.sum(mine & m) / np.sum((mine | m) & valid) for m in masks) * mine.sum()
+                area += mine.sum()
+            each.append(total / area)
+        coverings.append(np.mean(each))
+    score = score_store(made, tmp_path / "maps", ignore_label=(999,))
+    assert score["best_covering"] == pytest.approx(np.mean(coverings))
+
+
+def test_numbered_maps_are_a_persons_only_where_no_image_has_that_name(tmp_path):
+    for name in ("street.png", "street_1.png", "street_2.png", "yard_1.png", "a[1]_1.png", "train.png"):
+        Image.new("L", (2, 2)).save(tmp_path / name)
+    ids = ["street.jpg", "street_1.jpg", "yard.jpg", "a[1].jpg", "train.parquet#0"]
+    people = match_people(tmp_path, ids)
+    found = {stem: [path.name for path in paths] for stem, paths in people.by_stem.items()}
+    assert found == {
+        "street": ["street.png"], "street_1": ["street_1.png"], "yard": ["yard_1.png"], "a[1]": ["a[1]_1.png"],
+    }  # fmt: skip
+    assert set(people.left_out) == {"street_2.png", "train.png"}
+    with pytest.raises(ScenesError, match=r"fit several images each: yard.jpg and yard.png"):
+        match_people(tmp_path, [*ids, "yard.png"])
+    Image.new("L", (2, 2)).save(tmp_path / "street.tif")
+    with pytest.raises(ScenesError, match="2 label maps of street: street.png, street.tif"):
+        match_people(tmp_path, ids)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (Image.new("F", (3, 2)), "floating-point numbers; expected one channel"),
+        (Image.new("RGBA", (3, 2)), "4 channels"),
+        (Image.fromarray(np.full((2, 3), -1, np.int32)), "has the value -1"),
+        (Image.new("L", (9, 9)), "is 9x9 px, its image 3x2 px"),
+    ],
+)
+def test_label_maps_that_hold_no_ids(tmp_path, image, message):
+    image.save(tmp_path / "a.tif")
+    with pytest.raises(LabelError, match=message):
+        read_values(tmp_path / "a.tif", (2, 3))

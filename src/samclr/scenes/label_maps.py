@@ -90,7 +90,8 @@ def _check_header(image: Image.Image, name: str, image_hw: tuple[int, int] | Non
 
 def _raw_mode(image: Image.Image) -> str:
     """How the file stores its values; "" if Pillow does not tell."""
-    settings = image.tile[0][3] if image.tile else ""
+    tiles = getattr(image, "tile", None)
+    settings = tiles[0][3] if tiles else ""
     return str(settings[0] if isinstance(settings, tuple) and settings else settings)
 
 
