@@ -94,7 +94,7 @@ def test_labels_that_do_not_fit_cost_one_row_each(tmp_path):
     config = replace(LABELS, labels=tmp_path / "labels")
     _, report = segment_scenes(list_scenes([scenes]), config, tmp_path / "store", FillOptions())
     assert "no label map" in report.errors["a/000.png"]
-    assert "5x5 px, the image 64x48 px" in report.errors["a/002.png"]
+    assert "5x5 px, its image 64x48 px" in report.errors["a/002.png"]
     assert "3 channels" in report.errors["b/001.png"]
     assert set(report.errors) == {"a/000.png", "a/002.png", "b/001.png"}
 
