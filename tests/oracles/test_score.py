@@ -104,7 +104,7 @@ def test_numbered_maps_are_a_persons_only_where_no_image_has_that_name(tmp_path)
     with pytest.raises(ScenesError, match=r"fit several images each: yard.jpg and yard.png"):
         match_people(tmp_path, [*ids, "yard.png"])
     Image.new("L", (2, 2)).save(tmp_path / "street.tif")
-    with pytest.raises(ScenesError, match="2 label maps of street: street.png, street.tif"):
+    with pytest.raises(ScenesError, match=r"2 label maps of street: street.png, street.tif"):
         match_people(tmp_path, ids)
 
 
