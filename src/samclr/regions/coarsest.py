@@ -35,8 +35,8 @@ def _not_contained(rles: list[dict[str, object]], max_frac: float) -> list[int]:
     """
     if not rles:
         return []
-    areas = np.asarray(coco_mask.area(rles)).astype(np.float64)
-    boxes = np.asarray(coco_mask.toBbox(rles), np.float64)
+    areas = np.array([int(coco_mask.area(rle)) for rle in rles], np.float64)
+    boxes = np.array([coco_mask.toBbox(rle) for rle in rles], np.float64)
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     kept = np.empty(len(rles), np.int64)
     count = 0

@@ -149,7 +149,7 @@ def best_ious(
     if not rles:
         return np.zeros(len(ids)), area
     segments = [_encode(labels == number) for number in ids]
-    region_area = np.asarray(coco_mask.area(rles)).astype(np.float64)
+    region_area = np.array([int(coco_mask.area(rle)) for rle in rles], np.float64)
     common = _intersections(rles, segments, region_area)
     ignored = _intersections(rles, [_encode(np.isin(labels, ignore_label))], region_area)
     union = (region_area[:, None] - ignored) + area - common
