@@ -231,8 +231,8 @@ def test_what_two_options_state_is_checked():
     for change, message in (
         ({"mean": (0.5, 0.5, 0.5)}, "mean is given alone"),
         ({"std": (0.5, 0.5, 0.5)}, "std is given alone"),
-        ({"mean": (0.0, 0.0, 0.0), "std": (0.5, 0.0, 0.5)}, "expected three values, each a number over 0"),
-        ({"mean": (float("nan"), 0.0, 0.0), "std": (0.5, 0.5, 0.5)}, "expected three finite numbers, of red"),
+        ({"mean": (0.0, 0.0, 0.0), "std": (0.5, 0.0, 0.5)}, r"std is .*; expected three"),
+        ({"mean": (float("nan"), 0.0, 0.0), "std": (0.5, 0.5, 0.5)}, r"mean is .*; expected three"),
     ):
         for kind in (ModelConfig, TargetConfig):
             with pytest.raises(ConfigError, match=message):
