@@ -19,6 +19,7 @@ from samclr.evaluation.fingerprints import weights_fingerprint
 from samclr.models.weights import FOLDER_CONFIG, FOLDER_WEIGHTS, is_weights_folder
 from samclr.normalisation import Normalisation, normalisation_of
 from samclr.run_directory import read_json
+from samclr.storage.checksums import checksum_of_weights
 from samclr.storage.files import replacing_path, write_bytes, write_json, write_text
 
 Layout = Literal["timm", "torchvision", "huggingface", "onnx"]
@@ -80,11 +81,14 @@ def _facts(backbone: nn.Module, config: PretrainConfig) -> dict[str, str]:
 
 
 def weights_bytes(backbone: nn.Module, metadata: dict[str, str]) -> bytes:
-    """A safetensors file; equal weights and metadata give equal bytes (safetensors itself shuffles the metadata)."""
+    """A safetensors file with a checksum among its metadata.
+
+    Equal weights and metadata give equal bytes (safetensors itself shuffles the metadata).
+    """
     content = save({name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}, metadata)
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
-    header["__metadata__"] = dict(sorted(metadata.items()))
+    header["__metadata__"] = dict(sorted(metadata.items())) | {"checksum": checksum_of_weights(content)}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + content[8 + length :]

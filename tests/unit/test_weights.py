@@ -15,6 +15,7 @@ from samclr.config import ModelConfig
 from samclr.errors import ConfigError
 from samclr.evaluation.evaluate import open_target
 from samclr.evaluation_config import TargetConfig
+from samclr.export import weights_bytes
 from samclr.models.backbone import create_backbone, load_pretrained
 from samclr.models.weights import own_normalisation, read_facts
 from samclr.normalisation import IMAGENET, Normalisation
@@ -308,3 +309,18 @@ def test_stem_and_seed_make_the_untrained_model(capsys):
 def test_timm_has_no_weights_of_some(capsys):
     with pytest.raises(ConfigError, match="timm has no trained weights of resnetblur18"):
         open_target("resnetblur18", NOTHING, False, None)
+
+
+def test_a_flipped_bit_in_an_exported_file_is_noticed(tmp_path):
+    backbone = create_backbone(ModelConfig(backbone="small-cnn"))
+    whole = weights_bytes(backbone, {"backbone": "small-cnn", "stem": "standard"})
+    path, random = tmp_path / "x.safetensors", np.random.default_rng(0)
+    path.write_bytes(whole)
+    assert read_facts(path).backbone == "small-cnn"
+    for place in (*random.integers(len(whole), size=30), *random.integers(1000, size=30)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(random.integers(8))
+        path.write_bytes(damaged)
+        if b'"checksum"' in damaged[:2000]:  # else its name was hit, and nothing else
+            with pytest.raises(ConfigError, match="is not a whole file of weights"):
+                read_facts(path)

@@ -5,7 +5,6 @@ seed it is untrained, the set by its images, and the settings. Weights are told 
 earlier weights is replaced when the same is measured anew, marked until then, and never taken for the current ones.
 """
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from samclr.errors import FilesError, RunError, SamclrError
 from samclr.run_directory import RESULTS_FILE
 from samclr.settings import fingerprint
-from samclr.storage.files import confined, read_json, safe_name, write_json, write_text
+from samclr.storage.files import confined, read_json, safe_name, write_json
 from samclr.storage.locks import locked
 
 Row = dict[str, Any]
@@ -71,13 +70,13 @@ def add_results(place: Path, row: Row, details: dict[str, Any], source: str | Pa
     name = f"{place.stem}-{row['on']}-{row['task']}"
     row["details"] = f"{DETAILS_FOLDER}/{safe_name(name)}-{key}.json"
     with locked(place.parent / DETAILS_FOLDER / f"{safe_name(place.name)}.lock"):
-        write_text(place.parent / row["details"], json.dumps(details, separators=(",", ":")))
+        write_json(place.parent / row["details"], details, sealed=True, indent=None)
         old = read_rows(place)
         kept = [one for one in old if not _same(one, row)]
         for one in kept:
             if _is_of_other_weights(one, row):
                 one["superseded"] = True
-        write_json(place, {"format": RESULTS_FORMAT, "results": [*kept, row]})
+        write_json(place, {"format": RESULTS_FORMAT, "results": [*kept, row]}, sealed=True)
         _remove_details(place, [one for one in old if _same(one, row)], [*kept, row])
 
 

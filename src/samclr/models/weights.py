@@ -17,6 +17,7 @@ from samclr.config import ModelConfig, Stem
 from samclr.errors import ConfigError, FilesError, name_some
 from samclr.normalisation import IMAGENET, Normalisation
 from samclr.settings import from_dict
+from samclr.storage.checksums import checksum_of_weights
 from samclr.storage.files import read_json
 from samclr.terminal import say
 
@@ -51,6 +52,8 @@ def read_facts(path: Path) -> Facts:
     """
     file = weights_file(path)
     try:
+        if file.suffix == ".safetensors":
+            _check_whole(file)
         if is_weights_folder(file.parent) and file.name in FOLDER_WEIGHTS:
             config = read_json(file.parent / FOLDER_CONFIG, {})
             trained = config.get("pretrained_cfg")
@@ -75,6 +78,14 @@ def read_facts(path: Path) -> Facts:
         )
     except (SafetensorError, OSError, ValueError, RecursionError, ConfigError, FilesError) as error:
         raise ConfigError(f"{path} is not a whole file of weights ({_first_line(error)}); give another") from None
+
+
+def _check_whole(file: Path) -> None:
+    """Raise ConfigError if a file with a checksum, as samclr writes it, is damaged."""
+    with safe_open(file, "pt") as opened:
+        expected = (opened.metadata() or {}).get("checksum")
+    if expected is not None and expected != checksum_of_weights(file.read_bytes()):
+        raise ConfigError("its checksum does not fit: it is damaged")
 
 
 def _side(arguments: Any) -> int | None:

@@ -36,6 +36,20 @@ def checksum_of_json(value: Any, parsed: bool = False) -> str:
     return f"{zlib.crc32(json.dumps(plain, sort_keys=True).encode()):08x}"
 
 
+def checksum_of_weights(content: bytes) -> str:
+    """Eight hex digits that change with any tensor, name or entry of a safetensors file but its own `checksum`.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header.get("__metadata__", {}).pop("checksum", None)
+    return (
+        f"{zlib.crc32(memoryview(content)[8 + length :], zlib.crc32(json.dumps(header, sort_keys=True).encode())):08x}"
+    )
+
+
 def seal(path: Path) -> None:
     """Append the checksum of a whole file to it."""
     trailer = _TRAILER.pack(checksum_of_file(path), MAGIC)

@@ -91,15 +91,16 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
-def write_json(path: Path, value: Any, *, sealed: bool = False) -> None:
+def write_json(path: Path, value: Any, *, sealed: bool = False, indent: int | None = 1) -> None:
     """Write a JSON file in one move.
 
     sealed: add a key `checksum` to this object, by which `read_json` sees that any of its values changed.
+    indent: None for one line, for what has many numbers.
     """
     if sealed:
         value = {key: item for key, item in value.items() if key != CHECKSUM}
         value |= {CHECKSUM: checksum_of_json(value)}
-    write_text(path, json.dumps(value, indent=1) + "\n")
+    write_text(path, json.dumps(value, indent=indent) + "\n")
 
 
 def read_json(path: Path, missing: Any, remedy: str = "restore or remove it") -> Any:
