@@ -128,7 +128,7 @@ def test_retrieval_is_a_weighted_mean_over_the_nearest():
         weights = (similarity[near] / 0.1).exp()
         wanted = sum(w * shares[row] / shares[row].sum() for w, row in zip(weights, near, strict=True)) / weights.sum()
         torch.testing.assert_close(ours, wanted)
-    few = retrieval(features, shares, DenseConfig(dense_k=4, dense_memory=2), CPU)(queries)
+    few = retrieval(features, shares, DenseConfig(dense_k=2, dense_memory=2), CPU)(queries)
     assert few.shape == (9, 3)
     torch.testing.assert_close(few.sum(1), torch.ones(9))
 

@@ -45,8 +45,8 @@ def test_what_an_older_file_lacks_takes_its_default_or_what_that_version_did():
     ("change", "message"),
     [
         (lambda d: d.update(typo=1), "unknown setting 'typo'"),
-        (lambda d: d.update(seed="0"), "config.seed is '0'; expected int"),
-        (lambda d: d.update(seed=True), "config.seed is True; expected int"),
+        (lambda d: d.update(seed="0"), "config.seed is '0'; expected a whole number"),
+        (lambda d: d.update(seed=True), "config.seed is True; expected a whole number"),
         (lambda d: d["views"].update(strategy="mask"), "config.views.strategy is 'mask'"),
         (lambda d: d["group"].update(crop_scale=[1]), "config.group.crop_scale"),
         (lambda d: d.update(views=3), "config.views is 3; expected an object"),

@@ -76,7 +76,7 @@ def test_labels_are_held_against_images(tmp_path):
     without, stray, size = splits["train"].faults
     assert without == "1 images have no label map: train/aachen/aachen_000000_000019_leftImg8bit.png"
     assert stray.startswith("1 label maps belong to no image: gtFine/train/aachen/aachen_000009")
-    assert "is 64x48 px, its label map aachen_000001_000019_gtFine_labelIds.png 9x9 px" in size
+    assert "label map aachen_000001_000019_gtFine_labelIds.png is 9x9 px, its image 64x48 px" in size
     assert (splits["val"].state, splits["val"].labels, splits["test"].labels) == ("complete", 2, None)
     assert splits["train_extra"].faults == ("2 images, the release has 19,998",)
 

@@ -51,7 +51,7 @@ def test_cityscapes_is_read_as_torchvision_reads_it(tmp_path):
         for number, path in enumerate(reader.images):
             image, instances = reader[number]
             assert (load_scene(ours[path]).pixels == np.asarray(image)).all()
-            regions, theirs = read_label_regions(ours[path].label), np.asarray(instances).astype(int)
+            regions, theirs = read_label_regions(ours[path].label, image.size[::-1]), np.asarray(instances).astype(int)
             void = np.isin(theirs, range(7))
             assert ((regions == NO_REGION) == void).all()
             assert (regions[~void] == theirs[~void]).all()
@@ -75,9 +75,9 @@ def test_both_layouts_of_ade20k(tmp_path):
     assert [ref.image_id for ref in full] == [f"training/urban/street/ADE_train_{k:08d}.jpg" for k in (1, 2)]
     assert len(scenes_of(f"ade20k:validation@{tmp_path / 'data'}")) == 2
     _, boxes = box_scene(1)
-    assert (read_label_regions(parsing[0].label) == np.array([NO_REGION, 1, 13, 150])[boxes]).all()
+    assert (read_label_regions(parsing[0].label, boxes.shape) == np.array([NO_REGION, 1, 13, 150])[boxes]).all()
     numbers = [NO_REGION, 261 * 256 + 1, 261 * 256 + 2, 512 * 256 + 1]  # class 10 / 10 * 256 + 5, then its instances
-    assert (read_label_regions(full[0].label) == np.array(numbers)[boxes]).all()
+    assert (read_label_regions(full[0].label, boxes.shape) == np.array(numbers)[boxes]).all()
 
 
 @pytest.mark.parametrize(

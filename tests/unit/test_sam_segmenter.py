@@ -266,7 +266,7 @@ def test_a_device_that_is_not_there(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"box_nms_thresh": 1.5}, "box_nms_thresh is 1.5; expected a share from 0 to 1"),
+        ({"box_nms_thresh": 1.5}, "box_nms_thresh is 1.5; expected a number from 0 to 1"),
         ({"crop_n_layers": -1}, "crop_n_layers is -1; expected a whole number from 0 to 6"),
         (
             {"points_per_side": 2, "crop_n_layers": 2, "crop_n_points_downscale_factor": 2},

@@ -12,6 +12,7 @@ from samclr.regions.records import ImageRegions
 from samclr.regions.store import iterate_rows, read_regions
 from samclr.scenes.refs import stem_of
 from samclr.storage.files import confined, replacing, write_text
+from samclr.terminal import say
 
 Annotation = dict[str, Any]
 

@@ -10,7 +10,7 @@ from samclr.scenes.catalogue import DATA_SETS, DataSet
 from samclr.scenes.containers import list_file
 from samclr.scenes.label_maps import LabelError, label_of_stem
 from samclr.scenes.names import NamedSource
-from samclr.scenes.refs import IMAGE_SUFFIXES, LabelFile, SceneRef, relative_id, walk
+from samclr.scenes.refs import IMAGE_SUFFIXES, LabelFile, SceneRef, relative_id, stem_of, walk
 
 Files = Mapping[str, tuple[str, ...]]
 FindLabel = Callable[[Path, str], Path | None]

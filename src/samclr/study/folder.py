@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from samclr import __version__
+from samclr.checkpoint import read_config
 from samclr.errors import ConfigError, RunError
 from samclr.models.resolve import resolve_config
 from samclr.run_directory import SUMMARY_FILE, differences, has_checkpoint
@@ -181,8 +182,12 @@ def check_run_directory(directory: Path, run: Run, stores: Path) -> None:
     version = saved.get("samclr")
     if version != __version__:
         raise RunError(_of_another_version(directory, saved))
-    expected = to_dict(resolve_config(run.config(stores), tell=False))
-    differing = differences(saved.get("config"), expected, ignore=("runtime", "knn", "data"))
+    try:
+        begun = read_config(saved)
+    except (ConfigError, KeyError, TypeError, ValueError, AttributeError):
+        raise RunError(_of_another_version(directory, saved)) from None
+    old, new = (to_dict(resolve_config(config, tell=False)) for config in (begun, run.config(stores)))
+    differing = differences(old, new, ignore=("runtime", "knn", "data"))
     if differing:
         raise RunError(
             f"{directory} holds a run with other settings: {'; '.join(differing[:3])}; "
