@@ -129,3 +129,15 @@ def test_a_device_or_pipe_is_never_replaced(tmp_path):
 def test_the_current_folder_is_no_file_to_write(tmp_path):
     with pytest.raises(FilesError, match="expected the name of a file"):
         write_text(Path(""), "words")
+
+
+def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch):
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with (
+        pytest.raises(FilesError, match=r"the file system of .* offers no locks .*; mount it with them"),
+        locked(tmp_path / "a"),
+    ):
+        pass

@@ -213,7 +213,7 @@ def test_a_damaged_state_is_made_anew_and_said(shades, backbone, tmp_path, capsy
 
 
 def test_a_rate_that_is_too_high_is_said(shades, backbone, tmp_path):
-    with pytest.raises(EvaluationError, match=r"fine-tuning: the loss is not finite in epoch \d+; lower its learning r"):
+    with pytest.raises(EvaluationError, match=r"fine-tuning: the loss is not finite in epoch \d+; lower its le"):
         fine_tune(backbone, shades, replace(TUNE, tune_backbone_lr=1e6, tune_epochs=20), CPU, tmp_path / "cache")
 
 

@@ -4,6 +4,7 @@ A lock is a small file that stays; who holds it, holds it until its process ends
 system locks work where the system offers them (NFS 4, Lustre with -o flock, SMB); where it does not, the error says so.
 """
 
+import errno
 import os
 import socket
 import time
@@ -15,6 +16,8 @@ from filelock import FileLock, Timeout
 
 from samclr.errors import FilesError
 from samclr.storage.files import read_json, room_for, write_json
+
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP)
 
 
 @contextmanager
@@ -28,13 +31,15 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
     """
     with room_for(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, thread_local=False)
+    lock = FileLock(path, thread_local=False, fallback_to_soft=False, preserve_lock_file=True)
     try:
         lock.acquire(timeout=-1 if wait else 0)
     except Timeout:
         yield False
         return
-    except NotImplementedError as error:
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+            raise
         raise FilesError(
             f"the file system of {path} offers no locks ({error}); mount it with them (NFS 4, Lustre -o flock), "
             f"or name a place on a local disk"
