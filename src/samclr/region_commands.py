@@ -139,7 +139,10 @@ class Score(Settings):
 
     store: Store
     segmentations: Annotated[Path, arg(help="Folder of label maps.")]
-    ignore_label: Annotated[Labels, arg(help="Values that are no segment, as a border of 255.")] = ()
+    ignore_label: Annotated[
+        Labels,
+        arg(help="Values that are no segment, as a border of 255; by default what the store's segmenter ignored."),
+    ] = ()
     json: Json = False
 
     def run(self) -> int:

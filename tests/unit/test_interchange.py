@@ -9,7 +9,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from support import write_scenes
 
-from samclr.errors import FilesError, PartsError
+from samclr.errors import PartsError
 from samclr.fill import FillOptions
 from samclr.parts import OK
 from samclr.regions import interchange
@@ -76,8 +76,10 @@ def test_an_export_stays_in_its_folder(made, tmp_path, monkeypatch):
     first = next(row_to_regions(row) for row in iterate_rows(store))
     for image_id in ("x/../../../OUTSIDE/evil.png", "/abs.png", "..", ""):
         monkeypatch.setattr(interchange, "_images", lambda _, i=image_id: [replace(first, image_id=i)])
-        with pytest.raises(FilesError, match="leads out of"):
-            export_sa1b(store, tmp_path / "deep" / "out")
+        export_sa1b(store, tmp_path / "deep" / "out")
+    written = [path for path in tmp_path.rglob("*.json") if json.loads(path.read_text()).get("image")]
+    assert len(written) == 4
+    assert {path.parent for path in written} == {tmp_path / "deep" / "out"}
     twins = [replace(first, image_id=name) for name in ("A.jpg", "a.png")]
     monkeypatch.setattr(interchange, "_images", lambda _: twins)
     with pytest.raises(PartsError, match=r"A\.jpg and a.png would share"):

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from samclr.errors import PartsError
+from samclr.errors import FilesError, PartsError
 from samclr.parts import OK, PartsFolder
 from samclr.regions.records import ImageRegions
 from samclr.regions.store import iterate_rows, read_regions
 from samclr.scenes.refs import stem_of
-from samclr.storage.files import confined, replacing, write_text
+from samclr.storage.files import confined, replacing, safe_name, write_text
 from samclr.terminal import say
 
 Annotation = dict[str, Any]
@@ -44,15 +44,15 @@ def export_coco(store: PartsFolder, path: Path) -> tuple[int, int]:
 def export_sa1b(store: PartsFolder, folder: Path) -> tuple[int, int]:
     """Write one JSON file an image, named after it as SA-1B's are; returns the numbers of images and regions.
 
+    An id that would lead out of the folder, as one from a foreign tar may, gives a safe name, and that is said.
+
     Raises:
         PartsError: two images would share a file, as a.jpg and a.png do, here or where case does not count.
-        FilesError: an image's id leads out of the folder.
     """
     names: dict[str, str] = {}
     num_regions = 0
     for number, found in enumerate(_images(store), start=1):
-        path = confined(folder, stem_of(found.image_id))
-        path = path.with_name(path.name + ".json")
+        path = _json_path(folder, found.image_id)
         key = unicodedata.normalize("NFC", path.as_posix()).casefold()
         if key in names:
             raise PartsError(f"{names[key]} and {found.image_id} would share {path}; use --layout coco")
@@ -62,6 +62,15 @@ def export_sa1b(store: PartsFolder, folder: Path) -> tuple[int, int]:
         image = {"image_id": number, "file_name": found.image_id, "height": found.height, "width": found.width}
         write_text(path, json.dumps({"image": image, "annotations": annotations}))
     return len(names), num_regions
+
+
+def _json_path(folder: Path, image_id: str) -> Path:
+    try:
+        path = confined(folder, stem_of(image_id))
+    except FilesError:
+        path = folder / safe_name(image_id)
+        say(f"the name {image_id!r} leads out of {folder}: written as {path.name}.json")
+    return path.with_name(path.name + ".json")
 
 
 def _images(store: PartsFolder) -> Iterator[ImageRegions]:

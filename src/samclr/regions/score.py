@@ -37,12 +37,17 @@ class People:
 def score_store(store: PartsFolder, segmentations: Path, ignore_label: Sequence[int] = ()) -> dict[str, Any]:
     """Means over images, each the mean over its human segmentations; images that failed count as uncovered.
 
-    Pixels of a value in `ignore_label` belong to no segment and are left out of intersections and unions. Label maps
-    that are broken, of another size or of no image are left out, counted and named; so are images without one.
+    Pixels of a value in `ignore_label` belong to no segment and are left out of intersections and unions; where none is
+    given, those that the store's own segmenter `labels` ignored are, and that is said. Label maps that are broken, of
+    another size or of no image are left out, counted and named; so are images without one.
 
     Raises:
         ScenesError: no label map fits an image of the store or can be read, or one fits several images.
     """
+    own = store.maker.get("ignore_label") or ()
+    if own and not ignore_label:
+        ignore_label = own
+        say(f"ignored, as when the store was made: {', '.join(map(str, own))}")
     image_ids = store.read(["image_id"])["image_id"].to_pylist()
     people = match_people(segmentations, image_ids)
     broken: dict[str, str] = {}
