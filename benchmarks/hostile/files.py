@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 from runner import samclr
-from samples import box_scene
+from support import box_scene
 
 Make = Callable[[Path], int]  # writes a set and returns how many good images it holds
 
@@ -22,7 +22,7 @@ Make = Callable[[Path], int]  # writes a set and returns how many good images it
 def png(seed: int = 0) -> bytes:
     """A small scene."""
     buffer = io.BytesIO()
-    Image.fromarray(box_scene(seed)).save(buffer, "PNG")
+    Image.fromarray(box_scene(seed)[0]).save(buffer, "PNG")
     return buffer.getvalue()
 
 
