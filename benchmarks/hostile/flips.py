@@ -50,7 +50,8 @@ def make_place(place: Path) -> None:
 
 
 def _pretrain(place: Path, bank: str, run: Path, steps: int) -> Outcome:
-    words = ("--scenes", place / "scenes", "--regions", place / "store", "--bank", place / bank, "--steps", steps)
+    words = ["--scenes", place / "scenes", "--regions", place / "store", "--bank", place / bank, "--steps", steps]
+    words += ["--codec", "jpeg"] if bank == "jpeg" else []
     return samclr("pretrain", "samclr", *words, *PRETRAIN, "--out", run, cache=place / "cache")
 
 
