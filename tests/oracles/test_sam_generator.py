@@ -97,8 +97,7 @@ def thresholds(kind: str) -> dict[str, float]:
     return {"pred_iou_thresh": score, "stability_score_thresh": 0.9, "box_nms_thresh": 0.9, "crop_nms_thresh": 0.9}
 
 
-@pytest.mark.parametrize("crop_n_layers", [0, 1])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("size", "crop_n_layers"), [*((size, 0) for size in SIZES), ("tiny", 1), ("wide", 1)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_masks_as_the_reference(kind, size, crop_n_layers, pool):
     config = MaskConfig(
