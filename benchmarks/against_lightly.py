@@ -21,14 +21,14 @@ from lightly.models.modules import DINOProjectionHead, MoCoProjectionHead
 from lightly.models.utils import update_momentum
 from torch import Tensor, nn
 
-from samclr.config import DataConfig, OptimConfig, PretrainConfig, RuntimeConfig
-from samclr.method_config import MocoConfig
+from samclr.config.methods import MocoConfig
+from samclr.config.pretrain import DataConfig, OptimConfig, PretrainConfig, RuntimeConfig
+from samclr.config.recipes import RECIPES
 from samclr.methods import create_method
 from samclr.methods.base import Method
-from samclr.optim import create_optimizer, set_rates
-from samclr.pretrain import make_batch
-from samclr.recipes import RECIPES
-from samclr.training_data import prepare_data
+from samclr.training.data import prepare_data
+from samclr.training.optim import create_optimizer, set_rates
+from samclr.training.pretrain import make_batch
 from samclr.views.batch import ViewBatch
 from samclr.views.crop import ViewCropper
 from samclr.views.loader import ViewLoader

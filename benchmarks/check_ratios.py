@@ -18,10 +18,10 @@ from lightly.transforms import SimCLRTransform
 from PIL import Image
 from views import BATCH, KINDS, groups_of, loaded, ours, rate, torchvision_transform, write_scenes
 
-from samclr.config import AugmentConfig, ViewsConfig
-from samclr.fill import FillOptions
-from samclr.scenes.bank import SceneBank, pack_scenes
-from samclr.scenes.sources import list_scenes
+from samclr.bank.bank import SceneBank, pack_scenes
+from samclr.config.pretrain import AugmentConfig, ViewsConfig
+from samclr.datasets.sources import list_scenes
+from samclr.scenes.fill import FillOptions
 from samclr.views.augment import augment_batched, augment_on_cpu
 from samclr.views.plan import AugmentDraws, ViewPlanner
 

@@ -7,8 +7,8 @@ The budget was fixed before the first run: 260 steps of 128 images at 64 px, thr
 three hours on two cores. The SAM arm needs sam-hq-vit-h; where its weights cannot be had it stands as missing.
 """
 
-from samclr.config import KnnConfig, OptimConfig
-from samclr.segmenter_config import SegmenterConfig
+from samclr.config.pretrain import KnnConfig, OptimConfig
+from samclr.config.segmenters import SegmenterConfig
 from samclr.study import Study
 from samclr.study.studies import CONTROLS, TEMPERATURE
 

@@ -23,9 +23,9 @@ import torch
 from training import config_for, measure, packed
 from views import planner_for
 
+from samclr.bank.bank import SceneBank
+from samclr.config.normalisation import IMAGENET
 from samclr.methods.losses import nt_xent, queue_contrast, self_distillation
-from samclr.normalisation import IMAGENET
-from samclr.scenes.bank import SceneBank
 from samclr.views.augment import augment, augment_batched
 from samclr.views.crop import ViewCropper
 from samclr.views.placement import open_cropper

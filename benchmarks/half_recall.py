@@ -16,11 +16,11 @@ import torch
 from segment import agreement, as_samclr_loads_it, candidate_scores, find_images, make_model
 from sklearn.datasets import load_digits
 
-from samclr.demo import compose_scene
+from samclr.config.segmenters import MaskConfig
+from samclr.demo.demo import compose_scene
 from samclr.regions.sam.generator import MaskGenerator
 from samclr.regions.sam.model import SamModels
 from samclr.regions.segmenters.sam import AUTOCAST
-from samclr.segmenter_config import MaskConfig
 
 SCENES, PHOTOGRAPHS_PER_SET, SURVIVE = 100, 8, 0.25
 LEAST_IOU = 0.9

@@ -18,12 +18,12 @@ import numpy as np
 import psutil
 import torch
 
-from samclr.config import ModelConfig, OptimConfig
-from samclr.devices import create_fabric, set_up
+from samclr.config.pretrain import ModelConfig, OptimConfig
+from samclr.config.recipes import RECIPES
 from samclr.methods import create_method
-from samclr.micro_batches import backward
-from samclr.optim import create_optimizer
-from samclr.recipes import RECIPES
+from samclr.training.devices import create_fabric, set_up
+from samclr.training.micro_batches import backward
+from samclr.training.optim import create_optimizer
 from samclr.views.batch import ViewBatch, ViewGroupBatch
 
 VIEW_PX = 32

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 from torchvision.datasets import STL10
 
-from samclr.evaluation.labelled import open_labelled
+from samclr.datasets.labelled import open_labelled
 
 IMAGE_BYTES = 3 * 96 * 96
 COUNTS = {"train": 5000, "test": 8000, "unlabeled": 100000}

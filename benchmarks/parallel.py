@@ -19,7 +19,7 @@ from statistics import median
 
 from views import KINDS, write_scenes
 
-from samclr.run_directory import read_metrics
+from samclr.runs.directory import read_metrics
 
 WARM_UP = 3
 
@@ -27,7 +27,7 @@ WARM_UP = 3
 def start(scenes: Path, out: Path, devices: int, arguments: argparse.Namespace) -> subprocess.Popen[str]:
     """One run of samclr pretrain."""
     command = [
-        sys.executable, "-m", "samclr.cli", "pretrain", "simclr", "--scenes", scenes, "--out", out,
+        sys.executable, "-m", "samclr", "pretrain", "simclr", "--scenes", scenes, "--out", out,
         "--backbone", arguments.backbone, "--size-px", arguments.px, "--global-batch-size", arguments.batch * devices,
         "--steps", arguments.steps + WARM_UP, "--devices", devices, "--num-threads", 1, "--num-workers", 1,
         "--accelerator", arguments.accelerator, "--precision", arguments.precision,

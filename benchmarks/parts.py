@@ -15,13 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from samclr.config import AugmentConfig, ModelConfig, ViewGroup, ViewsConfig
+from samclr.config.pretrain import AugmentConfig, ModelConfig, ViewGroup, ViewsConfig
 from samclr.models.backbone import create_backbone
 from samclr.views.augment import augment_batched, augment_on_cpu
 from samclr.views.plan import ViewPlanner
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests/oracles"))
 
 VIEWS, REPEATS = 256, 4
 BACKBONES = (
@@ -74,8 +73,8 @@ def layouts() -> None:
 
 
 def losses() -> None:
-    from peak_memory import peak_bytes
-    from test_losses import cases
+    from support.losses import cases
+    from support.peak_memory import peak_bytes
 
     print("loss                logits  peak over their bytes")
     for loss, embeddings, rest, num_logits in cases(256):

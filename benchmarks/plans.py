@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from samclr.config import AugmentConfig, Strategy, ViewGroup, ViewsConfig
+from samclr.config.pretrain import AugmentConfig, Strategy, ViewGroup, ViewsConfig
 from samclr.regions.index import RegionIndex
 from samclr.views.plan import ViewPlanner
 

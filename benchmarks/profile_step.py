@@ -23,7 +23,7 @@ from PIL import Image
 from training import Training, config_for, packed
 from views import planner_for
 
-from samclr.scenes.bank import SceneBank
+from samclr.bank.bank import SceneBank
 from samclr.views.augment import augment, augment_batched
 from samclr.views.batch import ViewBatch, ViewGroupBatch
 from samclr.views.crop import ViewCropper

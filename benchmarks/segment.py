@@ -55,7 +55,7 @@ CASES = {
 def make_model(name: str) -> Any:
     """sam-digits as shipped; else a model of ViT-B size with random, roughened weights (seed 0)."""
     import transformers
-    from sam_models import roughen
+    from support.sam_models import roughen
 
     from samclr.regions.sam.model import load_sam
 
@@ -119,8 +119,8 @@ def run_tool(tool: str, name: str, data: Path, device: str, threshold: float, pr
         if tool == "ours":
             from dataclasses import asdict
 
+            from samclr.config.segmenters import MaskConfig
             from samclr.regions.sam.generator import MaskGenerator, StageTimes
-            from samclr.segmenter_config import MaskConfig
 
             config = MaskConfig(points_per_side=case.points_per_side, **settings)
             with ThreadPoolExecutor(max(2, torch.get_num_threads())) as pool:
@@ -132,7 +132,7 @@ def run_tool(tool: str, name: str, data: Path, device: str, threshold: float, pr
                 wall_s = time.perf_counter() - start
                 stages = asdict(generator.times)
         elif tool == "reference":
-            from original_sams import original_generator
+            from support.original_sams import original_generator
 
             generate = original_generator(net, MEAN, STD, points_per_side=case.points_per_side, **settings).generate
             for image in images[: int(case.warm_up)]:

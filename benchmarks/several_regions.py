@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from samclr.config import PretrainConfig, ProbeConfig, ViewsConfig
-from samclr.demo import NUM_SCENES, demo_config
+from samclr.config.evaluation import TargetConfig
+from samclr.config.methods import SimclrConfig
+from samclr.config.pretrain import PretrainConfig, ProbeConfig, ViewsConfig
+from samclr.demo.demo import NUM_SCENES, demo_config
 from samclr.evaluation.evaluate import evaluate, open_target
-from samclr.evaluation_config import TargetConfig
-from samclr.method_config import SimclrConfig
-from samclr.pretrain import pretrain
+from samclr.training.pretrain import pretrain
 
 STEPS, IMAGES, SCENES = 360, 128, NUM_SCENES["sam-digits"]
 # name: images a step, regions of each, share of the steps, other regions of an image as negatives

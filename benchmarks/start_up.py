@@ -24,8 +24,8 @@ import pyarrow as pa
 from features import rss_anon, watched
 
 if TYPE_CHECKING:
-    from samclr.parts import PartsFolder
-    from samclr.training_data import TrainingData
+    from samclr.storage.parts import PartsFolder
+    from samclr.training.data import TrainingData
 
 REGIONS_PER_IMAGE, HEIGHT, WIDTH, BATCH, DISTINCT = 20, 480, 640, 256, 64
 
@@ -45,9 +45,9 @@ def buckets_of(folder: "PartsFolder", num_images: int) -> dict[int, list[int]]:
 
 def write_bank(path: Path, num_images: int) -> None:
     """Parts as pack makes them of empty files of 1970, with pixels of zeros that take no room."""
-    from samclr.parts import OK, PartsFolder
-    from samclr.scenes.bank import KIND
-    from samclr.scenes.places import BANK_SCHEMA
+    from samclr.bank.bank import KIND
+    from samclr.bank.rows import BANK_SCHEMA
+    from samclr.storage.parts import OK, PartsFolder
 
     folder = PartsFolder.create_or_open(path, KIND, {"max_side": None}, num_images)
     image_bytes = HEIGHT * WIDTH * 4
@@ -90,8 +90,8 @@ def ellipses(seed: int) -> list[dict[str, object]]:
 
 def write_store(path: Path, num_images: int) -> None:
     """Parts as segment makes them."""
-    from samclr.parts import OK, PartsFolder
     from samclr.regions.store import KIND, STORE_SCHEMA
+    from samclr.storage.parts import OK, PartsFolder
 
     regions = pa.array([ellipses(seed) for seed in range(DISTINCT)], STORE_SCHEMA.field("regions").type)
     folder = PartsFolder.create_or_open(path, KIND, {"segmenter": "generated"}, num_images)
@@ -117,8 +117,8 @@ def write_files(folder: Path, num_images: int) -> None:
 
 def start(folder: Path, num_workers: int) -> dict[str, float]:
     """Seconds to the first plan, the peak of memory, and what is still held then."""
-    from samclr.config import DataConfig, OptimConfig, PretrainConfig, RuntimeConfig, ViewsConfig
-    from samclr.training_data import prepare_data
+    from samclr.config.pretrain import DataConfig, OptimConfig, PretrainConfig, RuntimeConfig, ViewsConfig
+    from samclr.training.data import prepare_data
 
     config = PretrainConfig(
         data=DataConfig(scenes=(folder / "scenes",), bank=folder / "bank", regions=folder / "store"),

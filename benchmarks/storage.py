@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from views import BATCH, KINDS, Scenes, peers, planner_for, write_scenes
 
-from samclr.fill import FillOptions
-from samclr.scenes.bank import SceneBank, pack_scenes
-from samclr.scenes.sources import list_scenes
+from samclr.bank.bank import SceneBank, pack_scenes
+from samclr.datasets.sources import list_scenes
+from samclr.scenes.fill import FillOptions
 from samclr.views.augment import augment
 from samclr.views.crop import ViewCropper
 

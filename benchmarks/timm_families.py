@@ -20,10 +20,10 @@ from typing import Any
 import timm
 import torch
 
-from samclr.config import DataConfig, ModelConfig, PretrainConfig, ViewGroup
+from samclr.config.evaluation import DenseConfig
+from samclr.config.pretrain import DataConfig, ModelConfig, PretrainConfig, ViewGroup
 from samclr.errors import SamclrError
 from samclr.evaluation.sizes import check_dense
-from samclr.evaluation_config import DenseConfig
 from samclr.models.backbone import create_backbone, feature_width
 from samclr.models.sizes import choose_sizes, fit_views
 

@@ -20,16 +20,16 @@ import torch
 from lightning_fabric import Fabric
 from views import KINDS, random_regions, write_scenes
 
-from samclr.config import ModelConfig, OptimConfig, PretrainConfig, RuntimeConfig
-from samclr.devices import create_fabric, set_up
-from samclr.fill import FillOptions
+from samclr.bank.bank import SceneBank, pack_scenes
+from samclr.config.pretrain import ModelConfig, OptimConfig, PretrainConfig, RuntimeConfig
+from samclr.config.recipes import RECIPES
+from samclr.datasets.sources import list_scenes
 from samclr.methods import create_method
-from samclr.micro_batches import backward
-from samclr.optim import create_optimizer
-from samclr.pretrain import make_batch
-from samclr.recipes import RECIPES
-from samclr.scenes.bank import SceneBank, pack_scenes
-from samclr.scenes.sources import list_scenes
+from samclr.scenes.fill import FillOptions
+from samclr.training.devices import create_fabric, set_up
+from samclr.training.micro_batches import backward
+from samclr.training.optim import create_optimizer
+from samclr.training.pretrain import make_batch
 from samclr.views.batch import ViewBatch
 from samclr.views.loader import ViewLoader
 from samclr.views.placement import open_cropper

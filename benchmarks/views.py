@@ -24,12 +24,13 @@ from lightly.transforms import DINOTransform, SimCLRTransform
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from samclr.config import AugmentConfig, ViewGroup, ViewsConfig
-from samclr.fill import FillOptions
-from samclr.normalisation import IMAGENET
+from samclr.bank.bank import SceneBank, pack_scenes
+from samclr.config.normalisation import IMAGENET
+from samclr.config.pretrain import AugmentConfig, ViewGroup, ViewsConfig
+from samclr.datasets.sources import list_scenes
 from samclr.regions.index import RegionIndex
-from samclr.scenes.bank import SceneBank, pack_scenes
-from samclr.scenes.sources import SceneRef, list_scenes
+from samclr.scenes.fill import FillOptions
+from samclr.scenes.refs import SceneRef
 from samclr.views.augment import augment
 from samclr.views.crop import ViewCropper
 from samclr.views.plan import ViewPlanner

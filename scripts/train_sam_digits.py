@@ -20,8 +20,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from transformers import SamConfig, SamImageProcessor, SamModel
 
-from samclr.demo import DATA_SEED, NUM_IN_SCENES, clutter, compose_scene, digit_ink
-from samclr.views.draws import epoch_order
+from samclr.demo.demo import DATA_SEED, NUM_IN_SCENES, clutter, compose_scene, digit_ink
+from samclr.draws import epoch_order
 
 IMAGE_PX, WIDTH, LAYERS, DECODER_WIDTH = 96, 96, 4, 64
 
@@ -254,10 +254,10 @@ def measure(out: Path, num_scenes: int = 200) -> None:
 
     from pycocotools import mask as coco_mask
 
-    import samclr.demo as demo
+    import samclr.demo.demo as demo
+    from samclr.config.segmenters import MaskConfig
     from samclr.regions.sam.generator import MaskGenerator
     from samclr.regions.sam.model import load_sam
-    from samclr.segmenter_config import MaskConfig
 
     digits = load_digits()
     order = epoch_order(DATA_SEED, 0, len(digits.images))

@@ -4,18 +4,19 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes run the tests
 
+import support.typecheck  # noqa: F401 - the hook names it
 from jaxtyping import install_import_hook
 
-import samclr.commands  # classes of settings check themselves, with words of their own
+import samclr.cli.commands  # classes of settings check themselves, with words of their own
 import samclr.regions.run_lengths
 import samclr.views.augment_kernel
 import samclr.views.resample  # compiled functions are left as they are
 
-with install_import_hook("samclr", "typecheck.check"):
-    import samclr.charts
-    import samclr.demo
-    import samclr.dry_run
-    import samclr.report  # noqa: F401 - imported here so that the hook sees every module
+with install_import_hook("samclr", "support.typecheck.check"):  # imported here so that the hook sees every module
+    import samclr.demo.demo
+    import samclr.pages.charts
+    import samclr.pages.report
+    import samclr.training.dry_run  # noqa: F401
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +24,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support import write_scenes
+from support.scenes import write_scenes
 
-from samclr.cli import main
+from samclr.cli.main import main
 
 
 @pytest.fixture(autouse=True)

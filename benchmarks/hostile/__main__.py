@@ -77,15 +77,6 @@ def _show(row: dict[str, Any]) -> dict[str, Any]:
 
 def _import_everything() -> None:
     """Once, so that each command is a fork of this process."""
-    import samclr.cli
-    import samclr.demo
-    import samclr.dry_run
-    import samclr.evaluation.dense
-    import samclr.evaluation.evaluate
-    import samclr.export
-    import samclr.look
-    import samclr.pretrain
-    import samclr.report  # noqa: F401
 
 
 if __name__ == "__main__":

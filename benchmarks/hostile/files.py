@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 from runner import samclr
-from support import box_scene
+from support.scenes import box_scene
 
 Make = Callable[[Path], int]  # writes a set and returns how many good images it holds
 

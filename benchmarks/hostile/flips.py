@@ -32,7 +32,7 @@ class Kind:
 
 def make_place(place: Path) -> None:
     """Scenes, a store, banks, a run, caches, results and exports, made by the commands."""
-    from support import write_labelled, write_scenes
+    from support.scenes import write_labelled, write_scenes
 
     cache = place / "cache"
     write_scenes(place / "scenes", 12)

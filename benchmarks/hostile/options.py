@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from runner import samclr
-from support import write_labelled, write_scenes
+from support.scenes import write_labelled, write_scenes
 
 ODD = ("-1", "0", "nan", "inf", "1e30", "99999999999999999999999", "", "x", "None", "../x\x1b[2J")
 HUGE = ("1000000000",)  # within the bounds of many whole numbers, and beyond what any machine can do

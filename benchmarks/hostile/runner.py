@@ -48,7 +48,7 @@ def samclr(*words: object, cache: Path, hang_s: float = HANG_S) -> Outcome:
 
 
 def _child(words: Sequence[str], cache: Path, writer: int) -> None:
-    from samclr.cli import main
+    from samclr.cli.main import main
 
     os.setsid()
     os.environ["SAMCLR_CACHE"] = str(cache)

@@ -2,14 +2,15 @@
 
 from typing import Any
 
-__version__ = "0.1.0"
+from samclr._version import __version__
+
 __all__ = ["__version__", "load_backbone"]
 
 
 def __getattr__(name: str) -> Any:
     # Lazily, so that `samclr --help` does not wait for torch.
     if name == "load_backbone":
-        from samclr.checkpoint import load_backbone
+        from samclr.runs.checkpoint import load_backbone
 
         return load_backbone
     raise AttributeError(f"module 'samclr' has no attribute {name!r}")

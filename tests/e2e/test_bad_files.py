@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from support import SMALL_FLAGS, samclr, write_scenes
+from support.command import SMALL_FLAGS, samclr
+from support.scenes import write_scenes
 
 
 def encode(kind: str, image: Image.Image | None = None, **options: object) -> bytes:

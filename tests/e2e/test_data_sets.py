@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from support import SMALL_FLAGS
-from true_layouts import png, write_cityscapes, write_imagenette, write_stl10, write_tar
+from support.command import SMALL_FLAGS
+from support.true_layouts import png, write_cityscapes, write_imagenette, write_stl10, write_tar
 
 
 def test_from_cityscapes_to_imagenette_and_stl10(tmp_path, call, monkeypatch):

@@ -6,16 +6,18 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from browser import open_page
 from PIL import Image
-from support import samclr, small_config, write_scenes
+from support.browser import open_page
+from support.command import samclr
+from support.runs import small_config
+from support.scenes import write_scenes
 
-from samclr.checkpoint import checkpoints
-from samclr.config import FilterConfig
-from samclr.demo import compose_scene, make_data, run_demo
-from samclr.pretrain import pretrain
-from samclr.report import write_report
-from samclr.run_directory import read_metrics
+from samclr.config.pretrain import FilterConfig
+from samclr.demo.demo import compose_scene, make_data, run_demo
+from samclr.pages.report import write_report
+from samclr.runs.checkpoint import checkpoints
+from samclr.runs.directory import read_metrics
+from samclr.training.pretrain import pretrain
 
 
 @pytest.fixture(scope="module")

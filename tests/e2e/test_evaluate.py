@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support import small_config, write_labelled, write_labelled_scenes
+from support.runs import small_config
+from support.scenes import write_labelled, write_labelled_scenes
 
-from samclr.config import ModelConfig, ViewsConfig
+from samclr.config.evaluation import DenseConfig
+from samclr.config.pretrain import ModelConfig, ViewsConfig
+from samclr.datasets.labelled_scenes import open_labelled_scenes
 from samclr.evaluation import dense_features
 from samclr.evaluation.dense_features import chosen_scenes, stream_patches, training_patches
-from samclr.evaluation_config import DenseConfig
-from samclr.export import export_run
 from samclr.models.backbone import create_backbone
-from samclr.pretrain import pretrain
-from samclr.report import write_report
-from samclr.scenes.labelled_scenes import open_labelled_scenes
+from samclr.pages.report import write_report
+from samclr.runs.export import export_run
+from samclr.training.pretrain import pretrain
 
 CPU = torch.device("cpu")
 SMALL_DENSE = ("--dense-px", 48, "--dense-steps", 300, "--dense-batch-size", 32, "--bootstrap", 100)

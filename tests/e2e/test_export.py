@@ -10,17 +10,17 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
-from support import small_config
+from support.runs import small_config
 
 import samclr
-from samclr.checkpoint import load_config
-from samclr.config import ModelConfig, ViewsConfig
+from samclr.config.evaluation import TargetConfig
+from samclr.config.normalisation import IMAGENET, Normalisation
+from samclr.config.pretrain import ModelConfig, ViewsConfig
 from samclr.errors import RunError
 from samclr.evaluation.evaluate import open_target
-from samclr.evaluation_config import TargetConfig
-from samclr.export import export_run
-from samclr.normalisation import IMAGENET, Normalisation
-from samclr.pretrain import pretrain
+from samclr.runs.checkpoint import load_config
+from samclr.runs.export import export_run
+from samclr.training.pretrain import pretrain
 
 ODD = Normalisation((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
 CLAIMS = {"tag", "url", "file", "hf_hub_id", "license", "paper_ids", "paper_name", "origin_url", "description", "notes"}

@@ -3,16 +3,17 @@
 import re
 
 import pytest
-from browser import open_page
-from support import samclr, write_scenes
+from support.browser import open_page
+from support.command import samclr
+from support.scenes import write_scenes
 
-from samclr.config import FilterConfig
+from samclr.config.pretrain import FilterConfig
+from samclr.datasets.sources import list_scenes
 from samclr.errors import PartsError
-from samclr.look import write_look
-from samclr.parts import OK
+from samclr.pages.look import write_look
 from samclr.regions.coarsest import coarsest
 from samclr.regions.store import iterate_rows, open_store, row_to_regions
-from samclr.scenes.sources import list_scenes
+from samclr.storage.parts import OK
 
 FILTER = FilterConfig(min_area_px=60, padding=1.2)
 

@@ -5,9 +5,9 @@ import math
 
 import pytest
 
-from samclr import config, evaluation_config, method_config, segmenter_config, view_config
+from samclr.config import evaluation, methods, pretrain, segmenters, views
+from samclr.config.serialise import Settings, hints_of
 from samclr.errors import ConfigError, SamclrError
-from samclr.settings import Settings, hints_of
 
 ODD = (
     *(-1, 0, 1e30, 10**30, 10**400, math.nan, math.inf, -math.inf, True, "", "x", None, [], {}, object()),
@@ -16,7 +16,7 @@ ODD = (
 
 
 def settings_classes() -> list[type]:
-    modules = (config, evaluation_config, method_config, segmenter_config, view_config)
+    modules = (evaluation, methods, pretrain, segmenters, views)
     found = {one for module in modules for one in vars(module).values() if isinstance(one, type)}
     return sorted(
         (one for one in found if issubclass(one, Settings) and one is not Settings), key=lambda one: one.__name__

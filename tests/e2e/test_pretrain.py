@@ -15,18 +15,20 @@ import torch
 import torchvision
 import transformers
 from safetensors.torch import load_file
-from support import SMALL_FLAGS, command, samclr, small_config, write_labelled
+from support.command import SMALL_FLAGS, command, samclr
+from support.runs import small_config
+from support.scenes import write_labelled
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import samclr as package
-from samclr.checkpoint import checkpoints, load_checkpoint
-from samclr.config import ModelConfig, OptimConfig
+from samclr.config.pretrain import ModelConfig, OptimConfig
+from samclr.config.recipes import RECIPES
 from samclr.errors import ConfigError, RunError
-from samclr.export import export_run
 from samclr.methods import create_method
-from samclr.pretrain import pretrain
-from samclr.recipes import RECIPES
-from samclr.run_directory import read_json, read_metrics
+from samclr.runs.checkpoint import checkpoints, load_checkpoint
+from samclr.runs.directory import read_json, read_metrics
+from samclr.runs.export import export_run
+from samclr.training.pretrain import pretrain
 
 
 @pytest.fixture

@@ -8,14 +8,15 @@ from dataclasses import replace
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from support import samclr, write_scenes
+from support.command import samclr
+from support.scenes import write_scenes
 
-from samclr.fill import FillOptions
+from samclr.config.segmenters import ComputeConfig, MaskConfig, SegmenterConfig
+from samclr.datasets.sources import list_scenes
 from samclr.regions.ray_engine import segment_scenes_on_ray
 from samclr.regions.segment import segment_scenes
 from samclr.regions.store import iterate_rows, open_store, verify_store
-from samclr.scenes.sources import list_scenes
-from samclr.segmenter_config import ComputeConfig, MaskConfig, SegmenterConfig
+from samclr.scenes.fill import FillOptions
 
 NUM_SCENES = 96
 SLOW = SegmenterConfig(

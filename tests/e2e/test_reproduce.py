@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from true_layouts import write_ade20k, write_cifar10, write_cityscapes, write_imagenette, write_stl10
+from support.true_layouts import write_ade20k, write_cifar10, write_cityscapes, write_imagenette, write_stl10
 
-from samclr.config import FilterConfig, KnnConfig, OptimConfig, ProbeConfig
-from samclr.evaluation_config import CropProbeConfig, DenseConfig, ProtocolsConfig
-from samclr.segmenter_config import SegmenterConfig
+from samclr.config.evaluation import CropProbeConfig, DenseConfig, ProtocolsConfig
+from samclr.config.pretrain import FilterConfig, KnnConfig, OptimConfig, ProbeConfig
+from samclr.config.segmenters import SegmenterConfig
 from samclr.study import Study
 from samclr.study.studies import STUDIES
 

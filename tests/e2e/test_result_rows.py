@@ -7,13 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support import command, small_config, write_labelled
+from support.command import command
+from support.runs import small_config
+from support.scenes import write_labelled
 
-from samclr.config import ViewsConfig
-from samclr.evaluation.rows import RESULTS_FORMAT, read_rows, rows_of_run
-from samclr.export import export_run
-from samclr.pretrain import pretrain
-from samclr.report import write_report
+from samclr.config.pretrain import ViewsConfig
+from samclr.pages.report import write_report
+from samclr.runs.export import export_run
+from samclr.runs.results import RESULTS_FORMAT, read_rows, rows_of_run
+from samclr.training.pretrain import pretrain
 
 FIRST = Path(__file__).parents[1] / "formats" / "0.1"
 QUICK = ("--image-px", 24, "--skip-linear", "--bootstrap", 100)

@@ -9,7 +9,8 @@ import time
 
 import pytest
 from PIL import Image
-from support import SMALL_FLAGS, command, samclr, write_scenes
+from support.command import SMALL_FLAGS, command, samclr
+from support.scenes import write_scenes
 
 from samclr.regions.store import open_store
 
@@ -135,8 +136,8 @@ def test_a_second_ctrl_c_waits_for_nobody(tmp_path):
 def test_a_script_without_a_main_guard_is_told_so(scenes, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "import samclr\nfrom pathlib import Path\nfrom samclr.fill import FillOptions\n"
-        "from samclr.scenes.bank import pack_scenes\nfrom samclr.scenes.sources import list_scenes\n"
+        "import samclr\nfrom pathlib import Path\nfrom samclr.scenes.fill import FillOptions\n"
+        "from samclr.bank.bank import pack_scenes\nfrom samclr.datasets.sources import list_scenes\n"
         f"refs = list_scenes([Path({str(scenes)!r})] * 9)\n"
         f"pack_scenes(refs, Path({str(tmp_path / 'bank')!r}), None, FillOptions(num_workers=2))\n"
     )

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 
 import pyarrow.parquet as pq
-from support import write_scenes
+from support.scenes import write_scenes
 
 from samclr.regions.store import open_store, verify_store
 
@@ -18,10 +18,10 @@ import json, resource
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np, torch
 from PIL import Image
-from samclr.demo import clutter, digit_ink
+from samclr.demo.demo import clutter, digit_ink
 from samclr.regions.sam.generator import MaskGenerator
 from samclr.regions.sam.model import load_sam
-from samclr.segmenter_config import MaskConfig
+from samclr.config.segmenters import MaskConfig
 from sklearn.datasets import load_digits
 
 torch.set_num_threads(1)
@@ -57,7 +57,7 @@ def test_a_photograph_of_24_megapixels_stays_within_the_budget():
 def test_ranks_of_torchrun_share_a_store_and_do_nothing_twice(tmp_path):
     scenes = write_scenes(tmp_path / "scenes", NUM_SCENES)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python"]
-    command += [sys.executable, "-m", "samclr.cli", "segment", str(scenes), "--out", str(tmp_path / "store")]
+    command += [sys.executable, "-m", "samclr", "segment", str(scenes), "--out", str(tmp_path / "store")]
     command += ["--segmenter", "sam-digits", "--points-per-side", "4", "--device", "cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)

@@ -8,12 +8,12 @@ import subprocess
 import time
 
 import pytest
-from browser import open_page
 from PIL import Image
-from study_files import IMAGE, LABELS, SAM, write_study_files
-from support import command, samclr
+from support.browser import open_page
+from support.command import command, samclr
+from support.study_files import IMAGE, LABELS, SAM, write_study_files
 
-from samclr.run_directory import read_metrics
+from samclr.runs.directory import read_metrics
 from samclr.study.folder import open_study
 from samclr.study.job import plan_study, run_one
 from samclr.study.page import write_study

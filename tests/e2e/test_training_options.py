@@ -6,17 +6,19 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
-from support import SMALL_FLAGS, samclr, small_config, write_labelled
+from support.command import SMALL_FLAGS, samclr
+from support.runs import small_config
+from support.scenes import write_labelled
 
-from samclr.devices import set_up, step_optimizer
 from samclr.errors import PartsError, RunError
 from samclr.methods import create_method
-from samclr.micro_batches import backward
-from samclr.optim import create_optimizer
-from samclr.pretrain import make_batch, pretrain
-from samclr.report import write_report
-from samclr.run_directory import read_metrics
-from samclr.training_data import prepare_data
+from samclr.pages.report import write_report
+from samclr.runs.directory import read_metrics
+from samclr.training.data import prepare_data
+from samclr.training.devices import set_up, step_optimizer
+from samclr.training.micro_batches import backward
+from samclr.training.optim import create_optimizer
+from samclr.training.pretrain import make_batch, pretrain
 from samclr.views.crop import ViewCropper
 from samclr.views.loader import ViewLoader
 
@@ -111,7 +113,7 @@ def test_too_little_memory_is_one_sentence_with_what_takes_less(scenes, store, t
     def out_of_memory(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nAnd more.")
 
-    monkeypatch.setattr("samclr.pretrain.backward", out_of_memory)
+    monkeypatch.setattr("samclr.training.pretrain.backward", out_of_memory)
     with pytest.raises(RunError, match=r"too little memory \(CUDA .* allocate 2 GiB.\).*--bank-on map"):
         pretrain(small_config(scenes, store, "samclr", steps=2), tmp_path / "run")
 

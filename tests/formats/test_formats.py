@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import load_file
 
 import samclr
-from samclr.checkpoint import load_config
+from samclr.bank.bank import SceneBank
+from samclr.datasets.sources import list_scenes
 from samclr.errors import RunError
 from samclr.regions.store import iterate_rows, open_store, row_to_regions, verify_store
-from samclr.run_directory import RESULTS_FILE, read_json, read_metrics
-from samclr.scenes.bank import SceneBank
+from samclr.runs.checkpoint import load_config
+from samclr.runs.directory import RESULTS_FILE, read_json, read_metrics
 from samclr.scenes.decode import load_scene
-from samclr.scenes.sources import list_scenes
 
 FIRST = Path(__file__).parent / "0.1"
 

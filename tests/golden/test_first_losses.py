@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import small_config, write_scenes
+from support.runs import small_config
+from support.scenes import write_scenes
 
-from samclr.fill import FillOptions
-from samclr.pretrain import pretrain
+from samclr.config.segmenters import SegmenterConfig
+from samclr.datasets.sources import list_scenes
 from samclr.regions.segment import segment_scenes
-from samclr.run_directory import read_metrics
-from samclr.scenes.sources import list_scenes
-from samclr.segmenter_config import SegmenterConfig
+from samclr.runs.directory import read_metrics
+from samclr.scenes.fill import FillOptions
+from samclr.training.pretrain import pretrain
 
 FIRST_LOSSES = {
     "simclr": [3.74036, 3.68845, 4.86830, 3.28976],

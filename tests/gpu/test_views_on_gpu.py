@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support import small_config
+from support.runs import small_config
 
-from samclr.normalisation import Normalisation
-from samclr.pretrain import pretrain
-from samclr.run_directory import read_metrics
-from samclr.training_data import prepare_data
+from samclr.config.normalisation import Normalisation
+from samclr.runs.directory import read_metrics
+from samclr.training.data import prepare_data
+from samclr.training.pretrain import pretrain
 from samclr.views.augment import augment
 from samclr.views.crop import ViewCropper
 from samclr.views.loader import ViewLoader

@@ -5,7 +5,7 @@ import pytest
 import torch
 from laws.test_plan import assert_same_colours, make_index, planner
 
-from samclr.config import ViewsConfig
+from samclr.config.pretrain import ViewsConfig
 from samclr.errors import ConfigError
 from samclr.views.backgrounds import mask_shares, mix_backgrounds
 from samclr.views.crop import ViewCropper

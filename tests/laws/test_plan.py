@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samclr.config import AugmentConfig, OptimConfig, PretrainConfig, ViewGroup, ViewsConfig
+from samclr.config.pretrain import AugmentConfig, OptimConfig, PretrainConfig, ViewGroup, ViewsConfig
 from samclr.errors import ConfigError
-from samclr.monitor import SAMPLED_PAIRS, identical_pairs_warning, sample_identical_pairs
 from samclr.regions.index import RegionIndex
+from samclr.training.monitor import SAMPLED_PAIRS, identical_pairs_warning, sample_identical_pairs
 from samclr.views.plan import ViewPlanner, widened
 
 GROUPS = (ViewGroup(size_px=16),)

@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from support import samclr, write_labelled
+from support.command import samclr
+from support.scenes import write_labelled
 
 COMMANDS = [
     *("pack", "segment", "segmenters", "look", "pretrain", "evaluate", "export", "report", "demo", "study"),
@@ -16,7 +17,7 @@ COMMANDS = [
 
 def test_help_is_instant():
     code = (
-        "import sys\nfrom samclr.cli import main\n"
+        "import sys\nfrom samclr.cli.main import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
         "print(sorted({'torch', 'numpy', 'pyarrow'} & set(sys.modules)))"
     )

@@ -5,11 +5,11 @@ import pytest
 import torch
 import torchvision.transforms.v2.functional as tv
 
-from samclr.config import AugmentConfig, ViewGroup, ViewsConfig
-from samclr.fill import FillOptions
-from samclr.normalisation import IMAGENET, Normalisation
-from samclr.scenes.bank import SceneBank, pack_scenes
-from samclr.scenes.sources import list_scenes
+from samclr.bank.bank import SceneBank, pack_scenes
+from samclr.config.normalisation import IMAGENET, Normalisation
+from samclr.config.pretrain import AugmentConfig, ViewGroup, ViewsConfig
+from samclr.datasets.sources import list_scenes
+from samclr.scenes.fill import FillOptions
 from samclr.views.augment import (
     JITTER_ORDERS,
     JITTER_PARTS,

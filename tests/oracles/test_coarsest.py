@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samclr.config import FilterConfig
+from samclr.config.pretrain import FilterConfig
 from samclr.regions.coarsest import coarsest
 from samclr.regions.records import ImageRegions, region_from_mask
 

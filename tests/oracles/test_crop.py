@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import RandomResizedCrop
 
-from samclr.fill import FillOptions
-from samclr.scenes.bank import SceneBank, pack_scenes
-from samclr.scenes.sources import list_scenes
+from samclr.bank.bank import SceneBank, pack_scenes
+from samclr.datasets.sources import list_scenes
+from samclr.draws import uniforms
+from samclr.scenes.fill import FillOptions
 from samclr.views.crop import ViewCropper
-from samclr.views.draws import uniforms
 from samclr.views.random_crop import NUM_CROP_COLUMNS, random_resized_crops
 
 RATIO = (3 / 4, 4 / 3)

@@ -8,7 +8,10 @@ import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
-from samclr.config import ModelConfig
+from samclr.config.evaluation import DenseConfig
+from samclr.config.normalisation import IMAGENET
+from samclr.config.pretrain import ModelConfig
+from samclr.datasets.labelled_scenes import IGNORED
 from samclr.errors import ConfigError, EvaluationError
 from samclr.evaluation import segmentation
 from samclr.evaluation.dense import retrieval, train_probe
@@ -21,10 +24,7 @@ from samclr.evaluation.segmentation import (
     miou_and_accuracy,
     patch_shares,
 )
-from samclr.evaluation_config import DenseConfig
 from samclr.models.backbone import create_backbone
-from samclr.normalisation import IMAGENET
-from samclr.scenes.labelled_scenes import IGNORED
 from samclr.views.augment import normalise
 
 CPU = torch.device("cpu")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from samclr.views.draws import philox, uniforms
+from samclr.draws import philox, uniforms
 
 ONES = 0xFFFFFFFF
 KNOWN = [

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("triton", reason="Triton comes with torch for Linux alone")
-INTERPRETED = Path(__file__).parents[1] / "interpreted_kernels.py"
+INTERPRETED = Path(__file__).parents[1] / "support/interpreted_kernels.py"
 
 COMPILE = """
 import triton

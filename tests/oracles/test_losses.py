@@ -3,14 +3,14 @@
 import math
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from lightly.loss import NTXentLoss
-from peak_memory import peak_bytes
+from support.losses import cases
+from support.peak_memory import peak_bytes
 
-from samclr.methods.losses import embedding_spread, nt_xent, queue_contrast, self_distillation
+from samclr.methods.losses import embedding_spread, nt_xent
 
 
 def naive(embeddings, temperature):
@@ -64,22 +64,6 @@ def test_spread_is_one_on_the_sphere_and_zero_when_collapsed():
     assert float(embedding_spread(torch.ones(10, 32))) < 1e-5
 
 
-def cases(b, dtype=torch.float32):
-    """(loss, the embeddings it has a gradient for, its other arguments, how many logits it has)."""
-    torch.manual_seed(0)
-    image, queue, left_out = torch.arange(b) // 2, torch.randn(16 * b, 24, dtype=dtype), torch.rand(b, 16 * b) < 0.1
-    embeddings = torch.randn(b, 2, 24, dtype=dtype)
-    scores, teacher = torch.randn(b, 5, 8 * b, dtype=dtype), torch.randn(b, 2, 8 * b, dtype=dtype).softmax(-1)
-    unit = torch.nn.functional.normalize(queue, dim=-1)
-    return [
-        (nt_xent, embeddings, (0.2,), (2 * b) ** 2),
-        (nt_xent, embeddings, (0.2, image), (2 * b) ** 2),
-        (queue_contrast, embeddings[:, 0], (embeddings[:, 1], unit, 0.2), 16 * b**2),
-        (queue_contrast, embeddings[:, 0], (embeddings[:, 1], unit, 0.2, left_out), 16 * b**2),
-        (self_distillation, scores, (teacher, 0.1), 40 * b**2),
-    ]
-
-
 @pytest.mark.parametrize("number", range(5))
 def test_memory_stays_under_three_times_the_logits(number):
     loss, embeddings, rest, num_logits = cases(256)[number]
@@ -116,7 +100,7 @@ COMPILE = """
 import sys
 sys.path[:0] = {path!r}
 import torch
-from test_losses import cases
+from support.losses import cases
 for loss, embeddings, rest, _ in cases(8):
     found = []
     for function in (loss, torch.compile(loss, fullgraph=True, backend="aot_eager")):
@@ -131,6 +115,6 @@ print("no graph breaks")
 
 def test_losses_compile_as_one_graph():
     """Without graph breaks nothing waits for the host either. In a process of its own: shapes are not checked there."""
-    code = COMPILE.format(path=[str(Path(__file__).parent), *sys.path])
+    code = COMPILE.format(path=sys.path)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "no graph breaks\n", done.stderr[-2000:]

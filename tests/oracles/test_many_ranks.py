@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from many_ranks import METHODS, batch_of, config_of, plain_method, train
+from support.many_ranks import METHODS, batch_of, config_of, plain_method, train
 
-from samclr.devices import create_fabric, set_up
-from samclr.micro_batches import backward
-from samclr.optim import create_optimizer
+from samclr.training.devices import create_fabric, set_up
+from samclr.training.micro_batches import backward
+from samclr.training.optim import create_optimizer
 
-SCRIPT = Path(__file__).parents[1] / "many_ranks.py"
+SCRIPT = Path(__file__).parents[1] / "support/many_ranks.py"
 
 
 def on_ranks(names: list[str], out: Path, ranks: int, micro: int = 0) -> dict[str, dict[str, torch.Tensor]]:

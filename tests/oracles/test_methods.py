@@ -12,8 +12,8 @@ from lightly.loss import DINOLoss, NTXentLoss
 from lightly.models.modules import DINOProjectionHead, MoCoProjectionHead
 from lightly.models.utils import update_momentum
 
-from samclr.config import AugmentConfig, LocalViews, ModelConfig, PretrainConfig, ViewGroup
-from samclr.method_config import DinoConfig, MocoConfig, SimclrConfig
+from samclr.config.methods import DinoConfig, MocoConfig, SimclrConfig
+from samclr.config.pretrain import AugmentConfig, LocalViews, ModelConfig, PretrainConfig, ViewGroup
 from samclr.methods import create_method
 from samclr.methods.losses import (
     centered_shares,

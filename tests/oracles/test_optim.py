@@ -6,10 +6,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from samclr.config import AugmentConfig, OptimConfig
-from samclr.devices import clip_gradients
-from samclr.optim import create_optimizer, set_rates
-from samclr.recipes import RECIPES
+from samclr.config.pretrain import AugmentConfig, OptimConfig
+from samclr.config.recipes import RECIPES
+from samclr.training.devices import clip_gradients
+from samclr.training.optim import create_optimizer, set_rates
 
 
 def model_with_gradients() -> nn.Module:

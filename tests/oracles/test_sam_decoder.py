@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from original_sams import original_generator, original_masks
-from sam_models import KINDS, MEAN, STD, as_loaded, digits_sam, tiny_sam
+from support.original_sams import original_generator, original_masks
+from support.sam_models import KINDS, MEAN, STD, as_loaded, digits_sam, tiny_sam
 
 NUM_POINTS = 20
 

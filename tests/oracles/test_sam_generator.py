@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from original_sams import original_generator
 from pycocotools import mask as coco_mask
-from sam_models import KINDS, MEAN, STD, as_loaded, digits_sam, tiny_sam
 from sklearn.datasets import load_digits
+from support.original_sams import original_generator
+from support.sam_models import KINDS, MEAN, STD, as_loaded, digits_sam, tiny_sam
 
-from samclr.demo import clutter, digit_ink
+from samclr.config.segmenters import MaskConfig
+from samclr.demo.demo import clutter, digit_ink
 from samclr.regions.sam.decoder import PromptDecoder
 from samclr.regions.sam.generator import Mask, MaskGenerator
 from samclr.regions.sam.grids import point_grid
 from samclr.regions.sam.model import SamModels, load_sam
-from samclr.segmenter_config import MaskConfig
 
 # (height, width): square, wide, tall, tiny, large
 SIZES = {"square": (96, 96), "wide": (70, 160), "tall": (150, 60), "tiny": (40, 44), "large": (420, 560)}

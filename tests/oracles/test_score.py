@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 from PIL import Image
-from support import write_scenes
+from support.scenes import write_scenes
 
+from samclr.config.segmenters import SegmenterConfig
+from samclr.datasets.label_maps import LabelError, read_values
+from samclr.datasets.sources import list_scenes
 from samclr.errors import ScenesError
-from samclr.fill import FillOptions
 from samclr.regions.score import match_people, score_store
 from samclr.regions.segment import segment_scenes
 from samclr.regions.store import iterate_rows, row_to_regions
-from samclr.scenes.label_maps import LabelError, read_values
-from samclr.scenes.sources import list_scenes
-from samclr.segmenter_config import SegmenterConfig
+from samclr.scenes.fill import FillOptions
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+import samclr.draws as draws
+from samclr.bank.bank import SceneBank, pack_scenes
+from samclr.datasets.labelled import LabelledSplit
 from samclr.errors import EvaluationError, name_some
-from samclr.evaluation.labelled import LabelledSplit
-from samclr.fill import FillOptions
-from samclr.scenes.bank import SceneBank, pack_scenes
-from samclr.views import draws
+from samclr.scenes.fill import FillOptions
 from samclr.views.crop import ViewCropper
 from samclr.views.random_crop import NUM_CROP_COLUMNS, random_resized_crops
 

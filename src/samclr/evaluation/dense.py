@@ -11,20 +11,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from samclr.cache import cache_folder
+from samclr.config.cache import cache_folder
+from samclr.config.evaluation import DenseConfig, IntervalConfig
+from samclr.config.serialise import to_dict
+from samclr.datasets.labelled_scenes import LabelledScenes, open_labelled_scenes
+from samclr.draws import epoch_order
 from samclr.evaluation.dense_features import chosen_scenes, scenes_fingerprint, stream_patches, training_patches
 from samclr.evaluation.evaluate import Target, say_fewer
 from samclr.evaluation.intervals import bootstrap_intervals
 from samclr.evaluation.knn import nearest
 from samclr.evaluation.linear import Standardiser, cosine_lr, zero_layer
-from samclr.evaluation.rows import add_results, results_place
 from samclr.evaluation.segmentation import class_ious, confusion, enlarge_argmax, iou_counts, miou_and_accuracy
 from samclr.evaluation.sizes import check_dense
-from samclr.evaluation_config import DenseConfig, IntervalConfig
-from samclr.scenes.labelled_scenes import LabelledScenes, open_labelled_scenes
-from samclr.settings import to_dict
-from samclr.terminal import say
-from samclr.views.draws import epoch_order
+from samclr.log import say
+from samclr.runs.results import add_results, results_place
 
 PATCHES_AT_ONCE = 1024
 Scorer = Callable[[Float[Tensor, "n d"]], Float[Tensor, "n c"]]

@@ -13,17 +13,17 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from samclr.config.evaluation import DenseConfig
+from samclr.datasets.labelled_scenes import LabelledScenes
+from samclr.draws import epoch_order
 from samclr.errors import EvaluationError
 from samclr.evaluation.features import GrowingArray, is_sound, map_array
-from samclr.evaluation.fingerprints import cache_key
 from samclr.evaluation.patches import RESIZED, input_size, patch_features, patch_px, resize, stage_number
 from samclr.evaluation.segmentation import patch_shares
-from samclr.evaluation_config import DenseConfig
+from samclr.log import say
+from samclr.models.fingerprints import cache_key
 from samclr.scenes.decode import DecodeError, load_scene
-from samclr.scenes.labelled_scenes import LabelledScenes
-from samclr.scenes.sources import content_hash, read_bytes
-from samclr.terminal import say
-from samclr.views.draws import epoch_order
+from samclr.scenes.reading import content_hash, read_bytes
 
 LOAD_AHEAD = 16
 IMAGES_AT_ONCE = 8

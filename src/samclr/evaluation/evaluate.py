@@ -9,27 +9,27 @@ import timm
 import torch
 from torch import nn
 
-from samclr import __version__
-from samclr.cache import cache_folder
-from samclr.checkpoint import CONFIG_FILE, load_backbone, load_config, newest_step
-from samclr.config import KnnConfig, ModelConfig, ProbeConfig
+from samclr._version import __version__
+from samclr.config.cache import cache_folder
+from samclr.config.evaluation import ProtocolsConfig, TargetConfig
+from samclr.config.pretrain import KnnConfig, ModelConfig, ProbeConfig
+from samclr.config.serialise import to_dict
+from samclr.datasets.labelled import LabelledSet, open_labelled
 from samclr.errors import EvaluationError, name_some
 from samclr.evaluation.features import split_features
 from samclr.evaluation.few_shot import few_rows, share_name
-from samclr.evaluation.fingerprints import weights_fingerprint
 from samclr.evaluation.knn import USUAL_SETTINGS, KnnSetting, knn_ranked
-from samclr.evaluation.labelled import LabelledSet, open_labelled
 from samclr.evaluation.linear import linear_probe
 from samclr.evaluation.results import Accuracies
-from samclr.evaluation.rows import UNTRAINED, add_results, results_place
 from samclr.evaluation.sizes import fit_protocols
 from samclr.evaluation.training import crop_probe, fine_tune
-from samclr.evaluation_config import ProtocolsConfig, TargetConfig
+from samclr.log import say
 from samclr.models.backbone import SMALL_CNN, create_backbone, load_pretrained
+from samclr.models.fingerprints import weights_fingerprint
 from samclr.models.sizes import DEFAULT_PX
 from samclr.models.weights import architecture, is_weights_folder, read_facts, with_normalisation
-from samclr.settings import to_dict
-from samclr.terminal import say
+from samclr.runs.checkpoint import CONFIG_FILE, load_backbone, load_config, newest_step
+from samclr.runs.results import UNTRAINED, add_results, results_place
 
 
 @dataclass(frozen=True, kw_only=True)

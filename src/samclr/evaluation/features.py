@@ -13,13 +13,14 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from samclr.config.normalisation import Normalisation, normalisation_of
+from samclr.datasets.labelled import LabelledSplit
 from samclr.errors import EvaluationError
-from samclr.evaluation.fingerprints import cache_key
-from samclr.evaluation.labelled import LabelledSplit, decode_square
-from samclr.normalisation import Normalisation, normalisation_of
+from samclr.evaluation.squares import decode_square
+from samclr.log import say
+from samclr.models.fingerprints import cache_key
 from samclr.storage.checksums import is_whole, seal
 from samclr.storage.files import replacing_path
-from samclr.terminal import say
 
 BATCH = 256
 SQUARE = "shorter side bilinear, centre crop"  # what decode_square does

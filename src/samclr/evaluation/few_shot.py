@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import Int
 
+from samclr.draws import epoch_order
 from samclr.errors import EvaluationError
-from samclr.views.draws import epoch_order
 
 
 def few_rows(labels: Int[np.ndarray, "n"], num_classes: int, share: float, seed: int) -> Int[np.ndarray, "few"]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from samclr.evaluation_config import IntervalConfig
+from samclr.config.evaluation import IntervalConfig
 
 PERCENTILES = (2.5, 97.5)
 

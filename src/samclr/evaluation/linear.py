@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from samclr.config import ProbeConfig
+from samclr.config.pretrain import ProbeConfig
+from samclr.draws import epoch_order
 from samclr.errors import EvaluationError
 from samclr.evaluation.knn import hits, rank
-from samclr.views.draws import epoch_order
 
 ROWS_AT_ONCE = 16_384
 SCORES_AT_ONCE = 16_000_000  # numbers: images x classes

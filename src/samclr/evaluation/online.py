@@ -6,13 +6,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from samclr.config import KnnConfig, ProbeConfig
+from samclr.config.normalisation import normalisation_of
+from samclr.config.pretrain import KnnConfig, ProbeConfig
+from samclr.datasets.labelled import open_labelled
 from samclr.evaluation.features import pixel_features
 from samclr.evaluation.knn import knn_predict, top1
-from samclr.evaluation.labelled import decode_square, open_labelled
 from samclr.evaluation.linear import linear_probe
-from samclr.normalisation import normalisation_of
-from samclr.terminal import say_once
+from samclr.evaluation.squares import decode_square
+from samclr.log import say_once
 
 SHORT_PROBE = ProbeConfig(probe_epochs=10)
 

@@ -8,9 +8,9 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
+from samclr.config.normalisation import normalisation_of
 from samclr.errors import EvaluationError
 from samclr.models.backbone import SmallCnn
-from samclr.normalisation import normalisation_of
 
 RESIZED = "bilinear, antialiased, whole patches"  # what `resize` and `input_size` do
 

@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Int
 from torch import Tensor
 
+from samclr.config.evaluation import IntervalConfig
 from samclr.evaluation.intervals import bootstrap_intervals
 from samclr.evaluation.knn import hits
 from samclr.evaluation.linear import ProbeResult
-from samclr.evaluation_config import IntervalConfig
 
 DENSE_CLASSES = 200  # whose confusion is a matrix; 10,000 classes would be 100 million numbers
 

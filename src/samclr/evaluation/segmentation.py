@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from samclr.scenes.labelled_scenes import IGNORED
+from samclr.datasets.labelled_scenes import IGNORED
 
 NUMBERS_AT_ONCE = 16_000_000  # scores of enlarged rows held at a time
 

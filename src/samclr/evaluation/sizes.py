@@ -5,10 +5,10 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from samclr.config import KnnConfig
+from samclr.config.evaluation import DenseConfig, ProtocolsConfig
+from samclr.config.pretrain import KnnConfig
 from samclr.errors import EvaluationError
 from samclr.evaluation.patches import feature_map, patch_px, stage_number
-from samclr.evaluation_config import DenseConfig, ProtocolsConfig
 from samclr.models.sizes import InputSizes, reason_of
 
 

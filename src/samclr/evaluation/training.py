@@ -14,20 +14,21 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from samclr.config.evaluation import CropProbeConfig, FineTuneConfig
+from samclr.config.normalisation import normalisation_of
+from samclr.config.serialise import to_dict
+from samclr.datasets.labelled import LabelledSet
 from samclr.errors import EvaluationError
 from samclr.evaluation.crops import BANK_CROPS, CROP_RATIO, LabelledCrops
 from samclr.evaluation.features import SQUARE, pixel_features, split_features
-from samclr.evaluation.fingerprints import cache_key
 from samclr.evaluation.knn import hits, rank
-from samclr.evaluation.labelled import LabelledSet, decode_square
 from samclr.evaluation.linear import ROWS_AT_ONCE, ProbeResult, cosine_lr, zero_layer
-from samclr.evaluation_config import CropProbeConfig, FineTuneConfig
+from samclr.evaluation.squares import decode_square
+from samclr.log import say
 from samclr.models.backbone import feature_width
-from samclr.normalisation import normalisation_of
-from samclr.settings import to_dict
+from samclr.models.fingerprints import cache_key
 from samclr.storage.checksums import seal, without_seal
 from samclr.storage.files import replacing_path
-from samclr.terminal import say
 
 SAVE_EVERY_S = 60.0
 SAY_EVERY_S = 30.0

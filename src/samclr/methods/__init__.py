@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from samclr.config import PretrainConfig
-from samclr.method_config import DinoConfig, MocoConfig
+from samclr.config.methods import DinoConfig, MocoConfig
+from samclr.config.pretrain import PretrainConfig
 from samclr.methods.base import Method
 from samclr.methods.dino import DINO
 from samclr.methods.moco import MoCo

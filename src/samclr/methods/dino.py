@@ -7,15 +7,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from samclr.config import PretrainConfig
-from samclr.method_config import DinoConfig
+from samclr.config.methods import DinoConfig
+from samclr.config.pretrain import PretrainConfig
 from samclr.methods.base import Embeddings, Encoder, Method, Pixels, StepOutput
 from samclr.methods.losses import centered_shares, self_distillation, sinkhorn_shares
 from samclr.methods.metrics import embedding_metrics, share_entropy
+from samclr.methods.ranks import num_ranks, sum_over_ranks
 from samclr.models.backbone import feature_width
 from samclr.models.heads import DinoHead
 from samclr.models.momentum import follow, momentum_copy, scheduled_momentum
-from samclr.ranks import num_ranks, sum_over_ranks
 from samclr.views.batch import ViewBatch
 
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from samclr.ranks import largest_over_ranks, sum_over_ranks
+from samclr.methods.ranks import largest_over_ranks, sum_over_ranks
 
 SINKHORN_ROUNDS = 3
 

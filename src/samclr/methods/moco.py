@@ -6,18 +6,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from samclr.config import PretrainConfig
-from samclr.method_config import MocoConfig
+from samclr.config.methods import MocoConfig
+from samclr.config.pretrain import PretrainConfig
+from samclr.draws import shuffled
 from samclr.methods.base import Embeddings, Encoder, Method, Pixels, StepOutput
 from samclr.methods.losses import queue_contrast
 from samclr.methods.metrics import embedding_metrics
 from samclr.methods.queue import Queue
+from samclr.methods.ranks import gather
 from samclr.models.backbone import feature_width
 from samclr.models.heads import moco_head
 from samclr.models.momentum import follow, momentum_copy, scheduled_momentum
-from samclr.ranks import gather
 from samclr.views.batch import ViewBatch
-from samclr.views.draws import shuffled
 
 
 class MoCo(Method):

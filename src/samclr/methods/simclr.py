@@ -5,14 +5,14 @@ import math
 import torch
 from torch import nn
 
-from samclr.config import PretrainConfig
-from samclr.method_config import SimclrConfig
+from samclr.config.methods import SimclrConfig
+from samclr.config.pretrain import PretrainConfig
 from samclr.methods.base import Embeddings, Encoder, Method, StepOutput
 from samclr.methods.losses import nt_xent
 from samclr.methods.metrics import embedding_metrics
+from samclr.methods.ranks import gather, gather_with_gradient
 from samclr.models.backbone import feature_width
 from samclr.models.heads import simclr_head
-from samclr.ranks import gather, gather_with_gradient
 from samclr.views.batch import ViewBatch
 
 

@@ -7,7 +7,7 @@ import timm
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from samclr.config import ModelConfig
+from samclr.config.pretrain import ModelConfig
 from samclr.errors import ConfigError
 from samclr.models.sizes import DEFAULT_PX, SMALL_CNN, SMALL_CNN_WIDTH, InputSizes, choose_sizes, feature_width
 from samclr.models.weights import check_facts, load_weights, own_normalisation, read_facts, read_tensors
@@ -39,7 +39,7 @@ def create_backbone(config: ModelConfig, size_px: int = DEFAULT_PX) -> nn.Module
     One of any size gets timm's options for that. Another is built for `config.input_px`, else for `size_px` if it
     does not take that as timm builds it.
 
-    Its attribute `normalisation` is what its input goes through, see samclr.normalisation.
+    Its attribute `normalisation` is what its input goes through, see samclr.config.normalisation.
 
     Raises:
         ConfigError: timm has no such model, or the model has no stem of this kind, or takes no images of that size.

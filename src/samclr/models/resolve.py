@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from samclr.config import PretrainConfig
+from samclr.config.pretrain import PretrainConfig
+from samclr.log import say
 from samclr.models.sizes import fit_views
 from samclr.models.weights import with_normalisation
-from samclr.terminal import say
 
 
 def resolve_config(config: PretrainConfig, tell: bool = True) -> PretrainConfig:

@@ -16,9 +16,9 @@ import timm
 import torch
 from torch import nn
 
-from samclr.config import PretrainConfig
+from samclr.config.pretrain import PretrainConfig
 from samclr.errors import ConfigError
-from samclr.terminal import say
+from samclr.log import say
 
 SMALL_CNN, SMALL_CNN_WIDTH = "small-cnn", 512
 DEFAULT_PX = 128  # of views and of labelled images: what a backbone of one size is built for where nothing is said

@@ -13,13 +13,13 @@ from safetensors import SafetensorError, safe_open
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
-from samclr.config import ModelConfig, Stem
+from samclr.config.normalisation import IMAGENET, Normalisation
+from samclr.config.pretrain import ModelConfig, Stem
+from samclr.config.serialise import from_dict
 from samclr.errors import ConfigError, FilesError, name_some
-from samclr.normalisation import IMAGENET, Normalisation
-from samclr.settings import from_dict
+from samclr.log import say
 from samclr.storage.checksums import checksum_of_weights
 from samclr.storage.files import read_json
-from samclr.terminal import say
 
 FOLDER_CONFIG, FOLDER_WEIGHTS = "config.json", ("model.safetensors", "pytorch_model.bin")
 COUNTERS = "num_batches_tracked"  # old files lack them; nothing that a backbone computes depends on them

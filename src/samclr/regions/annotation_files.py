@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from samclr.errors import PartsError, RegionError, name_some
-from samclr.fill import Note
 from samclr.regions.annotations import TwiceDict, as_object, is_length, mask_size, short
 from samclr.regions.placing import Size
+from samclr.scenes.fill import Note
 from samclr.storage.files import regular
 
 MAX_BYTES = 4 << 30  # of all JSON read at once, which takes about six times as much memory

@@ -13,10 +13,10 @@ from jaxtyping import Bool
 from pycocotools import mask as coco_mask
 
 from samclr.errors import RegionError
-from samclr.fill import Tally
 from samclr.regions.placing import Photo, Size
 from samclr.regions.records import Region, check_rle
 from samclr.scenes.decode import MAX_IMAGE_PX
+from samclr.scenes.fill import Tally
 
 Annotation = dict[str, Any]
 MAX_FLOAT32 = 3.4e38

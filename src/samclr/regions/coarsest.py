@@ -9,7 +9,7 @@ import math
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from samclr.config import FilterConfig
+from samclr.config.pretrain import FilterConfig
 from samclr.regions.records import BoxXYXY, ImageRegions
 
 COMPARED = 64  # masks at a time; one that covers is seldom far down the list

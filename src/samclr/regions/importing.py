@@ -8,8 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from samclr.errors import PartsError, RegionError, name_some
-from samclr.fill import FillOptions, FillReport, Note, Tally, fill
-from samclr.parts import PartsFolder
+from samclr.processes.stopping import stop_requested
 from samclr.regions.annotation_files import Entry, Source, deduced_size, read_source
 from samclr.regions.annotations import BOXES, CROWDS, EMPTY, PARTS, read_annotation, short
 from samclr.regions.matching import match_names, shared_folder
@@ -17,8 +16,9 @@ from samclr.regions.placing import Photo
 from samclr.regions.records import ImageRegions
 from samclr.regions.store import KIND, STORE_SCHEMA, regions_to_row
 from samclr.scenes.decode import DecodeError, Scene, load_scene
-from samclr.scenes.sources import SceneRef, file_stamp
-from samclr.stopping import stop_requested
+from samclr.scenes.fill import FillOptions, FillReport, Note, Tally, fill
+from samclr.scenes.refs import SceneRef, file_stamp
+from samclr.storage.parts import PartsFolder
 
 UNCHECKED, TURNED = "unchecked", "turned"
 COUNTED = {  # names in the tally, and what is said of them

@@ -26,21 +26,21 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int, UInt8, UInt32
 from numpy.lib.format import open_memmap
 
-from samclr.config import FilterConfig
+from samclr.bank.bank import SceneBank, check_same_images
+from samclr.bank.rows import HASH, NO_ROW, hashes_of
+from samclr.config.pretrain import FilterConfig
 from samclr.errors import PartsError, name_some
-from samclr.parts import OK, PartsFolder, bucket_of_part
+from samclr.log import say
+from samclr.processes.stopping import stop_signals, stopped
+from samclr.processes.workers import shared_flag, worker_processes
 from samclr.regions.coarsest import coarsest, padded_box
 from samclr.regions.records import ImageRegions, SegmentError, check_rle
 from samclr.regions.run_lengths import cover_cells
 from samclr.regions.store import read_regions
-from samclr.scenes.bank import SceneBank, check_same_images
-from samclr.scenes.places import HASH, NO_ROW, hashes_of
-from samclr.stopping import stop_signals, stopped
 from samclr.storage.checksums import is_whole, seal
 from samclr.storage.files import replacing_path
 from samclr.storage.locks import locked
-from samclr.terminal import say
-from samclr.workers import shared_flag, worker_processes
+from samclr.storage.parts import OK, PartsFolder, bucket_of_part
 
 GRID = 32
 DAMAGED = -1  # in place of an image's number of regions

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from samclr.errors import FilesError, PartsError
-from samclr.parts import OK, PartsFolder
+from samclr.log import say
 from samclr.regions.records import ImageRegions
 from samclr.regions.store import iterate_rows, read_regions
 from samclr.scenes.refs import stem_of
 from samclr.storage.files import confined, replacing, safe_name, write_text
-from samclr.terminal import say
+from samclr.storage.parts import OK, PartsFolder
 
 Annotation = dict[str, Any]
 

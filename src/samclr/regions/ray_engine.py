@@ -14,8 +14,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from samclr.config.segmenters import SegmenterConfig
 from samclr.errors import PartsError
-from samclr.fill import (
+from samclr.processes.ray_cluster import ClusterWatch, join_cluster
+from samclr.processes.stopping import stop_requested, stop_signals
+from samclr.regions.segment import SegmentWork, open_for_segmenting
+from samclr.scenes.fill import (
     STOPPING,
     FillOptions,
     FillReport,
@@ -29,12 +33,8 @@ from samclr.fill import (
     tally_note,
     unfinished_buckets,
 )
-from samclr.parts import PartsFolder
-from samclr.ray_cluster import ClusterWatch, join_cluster
-from samclr.regions.segment import SegmentWork, open_for_segmenting
-from samclr.scenes.sources import SceneRef
-from samclr.segmenter_config import SegmenterConfig
-from samclr.stopping import stop_requested, stop_signals
+from samclr.scenes.refs import SceneRef
+from samclr.storage.parts import PartsFolder
 
 NO_COMPANION = Path()
 WAIT_S, AFTER_DEATH_S = 1.0, 1.0

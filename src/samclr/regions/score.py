@@ -14,13 +14,13 @@ import numpy as np
 from jaxtyping import Float, Int
 from pycocotools import mask as coco_mask
 
+from samclr.datasets.label_maps import LabelError, list_label_maps, read_values, refuse_shared, shared_stems
 from samclr.errors import ScenesError, name_some
-from samclr.parts import PartsFolder
+from samclr.log import say
 from samclr.regions.records import ImageRegions, SegmentError
 from samclr.regions.store import iterate_rows, read_regions
-from samclr.scenes.label_maps import LabelError, list_label_maps, read_values, refuse_shared, shared_stems
 from samclr.scenes.refs import stem_of
-from samclr.terminal import say
+from samclr.storage.parts import PartsFolder
 
 RECALL_IOU = 0.5
 MAX_SEGMENTS = 10_000  # of one label map; a picture taken for a label map has more

@@ -13,18 +13,18 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int
 
+from samclr.config.segmenters import SegmenterConfig
+from samclr.datasets.label_maps import LabelError, check_label_folder, label_of_stem, read_label_regions
 from samclr.errors import PartsError, ScenesError, UsageError
-from samclr.fill import MORE_PAGES, FillOptions, FillReport, Tally, add_tally, fill
-from samclr.parts import PartsFolder
+from samclr.processes.stopping import stop_requested
 from samclr.regions.records import SegmentError
 from samclr.regions.sam.published import UNLIKE_FIRST_VERSION
 from samclr.regions.segmenters import Segmenter, build_segmenter, maker_of
 from samclr.regions.store import KIND, STORE_SCHEMA, regions_to_row
 from samclr.scenes.decode import DecodeError, Scene, load_scene
-from samclr.scenes.label_maps import LabelError, check_label_folder, label_of_stem, read_label_regions
+from samclr.scenes.fill import MORE_PAGES, FillOptions, FillReport, Tally, add_tally, fill
 from samclr.scenes.refs import LabelFile, SceneRef, file_stamp
-from samclr.segmenter_config import SegmenterConfig
-from samclr.stopping import stop_requested
+from samclr.storage.parts import PartsFolder
 
 SCENES_PER_CALL = 8
 PIXELS_PER_CALL = 16_000_000  # at most this many wait decoded for the segmenter, and as many are being read

@@ -9,8 +9,8 @@ import pyarrow as pa
 from pycocotools import mask as coco_mask
 
 from samclr.errors import RegionError
-from samclr.parts import HEAD_SCHEMA, OK, PartsFolder
 from samclr.regions.records import ImageRegions, Region, SegmentError
+from samclr.storage.parts import HEAD_SCHEMA, OK, PartsFolder
 
 KIND = "region store"
 REGION_TYPE = pa.struct(

@@ -9,7 +9,8 @@ from jaxtyping import Int, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from samclr.scenes.images import MAX_IMAGE_PX, open_image
-from samclr.scenes.sources import SceneRef, content_hash, read_bytes
+from samclr.scenes.reading import content_hash, read_bytes
+from samclr.scenes.refs import SceneRef
 
 BITS, PHOTOMETRIC, COLOUR_MAP = 258, 262, 320  # tags of a TIFF
 WHITE_IS_ZERO = 0  # value of PHOTOMETRIC

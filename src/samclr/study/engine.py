@@ -8,7 +8,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
-from samclr.stopping import stop_signals
+from samclr.processes.stopping import stop_signals
 from samclr.study.folder import StudyFolder
 from samclr.study.plan import Plan, Run
 from samclr.study.runs import Outcome

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from samclr import __version__
-from samclr.checkpoint import read_config
+from samclr._version import __version__
+from samclr.config.serialise import from_dict, to_dict
 from samclr.errors import ConfigError, RunError
 from samclr.models.resolve import resolve_config
-from samclr.run_directory import SUMMARY_FILE, differences, has_checkpoint
-from samclr.settings import from_dict, to_dict
+from samclr.runs.checkpoint import read_config
+from samclr.runs.directory import SUMMARY_FILE, differences, has_checkpoint
 from samclr.storage.files import read_json, write_json
 from samclr.storage.locks import locked
 from samclr.study.plan import Arm, Plan, Run, Store
@@ -98,7 +98,7 @@ class StudyFolder:
         if not has_checkpoint(directory):
             return 0
         summary = read_json(directory / SUMMARY_FILE, {})
-        from samclr.checkpoint import checkpoints
+        from samclr.runs.checkpoint import checkpoints
 
         return int(summary.get("steps_done", int(checkpoints(directory)[0].stem.split("-")[1])))
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from samclr.demo import make_data
+from samclr.datasets.sources import list_scenes
+from samclr.demo.demo import make_data
 from samclr.errors import UsageError, name_some
 from samclr.regions.sam.catalogue import is_sam
-from samclr.scenes.sources import list_scenes
 from samclr.study.engine import Tally, carry_out_all, local_slots
 from samclr.study.folder import STUDY_FILE, StudyFolder, begin_study, open_study
 from samclr.study.plan import GENERATED, Given, Plan, Run, matches

@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 
-from samclr.config import PretrainConfig
+from samclr.config.evaluation import TargetConfig
+from samclr.config.pretrain import PretrainConfig
 from samclr.evaluation.dense import evaluate_dense
 from samclr.evaluation.evaluate import evaluate, open_target
-from samclr.evaluation_config import TargetConfig
-from samclr.run_directory import read_json
+from samclr.runs.directory import read_json
 from samclr.study.plan import Measurement, Plan
 
 Row = dict[str, Any]

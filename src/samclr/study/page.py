@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from samclr import __version__
-from samclr.charts import Chart, Series, make_chart
+from samclr._version import __version__
 from samclr.errors import SamclrError
-from samclr.gallery import GalleryScene, make_gallery
-from samclr.pages import render
-from samclr.run_directory import SUMMARY_FILE, read_json, read_metrics
+from samclr.pages.charts import Chart, Series, make_chart
+from samclr.pages.gallery import GalleryScene, make_gallery
+from samclr.pages.render import render
+from samclr.runs.directory import SUMMARY_FILE, read_json, read_metrics
 from samclr.storage.files import write_text
 from samclr.study.compare import Difference, compare, phrase
 from samclr.study.costs import Cost, make_costs, total_hours

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from samclr.charts import nice_step
+from samclr.pages.charts import nice_step
 from samclr.study.compare import Difference, Verdict
 
 WIDTH, ROW = 720.0, 46.0

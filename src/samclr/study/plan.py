@@ -5,9 +5,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
-from samclr.config import PretrainConfig, ProbeConfig
-from samclr.evaluation_config import DenseConfig, ProtocolsConfig
-from samclr.segmenter_config import SegmenterConfig
+from samclr.config.evaluation import DenseConfig, ProtocolsConfig
+from samclr.config.pretrain import PretrainConfig, ProbeConfig
+from samclr.config.segmenters import SegmenterConfig
 from samclr.study.recipe import ANY, Metric, Protocol, Reference
 
 UNTRAINED = "untrained"

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from samclr.config.serialise import fingerprint
+from samclr.datasets.names import parse_named
 from samclr.errors import UsageError, name_some
-from samclr.scenes.names import parse_named
-from samclr.settings import fingerprint
 from samclr.study.plan import UNTRAINED, Arm, Given, Measurement, Plan, Store, matches
 from samclr.study.recipe import ANY, Evaluation, Grid, Protocol, Study
 

@@ -4,7 +4,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from samclr.ray_cluster import ClusterWatch, join_cluster
+from samclr.processes.ray_cluster import ClusterWatch, join_cluster
 from samclr.study.engine import PATIENCE_S
 from samclr.study.folder import StudyFolder
 from samclr.study.worker import start_process

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from samclr.config import (
+from samclr.config.evaluation import DenseConfig, ProtocolsConfig
+from samclr.config.pretrain import (
     Accelerator,
     AugmentConfig,
     Codec,
@@ -14,10 +15,9 @@ from samclr.config import (
     ProbeConfig,
     Strategy,
 )
+from samclr.config.recipes import RECIPES
+from samclr.config.segmenters import SegmenterConfig
 from samclr.errors import ConfigError
-from samclr.evaluation_config import DenseConfig, ProtocolsConfig
-from samclr.recipes import RECIPES
-from samclr.segmenter_config import SegmenterConfig
 
 Protocol = Literal["labelled", "dense"]
 Method = Literal["simclr", "moco", "dino"]

@@ -8,21 +8,21 @@ from typing import Any, Literal
 
 import torch
 
-from samclr.config import PretrainConfig
+from samclr.config.pretrain import PretrainConfig
+from samclr.datasets.sources import list_scenes
 from samclr.errors import RegionError, SamclrError, UsageError, name_some
 from samclr.evaluation.sizes import fit_protocols
-from samclr.fill import FillOptions
 from samclr.models.resolve import resolve_config
 from samclr.models.sizes import choose_sizes
-from samclr.pretrain import pretrain
 from samclr.regions.segment import segment_scenes
 from samclr.regions.segmenters import default_workers
 from samclr.regions.store import open_store, store_stats
-from samclr.run_directory import open_run, read_metrics
-from samclr.scenes.sources import list_scenes
+from samclr.runs.directory import open_run, read_metrics
+from samclr.scenes.fill import FillOptions
 from samclr.study.folder import StudyFolder, store_of
 from samclr.study.measure import measure
 from samclr.study.plan import Plan, Run, Store
+from samclr.training.pretrain import pretrain
 
 LOOK_S = 1.0
 Outcome = Literal["done", "failed", "missing", "stopped", "busy"]

@@ -5,10 +5,10 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from samclr.config import KnnConfig, ProbeConfig
-from samclr.evaluation_config import DenseConfig, ProtocolsConfig
-from samclr.recipes import RECIPES
-from samclr.segmenter_config import SegmenterConfig
+from samclr.config.evaluation import DenseConfig, ProtocolsConfig
+from samclr.config.pretrain import KnnConfig, ProbeConfig
+from samclr.config.recipes import RECIPES
+from samclr.config.segmenters import SegmenterConfig
 from samclr.study.folder import StudyFolder, store_of
 from samclr.study.plan import Plan, Run
 

@@ -1,8 +1,8 @@
 """The ready studies. Numbers quoted are those of the SAMCLR paper's tables. Nothing here imports torch."""
 
-from samclr.config import AugmentConfig, FilterConfig, KnnConfig, OptimConfig
-from samclr.evaluation_config import CropProbeConfig, ProtocolsConfig
-from samclr.segmenter_config import ComputeConfig, MaskConfig, SegmenterConfig
+from samclr.config.evaluation import CropProbeConfig, ProtocolsConfig
+from samclr.config.pretrain import AugmentConfig, FilterConfig, KnnConfig, OptimConfig
+from samclr.config.segmenters import ComputeConfig, MaskConfig, SegmenterConfig
 from samclr.study.recipe import ANY, Evaluation, Grid, Method, Reference, Study
 
 PAPER_SOURCE = "Missaoui and Yuan, NeurIPS 2023 workshop (arXiv 2310.14736), tables 1 to 3: one run each"
@@ -98,7 +98,7 @@ PADDING = Study(
     grids=(Grid(strategies=("region",), temperatures=(0.07,), paddings=(1.0, 1.15, 1.3, 1.5, 1.75, 2.0)),),
 )
 
-# The demo's settings (samclr.demo), so that its scenes and its small SAM need nothing from elsewhere.
+# The demo's settings (samclr.demo.demo), so that its scenes and its small SAM need nothing from elsewhere.
 SMOKE = Study(
     name="smoke",
     summary="The controls in minutes on a CPU: scenes of handwritten digits on clutter, and a small SAM that ships "

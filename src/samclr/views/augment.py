@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from samclr.normalisation import IMAGENET, Normalisation
+from samclr.config.normalisation import IMAGENET, Normalisation
 from samclr.views.augment_kernel import BLUR_RADIUS_SIGMAS, augment_views
 from samclr.views.colours import GREY_WEIGHTS, JITTER_ORDERS, JITTER_PARTS
 from samclr.views.placement import kernels_missing

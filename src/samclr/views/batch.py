@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from samclr.config import Role
+from samclr.config.pretrain import Role
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from samclr.scenes.bank import SceneBank
-from samclr.scenes.places import NUM_LEVELS
+from samclr.bank.bank import SceneBank
+from samclr.bank.rows import NUM_LEVELS
 from samclr.views.resample import crop_resize
 
 MIN_LEVEL_SCALE = 1.25  # fewer source pixels an output pixel than this, and a finer level is taken

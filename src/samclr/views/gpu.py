@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from samclr.normalisation import IMAGENET, Normalisation
-from samclr.scenes.bank import SceneBank
-from samclr.scenes.places import NUM_LEVELS
+from samclr.bank.bank import SceneBank
+from samclr.bank.rows import NUM_LEVELS
+from samclr.config.normalisation import IMAGENET, Normalisation
 from samclr.views import gpu_kernels
 from samclr.views.augment_kernel import BLUR_RADIUS_SIGMAS
 from samclr.views.colours import JITTER_ORDERS, JITTER_PARTS

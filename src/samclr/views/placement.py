@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from samclr.config import BankPlace
+from samclr.bank.bank import SceneBank
+from samclr.config.pretrain import BankPlace
 from samclr.errors import RunError
-from samclr.scenes.bank import SceneBank
 from samclr.views.crop import ViewCropper
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from samclr.config import AugmentConfig, Role, ViewGroup, ViewsConfig
+import samclr.draws as draws
+from samclr.config.pretrain import AugmentConfig, Role, ViewGroup, ViewsConfig
 from samclr.regions.index import RegionIndex
-from samclr.views import draws
 from samclr.views.random_crop import NUM_CROP_COLUMNS, random_resized_crops
 
 WHOLE_IMAGE = NO_BACKGROUND = -1

@@ -18,13 +18,13 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 from torchvision.ops import nms
 
+from samclr.config.segmenters import MaskConfig
 from samclr.regions.records import Region, region_from_mask
 from samclr.regions.sam.decoder import EncodedImages, Prompted
 from samclr.regions.sam.grids import CropBox, crop_boxes, near_crop_edge, point_grid
 from samclr.regions.sam.masks import Enlarging, encode_rle, measure
 from samclr.regions.sam.model import SamModels
 from samclr.regions.sam.small_parts import drop_islands, fill_holes
-from samclr.segmenter_config import MaskConfig
 
 
 @dataclass

@@ -2,10 +2,10 @@
 
 from typing import Any, Protocol, runtime_checkable
 
+from samclr.config.segmenters import SegmenterConfig
 from samclr.regions.records import ImageRegions, SegmentError
 from samclr.regions.sam.catalogue import is_sam
 from samclr.scenes.decode import Scene
-from samclr.segmenter_config import SegmenterConfig
 
 
 @runtime_checkable

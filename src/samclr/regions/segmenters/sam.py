@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
+from samclr.config.segmenters import ComputeConfig, SegmenterConfig
 from samclr.errors import UsageError
+from samclr.log import say
 from samclr.regions.records import ImageRegions, SegmentError
 from samclr.regions.sam.generator import Mask, MaskGenerator, StageTimes
 from samclr.regions.sam.model import load_sam, network_facts
 from samclr.scenes.decode import Scene
-from samclr.segmenter_config import ComputeConfig, SegmenterConfig
-from samclr.terminal import say
 
 AUTOCAST = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 

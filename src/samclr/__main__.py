@@ -1,0 +1,5 @@
+"""`python -m samclr`: the command line."""
+
+from samclr.cli.main import main
+
+main()

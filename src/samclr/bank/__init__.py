@@ -1,0 +1,1 @@
+"""The scene bank: decoded pixels, mapped into memory."""

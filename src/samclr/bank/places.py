@@ -1,0 +1,27 @@
+"""Where a bank lies by default, and where none may."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from samclr.config.cache import cache_folder
+from samclr.config.pretrain import Codec
+from samclr.datasets.names import local_folder, short_name, source_key
+from samclr.errors import UsageError
+
+
+def default_bank(scenes: Sequence[Path], max_side: int | None, codec: Codec = "raw") -> Path:
+    """One bank for each list of sources, size and form."""
+    form = [str(max_side)] if codec == "raw" else [str(max_side), codec]
+    key = "\n".join([*(source_key(source) for source in scenes), *form])
+    name = short_name(scenes[0]) or "root"
+    return cache_folder() / "banks" / f"{name}-{hashlib.sha256(os.fsencode(key)).hexdigest()[:12]}"
+
+
+def refuse_inside_scenes(made: Path, scenes: Sequence[Path], flag: str) -> None:
+    """Raise UsageError if a folder we write lies in a folder of images, which stays as it is."""
+    for source in scenes:
+        folder = local_folder(source)
+        if folder is not None and made.resolve().is_relative_to(folder):
+            raise UsageError(f"{flag} {made} lies inside the scenes {source}; name a folder elsewhere")

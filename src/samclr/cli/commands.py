@@ -1,0 +1,294 @@
+"""The commands as dataclasses: their options, their help, and what they call.
+
+Each imports what it needs when it runs, so that --help is instant.
+"""
+
+import itertools
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional, arg, subcommand
+
+from samclr.cli.data import Data
+from samclr.cli.options import Column, Fill, Json, Scenes
+from samclr.cli.regions import Look, Regions, Segment, Segmenters
+from samclr.cli.study import StudyCommand
+from samclr.config.evaluation import DenseConfig, ProtocolsConfig, TargetConfig
+from samclr.config.pretrain import Codec, KnnConfig, PretrainConfig, ProbeConfig
+from samclr.config.recipes import RECIPES
+from samclr.config.serialise import Bounds, Seed, Seeds, Settings, Side
+from samclr.errors import UsageError
+from samclr.log import say, show_fill, show_results, show_rows
+
+STOPPED_STATUS = 143  # as a shell reports a process that SIGTERM ended
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pack(Settings):
+    """Decode scenes once into a memory-mapped bank. `pretrain` does this by itself.
+
+    Example: samclr pack photos/ --max-side 2048
+    """
+
+    scenes: Positional[Scenes]
+    image_column: Column = None
+    bank: Annotated[Path | None, arg(help="Folder of the bank; by default one in the user's cache.")] = None
+    max_side: Annotated[Side | None, arg(help="Cap on the longer side, px; native size by default.")] = None
+    codec: Annotated[Codec, arg(help="Raw pixels: fast, 4 bytes a pixel; or jpeg: a fraction of that, slower.")] = "raw"
+    verify: Annotated[bool, arg(help="Read the whole bank and make damaged parts anew; else sizes are checked.")] = (
+        False
+    )
+    fill: Fill = field(default_factory=Fill)
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.bank.bank import missing_bytes, pack_scenes
+        from samclr.bank.places import default_bank, refuse_inside_scenes
+        from samclr.datasets.sources import list_scenes
+
+        refs = list_scenes(self.scenes, self.image_column)
+        path = self.bank or default_bank(self.scenes, self.max_side, self.codec)
+        refuse_inside_scenes(path, self.scenes, "--bank")
+        if not path.exists():
+            needed = missing_bytes(None, refs, self.max_side, self.codec)
+            say(f"the bank {path} will take about {needed / 1e9:.2f} GB")
+        _, report = pack_scenes(refs, path, self.max_side, self.fill.options(), self.codec, self.verify)
+        return show_fill("packed", path, report, self.fill.strict, self.json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromConfig(Settings):
+    """Run the config.json of another run again."""
+
+    file: Annotated[Positional[Path], arg(help="A config.json, or the run directory it lies in.")]
+
+
+AnyRecipe = Any
+if not TYPE_CHECKING:
+    AnyRecipe = (
+        tyro.extras.subcommand_type_from_defaults(
+            {name: recipe.config for name, recipe in RECIPES.items()},
+            {
+                name: f"{recipe.summary}.\n\nPaper: {recipe.paper}.\nOverrides: {recipe.overrides}.\n"
+                f"Cost: {recipe.cost}.\nExpected: {recipe.expected}.\nExample: {recipe.command}"
+                for name, recipe in RECIPES.items()
+            },
+            prefix_names=False,
+        )
+        | Annotated[FromConfig, subcommand("from-config")]
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain(Settings):
+    """Pre-train a backbone by a recipe. The same command resumes a run that was stopped or killed.
+
+    Example: samclr pretrain samclr --scenes photos/ --regions photos.regions --out runs/photos
+    """
+
+    recipe: Annotated[AnyRecipe, arg(name="")]
+    out: Annotated[Path, arg(help="Run directory, made if missing.")]
+    dry_run: Annotated[bool, arg(help="Print steps, expected time, disk and memory, and stop.")] = False
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.bank.places import refuse_inside_scenes
+        from samclr.training.pretrain import pretrain
+
+        config = self.config()
+        refuse_inside_scenes(self.out, config.data.scenes, "--out")
+        if self.dry_run:
+            from samclr.training.dry_run import estimate
+
+            show_rows("dry run", estimate(config, self.out), self.json)
+            return 0
+        result = pretrain(config, self.out)
+        state = f"{self.out}: {result.steps_done} of {result.num_steps} steps"
+        if self.json:
+            print(json.dumps({"run": str(self.out), "steps_done": result.steps_done, "num_steps": result.num_steps}))
+        for name, count in result.data_counts.items():
+            if count and name not in ("images", "regions"):
+                say(f"{count} {name.replace('_', ' ')}")
+        if result.stopped:
+            say(f"stopped: {state} are saved; the same command goes on")
+            return STOPPED_STATUS
+        say(f"done: {state}")
+        return 0
+
+    def config(self) -> PretrainConfig:
+        """The recipe with its overrides and absolute paths, or the configuration of another run."""
+        if isinstance(self.recipe, FromConfig):
+            from samclr.runs.checkpoint import load_config
+
+            return load_config(self.recipe.file.parent if self.recipe.file.is_file() else self.recipe.file)
+        from samclr.datasets.names import absolute
+
+        config: PretrainConfig = self.recipe
+        data = config.data
+        return replace(
+            config,
+            data=replace(
+                data,
+                scenes=tuple(absolute(path) for path in data.scenes),
+                regions=data.regions and data.regions.absolute(),
+                bank=data.bank and data.bank.absolute(),
+            ),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Settings):
+    """Measure a backbone: kNN and linear probes on labelled sets, few-shot, fine-tuning, and dense tasks.
+
+    TARGET is a run directory, a file or folder of weights (of `samclr export`, of timm), or the name of a timm model.
+    A set is a folder with train/CLASS/* and test/CLASS/*, or with train*.parquet and test*.parquet, or NAME@ROOT
+    (`samclr data list`).
+
+    Example: samclr evaluate runs/photos --on cifar10/ --image-px 48
+    """
+
+    target: Annotated[Positional[str], arg(help="What to measure, see above.")]
+    on: Annotated[
+        tuple[Path, ...],
+        arg(help="Labelled sets: folders, NAME@ROOT, or names of folders in $SAMCLR_DATA.", metavar="SET..."),
+    ] = ()
+    image_column: Column = None
+    download: Annotated[bool, arg(help="Fetch sets given as NAME@ROOT that are not there, by torchvision.")] = False
+    dense_on: Annotated[
+        tuple[Path, ...], arg(help="Sets with label maps, for segmentation by patch features.", metavar="SET...")
+    ] = ()
+    knn: KnnConfig = field(default_factory=KnnConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    protocols: ProtocolsConfig = field(default_factory=ProtocolsConfig)
+    dense: DenseConfig = field(default_factory=DenseConfig)
+    model: TargetConfig = field(default_factory=TargetConfig)
+    untrained: Annotated[bool, arg(help="Measure the same backbone before any training, as a floor.")] = False
+    seed: Annotated[Seed | None, arg(help="Seed of an untrained backbone; by default the run's, else 0.")] = None
+    out: Annotated[Path | None, arg(help="File the results are added to; by default the run's results.json.")] = None
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        if not self.on and not self.dense_on:
+            raise UsageError(
+                "nothing to measure on: name labelled sets with --on, or sets with label maps with --dense-on"
+            )
+        import torch
+
+        from samclr.evaluation.dense import evaluate_dense_each, open_dense_sets
+        from samclr.evaluation.evaluate import evaluate_each, open_sets, open_target
+        from samclr.evaluation.sizes import check_dense
+
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        target = open_target(self.target, self.model, self.untrained, self.seed, self.knn.image_px)
+        sets, dense_sets = open_sets(self.on, self.download, self.image_column), open_dense_sets(self.dense_on)
+        if dense_sets:
+            check_dense(target.backbone, self.dense)
+        protocols, rows = self.protocols, []
+        try:
+            for row in itertools.chain(
+                evaluate_each(target, sets, self.knn, self.probe, device, self.out, protocols),
+                evaluate_dense_each(target, dense_sets, self.dense, protocols.interval, device, self.out),
+            ):
+                rows.append(row)
+                if not self.json:
+                    show_results(row)
+        finally:  # what is measured is shown, also when a later set fails
+            if self.json and rows:
+                print(json.dumps({"results": rows}))
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Settings):
+    """Write a run's backbone for other libraries, with a model card beside it.
+
+    Example: samclr export runs/photos --out backbone.safetensors
+    """
+
+    target: Annotated[Positional[Path], arg(metavar="RUN", help="Run directory.")]
+    out: Annotated[Path, arg(help="File to write; for huggingface a folder.")]
+    layout: Annotated[
+        Literal["timm", "torchvision", "huggingface", "onnx"],
+        arg(help="timm, torchvision: safetensors; huggingface: a folder; onnx: compared with torch before it is kept."),
+    ] = "timm"
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.runs.export import export_run
+
+        loads = export_run(self.target, self.out, self.layout)
+        say(f"wrote {self.out}")
+        print(loads)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(Settings):
+    """Write one self-contained HTML page about one run or several.
+
+    Example: samclr report runs/photos runs/photos-image --out report.html
+    """
+
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...", help="Run directories.")]
+    out: Annotated[Path | None, arg(help="The page; by default report.html in the first run.")] = None
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.pages.report import write_report
+
+        say(f"wrote {write_report(self.runs, self.out)}")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo(Settings):
+    """The main job on generated scenes of handwritten digits: image views against region views, without a network.
+
+    Example: samclr demo --out runs/demo --seeds 0 1 2
+    """
+
+    out: Annotated[Path, arg(help="Folder for scenes, store, runs, results.json and report.html.")] = Path("runs/demo")
+    seeds: Annotated[Seeds, arg(help="A run of each recipe for each seed.")] = (0,)
+    recipes: Annotated[
+        Annotated[
+            tuple[Literal["simclr", "samclr", "moco", "sammoco", "dino", "samdino"], ...],
+            Bounds(at_least=0, filled=True),
+        ],
+        arg(help="What is compared, under one budget."),
+    ] = ("simclr", "samclr")
+    segmenter: Annotated[
+        Literal["sam-digits", "felzenszwalb", "labels"],
+        arg(help="Where regions come from: the small SAM that ships with samclr, colours alone, or ground truth."),
+    ] = "sam-digits"
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.demo.demo import run_demo
+
+        arms = run_demo(self.out, self.seeds, self.segmenter, say, recipes=self.recipes)
+        show_rows("kNN top-1 on held-out digits", arms, self.json, key="arms")
+        say(f"report: {self.out / 'report.html'}   numbers: {self.out / 'results.json'}")
+        return 0
+
+
+Command = (
+    Annotated[Pack, subcommand("pack")]
+    | Annotated[Segment, subcommand("segment")]
+    | Annotated[Segmenters, subcommand("segmenters")]
+    | Annotated[Look, subcommand("look")]
+    | Annotated[Regions, subcommand("regions")]
+    | Annotated[Data, subcommand("data")]
+    | Annotated[Pretrain, subcommand("pretrain")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Export, subcommand("export")]
+    | Annotated[Report, subcommand("report")]
+    | Annotated[Demo, subcommand("demo")]
+    | Annotated[StudyCommand, subcommand("study")]
+)

@@ -1,0 +1,117 @@
+"""The commands about data sets: which are known, and whether a copy is whole.
+
+Each imports what it needs when it runs, so that --help is instant.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import Positional, arg, subcommand
+
+from samclr.cli.options import Json
+from samclr.config.serialise import Settings
+from samclr.datasets.catalogue import DATA_SETS
+from samclr.datasets.names import DATA_VARIABLE
+from samclr.log import say, show, show_rows, show_table
+
+SetName = str
+if not TYPE_CHECKING:
+    SetName = Literal[tuple(DATA_SETS)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListSets(Settings):
+    """List the data sets that are known by name: splits, uses; with --json layouts, terms and where each is got.
+
+    --scenes takes NAME@ROOT, or NAME:SPLIT@ROOT for another split than the one marked *.
+
+    Example: samclr data list
+    """
+
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        rows = []
+        for data_set in DATA_SETS.values():
+            splits = [
+                f"{one.name}{'*' * (one.name == data_set.scene_split)} {one.num_images:,}" for one in data_set.splits
+            ]
+            row = {"name": data_set.name, "splits": ", ".join(splits), "for": ", ".join(data_set.uses)}
+            more = {"layout": data_set.layout, "terms": data_set.terms, "got_at": data_set.got_at}
+            rows.append(row | (more if self.json else {}))
+        show_rows("data sets (* the split that NAME@ROOT means)", rows, self.json, key="data_sets")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check(Settings):
+    """Compare a copy of a data set with its release: counts, label maps, sizes on a sample, sums where they are known.
+
+    Ends with status 1 if it is not whole, and says what is missing and where it is got.
+
+    Example: samclr data check cityscapes --root data/cityscapes
+    """
+
+    name: Annotated[Positional[SetName], arg(help="A data set of `samclr data list`.")]
+    root: Annotated[Path | None, arg(help="Folder that holds it; by default looked up in $SAMCLR_DATA.")] = None
+    download: Annotated[
+        bool, arg(help="Fetch it into --root first, by torchvision (CIFAR-10, STL-10, ImageNette).")
+    ] = False
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.datasets.check import check_set
+        from samclr.errors import UsageError
+
+        data_set = DATA_SETS[self.name]
+        if self.root is None and (self.download or DATA_VARIABLE not in os.environ):
+            raise UsageError(f"in which folder does {self.name} lie? Add --root DIR, or set ${DATA_VARIABLE}")
+        if self.download and self.root is not None:
+            from samclr.datasets.download import download
+
+            download(data_set, self.root)
+        found = check_set(data_set, self.root)
+        rows = [
+            {"split": one.split, "images": one.images, "expected": one.expected, "labels": one.labels}
+            | {"state": one.state}
+            for one in found.splits
+        ]
+        faults = [*found.faults, *(f"{one.split}: {fault}" for one in found.splits for fault in one.faults)]
+        if self.json:
+            facts: dict[str, Any] = {"name": self.name, "root": None if found.root is None else str(found.root)}
+            facts |= {"complete": found.complete, "splits": rows, "faults": faults, "got_at": data_set.got_at}
+            print(json.dumps(facts))
+            return 0 if found.complete else 1
+        if rows:
+            show_table(f"{data_set.title} in {found.root}", rows)
+        for fault in faults:
+            show(f"  {fault}")
+        if found.complete:
+            say(f"complete: {data_set.title}")
+            return 0
+        say(f"incomplete: {data_set.title}, layout {data_set.layout}; got at: {data_set.got_at}")
+        if data_set.downloads:
+            say(f"samclr data check {self.name} --root DIR --download fetches it")
+        return 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(Settings):
+    """List the known data sets, or check a copy of one.
+
+    Example: samclr data check camvid --root data/camvid
+    """
+
+    command: Annotated[
+        Annotated[ListSets, subcommand("list")] | Annotated[Check, subcommand("check")],
+        arg(name=""),
+    ]
+
+    def run(self) -> int:
+        """Run the command."""
+        return self.command.run()

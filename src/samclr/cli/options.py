@@ -1,0 +1,45 @@
+"""Options that several commands share."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import arg
+
+from samclr.config.serialise import Settings, Threads
+
+Scenes = Annotated[
+    tuple[Path, ...],
+    arg(
+        help="Folders of images, Parquet files, tar shards, hub:OWNER/NAME, or data sets as NAME[:SPLIT]@ROOT "
+        "(samclr data list); several are joined.",
+        metavar="PATH...",
+    ),
+]
+Column = Annotated[
+    str | None,
+    arg(help="Column of Parquet files that holds the images; found by itself by default.", metavar="NAME"),
+]
+Json = Annotated[bool, arg(help="Print the table as JSON.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fill(Settings):
+    """Options of the jobs that work through all images."""
+
+    workers: Annotated[Threads | None, arg(help="Processes; by default one per core.")] = None
+    retry_errors: Annotated[bool, arg(help="Try images again that failed before.")] = False
+    replace_changed: Annotated[bool, arg(help="Make rows anew whose file was replaced, instead of stopping.")] = False
+    strict: Annotated[bool, arg(help="End with status 1 if any image failed.")] = False
+
+    def options(self, default_workers: int | None = None) -> Any:
+        """As the job takes them."""
+        import os
+
+        from samclr.scenes.fill import FillOptions
+
+        return FillOptions(
+            retry_errors=self.retry_errors,
+            replace_changed=self.replace_changed,
+            num_workers=self.workers or default_workers or os.cpu_count() or 1,
+        )

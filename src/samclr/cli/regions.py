@@ -1,0 +1,267 @@
+"""The commands that make, check, score, exchange and show regions.
+
+Each imports what it needs when it runs, so that --help is instant.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg, subcommand
+
+from samclr.cli.options import Column, Fill, Json, Scenes
+from samclr.config.pretrain import FilterConfig
+from samclr.config.segmenters import Labels, SegmenterConfig
+from samclr.config.serialise import CountOrZero, Seed, Settings
+from samclr.log import say, show, show_fill, show_rows, show_table
+
+Store = Annotated[Positional[Path], arg(help="Folder of the region store.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment(Settings):
+    """Find the regions of every scene and keep them in a store. Kill it and run it again: it goes on.
+
+    Example: samclr segment photos/ --segmenter felzenszwalb --out photos.regions
+    """
+
+    scenes: Positional[Scenes]
+    image_column: Column = None
+    out: Annotated[Path, arg(help="Folder of the region store, made if missing.")]
+    settings: SegmenterConfig = field(default_factory=SegmenterConfig)
+    engine: Annotated[
+        Literal["local", "ray"], arg(help="Where it runs: processes here, or actors of a Ray cluster (samclr[ray]).")
+    ] = "local"
+    fill: Fill = field(default_factory=Fill)
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.bank.places import refuse_inside_scenes
+        from samclr.datasets.sources import list_scenes
+        from samclr.regions.segment import segment_scenes
+        from samclr.regions.segmenters import default_workers
+        from samclr.scenes.fill import tally_text
+
+        refuse_inside_scenes(self.out, self.scenes, "--out")
+        refs = list_scenes(self.scenes, self.image_column)
+        options = self.fill.options(default_workers(self.settings))
+        if self.engine == "ray":
+            from samclr.regions.ray_engine import segment_scenes_on_ray
+
+            _, report = segment_scenes_on_ray(refs, self.settings, self.out, options)
+        else:
+            _, report = segment_scenes(refs, self.settings, self.out, options)
+        say(tally_text(report))
+        return show_fill("segmented", self.out, report, self.fill.strict, self.json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segmenters(Settings):
+    """List what --segmenter takes, with size, licence and whether it is in the local cache.
+
+    Any Hugging Face id of a SAM and any folder written by save_pretrained will do as well.
+
+    Example: samclr segmenters
+    """
+
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.regions.sam.catalogue import segmenter_rows
+
+        show_rows("segmenters", segmenter_rows(), self.json, key="segmenters")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify(Settings):
+    """Decode every mask of a region store and compare it with its box and area.
+
+    Example: samclr regions verify photos.regions
+    """
+
+    store: Store
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.regions.store import open_store, verify_store
+
+        faults = verify_store(open_store(self.store))
+        if self.json:
+            print(json.dumps({"faults": faults}))
+        else:
+            for line in (*faults, f"{len(faults)} faults in {self.store}"):
+                show(line)
+        return 1 if faults else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stats(Settings):
+    """Counts, areas, errors and times of a region store.
+
+    Example: samclr regions stats photos.regions
+    """
+
+    store: Store
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.regions.store import open_store, store_stats
+
+        stats = store_stats(open_store(self.store))
+        if self.json:
+            print(json.dumps(stats))
+            return 0
+        rows = []
+        for name, value in stats.items():
+            if isinstance(value, dict):
+                value = len(value) if name == "errors" else "  ".join(f"{k} {v:.4g}" for k, v in value.items())
+            rows.append({"": name, "value": value})
+        show_table(str(self.store), rows)
+        for image_id, text in stats["errors"].items():
+            show(f"  {image_id}: {text}")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score(Settings):
+    """Compare a store with human segmentations: best covering, and recall at IoU 0.5.
+
+    Label maps carry the images' relative stems, with _1, _2 ... for several people (PNG, 8 or 16 bit ids).
+
+    Example: samclr regions score bsds.regions --segmentations bsds500/segmentations/test
+    """
+
+    store: Store
+    segmentations: Annotated[Path, arg(help="Folder of label maps.")]
+    ignore_label: Annotated[
+        Labels,
+        arg(help="Values that are no segment, as a border of 255; by default what the store's segmenter ignored."),
+    ] = ()
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.regions.score import score_store
+        from samclr.regions.store import open_store
+
+        score = score_store(open_store(self.store), self.segmentations, self.ignore_label)
+        show_rows(str(self.store), [score], self.json, key="score")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Import(Settings):
+    """Make a store of masks from elsewhere: COCO JSON (FiftyOne, Label Studio, CVAT ...) or SA-1B's JSON files.
+
+    An entry means the scene with its whole path; what matches no scene, or several, is counted and named. Sizes must
+    agree with the photo's, unless an option says what happened. A malformed mask makes its image an error row.
+
+    Example: samclr regions import masks.json --scenes photos/ --out photos.regions
+    """
+
+    file: Annotated[Positional[Path], arg(help="A COCO JSON file, or a folder of SA-1B JSON files.")]
+    scenes: Scenes
+    image_column: Column = None
+    out: Annotated[Path, arg(help="Folder of the region store, made if missing.")]
+    rescale: Annotated[
+        bool, arg(help="Masks of another size, but the photo's aspect, were made for a copy: scale them.")
+    ] = False
+    exif: Annotated[bool, arg(help="All masks were made for the photos before their EXIF rotation: rotate them.")] = (
+        False
+    )
+    strip_prefix: Annotated[str, arg(help="Folders that the file's names have before the scenes' own paths.")] = ""
+    strict: Annotated[
+        bool, arg(help="End with status 1 if any image failed, or any entry or scene has no partner.")
+    ] = False
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.datasets.sources import list_scenes
+        from samclr.regions.importing import ImportOptions, import_regions
+
+        options = ImportOptions(rescale=self.rescale, exif=self.exif, strip_prefix=self.strip_prefix)
+        report = import_regions(self.file, list_scenes(self.scenes, self.image_column), self.out, options)
+        return show_fill("imported", self.out, report, self.strict, self.json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRegions(Settings):
+    """Write a store as COCO JSON (one file), or as SA-1B does (one JSON file an image).
+
+    Example: samclr regions export photos.regions --out masks.json
+    """
+
+    store: Store
+    out: Annotated[Path, arg(help="A .json file for coco, a folder for sa1b.")]
+    layout: Annotated[Literal["coco", "sa1b"], arg(help="What to write.")] = "coco"
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.regions.interchange import export_coco, export_sa1b
+        from samclr.regions.store import open_store
+
+        write = export_coco if self.layout == "coco" else export_sa1b
+        num_images, num_regions = write(open_store(self.store), self.out)
+        say(f"wrote {num_regions} regions of {num_images} images to {self.out}")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look(Settings):
+    """Write a page to look at a store: scenes with regions before and after the filter, padded boxes, histograms.
+
+    Example: samclr look photos.regions --scenes photos/ --out look.html
+    """
+
+    store: Store
+    scenes: Scenes
+    image_column: Column = None
+    out: Annotated[Path | None, arg(help="The page; by default look.html in the store.")] = None
+    filter: FilterConfig = field(default_factory=FilterConfig)
+    num_scenes: Annotated[CountOrZero, arg(help="Scenes drawn at random; the worst and emptiest come on top.")] = 12
+    seed: Annotated[Seed, arg(help="Which scenes are drawn.")] = 0
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.datasets.sources import list_scenes
+        from samclr.pages.look import write_look
+        from samclr.regions.store import open_store
+
+        page = write_look(
+            open_store(self.store),
+            list_scenes(self.scenes, self.image_column),
+            self.filter,
+            self.num_scenes,
+            self.seed,
+            self.out,
+        )
+        say(f"wrote {page}")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regions(Settings):
+    """Check, count, score or exchange a region store.
+
+    Example: samclr regions stats photos.regions
+    """
+
+    command: Annotated[
+        Annotated[Verify, subcommand("verify")]
+        | Annotated[Stats, subcommand("stats")]
+        | Annotated[Score, subcommand("score")]
+        | Annotated[Import, subcommand("import")]
+        | Annotated[ExportRegions, subcommand("export")],
+        arg(name=""),
+    ]
+
+    def run(self) -> int:
+        """Run the command."""
+        return self.command.run()

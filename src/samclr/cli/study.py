@@ -1,0 +1,167 @@
+"""The command `samclr study`. It imports what it needs when it runs, so that --help is instant."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from samclr.cli.options import Json
+from samclr.config.segmenters import Labels
+from samclr.config.serialise import Count, CountOrZero, Seeds, Settings, Threads
+from samclr.errors import UsageError
+from samclr.log import say, show_rows
+
+STOPPED_STATUS = 143
+READY = "list"
+OF_A_FOLDER = ("status", "page")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyCommand(Settings):
+    """Compare arms: a grid of runs under one budget, measured alike, with a table and a page.
+
+    WHAT is a ready study (paper, temperature, controls, padding, smoke), a Python file with STUDY = Study(...), or
+    list (the ready ones). `status DIR` tells where its runs stand, `page DIR` writes tables and page anew.
+    Kill it and type it again: it goes on, and what is finished is not repeated.
+
+    Example: samclr study smoke --out runs/smoke
+             samclr study controls --out runs/controls --scenes photos=photos/ --on cifar10=cifar10/
+             samclr study status runs/controls
+    """
+
+    what: Annotated[Positional[str], arg(metavar="WHAT", help="A study, see above; or list, status, page.")] = READY
+    folder: Annotated[Positional[Path | None], arg(metavar="DIR", help="Folder of a study: status and page only.")] = (
+        None
+    )
+    out: Annotated[Path | None, arg(help="Folder for runs, region stores, tables and page.")] = None
+    scenes: Annotated[
+        tuple[str, ...],
+        arg(metavar="NAME=PATH...", help="Images to train on. A name given twice joins its paths."),
+    ] = ()
+    on: Annotated[tuple[str, ...], arg(metavar="NAME=PATH...", help="Labelled sets to measure on.")] = ()
+    dense_on: Annotated[tuple[str, ...], arg(metavar="NAME=PATH...", help="Sets with label maps to measure on.")] = ()
+    labels: Annotated[
+        tuple[str, ...], arg(metavar="NAME=DIR...", help="Label maps of scenes, for the segmenter labels.")
+    ] = ()
+    ignore_label: Annotated[Labels, arg(help="Values of label maps that are no region, such as void.")] = ()
+    steps: Annotated[Count | None, arg(help="The budget of each run, instead of the study's.")] = None
+    seeds: Annotated[Seeds | None, arg(help="Seeds to run, instead of the study's.")] = None
+    only: Annotated[
+        tuple[str, ...], arg(metavar="ARM...", help="Carry out these alone: names of arms or runs, with * and ?.")
+    ] = ()
+    engine: Annotated[
+        Literal["local", "ray"], arg(help="Where it runs: processes here, or a Ray cluster (samclr[ray]).")
+    ] = "local"
+    parallel: Annotated[Threads | None, arg(help="Runs at a time; by default one a GPU, without GPUs one a core.")] = (
+        None
+    )
+    list: Annotated[bool, arg(help="Print the runs with their numbers, and carry out none.")] = False
+    index: Annotated[CountOrZero | None, arg(help="Carry out the run of this number alone, as SLURM arrays do.")] = None
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        if self.what == READY:
+            return self._show_ready()
+        if self.what in OF_A_FOLDER:
+            if self.folder is None:
+                raise UsageError(f"study {self.what} needs the study's folder: samclr study {self.what} DIR")
+            return self._status(self.folder) if self.what == "status" else self._page(self.folder)
+        if self.folder is not None:
+            raise UsageError(f"{self.folder} is one word too many; the folder is named by --out {self.folder}")
+        return self._carry_out()
+
+    def _show_ready(self) -> int:
+        from samclr.study.studies import STUDIES
+
+        rows = [{"study": study.name, "question": study.summary} for study in STUDIES.values()]
+        show_rows("ready studies", rows, self.json, key="studies")
+        return 0
+
+    def _status(self, path: Path) -> int:
+        from samclr.study.folder import open_study
+        from samclr.study.status import status_rows
+
+        rows = status_rows(*open_study(path))
+        show_rows(str(path), rows, self.json, key="runs")
+        return 0
+
+    def _page(self, path: Path) -> int:
+        from samclr.study.folder import open_study
+        from samclr.study.page import write_study
+
+        page = write_study(*open_study(path))
+        say(f"page: {page}   tables: {page.with_name('table.md')}, {page.with_name('table.csv')}")
+        return 0
+
+    def _carry_out(self) -> int:
+        if self.out is None:
+            raise UsageError(f"study {self.what} needs a folder for its runs: add --out DIR")
+        if self.parallel is not None and self.parallel < 1:
+            raise UsageError(f"--parallel is {self.parallel}; expected at least 1")
+        from samclr.study.job import plan_study, run_one, run_study, select_runs
+        from samclr.study.load import load_study
+        from samclr.study.page import write_study
+        from samclr.study.status import status_rows
+
+        study, given = load_study(self.what), self._given()
+        folder, plan = plan_study(study, self.what, self.out, given, self.parallel)
+        if self.list:
+            rows = [{"index": number} | row for number, row in enumerate(status_rows(folder, plan))]
+            show_rows(str(self.out), rows, self.json, key="runs")
+            return 0
+        if self.index is not None:
+            run, outcome = run_one(folder, plan, self.index)
+            say(f"{outcome}: {run.name}{f': {reason}' if (reason := folder.reason(run)) else ''}")
+            return {"failed": 1, "stopped": STOPPED_STATUS}.get(outcome, 0)
+        runs = select_runs(plan, given)
+        tally = run_study(folder, plan, runs, self.engine, self.parallel, study.accelerator, say)
+        page = write_study(folder, plan)
+        counts = {name: len(tally.names(name)) for name in ("done", "failed", "missing")}
+        say(f"{', '.join(f'{count} {name}' for name, count in counts.items())} of {len(runs)} runs; page: {page}")
+        if tally.stopped:
+            say("stopped; the same command goes on")
+            return STOPPED_STATUS
+        if counts["failed"]:
+            say(f"samclr study status {self.out} tells why runs failed; the same command tries them again")
+        return 1 if counts["failed"] else 0
+
+    def _given(self) -> Any:
+        from samclr.study.plan import Given
+
+        return Given(
+            scenes={name: tuple(paths) for name, paths in _named(self.scenes, "--scenes").items()},
+            on=_one_each(self.on, "--on"),
+            dense_on=_one_each(self.dense_on, "--dense-on"),
+            labels=_one_each(self.labels, "--labels"),
+            ignore_label=self.ignore_label,
+            steps=self.steps,
+            seeds=self.seeds,
+            only=self.only,
+        )
+
+
+def _named(values: tuple[str, ...], flag: str) -> "dict[str, list[Path]]":
+    found: dict[str, list[Path]] = {}
+    for value in values:
+        name, equals, path = value.partition("=")
+        if not (name and equals and path) or not name.replace("-", "").replace("_", "").isalnum():
+            raise UsageError(f"{flag} {value!r} is no NAME=PATH; give for instance {flag} photos=DIR")
+        found.setdefault(name, []).append(_place(path))
+    return found
+
+
+def _place(text: str) -> Path:
+    """With an absolute root, so that the study's folder can be used from anywhere."""
+    from samclr.datasets.names import absolute
+
+    return absolute(Path(text))
+
+
+def _one_each(values: tuple[str, ...], flag: str) -> dict[str, Path]:
+    named = _named(values, flag)
+    for name, paths in named.items():
+        if len(paths) > 1:
+            raise UsageError(f"{flag} names {name} twice; give it one path")
+    return {name: paths[0] for name, paths in named.items()}

@@ -1,0 +1,137 @@
+"""Settings of views: where they come from, how they are augmented, which regions are seen. Nothing heavy here."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from samclr.config.serialise import Bounds, CountOrZero, Settings, Share, ShareRange, Side
+from samclr.errors import ConfigError
+
+Strategy = Literal["image", "region", "random-box"]
+Role = Literal["global", "local"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewsConfig(Settings):
+    """Where the views of an image come from.
+
+    Attributes:
+        strategy: image = the whole image; region = one segmented region; random-box = a box of the region's size
+            at a random place, the control for "smaller crops".
+        regions_per_image: regions drawn per image and step, each with its own positive pair.
+        min_coverage: least share of a view that its region's mask must cover; crops are drawn again until it does.
+        coverage_tries: crops tried for min_coverage before the best of them is taken and counted.
+        image_view_share: share of the pairs that use the whole image in spite of the strategy.
+        background_mix_prob: region only: share of the views in which everything outside the region's mask is taken from
+            a crop of another image, so that surroundings cannot tell a pair.
+        redraw: random-box only: a new place at each step instead of one fixed place per region.
+        max_window_aspect: windows of regions longer than this, over their shorter side, are widened about their centre
+            as far as the image goes, so that thin ones hold different crops; None leaves them.
+    """
+
+    strategy: Strategy = "region"
+    regions_per_image: Annotated[int, Bounds(at_least=1, at_most=65_535)] = 1
+    min_coverage: Share = 0.0
+    coverage_tries: Annotated[int, Bounds(at_least=1, at_most=1000)] = 10
+    image_view_share: Share = 0.0
+    background_mix_prob: Share = 0.0
+    redraw: bool = False
+    max_window_aspect: Annotated[float, Bounds(at_least=1)] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.background_mix_prob > 0 and self.strategy != "region":
+            raise ConfigError(
+                f"background_mix_prob needs masks: use --strategy region (it is {self.strategy})", "background_mix_prob"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewGroup(Settings):
+    """Views of one size and role; a plan holds one group or more.
+
+    Attributes:
+        role: global views, or local ones as DINO has them.
+        num_views: views of each region (or image).
+        size_px: side of a view.
+        crop_scale: range of a view's share of its window's area, as in torchvision's RandomResizedCrop.
+        crop_ratio: range of a crop's aspect (width / height).
+    """
+
+    role: Role = "global"
+    num_views: Annotated[int, Bounds(at_least=1, at_most=1000)] = 2
+    size_px: Side = 128
+    crop_scale: ShareRange = (0.08, 1.0)
+    crop_ratio: Annotated[tuple[float, float], Bounds(at_least=1e-3, at_most=1e3, rising=True)] = (3 / 4, 4 / 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalViews(Settings):
+    """Smaller views of the same region (or image), as DINO has them.
+
+    Attributes:
+        num_local_views: of each region (or image); 0 for none.
+        local_size_px: side of a local view.
+        local_crop_scale: range of a local view's share of its window's area.
+    """
+
+    num_local_views: Annotated[int, Bounds(at_least=0, at_most=1000)] = 0
+    local_size_px: Side = 64
+    local_crop_scale: ShareRange = (0.05, 0.4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig(Settings):
+    """SimCLR's augmentation (Chen et al. 2020, appendix A) with lightly's numbers.
+
+    Attributes:
+        flip_prob: share of views that are mirrored.
+        jitter_prob: share of views whose colours are jittered.
+        jitter_strength: factor on 0.8 brightness, 0.8 contrast, jitter_saturation and 0.2 hue; at most 2.5, where the
+            hue turns by half the circle.
+        jitter_saturation: 0.8 as in SimCLR and MoCo v2, 0.4 as in BYOL and DINO.
+        grey_prob: share of views in grey.
+        blur_prob: share of views that are blurred.
+        blur_sigma: range of the Gaussian blur's sigma, px.
+        solarise_prob: share of views whose light half is inverted.
+        asymmetric: as in BYOL and DINO, of the global views the first is always blurred and never solarised, the others
+            are blurred with 0.1 and solarised with 0.2; local views keep the shares above.
+    """
+
+    flip_prob: Share = 0.5
+    jitter_prob: Share = 0.8
+    jitter_strength: Annotated[float, Bounds(at_least=0, at_most=2.5)] = 0.5
+    jitter_saturation: Annotated[float, Bounds(at_least=0, at_most=4)] = 0.8
+    grey_prob: Share = 0.2
+    blur_prob: Share = 0.5
+    blur_sigma: Annotated[tuple[float, float], Bounds(at_least=1e-3, at_most=1e3, rising=True)] = (0.1, 2.0)
+    solarise_prob: Share = 0.0
+    asymmetric: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterConfig(Settings):
+    """Which regions training sees, and how much context their boxes get.
+
+    Attributes:
+        min_area_px: drop regions with fewer mask pixels, counted at native size.
+        min_area_frac: drop regions under this share of the image; for sets of mixed sizes.
+        max_area_frac: drop regions over this share of the image (1 keeps all), before the containment test.
+        containment_frac: a region with more than this share of its area inside one kept larger region is dropped.
+        padding: box height and width are multiplied by this about the centre, then clipped to the image.
+        min_box_px: drop regions whose padded box is shorter than this on its shorter side.
+    """
+
+    min_area_px: CountOrZero = 1000
+    min_area_frac: Share = 0.0
+    max_area_frac: Share = 1.0
+    containment_frac: Share = 0.9
+    padding: Annotated[float, Bounds(over=0, at_most=1000)] = 1.3
+    min_box_px: CountOrZero = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.min_area_frac > self.max_area_frac:
+            raise ConfigError(
+                f"min_area_frac is {self.min_area_frac}; expected at most max_area_frac, {self.max_area_frac}",
+                "min_area_frac",
+            )

@@ -1,0 +1,184 @@
+"""Label maps: how each data set's files are read, for regions (`--segmenter labels`) and for dense evaluation."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, Shaped
+from PIL import Image
+
+from samclr.errors import FilesError, ScenesError, name_some
+from samclr.log import say
+from samclr.scenes.images import MAX_IMAGE_PX, open_image
+from samclr.scenes.refs import LabelFile, SceneRef, relative_id, stem_of, walk
+from samclr.storage.files import confined
+
+NO_REGION = -1
+LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
+CITYSCAPES_VOID = range(0, 7)  # unlabeled, ego vehicle, rectification border, out of roi, static, dynamic, ground
+ID_MODES = ("1", "L", "P", "I;16", "I;16L", "I;16B", "I")
+FOUND_INSTEAD = {"F": "floating-point numbers", "RGB": "3 channels (RGB)", "RGBA": "4 channels (RGBA)"}
+SPREAD = {"L;2": 85, "L;4": 17}  # greys of 2 and 4 bits, which Pillow spreads to 0 to 255
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # a TIFF's tag and its value
+INSTANCES_FROM = 1000  # in *_instanceIds.png: class * 1000 + number; below, a class without instances
+
+
+class LabelError(ValueError):
+    """A label map that cannot be used; the text becomes a row's status or an error's message."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelRule:
+    """What a data set's files hold. regions: file's values -> integers [h w], NO_REGION where there is no region."""
+
+    num_channels: int
+    regions: Callable[[Shaped[np.ndarray, "h w *c"]], Int[np.ndarray, "h w"]]
+
+
+def read_label_regions(label: LabelFile, image_hw: tuple[int, int]) -> Int[np.ndarray, "h w"]:
+    """Integers that differ between touching regions, NO_REGION where there is none. Raises LabelError."""
+    rule = RULES[label.rule]
+    return rule.regions(read_values(Path(label.path), image_hw, rule.num_channels))
+
+
+def read_values(path: Path, image_hw: tuple[int, int] | None, num_channels: int = 1) -> Any:
+    """A label file's ids as they stand, int64 [h w], or [h w 3] for three channels: palette indices, 1 to 32 bits.
+
+    Type and size are looked at in the header, before any pixel is decoded. image_hw: rows and columns of the upright
+    image; None where it is not known.
+
+    Raises:
+        LabelError: the file is broken, holds no ids, or is of another size than its image.
+    """
+    try:
+        with open_image(path) as image:
+            _check_header(image, path.name, image_hw, num_channels)
+            spread = SPREAD.get(_raw_mode(image), 1)
+            values = np.asarray(image).astype(np.int64) // spread
+    except LabelError:
+        raise
+    except FileNotFoundError:
+        raise LabelError(f"cannot decode label map {path.name}: no such file") from None
+    except Exception as error:  # as in decode: Pillow raises anything on broken bytes
+        raise LabelError(f"cannot decode label map {path.name}: {type(error).__name__}: {error}") from error
+    if values.min(initial=0) < 0:
+        raise LabelError(f"label map {path.name} has the value {values.min()}; expected ids of 0 to 2147483647")
+    return values
+
+
+def _check_header(image: Image.Image, name: str, image_hw: tuple[int, int] | None, num_channels: int) -> None:
+    width, height = image.size
+    if image_hw is not None and (height, width) != image_hw:
+        raise LabelError(
+            f"label map {name} is {width}x{height} px, its image {image_hw[1]}x{image_hw[0]} px; "
+            f"they belong to different releases of the data set, or one was resized or turned"
+        )
+    if width * height > MAX_IMAGE_PX:
+        raise LabelError(f"label map {name} is {width}x{height} px; at most {MAX_IMAGE_PX:,} px are read")
+    if image.mode not in (ID_MODES if num_channels == 1 else ("RGB",)):
+        found = FOUND_INSTEAD.get(image.mode, f"{len(image.getbands())} channels ({image.mode})")
+        wanted = "one channel of whole numbers (1 to 32 bits, or a palette)" if num_channels == 1 else "3 (RGB)"
+        raise LabelError(f"label map {name} has {found}; expected {wanted}")
+    if image.format == "TIFF" and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        raise LabelError(f"label map {name} counts from white (MinIsWhite); expected ids that count from black")
+    pages = getattr(image, "n_frames", 1)
+    if pages != 1:
+        raise LabelError(f"label map {name} has {pages} pages or frames; expected one")
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """How the file stores its values; "" if Pillow does not tell."""
+    tiles = getattr(image, "tile", None)
+    settings = tiles[0][3] if tiles else ""
+    return str(settings[0] if isinstance(settings, tuple) and settings else settings)
+
+
+def label_of_stem(folder: Path, image_id: str) -> Path | None:
+    """The label map in `folder` with an image's relative stem; None if there is none. Raises LabelError for two."""
+    try:
+        stem = confined(folder, stem_of(image_id))
+    except FilesError:  # an id from data that leads out of the folder
+        return None
+    endings = (*LABEL_SUFFIXES, *(suffix.upper() for suffix in LABEL_SUFFIXES))
+    found = [path for ending in endings if (path := stem.with_name(stem.name + ending)).is_file()]
+    others = [path for path in found[1:] if not path.samefile(found[0])]  # one file, where case does not count
+    if others:
+        raise LabelError(f"{image_id} has {1 + len(others)} label maps: {found[0].name}, {others[0].name}; keep one")
+    return found[0] if found else None
+
+
+def list_label_maps(folder: Path) -> dict[str, list[Path]]:
+    """The label maps below a folder by their relative stem. Raises ScenesError if a folder cannot be listed."""
+    unreadable: list[str] = []
+    maps: dict[str, list[Path]] = {}
+    for path in walk(folder, LABEL_SUFFIXES, unreadable):
+        maps.setdefault(stem_of(relative_id(path, folder)), []).append(Path(path))
+    if unreadable:
+        raise ScenesError(f"cannot list {name_some(unreadable)}")
+    return maps
+
+
+def shared_stems(image_ids: Iterable[str]) -> dict[str, list[str]]:
+    """The stems that several images have, with those images."""
+    images: dict[str, list[str]] = {}
+    for image_id in image_ids:
+        images.setdefault(stem_of(image_id), []).append(image_id)
+    return {stem: found for stem, found in images.items() if len(found) > 1}
+
+
+def check_label_folder(folder: Path, refs: Sequence[SceneRef]) -> None:
+    """Say which label maps belong to no image. Raises ScenesError where one would serve several images."""
+    maps = list_label_maps(folder)
+    refuse_shared(folder, maps, shared_stems(ref.image_id for ref in refs))
+    known = {stem_of(ref.image_id) for ref in refs}
+    stray = [path.name for stem, paths in maps.items() if stem not in known for path in paths]
+    if stray:
+        say(f"{len(stray):,} label maps in {folder} belong to no image: {name_some(stray)}")
+
+
+def refuse_shared(folder: Path, maps: Mapping[str, object], shared: Mapping[str, list[str]]) -> None:
+    """Raise ScenesError if a label map's stem is that of several images."""
+    doubtful = [f"{' and '.join(images)} (stem {stem})" for stem, images in shared.items() if stem in maps]
+    if doubtful:
+        raise ScenesError(
+            f"{len(doubtful)} label maps in {folder} fit several images each: {name_some(doubtful)}; "
+            f"rename the images so that each has a stem of its own"
+        )
+
+
+def without(*void: int) -> Callable[[Int[np.ndarray, "h w"]], Int[np.ndarray, "h w"]]:
+    """Values as they stand, but for those that mean nothing."""
+
+    def regions(values: Int[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
+        return np.where(np.isin(values, void), NO_REGION, values)
+
+    return regions
+
+
+def cityscapes_regions(values: Int[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
+    """Of *_instanceIds.png (or *_labelIds.png): instances and classes without instances, none where void."""
+    classes = np.where(values >= INSTANCES_FROM, values // INSTANCES_FROM, values)
+    return np.where(np.isin(classes, CITYSCAPES_VOID), NO_REGION, values)
+
+
+def ade_classes(values: Int[np.ndarray, "h w 3"]) -> Int[np.ndarray, "h w"]:
+    """Class numbers of the full ADE20K's *_seg.png: R / 10 * 256 + G; 0 is unlabelled."""
+    return values[..., 0] // 10 * 256 + values[..., 1]
+
+
+def ade_regions(values: Int[np.ndarray, "h w 3"]) -> Int[np.ndarray, "h w"]:
+    """Instances of *_seg.png: the class with the instance number, which blue holds."""
+    classes = ade_classes(values)
+    return np.where(classes == 0, NO_REGION, classes * 256 + values[..., 2])
+
+
+RULES = {
+    "values": LabelRule(num_channels=1, regions=without()),
+    "cityscapes": LabelRule(num_channels=1, regions=cityscapes_regions),
+    "ade20k": LabelRule(num_channels=1, regions=without(0)),
+    "ade20k-full": LabelRule(num_channels=3, regions=ade_regions),
+    "camvid": LabelRule(num_channels=1, regions=without(11)),
+    "bsds500": LabelRule(num_channels=1, regions=without()),
+}

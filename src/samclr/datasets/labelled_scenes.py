@@ -1,0 +1,184 @@
+"""Scenes with a class for each pixel, for dense evaluation: Cityscapes, ADE20K, CamVid, or a folder of one's own."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from samclr.datasets.catalogue import DATA_SETS, DataSet
+from samclr.datasets.label_maps import LabelError, read_values, shared_stems
+from samclr.datasets.layouts import LAYOUTS, list_named, recognise
+from samclr.datasets.names import DATA_VARIABLE, NamedSource, as_named, find_root
+from samclr.errors import EvaluationError, ScenesError, name_some
+from samclr.scenes.images import open_image
+from samclr.scenes.refs import SceneRef
+
+IGNORED = 255
+CLASSES_FILE = "classes.txt"
+EXIF_ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # orientations that swap rows and columns
+TRAIN_NAMES, TEST_NAMES = ("train", "training"), ("test", "val", "validation")
+
+CITYSCAPES_CLASSES = (
+    *("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation"),
+    *("terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"),
+)
+CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)  # of those classes
+CAMVID_CLASSES = (
+    *("sky", "building", "pole", "road", "pavement", "tree", "sign symbol", "fence", "car", "pedestrian", "bicyclist"),
+)
+NUM_ADE_CLASSES, ADE_NAMES_FILE = 150, "objectInfo150.txt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledScenes:
+    """Scenes and the label map of each.
+
+    Attributes:
+        classes: names; class k is called classes[k].
+        lookup: from a file's value to its class, IGNORED where it has none; None where values are classes.
+    """
+
+    refs: Sequence[SceneRef]
+    label_paths: Sequence[Path]
+    classes: tuple[str, ...]
+    lookup: tuple[int, ...] | None
+
+    def __len__(self) -> int:
+        return len(self.refs)
+
+    def label_map(self, number: int) -> UInt8[np.ndarray, "h w"]:
+        """Class numbers of one scene, IGNORED where it is unlabelled.
+
+        Raises:
+            EvaluationError: the label map cannot be read, has another size than its image, or an unknown value.
+        """
+        path = self.label_paths[number]
+        try:
+            values = read_values(path, _upright_size(self.refs[number]))
+        except LabelError as error:
+            raise EvaluationError(f"{error} ({path})") from None
+        table = np.full(256, IGNORED, np.int64)
+        known = len(self.classes) if self.lookup is None else len(self.lookup)
+        table[:known] = range(known) if self.lookup is None else self.lookup
+        largest = int(values[values != IGNORED].max(initial=0))
+        if largest >= known:
+            raise EvaluationError(
+                f"label map {path} has the value {largest}; expected 0 to {known - 1}, or {IGNORED} for unlabelled"
+            )
+        return table[values].astype(np.uint8)
+
+
+def open_labelled_scenes(name_or_path: Path) -> tuple[LabelledScenes, LabelledScenes]:
+    """The training and the test scenes of a set (its validation scenes, where its test labels are not public).
+
+    `name_or_path` is a root, NAME@ROOT, or a name that is looked up in the folder that $SAMCLR_DATA names.
+
+    Raises:
+        EvaluationError: there is no such set, it has no classes, a split is missing, or images lack their label maps.
+    """
+    try:
+        data_set, root, own_classes = _find(name_or_path)
+        own = bool(own_classes)
+        splits = [_train_and_test(data_set, root, names, own) for names in (TRAIN_NAMES, TEST_NAMES)]
+        classes, lookup = (own_classes, None) if own else _classes(data_set, root)
+        train, test = (_open_split(split, classes, lookup) for split in splits)
+    except ScenesError as error:
+        raise EvaluationError(str(error)) from None
+    return train, test
+
+
+def _find(name_or_path: Path) -> tuple[DataSet, Path, tuple[str, ...]]:
+    """The set whose layout it has, its root, and the classes that a classes.txt names."""
+    named = as_named(name_or_path)
+    if named is not None:
+        data_set, root = named.data_set, named.root
+    else:
+        variable = os.environ.get(DATA_VARIABLE)
+        path = name_or_path if name_or_path.is_dir() or variable is None else Path(variable) / name_or_path
+        if not path.is_dir():
+            raise EvaluationError(
+                f"no labelled scenes at {name_or_path}{f' or {path}' if path != name_or_path else ''}: expected a root "
+                f"of {_dense_names()}; a name is looked up in the folder that ${DATA_VARIABLE} names"
+            )
+        candidates = [path, *(path / folder for known in DATA_SETS.values() for folder in known.folders)]
+        found = next(((known, place) for place in candidates if (known := recognise(place)) is not None), None)
+        if found is None:
+            raise EvaluationError(
+                f"{path} has no layout that is known: expected a root of {_dense_names()}, or images/ and labels/ with "
+                f"the splits train and test (or val) and a {CLASSES_FILE}; "
+                f"found {name_some(sorted(os.listdir(path))) or 'nothing'}"
+            )
+        data_set, root = found[0], find_root(*found)
+    if "dense" not in data_set.uses:
+        raise EvaluationError(
+            f"{data_set.title} has no classes of pixels that could be evaluated; use {_dense_names()} instead"
+        )
+    listed = root / CLASSES_FILE
+    if data_set.name != "camvid" or not listed.is_file():
+        return data_set, root, ()
+    names = tuple(name.strip() for name in listed.read_text().splitlines() if name.strip())
+    if not 0 < len(names) <= IGNORED:
+        raise EvaluationError(f"{listed} names {len(names)} classes; expected one a line, 1 to {IGNORED} of them")
+    return replace(data_set, title=f"the set {root.name}"), root, names
+
+
+def _train_and_test(data_set: DataSet, root: Path, names: tuple[str, ...], own: bool) -> NamedSource:
+    """The first split of those names that has public labels; of a set of one's own, the first that is there."""
+    wanted = [found.name for name in names if (found := data_set.split(name)) is not None and found.labelled]
+    present = [name for name in wanted if (root / LAYOUTS[data_set.name].images / name).is_dir()]
+    return NamedSource(data_set=data_set, split=(present if own and present else wanted)[0], root=root)
+
+
+def _open_split(split: NamedSource, classes: tuple[str, ...], lookup: tuple[int, ...] | None) -> LabelledScenes:
+    find, refs = LAYOUTS[split.data_set.name].class_label, list_named(split)
+    paths = [find(split.root, ref.image_id) for ref in refs]
+    without = [ref.image_id for ref, path in zip(refs, paths, strict=True) if path is None]
+    if without:
+        raise EvaluationError(
+            f"{len(without)} of {len(refs)} images of {split.data_set.title}, split {split.split}, have no label map: "
+            f"{name_some(without)}; samclr data check {split.data_set.name} --root {split.root} lists what is missing"
+        )
+    shared = [" and ".join(ids) for ids in shared_stems(ref.image_id for ref in refs).values()]
+    if shared:
+        raise EvaluationError(
+            f"{len(shared)} label maps of {split.data_set.title}, split {split.split}, fit several images each: "
+            f"{name_some(shared)}; keep one image of each stem"
+        )
+    return LabelledScenes(
+        refs=refs, label_paths=[path for path in paths if path is not None], classes=classes, lookup=lookup
+    )
+
+
+def _classes(data_set: DataSet, root: Path) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    if data_set.name == "cityscapes":
+        of_id = {number: k for k, number in enumerate(CITYSCAPES_IDS)}
+        return CITYSCAPES_CLASSES, tuple(of_id.get(value, IGNORED) for value in range(34))
+    if data_set.name == "ade20k":
+        return _ade_names(root), (IGNORED, *range(NUM_ADE_CLASSES))
+    return CAMVID_CLASSES, (*range(len(CAMVID_CLASSES)), IGNORED)
+
+
+def _ade_names(root: Path) -> tuple[str, ...]:
+    """First names of the release's own list, else numbers from 1 on."""
+    listed = root / ADE_NAMES_FILE
+    lines = listed.read_text().splitlines()[1:] if listed.is_file() else []
+    names = tuple(line.split("\t")[-1].split(",")[0].strip() for line in lines if line.strip())
+    return names if len(names) == NUM_ADE_CLASSES else tuple(str(k + 1) for k in range(NUM_ADE_CLASSES))
+
+
+def _upright_size(ref: SceneRef) -> tuple[int, int] | None:
+    """Rows and columns after EXIF rotation, from the header; None for an image that only decoding can judge."""
+    try:
+        with open_image(Path(ref.path)) as image:
+            width, height = image.size
+            turned = image.getexif().get(EXIF_ORIENTATION) in TURNED
+    except Exception:  # a broken image is its reader's error, not its label map's
+        return None
+    return (width, height) if turned else (height, width)
+
+
+def _dense_names() -> str:
+    return ", ".join(name for name, data_set in DATA_SETS.items() if "dense" in data_set.uses)

@@ -1,0 +1,157 @@
+"""What a source given to --scenes or --on means: a path, a data set by name, or one of the Hugging Face hub.
+
+A path that exists is always that path. Else `NAME[:SPLIT][@ROOT]` is a data set of the catalogue, and
+`hub:OWNER/NAME[:SPLIT]` or `hf://datasets/OWNER/NAME[:SPLIT]` one of the hub.
+"""
+
+import difflib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from samclr.datasets.catalogue import DATA_SETS, DataSet
+from samclr.errors import ScenesError, name_some
+from samclr.scenes.remote import as_uri
+
+DATA_VARIABLE = "SAMCLR_DATA"
+EVERY_SPLIT = "all"
+_NAMED = re.compile(r"(?P<name>[A-Za-z0-9_-]+)(:(?P<split>[A-Za-z0-9_]+))?(@(?P<root>.+))?")
+_HUB = re.compile(r"(hub:|hf:/+datasets/)(?P<repo>[\w.-]+/[\w.-]+)(:(?P<split>[\w-]+))?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedSource:
+    """A split of a data set of the catalogue. root: as given, or what $SAMCLR_DATA leads to."""
+
+    data_set: DataSet
+    split: str
+    root: Path
+
+    def spec(self) -> str:
+        """What a user types for it."""
+        return f"{self.data_set.name}:{self.split}@{self.root}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubSource:
+    """A data set of the Hugging Face hub. split: whose Parquet files are read, or `all`."""
+
+    repo: str
+    split: str
+
+
+def as_named(source: Path) -> NamedSource | None:
+    """The data set that a source names; None if it is a path or another kind of source.
+
+    Raises:
+        ScenesError: the name or the split is unknown, or no root is given and $SAMCLR_DATA holds none.
+    """
+    found = parse_named(source)
+    if found is None:
+        return None
+    data_set, split, root = found
+    return NamedSource(data_set=data_set, split=split, root=find_root(data_set, root))
+
+
+def parse_named(source: Path) -> tuple[DataSet, str, Path | None] | None:
+    """As as_named, whether or not the root is there: set, split, and the root as given. Raises ScenesError."""
+    found = _NAMED.fullmatch(str(source))
+    if found is None or os.path.lexists(source):
+        return None
+    name, split, root = found["name"], found["split"], found["root"]
+    data_set = DATA_SETS.get(name)
+    if data_set is None:
+        if root is None:
+            return None  # a path that does not exist
+        near = difflib.get_close_matches(name, DATA_SETS, 1, 0.5)
+        raise ScenesError(
+            f"{source} is no path, and no data set is called {name}{f', near it: {near[0]}' if near else ''}; "
+            f"expected NAME[:SPLIT]@ROOT with NAME one of {', '.join(DATA_SETS)}"
+        )
+    split = split or data_set.scene_split
+    if data_set.split(split) is None:
+        known = ", ".join(known.name for known in data_set.splits)
+        raise ScenesError(f"{data_set.title} has no split {split}; it has {known}: type {name}:{data_set.scene_split}")
+    return data_set, split, Path(root).expanduser() if root else None
+
+
+def find_root(data_set: DataSet, root: Path | None) -> Path:
+    """The folder that holds what `data_set.holds` names: the root given, or a folder of the set's name in it.
+
+    Raises:
+        ScenesError: there is none.
+    """
+    variable = os.environ.get(DATA_VARIABLE)
+    if root is None and variable is None:
+        raise ScenesError(
+            f"{data_set.name} needs its root: type {data_set.name}@DIR, "
+            f"or set ${DATA_VARIABLE} to the folder that holds it"
+        )
+    bases = [root] if root is not None else [Path(str(variable)) / data_set.name, Path(str(variable))]
+    for base in bases:
+        for candidate in (base, *(base / folder for folder in data_set.folders)):
+            if (candidate / data_set.holds).exists():
+                return candidate
+    base = bases[-1]
+    if not base.is_dir():
+        raise ScenesError(f"{base} is no folder; expected the root of {data_set.title}, with {data_set.layout}")
+    for folder in (base, base / "data"):
+        if folder.is_dir() and any(folder.glob("*.parquet")):
+            raise ScenesError(
+                f"{base} is not a root of {data_set.title}: it holds Parquet files, not {data_set.layout}; "
+                f"to read those, type the folder alone: {folder}"
+            )
+    raise ScenesError(
+        f"{base} is no root of {data_set.title}: expected {base / data_set.holds} or "
+        f"{base / data_set.folders[0] / data_set.holds}; found {name_some(sorted(os.listdir(base))) or 'nothing'}; "
+        f"samclr data check {data_set.name} --root DIR tells where it is got"
+    )
+
+
+def as_hub(source: Path) -> HubSource | None:
+    """The data set of the hub that a source names, None if it names none. Raises ScenesError for a malformed one."""
+    text = str(source)
+    if not text.startswith(("hub:", "hf:")) or os.path.lexists(source):
+        return None
+    found = _HUB.fullmatch(text)
+    if found is None:
+        raise ScenesError(
+            f"{text} names no data set of the Hugging Face hub; type hub:OWNER/NAME or hub:OWNER/NAME:SPLIT"
+        )
+    return HubSource(repo=found["repo"], split=found["split"] or "train")
+
+
+def absolute(source: Path) -> Path:
+    """The source with its root as an absolute path; a URI and a set of the hub as they are."""
+    if as_uri(source) is not None or as_hub(source) is not None:
+        return source
+    named = as_named(source)
+    if named is None:
+        return source.absolute()
+    return Path(NamedSource(data_set=named.data_set, split=named.split, root=named.root.absolute()).spec())
+
+
+def local_folder(source: Path) -> Path | None:
+    """The folder or file on this machine that a source reads, resolved; None if there is none."""
+    if as_uri(source) is not None or as_hub(source) is not None:
+        return None
+    named = as_named(source)
+    return (source if named is None else named.root).resolve()
+
+
+def source_key(source: Path) -> str:
+    """A text for what a source means, the same from wherever it is typed."""
+    folder = local_folder(source)
+    if folder is None:
+        return str(as_uri(source) or source)
+    named = as_named(source)
+    return str(folder) if named is None else f"{named.data_set.name}:{named.split}@{folder}"
+
+
+def short_name(source: Path) -> str:
+    """A name for a source that fits into a file name."""
+    hub, named = as_hub(source), as_named(source)
+    if hub is not None:
+        return hub.repo.replace("/", "--")
+    return source.resolve().name if named is None else f"{named.data_set.name}-{named.split}"

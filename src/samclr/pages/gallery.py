@@ -1,0 +1,168 @@
+"""The report's pictures: scenes with their regions, and what the two strategies show the model of them."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw
+
+from samclr.bank.bank import SceneBank
+from samclr.config.cache import cache_folder
+from samclr.config.normalisation import UNCHANGED
+from samclr.config.pretrain import PretrainConfig, Strategy
+from samclr.datasets.sources import list_scenes
+from samclr.errors import RunError
+from samclr.regions.coarsest import coarsest
+from samclr.regions.index import RegionIndex, open_index
+from samclr.regions.records import ImageRegions
+from samclr.regions.store import open_store, read_regions
+from samclr.scenes.refs import SceneRef
+from samclr.training.data import bank_path
+from samclr.views.augment import augment
+from samclr.views.crop import ViewCropper
+from samclr.views.plan import ViewPlanner
+
+NUM_SCENES, PAIRS_PER_SCENE = 6, 3
+SCENE_WIDTH_PX, SCENE_HEIGHT_PX, MIN_VIEW_PX = 420, 630, 96
+COLOURS = (
+    (230, 80, 60),
+    (60, 140, 230),
+    (70, 180, 90),
+    (240, 170, 40),
+    (160, 90, 210),
+    (40, 190, 190),
+    (235, 110, 170),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryScene:
+    """One scene of the gallery; pictures are data URIs."""
+
+    image_id: str
+    picture: str
+    num_regions: int
+    num_kept: int
+    pairs: dict[str, list[tuple[str, str]]]  # strategy -> pairs of views
+
+
+def make_gallery(
+    config: PretrainConfig, num_scenes: int = NUM_SCENES, strategies: Sequence[Strategy] | None = None
+) -> list[GalleryScene]:
+    """Scenes spread over the set, each with pairs of the strategies: by default image, and region if there are any.
+
+    Raises RunError without a bank, and as list_scenes and open_store.
+    """
+    refs = list_scenes(config.data.scenes, config.data.image_column)
+    path = bank_path(config)
+    if not path.exists():
+        raise RunError(f"the scene bank {path} is gone; samclr pack makes it again")
+    bank = SceneBank(path, refs)
+    by_id = {ref.image_id: ref for ref in refs}
+    index = None
+    if config.data.regions is not None:
+        index = open_index(bank, open_store(config.data.regions), config.filter, cache_folder())
+    count = min(num_scenes, bank.num_images)
+    shown = dict.fromkeys(number * bank.num_images // count for number in range(count))
+    kinds, ids = strategies or (["image"] if index is None else ["image", "region"]), bank.image_ids
+    return [_gallery_scene(config, bank, index, image, by_id[ids[image]], kinds) for image in shown]
+
+
+def _gallery_scene(
+    config: PretrainConfig,
+    bank: SceneBank,
+    index: RegionIndex | None,
+    image: int,
+    ref: SceneRef,
+    strategies: Sequence[Strategy],
+) -> GalleryScene:
+    found = _regions_of(config, ref)
+    kept = [] if found is None else coarsest(found, config.filter)
+    picture = Image.fromarray(np.asarray(bank.level(image, 0)))
+    if found is not None:
+        picture = _draw_regions(picture, found, kept)
+    scale = min(SCENE_WIDTH_PX / picture.width, SCENE_HEIGHT_PX / picture.height)
+    size = (max(round(picture.width * scale), 1), max(round(picture.height * scale), 1))
+    return GalleryScene(
+        image_id=ref.image_id,
+        picture=_data_uri(picture.resize(size, Image.Resampling.LANCZOS)),
+        num_regions=0 if found is None else len(found.regions),
+        num_kept=len(kept),
+        pairs={strategy: _view_pairs(config, bank, index, image, strategy) for strategy in strategies},
+    )
+
+
+def _regions_of(config: PretrainConfig, ref: SceneRef) -> ImageRegions | None:
+    if config.data.regions is None:
+        return None
+    store = open_store(config.data.regions)
+    for row in store.read(bucket=store.bucket_of(ref.locality_key)).to_pylist():
+        if row["image_id"] == ref.image_id:
+            found = read_regions(row)
+            return found if isinstance(found, ImageRegions) else None
+    return None
+
+
+def _draw_regions(picture: Image.Image, found: ImageRegions, kept: list[int]) -> Image.Image:
+    """Tint each kept region and outline its box."""
+    pixels = np.asarray(picture.resize((found.width, found.height))).astype(np.float32)
+    for number, region in enumerate(kept):
+        colour = np.array(COLOURS[number % len(COLOURS)], np.float32)
+        mask = found.mask(region)
+        pixels[mask] = 0.6 * pixels[mask] + 0.4 * colour
+    drawn = Image.fromarray(pixels.astype(np.uint8))
+    pen = ImageDraw.Draw(drawn)
+    width = max(round(found.width / SCENE_WIDTH_PX), 1)
+    for number, region in enumerate(kept):
+        x0, y0, x1, y1 = found.regions[region].box_xyxy
+        pen.rectangle((x0, y0, x1 - 1, y1 - 1), outline=COLOURS[number % len(COLOURS)], width=width)
+    return drawn
+
+
+def _view_pairs(
+    config: PretrainConfig, bank: SceneBank, index: RegionIndex | None, image: int, strategy: Strategy
+) -> list[tuple[str, str]]:
+    """Pairs as training would draw them from this one image at the first steps."""
+    one_image = None
+    if index is not None:
+        first, last = index.start[image], index.start[image + 1]
+        one_image = replace(
+            index,
+            start=np.array([0, last - first]),
+            box_xyxy=index.box_xyxy[first:last],
+            mask_box_xyxy=index.mask_box_xyxy[first:last],
+            area_px=index.area_px[first:last],
+            grid=index.grid[first:last],
+        )
+    planner = ViewPlanner(
+        image_hw=bank.native_hw[image : image + 1],
+        regions=one_image,
+        seed=config.seed + image,
+        images_per_step=PAIRS_PER_SCENE,
+        views=replace(config.views, strategy=strategy, regions_per_image=1),
+        groups=(replace(config.group, num_views=2),),
+        augment=config.augment,
+    )
+    plan = planner.plan(0)
+    group = plan.groups[0]
+    crops = ViewCropper(bank).crop(np.full(PAIRS_PER_SCENE, image), group.boxes_xyxy, group.size_px)
+    views = augment(torch.from_numpy(crops), group.augment, UNCHANGED).numpy()
+    return [(_view_uri(pair[0]), _view_uri(pair[1])) for pair in views]
+
+
+def _view_uri(view: Float[np.ndarray, "3 h w"]) -> str:
+    pixels: UInt8[np.ndarray, "h w 3"] = (np.clip(view.transpose(1, 2, 0), 0, 1) * 255).round().astype(np.uint8)
+    image = Image.fromarray(pixels)
+    if image.width < MIN_VIEW_PX:
+        image = image.resize((MIN_VIEW_PX, MIN_VIEW_PX), Image.Resampling.NEAREST)
+    return _data_uri(image)
+
+
+def _data_uri(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

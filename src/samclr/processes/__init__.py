@@ -1,0 +1,1 @@
+"""How work is spread over processes and clusters, and how it is stopped."""

@@ -1,0 +1,78 @@
+"""Ctrl-C and SIGTERM: long jobs end with the image or step in hand, keep what is done, and say so."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, runtime_checkable
+
+from samclr.log import say
+
+
+@runtime_checkable
+class Flag(Protocol):
+    """An event of threading or multiprocessing."""
+
+    def is_set(self) -> bool: ...
+
+    def set(self) -> None: ...
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal ended a job early; what it had done is kept. `status` is the exit status a shell expects."""
+
+    def __init__(self, message: str, number: int):
+        super().__init__(message)
+        self.status = 128 + number
+
+
+class _State:
+    flag: Flag | None = None
+    number: int = signal.SIGTERM
+
+
+def stop_requested() -> bool:
+    """Whether this process, or the one that started it, was told to stop: work asks between two images."""
+    return _State.flag is not None and _State.flag.is_set()
+
+
+def follow(flag: Flag) -> None:
+    """In a worker process: stop when the parent's flag says so. Ctrl-C, which reaches it too, is left to the parent."""
+    _State.flag = flag
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def stopped(message: str) -> Stopped:
+    """The exception for a job that ended early by the last signal."""
+    return Stopped(message, _State.number)
+
+
+@contextmanager
+def stop_signals(flag: Flag | None = None, remark: str = "") -> Iterator[Flag]:
+    """A flag that SIGTERM and Ctrl-C set, with a remark at the first; a second Ctrl-C interrupts at once.
+
+    Outside the main thread, where Python handles no signals, nothing sets it.
+    """
+    flag = threading.Event() if flag is None else flag
+
+    def on_signal(number: int, _: Any) -> None:
+        if flag.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        _State.number = number
+        if remark and not flag.is_set():
+            say(remark)
+        flag.set()
+
+    outer, _State.flag = _State.flag, flag
+    try:
+        if threading.current_thread() is not threading.main_thread():
+            yield flag
+            return
+        before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield flag
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    finally:
+        _State.flag = outer

@@ -1,0 +1,370 @@
+"""Fill a folder of parts from a list of images, in as many processes as wanted.
+
+Pack and segment are this job with different work: look what is missing, do it part by part, notice files
+that were replaced, count what failed.
+"""
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import pyarrow as pa
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from samclr.errors import SamclrError, ScenesError, name_some
+from samclr.log import printable, say
+from samclr.processes.stopping import Flag, stop_requested, stop_signals, stopped
+from samclr.processes.workers import shared_flag, worker_processes
+from samclr.scenes.decode import pages_text
+from samclr.scenes.reading import content_hash, read_bytes
+from samclr.scenes.refs import SceneRef, file_stamp
+from samclr.storage.parts import OK, PartsFolder
+
+BUSY_WAIT_S = 0.5
+MORE_PAGES = "more_pages"  # in a tally: images of several pages or frames
+Tally = dict[str, float]
+STOPPING = "stopping after the images in hand; press Ctrl-C again to stop at once"
+COMMAND_OF = {"scene bank": "samclr pack", "region store": "samclr segment"}
+
+
+@runtime_checkable
+class Work(Protocol):
+    """Makes the rows of one part. Must survive pickling, and turn every image's fault into that row's status.
+
+    Work that takes long for an image asks `stop_requested` between two, and returns the rows it has when told to stop.
+
+    A `tally` (a Tally), if it has one, is emptied after each part, added up over all processes, and reported.
+    """
+
+    def __call__(self, refs: list[SceneRef], companion: Path) -> pa.Table: ...
+
+
+@runtime_checkable
+class HealingWork(Work, Protocol):
+    """Work that makes damaged parts anew, as it needs nothing but the images."""
+
+    part_columns: tuple[str, ...]
+
+    def fault_of(self, path: Path, rows: pa.Table) -> str | None:
+        """What is wrong with the companion of a part, given its `part_columns`, if anything is."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class FillOptions:
+    """How to treat rows that exist already."""
+
+    retry_errors: bool = False
+    replace_changed: bool = False
+    num_workers: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """Something that was counted: what, how many, and the names, where there are any.
+
+    key: its name in JSON. is_failure: whether it ends a job with status 1 under --strict.
+    """
+
+    key: str
+    text: str
+    count: int
+    names: list[str] = field(default_factory=list)
+    is_failure: bool = False
+
+    @classmethod
+    def of(cls, key: str, text: str, names: list[str], is_failure: bool = False) -> "Note":
+        """A note that counts its names."""
+        return cls(key=key, text=text, count=len(names), names=names, is_failure=is_failure)
+
+    def line(self) -> str:
+        """As a person reads it, with the first names."""
+        return f"{self.text}: {self.count:,}" + (f" ({name_some(self.names)})" if self.names else "")
+
+
+@dataclass(kw_only=True)
+class FillReport:
+    """What one `fill` did, and the state of all its images afterwards.
+
+    is_in_vain: every image that mattered failed, though others may have an empty row.
+    """
+
+    num_images: int = 0
+    num_new: int = 0
+    wall_s: float = 0.0
+    changed: list[str] = field(default_factory=list)
+    errors: dict[str, str] = field(default_factory=dict)
+    healed: dict[Path, str] = field(default_factory=dict)  # damaged parts that were made anew, and their faults
+    tally: Tally = field(default_factory=dict)
+    notes: list[Note] = field(default_factory=list)
+    is_in_vain: bool = False
+
+
+@dataclass(kw_only=True)
+class _BucketResult:
+    busy: bool = False
+    num_new: int = 0
+    changed: list[str] = field(default_factory=list)
+    healed: dict[Path, str] = field(default_factory=dict)
+    tally: Tally = field(default_factory=dict)
+
+
+def fill(folder: PartsFolder, refs: Sequence[SceneRef], work: Work, options: FillOptions, title: str) -> FillReport:
+    """Make the missing rows and return when every image has one, also those another process is making.
+
+    Ctrl-C and SIGTERM end it after the image in hand of each process; a second Ctrl-C at once.
+
+    Raises:
+        ScenesError: files were replaced since their rows were made (all other rows are made first).
+        Stopped: a signal ended it; what was done is kept.
+    """
+    start = time.monotonic()
+    report = FillReport(num_images=len(refs))
+    buckets = by_bucket(folder, refs)
+    unfinished = unfinished_buckets(folder, buckets, options, work)
+    parallel = options.num_workers > 1 and len(unfinished) > 1
+    with progress_bar() as progress, stop_signals(shared_flag() if parallel else None, STOPPING) as stop:
+        bar = progress.add_task(printable(title), total=len(refs), note="")
+        progress.advance(bar, len(refs) - sum(map(len, unfinished.values())))
+        run = partial(_run_in_processes, stop) if parallel else _run_here
+        for bucket, result in run(folder.path, folder.kind, unfinished, work, options):
+            report.num_new += result.num_new
+            report.changed += result.changed
+            report.healed |= result.healed
+            add_tally(report.tally, result.tally)
+            progress.update(bar, advance=len(buckets[bucket]), note=tally_note(report.tally, report.num_new, start))
+        check_stopped(stop, report, folder)
+    report.wall_s = time.monotonic() - start
+    finish_report(report, folder, refs)
+    return report
+
+
+def by_bucket(folder: PartsFolder, refs: Sequence[SceneRef]) -> dict[int, list[SceneRef]]:
+    """The images of each bucket; under torchrun each rank begins elsewhere, so that locks are rarely met."""
+    buckets: dict[int, list[SceneRef]] = {}
+    for ref in refs:
+        buckets.setdefault(folder.bucket_of(ref.locality_key), []).append(ref)
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    order = sorted(buckets)
+    first = len(order) * rank // world
+    return {bucket: buckets[bucket] for bucket in order[first:] + order[:first]}
+
+
+def finish_report(report: FillReport, folder: PartsFolder, refs: Sequence[SceneRef]) -> None:
+    """Add the images that failed, and say how many have more pages.
+
+    Raises ScenesError if files were replaced since their rows were made.
+    """
+    if report.changed:
+        raise ScenesError(
+            f"{len(report.changed)} images were replaced since {folder.path} was made: "
+            f"{name_some(sorted(report.changed))}; run {COMMAND_OF[folder.kind]} with --replace-changed "
+            f"to make their rows anew, or restore the files"
+        )
+    if more_pages := int(report.tally.get(MORE_PAGES, 0)):
+        say(pages_text(more_pages))
+    errors: dict[str, str] = {}
+    for _, rows in folder.parts(["image_id", "status"]):
+        for image_id, status in zip(rows["image_id"].to_pylist(), rows["status"].to_pylist(), strict=True):
+            if status != OK:
+                errors[image_id] = status
+            elif errors:  # tried again
+                errors.pop(image_id, None)
+    wanted = {ref.image_id for ref in refs} if errors else set()
+    report.errors = {image_id: status for image_id, status in sorted(errors.items()) if image_id in wanted}
+    report.is_in_vain = len(report.errors) == report.num_images > 0
+
+
+def add_tally(into: Tally, more: Tally) -> None:
+    """Add up name by name."""
+    for name, value in more.items():
+        into[name] = into.get(name, 0.0) + value
+
+
+def tally_text(report: FillReport) -> str:
+    """The last line of the progress bar, for good."""
+    return tally_note(report.tally, report.num_new, time.monotonic() - report.wall_s)
+
+
+def tally_note(tally: Tally, num_new: int, start: float) -> str:
+    """Images a second, masks an image, and the stages' shares of the segmenter's time, as far as they are known."""
+    note = f"{num_new / max(time.monotonic() - start, 1e-3):.1f} images/s"
+    if tally.get("images"):
+        note += f", {tally['masks'] / tally['images']:.1f} masks/image"
+    stages = {name.removeprefix("stage_"): value for name, value in tally.items() if name.startswith("stage_")}
+    total = max(sum(stages.values()), 1e-9)
+    return note + "".join(f", {name} {value / total:.0%}" for name, value in stages.items())
+
+
+def check_stopped(stop: Flag, report: FillReport, folder: PartsFolder) -> None:
+    """Raise Stopped if a signal ended the job before all rows were there."""
+    if stop.is_set():
+        raise stopped(
+            f"stopped: {report.num_new} new images are kept in {folder.path}; "
+            f"run the same command again to go on with the rest"
+        )
+
+
+def _run_here(
+    path: Path, kind: str, buckets: dict[int, list[SceneRef]], work: Work, options: FillOptions
+) -> Iterator[tuple[int, _BucketResult]]:
+    """Yield (bucket, result) as they end; buckets locked by another process are asked for again."""
+    waiting = list(buckets)
+    while waiting and not stop_requested():
+        busy = []
+        for bucket in waiting:
+            result = _fill_bucket(path, kind, bucket, buckets[bucket], work, options)
+            if result.busy:
+                busy.append(bucket)
+            else:
+                yield bucket, result
+        waiting = busy
+        time.sleep(BUSY_WAIT_S if busy else 0)
+
+
+def _run_in_processes(
+    stop: Flag, path: Path, kind: str, buckets: dict[int, list[SceneRef]], work: Work, options: FillOptions
+) -> Iterator[tuple[int, _BucketResult]]:
+    """As _run_here, in several processes, which end after the image in hand when `stop` is set."""
+    waiting = list(buckets)
+    with worker_processes(min(options.num_workers, len(buckets)), stop, f"filling {path}", "--workers") as pool:
+        while waiting and not stop.is_set():
+            running: dict[Future[_BucketResult], int] = {
+                pool.submit(_fill_bucket, path, kind, bucket, buckets[bucket], work, options): bucket
+                for bucket in waiting
+            }
+            waiting = []
+            for future in as_completed(running):
+                result = future.result()
+                if result.busy:
+                    waiting.append(running[future])
+                else:
+                    yield running[future], result
+            time.sleep(BUSY_WAIT_S if waiting else 0)
+
+
+def _fill_bucket(
+    path: Path, kind: str, bucket: int, refs: list[SceneRef], work: Work, options: FillOptions
+) -> _BucketResult:
+    folder = PartsFolder(path, kind)
+    if stop_requested():
+        return _BucketResult()
+    with folder.lock(bucket) as locked:
+        if not locked:
+            return _BucketResult(busy=True)
+        folder.remove_leftovers(bucket)
+        healed: dict[Path, str] = {}
+        if isinstance(work, HealingWork):
+            deque(sound_parts(folder, folder.part_paths(bucket), work, [], healed), maxlen=0)
+        for damaged in healed:
+            folder.discard(damaged)
+        todo, changed = missing_rows(folder, bucket, refs, options)
+        result = _BucketResult(changed=changed, healed=healed)
+        for first in range(0, len(todo), folder.part_rows):
+            if stop_requested():
+                break
+            part = todo[first : first + folder.part_rows]
+            result.num_new += folder.publish(bucket, lambda companion, part=part: work(part, companion))  # type: ignore[misc]
+        tally = getattr(work, "tally", None)
+        if tally is not None:
+            result.tally = dict(tally)
+            tally.clear()
+        return result
+
+
+def sound_parts(
+    folder: PartsFolder, paths: Sequence[Path], work: Work | None, columns: list[str], damaged: dict[Path, str]
+) -> Iterator[pa.Table]:
+    """Some columns of each part. Damaged parts are noted instead, if `work` can make them anew.
+
+    Raises:
+        PartsError: a part is damaged that `work` cannot make anew.
+    """
+    if not isinstance(work, HealingWork):
+        yield from (rows for _, rows in folder.parts(columns, paths))
+        return
+    wanted = list(dict.fromkeys([*columns, *work.part_columns]))
+    for stem, rows in folder.parts(wanted, paths, damaged):
+        path = folder.path / f"{stem}.parquet"
+        if fault := work.fault_of(path, rows):
+            damaged[path] = fault
+        else:
+            yield rows.select(columns)
+
+
+def unfinished_buckets(
+    folder: PartsFolder, buckets: dict[int, list[SceneRef]], options: FillOptions, work: Work | None = None
+) -> dict[int, list[SceneRef]]:
+    """The buckets that may have work, or leftovers of a process that was killed.
+
+    Files' stamps alone are compared, in threads, since on a network each is waited for.
+    """
+    paths, left = folder.paths_by_bucket(), folder.buckets_with_leftovers()
+
+    def has_work(bucket: int) -> bool:
+        if bucket in left:
+            return True
+        stamps: dict[str, tuple[int, int] | None] = {}
+        damaged: dict[Path, str] = {}
+        columns = ["image_id", "status", "file_size", "mtime_ns"]
+        for rows in sound_parts(folder, paths.get(bucket, []), work, columns, damaged):
+            for image_id, status, *stamp in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+                wanted = status == OK or not options.retry_errors
+                stamps[image_id] = (stamp[0], stamp[1]) if wanted else None
+        return bool(damaged) or any(stamps.get(ref.image_id) != file_stamp(ref) for ref in buckets[bucket])
+
+    with ThreadPoolExecutor(max(options.num_workers, 1)) as pool:
+        found = pool.map(has_work, buckets)
+        return {bucket: refs for (bucket, refs), work in zip(buckets.items(), found, strict=True) if work}
+
+
+def missing_rows(
+    folder: PartsFolder, bucket: int, refs: list[SceneRef], options: FillOptions
+) -> tuple[list[SceneRef], list[str]]:
+    """Images of a bucket that want a row, and those whose file was replaced and that shall keep their row."""
+    todo, changed = [], []
+    columns = ["image_id", "status", "content_hash", "file_size", "mtime_ns"]
+    rows = {row["image_id"]: row for row in folder.read(columns, bucket).to_pylist()}
+    for ref in refs:
+        row = rows.get(ref.image_id)
+        if row is None:
+            todo.append(ref)
+        elif row["status"] != OK:
+            if options.retry_errors or file_stamp(ref) != (row["file_size"], row["mtime_ns"]):
+                todo.append(ref)
+        elif file_stamp(ref) != (row["file_size"], row["mtime_ns"]) and _hash_now(ref) != row["content_hash"]:
+            changed.append(ref)
+    if options.replace_changed:
+        return todo + changed, []
+    return todo, [ref.image_id for ref in changed]
+
+
+def _hash_now(ref: SceneRef) -> str:
+    try:
+        return content_hash(read_bytes(ref))
+    except (OSError, ValueError, SamclrError, pa.ArrowException):
+        return ""
+
+
+def progress_bar() -> Progress:
+    """Images done and to come, with a note for what the work tells of itself."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("images"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )

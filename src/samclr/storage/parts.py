@@ -1,0 +1,258 @@
+"""A folder of rows that several processes may fill, that loses nothing when one is killed.
+
+Scene bank and region store are both such folders. Rows are spread over buckets by a hash of their key; a
+process locks a bucket, works off what is missing in it, and publishes parts: Parquet files written beside
+their name and renamed when whole. A lock ends with its process, so a killed one blocks nobody.
+Where a row stands in several parts (an error tried again), the later part of its bucket wins.
+"""
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Int
+
+from samclr.errors import FilesError, PartsError
+from samclr.log import say
+from samclr.storage.checksums import read_parquet, write_parquet
+from samclr.storage.files import is_sealed, read_json, room_for, write_bytes, write_json
+from samclr.storage.locks import locked
+
+FORMAT = 1
+MIN_PART_ROWS, MAX_PART_ROWS = 16, 256
+MAX_BUCKETS = 4096
+OK = "ok"
+
+# Columns that every kind of part has: enough to tell whether a row is still that of the file on disk.
+HEAD_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("content_hash", pa.string()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("status", pa.string()),
+        ("file_size", pa.int64()),
+        ("mtime_ns", pa.int64()),
+    ]
+)
+# Columns that parts of older versions lack; they are read as null.
+ADDED_SCHEMA = pa.schema([("num_bytes", pa.int64()), ("crc32", pa.int64())])
+MANIFEST, MANIFEST_COPY = "manifest.json", "manifest-copy.json"
+
+
+class PartsFolder:
+    """One folder of parts: `manifest.json`, `bKKKKK-pNNNNN.parquet` and, for a bank, `.bin` beside each."""
+
+    def __init__(self, path: Path, kind: str):
+        """Open an existing folder. Raises PartsError if it is none, or is of another kind or version."""
+        self.path = path
+        manifest = _read_manifest(path, kind)
+        if manifest.get("kind") != kind or manifest.get("format") != FORMAT:
+            raise PartsError(
+                f"{path} is a {manifest.get('kind')} of format {manifest.get('format')}; "
+                f"expected a {kind} of format {FORMAT}: name another folder or make it again"
+            )
+        self.kind = kind
+        try:
+            self.maker: dict[str, Any] = dict(manifest["maker"])
+            self.num_buckets = int(manifest["num_buckets"])
+            self.part_rows = int(manifest["part_rows"])  # rows a process may lose when it is killed
+        except (KeyError, TypeError, ValueError) as error:
+            raise PartsError(f"{path / MANIFEST} is damaged ({error!r}); restore it, or make {path} again") from None
+        if not (1 <= self.num_buckets <= MAX_BUCKETS and self.part_rows >= 1):
+            raise PartsError(f"{path / MANIFEST} is damaged: {self.num_buckets} buckets; make {path} again")
+
+    @classmethod
+    def create_or_open(cls, path: Path, kind: str, maker: dict[str, Any], num_expected: int) -> "PartsFolder":
+        """Open the folder, or make it for about `num_expected` rows.
+
+        `maker` says what makes the rows (segmenter and settings). Raises PartsError if the folder was made by
+        another maker: rows of two makers never stand in one folder.
+        """
+        if not _has_manifest(path):
+            if path.exists() and _holds_other_things(path) and not _has_manifest(path):  # none came meanwhile
+                raise PartsError(f"{path} exists and is no {kind}; name a new or empty folder")
+            with locked(path / "locks" / "create"):
+                if not _has_manifest(path):
+                    part_rows = min(max(num_expected // 1024, MIN_PART_ROWS), MAX_PART_ROWS)
+                    num_buckets = min(max(-(-num_expected // part_rows), 1), MAX_BUCKETS)
+                    manifest = {"kind": kind, "format": FORMAT, "maker": maker}
+                    manifest |= {"num_buckets": num_buckets, "part_rows": part_rows}
+                    write_json(path / MANIFEST, manifest, sealed=True)
+        folder = cls(path, kind)
+        content, copy = (path / MANIFEST).read_bytes(), path / MANIFEST_COPY
+        if not copy.exists() or copy.read_bytes() != content:
+            write_bytes(copy, content)
+        if folder.maker != maker:
+            raise PartsError(
+                f"{path} was made with {json.dumps(folder.maker)}, now asked for {json.dumps(maker)}; "
+                f"name another folder for the new settings"
+            )
+        return folder
+
+    def bucket_of(self, locality_key: str) -> int:
+        """The bucket a row belongs to, the same in every process and for ever."""
+        return zlib.crc32(locality_key.encode()) % self.num_buckets
+
+    @contextmanager
+    def lock(self, bucket: int) -> Iterator[bool]:
+        """Try to lock a bucket; yields whether this process has it."""
+        with locked(self.path / "locks" / f"b{bucket:05d}", wait=False) as has_it:
+            yield has_it
+
+    def part_paths(self, bucket: int | None = None) -> list[Path]:
+        """Parquet files of one bucket, or of all, oldest first within a bucket."""
+        number = "[0-9]" * 5 if bucket is None else f"{bucket:05d}"
+        return sorted(self.path.glob(f"b{number}-p*.parquet"))
+
+    def publish(self, bucket: int, make_part: Callable[[Path], pa.Table]) -> int:
+        """Add a part to a locked bucket; it appears whole or not at all. Returns its rows; none leave no part.
+
+        `make_part(companion)` returns the rows and may write `companion`, which is put in place before them.
+        """
+        existing = self.part_paths(bucket)
+        number = int(existing[-1].stem.split("-p")[1]) + 1 if existing else 0
+        path = self.path / f"b{bucket:05d}-p{number:05d}.parquet"
+        companion, beside = (path.with_name(path.stem + end) for end in (".bin.tmp", ".parquet.tmp"))
+        with room_for(path):
+            rows = make_part(companion)
+            if len(rows) == 0:
+                companion.unlink(missing_ok=True)
+                return 0
+            if companion.exists():
+                _put_in_place(companion)
+            write_parquet(rows, beside)
+            _put_in_place(beside)
+        return len(rows)
+
+    def discard(self, path: Path) -> None:
+        """Delete a damaged part of a locked bucket, its rows before their companion, so that they are made anew."""
+        path.unlink(missing_ok=True)
+        path.with_suffix(".bin").unlink(missing_ok=True)
+
+    def buckets_with_leftovers(self) -> set[int]:
+        """Buckets in which a process is at work, or was killed."""
+        return {bucket_of_part(path.stem) for path in self.path.glob(f"b{'[0-9]' * 5}-p*.tmp")}
+
+    def remove_leftovers(self, bucket: int) -> None:
+        """Delete what a killed process left unfinished in a bucket that is locked now."""
+        for path in self.path.glob(f"b{bucket:05d}-p*.tmp"):
+            path.unlink()
+
+    def paths_by_bucket(self) -> dict[int, list[Path]]:
+        """What `part_paths` gives of each bucket that has parts, from one look at the folder."""
+        paths: dict[int, list[Path]] = {}
+        for path in self.part_paths():
+            paths.setdefault(bucket_of_part(path.stem), []).append(path)
+        return paths
+
+    def parts(
+        self,
+        columns: Sequence[str] | None = None,
+        paths: Sequence[Path] | None = None,
+        damaged: dict[Path, str] | None = None,
+    ) -> Iterator[tuple[str, pa.Table]]:
+        """Stem and rows of some parts or all, one in memory at a time. Of several rows of an image the last counts.
+
+        Columns of ADDED_SCHEMA that a part lacks are null.
+
+        damaged: where given, parts that cannot be read are noted here and passed over.
+
+        Raises:
+            PartsError: a part cannot be read.
+        """
+        for path in self.part_paths() if paths is None else paths:
+            try:
+                rows = read_parquet(path, columns)
+                for name in columns or ():
+                    if name not in rows.column_names and name in ADDED_SCHEMA.names:
+                        rows = rows.append_column(name, pa.nulls(len(rows), ADDED_SCHEMA.field(name).type))
+                rows = rows if columns is None else rows.select(list(columns))
+            except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+                if damaged is not None and getattr(error, "errno", None) is None:  # not of a disk that fails
+                    damaged[path] = str(error)
+                    continue
+                raise PartsError(
+                    f"{path} is damaged ({error}); delete this file and run the same command again"
+                ) from None
+            yield path.stem, rows
+
+    def rows_of(
+        self, image_ids: Sequence[str], columns: Sequence[str]
+    ) -> Iterator[tuple[str, Int[np.ndarray, "n"], pa.Table]]:
+        """For each part its stem, and numbers in `image_ids` and rows of those images that it holds, as `parts`."""
+        number_of = {image_id: number for number, image_id in enumerate(image_ids)}
+        for stem, rows in self.parts(["image_id", *columns]):
+            numbers = np.array([number_of.get(image_id, -1) for image_id in rows["image_id"].to_pylist()], np.int64)
+            yield stem, numbers[numbers >= 0], rows.filter(numbers >= 0)
+
+    def read(self, columns: Sequence[str] | None = None, bucket: int | None = None) -> pa.Table:
+        """Rows in the order of image_id, each image once."""
+        tables = [rows for _, rows in self.parts(columns, self.part_paths(bucket))]
+        if not tables:
+            names = list(columns) if columns is not None else HEAD_SCHEMA.names
+            return pa.table({name: pa.array([], pa.string()) for name in names})
+        rows = pa.concat_tables(tables, promote_options="default").append_column(
+            "place", pa.array(np.arange(sum(map(len, tables))))
+        )
+        rows = rows.sort_by([("image_id", "ascending"), ("place", "ascending")]).drop_columns(["place"])
+        ids = rows["image_id"].combine_chunks()
+        is_last = pa.concat_arrays([pc.not_equal(ids[:-1], ids[1:]), pa.array([True])]) if len(ids) else None
+        return rows.filter(is_last) if is_last is not None else rows
+
+    def fingerprint(self) -> str:
+        """Changes whenever a part is added: a hash over part names and sizes and the manifest."""
+        digest = hashlib.sha256((self.path / "manifest.json").read_bytes())
+        for path in self.part_paths():
+            digest.update(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns};".encode())
+        return digest.hexdigest()[:16]
+
+
+def _has_manifest(path: Path) -> bool:
+    return any((path / name).exists() for name in (MANIFEST, MANIFEST_COPY))
+
+
+def _holds_other_things(path: Path) -> bool:
+    return not path.is_dir() or any(entry.suffix != ".tmp" and entry.name != "locks" for entry in path.iterdir())
+
+
+def _read_manifest(path: Path, kind: str) -> dict[str, Any]:
+    """The manifest of a folder; if it is damaged or gone, it is made anew from its copy."""
+    remedy = f"restore it, or remove {path} and make it again"
+    try:
+        manifest, fault = read_json(path / MANIFEST, {}, remedy), "is missing"
+        if manifest and is_sealed(path / MANIFEST):
+            return dict(manifest)
+    except FilesError as error:
+        manifest, fault = {}, str(error)
+    with suppress(FilesError):
+        copy = read_json(path / MANIFEST_COPY, {}, remedy)
+        if copy and (not manifest or is_sealed(path / MANIFEST_COPY)):
+            why = "is missing" if fault == "is missing" and not manifest else "is damaged"
+            say(f"{path / MANIFEST} {why}; it is made anew from its copy")
+            with suppress(OSError):  # where it cannot be written, reading goes on all the same
+                write_bytes(path / MANIFEST, (path / MANIFEST_COPY).read_bytes())
+            manifest = copy
+    if not manifest:
+        raise PartsError(f"{path} is no {kind}: it has no {MANIFEST}" if fault == "is missing" else fault)
+    return dict(manifest)
+
+
+def bucket_of_part(stem: str) -> int:
+    """The bucket that a part belongs to, from its name."""
+    return int(stem[1:6])
+
+
+def _put_in_place(beside: Path) -> None:
+    """Rename `name.tmp` to `name` once its bytes are on the disk."""
+    with open(beside, "rb") as handle:
+        os.fsync(handle.fileno())
+    os.replace(beside, beside.with_suffix(""))

@@ -1,0 +1,119 @@
+"""Devices, precision and ranks, by Lightning Fabric: what surrounds a training step."""
+
+import atexit
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from samclr.config.pretrain import OptimConfig, PretrainConfig, RuntimeConfig
+from samclr.errors import ConfigError, RunError
+from samclr.methods.base import Method
+from samclr.methods.ranks import largest_over_ranks, leave_ranks, num_ranks
+
+AGREE_EVERY = 20  # steps between two moments at which ranks compare whether to save or to stop
+
+
+def create_fabric(config: PretrainConfig) -> Fabric:
+    """Devices, ranks and precision; also torch's threads. Under torchrun and SLURM it joins their ranks.
+
+    Raises:
+        RunError: there is no such accelerator, device or precision here.
+        ConfigError: the batch does not divide evenly among the ranks.
+    """
+    runtime = config.runtime
+    if runtime.num_threads is not None:
+        torch.set_num_threads(runtime.num_threads)
+    many = runtime.devices * runtime.num_nodes > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1
+    try:
+        fabric = Fabric(
+            accelerator=runtime.accelerator,
+            devices=runtime.devices,
+            num_nodes=runtime.num_nodes,
+            precision=runtime.precision,
+            strategy=DDPStrategy(gradient_as_bucket_view=True) if many else "auto",
+        )
+        fabric.launch()
+    except (ValueError, RuntimeError, TypeError, ImportError) as error:
+        raise RunError(
+            f"cannot use accelerator {runtime.accelerator!r}, devices {runtime.devices}, nodes {runtime.num_nodes}, "
+            f"precision {runtime.precision!r}: {error}"
+        ) from None
+    atexit.register(leave_ranks)
+    images, ranks = config.optim.global_batch_size, fabric.world_size
+    if images % ranks:
+        raise ConfigError(
+            f"global_batch_size {images} does not divide among {ranks} devices; give a multiple of {ranks}"
+        )
+    return fabric
+
+
+def set_up(fabric: Fabric, method: Method, optimizer: torch.optim.Optimizer, runtime: RuntimeConfig) -> tuple[Any, Any]:
+    """Put method and optimiser on the device. On several GPUs batch norm is synchronised; on CPUs torch has no such.
+
+    Raises:
+        ConfigError: the backbone cannot compute activations again.
+    """
+    backbone = method.online_encoder.backbone
+    if runtime.activation_checkpointing:
+        if not hasattr(backbone, "set_grad_checkpointing"):
+            raise ConfigError(f"{type(backbone).__name__} cannot do activation_checkpointing; timm's models can")
+        backbone.set_grad_checkpointing(True)  # type: ignore[operator]
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(method)
+    if runtime.compile:
+        for encoder in (method.online_encoder, getattr(method, "momentum_encoder", None)):
+            if encoder is not None:
+                encoder.backbone.compile()  # in place: the names of the weights stay
+    wrapped, optimizer = fabric.setup(method, optimizer)
+    wrapped.mark_forward_method("embed")
+    return wrapped, optimizer
+
+
+def clip_gradients(fabric: Fabric, method: Any, optimizer: Any, config: OptimConfig) -> Tensor:
+    """Scale the gradients down to a norm, of all together or each parameter's; returns the norm of all before that."""
+    whole = config.clip_norm is not None and config.clip_per == "model"
+    largest = config.clip_norm if whole else torch.finfo(torch.float32).max
+    norm = fabric.clip_gradients(method, optimizer, max_norm=largest, error_if_nonfinite=False)
+    assert norm is not None
+    if config.clip_norm is not None and config.clip_per == "parameter":
+        for parameter in method.parameters():
+            nn.utils.clip_grad_norm_(parameter, config.clip_norm)
+    return norm.detach()
+
+
+def step_optimizer(fabric: Fabric, optimizer: Any) -> bool:
+    """Step; False where half-precision gradients overflowed and the step was left out."""
+    scaler = getattr(fabric.strategy.precision, "scaler", None)
+    before = None if scaler is None else scaler.get_scale()
+    optimizer.step()
+    return scaler is None or scaler.get_scale() >= before
+
+
+@contextmanager
+def advice_on_memory(runtime: RuntimeConfig) -> Iterator[None]:
+    """Turns the device's running out of memory into a RunError that says what takes less."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        options = ["a smaller --micro-batch-size", "--activation-checkpointing", "--precision bf16-mixed"]
+        if runtime.bank_on in ("auto", "device"):
+            options.insert(0, "--bank-on map (the bank may lie on the device)")
+        raise RunError(
+            f"the device has too little memory ({str(error).splitlines()[0]}); the last checkpoint stands: run again "
+            f"with {', '.join(options[:-1])} or {options[-1]}"
+        ) from None
+
+
+def agree(fabric: Fabric, step: int, *wishes: bool) -> tuple[bool, ...]:
+    """What any rank wishes, all do. Several ranks compare every twentieth step; until then nobody does anything."""
+    if num_ranks() == 1:
+        return wishes
+    if (step + 1) % AGREE_EVERY:
+        return (False,) * len(wishes)
+    return tuple(bool(w) for w in largest_over_ranks(torch.tensor(wishes, dtype=torch.int32, device=fabric.device)))

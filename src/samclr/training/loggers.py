@@ -1,0 +1,46 @@
+"""Loggers beside metrics.jsonl: CSV, TensorBoard and Weights & Biases, by Lightning's loggers."""
+
+from pathlib import Path
+from typing import Any
+
+from samclr.config.pretrain import PretrainConfig
+from samclr.config.serialise import to_dict
+from samclr.errors import UsageError
+
+NEEDS = {"tensorboard": "samclr[tensorboard]", "wandb": "samclr[wandb]"}
+
+
+def create_loggers(config: PretrainConfig, run: Path) -> list[Any]:
+    """The loggers of a run. Raises UsageError if a package is missing."""
+    return [_create(name, config, run) for name in config.runtime.log]
+
+
+def _create(name: str, config: PretrainConfig, run: Path) -> Any:
+    try:
+        if name == "csv":
+            from lightning_fabric.loggers import CSVLogger
+
+            return CSVLogger(run, name="csv", version="")
+        if name == "tensorboard":
+            from lightning_fabric.loggers import TensorBoardLogger
+
+            return TensorBoardLogger(run, name="tensorboard", version="")
+        from pytorch_lightning.loggers import WandbLogger
+
+        return WandbLogger(name=run.name, save_dir=run, project="samclr", config=to_dict(config))
+    except ModuleNotFoundError as error:
+        raise UsageError(f"--log {name} needs a package ({error.name}): pip install '{NEEDS[name]}'") from None
+
+
+def log_rows(loggers: list[Any], rows: list[dict[str, Any]]) -> None:
+    """Hand the rows of metrics.jsonl on."""
+    for logger in loggers:
+        for row in rows:
+            logger.log_metrics({name: value for name, value in row.items() if name != "step"}, step=row["step"])
+
+
+def close_loggers(loggers: list[Any]) -> None:
+    """Write what is left."""
+    for logger in loggers:
+        logger.save()
+        logger.finalize("success")

@@ -1,0 +1,89 @@
+"""Tell while it happens that training goes wrong: NaN, collapse, a loss that never leaves chance."""
+
+import math
+from collections.abc import Callable, Mapping
+
+from samclr.config.pretrain import PretrainConfig
+from samclr.errors import RunError
+
+COLLAPSED_SPREAD = 0.1
+ONE_PROTOTYPE, NO_OPINION = 0.02, 0.999  # of DINO's entropies, as shares of the largest possible
+STUCK_FRAC = 0.005
+PATIENCE_STEPS = 50
+MOST_IDENTICAL = 0.05  # of the pairs, which then teach nothing
+SAMPLED_PAIRS = 2000
+
+
+class CollapseMonitor:
+    """Watches a run's metrics. Speaks when a kind of trouble has lasted PATIENCE_STEPS steps, once until it ends."""
+
+    def __init__(self, chance_loss: float):
+        self._chance = chance_loss
+        self._streaks: dict[str, int] = {}
+
+    def check(self, step: int, metrics: dict[str, float]) -> str | None:
+        """A warning with advice, or None. Raises RunError when the loss is not finite: such weights are never saved.
+
+        metrics: `loss`; and where the method has them `embedding_spread`, `teacher_entropy` and `prototype_entropy`.
+        """
+        loss, embedding_spread = metrics["loss"], metrics.get("embedding_spread", 1.0)
+        if not math.isfinite(loss):
+            raise RunError(
+                f"the loss became {loss} at step {step}; the last checkpoint is from before. "
+                f"Lower --lr, add --warmup-steps, or use --precision 32-true; then start with another --out"
+            )
+        if self._lasts("collapsed", embedding_spread < COLLAPSED_SPREAD):
+            return (
+                f"step {step}: the embeddings have collapsed (spread {embedding_spread:.3f} of 1 for "
+                f"{PATIENCE_STEPS} steps): all images look alike to the model. "
+                f"Lower --lr, add --warmup-steps, check that the views show anything"
+            )
+        if self._lasts("one prototype", metrics.get("prototype_entropy", 1.0) < ONE_PROTOTYPE):
+            return (
+                f"step {step}: the teacher has collapsed to one prototype for all views ({PATIENCE_STEPS} steps). "
+                f"Lower --center-momentum, or use --centering sinkhorn; then start with another --out"
+            )
+        if self._lasts("no opinion", metrics.get("teacher_entropy", 0.0) > NO_OPINION):
+            return (
+                f"step {step}: the teacher's shares are uniform ({PATIENCE_STEPS} steps): it teaches nothing. "
+                f"Lower --teacher-temperature, or lower --ema-momentum for short runs"
+            )
+        if self._lasts("stuck", abs(loss - self._chance) < STUCK_FRAC * self._chance):
+            return (
+                f"step {step}: the loss is stuck at chance, {self._chance:.3f}, "
+                f"for {PATIENCE_STEPS} steps. Raise --lr, lower --temperature, or weaken the augmentation"
+            )
+        return None
+
+    def _lasts(self, kind: str, now: bool) -> bool:
+        self._streaks[kind] = self._streaks.get(kind, 0) + 1 if now else 0
+        return self._streaks[kind] == PATIENCE_STEPS
+
+
+def pairs_per_step(config: PretrainConfig) -> int:
+    """Rows of a step's view groups that hold a positive pair or more."""
+    groups = sum(group.num_views > 1 for group in config.groups)
+    return config.optim.global_batch_size * config.views.regions_per_image * groups
+
+
+def identical_pairs_warning(identical: int, pairs: int) -> str | None:
+    """A warning with advice where too many pairs show one box twice, or None."""
+    if pairs == 0 or identical / pairs <= MOST_IDENTICAL:
+        return None
+    return (
+        f"{identical / pairs:.0%} of the pairs ({identical:,} of {pairs:,}) show the same box twice: their windows are "
+        f"too thin, or too small, for different crops. Give a wider --crop-ratio, leave out thin regions by "
+        f"--min-box-px, or widen their windows by --max-window-aspect 3"
+    )
+
+
+def sample_identical_pairs(
+    config: PretrainConfig, num_steps: int, counts_of: Callable[[int], Mapping[str, int]]
+) -> tuple[int, int]:
+    """Identical pairs and pairs of the run's first steps, SAMPLED_PAIRS or more if it has as many.
+
+    counts_of: the counts of a step's plan.
+    """
+    pairs = pairs_per_step(config)
+    steps = min(-(-SAMPLED_PAIRS // pairs), num_steps)
+    return sum(counts_of(step)["identical_pairs"] for step in range(steps)), steps * pairs

@@ -1,0 +1,55 @@
+"""Optimiser and learning rate, the latter a pure function of the step."""
+
+import math
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2
+from torch import nn
+
+from samclr.config.pretrain import OptimConfig
+
+
+def create_optimizer(module: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
+    """SGD, AdamW or LARS over all parameters, by timm."""
+    options: dict[str, Any] = {"momentum": config.sgd_momentum} if config.optimizer != "adamw" else {}
+    trained = [p for p in module.parameters() if p.requires_grad] if config.decay_norm_and_bias else module
+    optimizer = create_optimizer_v2(
+        trained,
+        # timm's "sgd" is Nesterov's; the papers use plain momentum
+        opt="momentum" if config.optimizer == "sgd" else config.optimizer,
+        lr=config.lr,
+        weight_decay=1.0,  # for timm to part what decays from what does not; the true values follow
+        filter_bias_and_bn=not config.decay_norm_and_bias,
+        **options,
+    )
+    for group in optimizer.param_groups:
+        group["decays"] = group["weight_decay"] > 0
+        if group["decays"]:
+            group["weight_decay"] = config.weight_decay
+            if config.optimizer == "lars":
+                group["always_adapt"] = True  # timm adapts only where weights decay; without, LARS would be SGD
+    return optimizer
+
+
+def learning_rate(step: int, num_steps: int, config: OptimConfig) -> float:
+    """Linear warm-up, then cosine to zero or constant."""
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    if config.schedule == "constant":
+        return config.lr
+    return _cosine(config.lr, 0.0, (step - config.warmup_steps) / max(num_steps - config.warmup_steps, 1))
+
+
+def set_rates(optimizer: torch.optim.Optimizer, step: int, num_steps: int, config: OptimConfig) -> None:
+    """Give every parameter group the step's learning rate, and its weight decay where that has a schedule."""
+    rate = learning_rate(step, num_steps, config)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+        if config.weight_decay_end is not None and group.get("decays", group["weight_decay"] > 0):
+            group["decays"] = True
+            group["weight_decay"] = _cosine(config.weight_decay, config.weight_decay_end, step / max(num_steps, 1))
+
+
+def _cosine(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))

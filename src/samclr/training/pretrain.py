@@ -1,0 +1,272 @@
+"""Pre-training: one loop that reads from top to bottom."""
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from samclr.config.normalisation import IMAGENET, Normalisation, normalisation_of
+from samclr.config.pretrain import PretrainConfig
+from samclr.errors import RunError, SamclrError
+from samclr.evaluation.online import OnlineProbes
+from samclr.log import say
+from samclr.methods import backbone_of, create_method
+from samclr.methods.ranks import mean_over_ranks
+from samclr.models.resolve import resolve_config
+from samclr.processes.stopping import stop_signals
+from samclr.runs.checkpoint import load_checkpoint, read_config, save_checkpoint, saved_config
+from samclr.runs.directory import SUMMARY_FILE, MetricsLog, locked_run, open_run, read_json, write_json
+from samclr.storage.bus_errors import bus_error_is_said
+from samclr.storage.files import room_for
+from samclr.training.data import TrainingData, bank_path, num_workers, prepare_data
+from samclr.training.devices import advice_on_memory, agree, clip_gradients, create_fabric, set_up, step_optimizer
+from samclr.training.loggers import close_loggers, create_loggers, log_rows
+from samclr.training.micro_batches import backward
+from samclr.training.monitor import CollapseMonitor, identical_pairs_warning, sample_identical_pairs
+from samclr.training.optim import create_optimizer, set_rates
+from samclr.training.progress import TrainingProgress
+from samclr.views.augment import augment
+from samclr.views.batch import ViewBatch, ViewGroupBatch
+from samclr.views.loader import ViewLoader
+from samclr.views.placement import open_cropper
+from samclr.views.plan import ViewPlan
+
+FLUSH_STEPS = 20  # steps whose metrics are fetched from the device at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainResult:
+    """Where a run stands when `pretrain` returns. `stopped` says that SIGTERM or Ctrl-C ended it early."""
+
+    run: Path
+    steps_done: int
+    num_steps: int
+    stopped: bool
+    data_counts: dict[str, int]
+
+
+def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
+    """Train until the last step, or go on from the run's checkpoint. The same call on the same run resumes it.
+
+    Raises:
+        ConfigError: the backbone does not take such views; nothing was made then.
+        RunError: another process trains in the run directory, it has other settings or other data, or the loss is no
+            longer finite.
+        ScenesError, PartsError, UsageError: as prepare_data.
+    """
+    fabric = create_fabric(config)
+    config = resolve_config(config, tell=fabric.is_global_zero)
+    bank = bank_path(config) if config.data.scenes else Path()
+    with _held(run, fabric), bus_error_is_said(bank), room_for(run):
+        return _train(fabric, config, run)
+
+
+@contextmanager
+def _held(run: Path, fabric: Fabric) -> Iterator[None]:
+    """Hold the run directory by the first rank, for all; if it is refused, it is to all."""
+    with ExitStack() as stack:
+        refusal: Exception | None = None
+        if fabric.is_global_zero:
+            try:
+                stack.enter_context(locked_run(run))
+            except (SamclrError, OSError) as error:
+                refusal = error
+        if fabric.world_size > 1 and (told := fabric.broadcast(refusal and str(refusal))):
+            refusal = refusal or RunError(told)
+        if refusal is not None:
+            raise refusal
+        yield
+
+
+def _train(fabric: Fabric, config: PretrainConfig, run: Path) -> PretrainResult:
+    """What `pretrain` does once it holds the run directory."""
+    open_run(run, config, write=False)
+    data = prepare_data(config)
+    open_run(run, config, write=fabric.is_global_zero)  # a start that is refused leaves no run directory
+    _check_same_data(run, data, write=fabric.is_global_zero)
+    num_steps = config.optim.num_steps(data.bank.num_images)
+    if fabric.is_global_zero:
+        _warn_of_identical_pairs(config, data, num_steps)
+    method = create_method(config, num_steps)
+    optimizer = create_optimizer(method, config.optim)
+    totals: dict[str, int] = {}
+    first_step = 0
+    if (checkpoint := load_checkpoint(run)) is not None:
+        first_step = _restore(checkpoint, method, optimizer, config, totals)
+    normalisation = normalisation_of(backbone_of(method))
+    method, optimizer = set_up(fabric, method, optimizer, config.runtime)
+
+    cropper, note = open_cropper(data.bank, fabric.device, config.runtime.bank_on, num_workers(config))
+    if note and fabric.is_global_zero:
+        say(note)
+    loader = ViewLoader(
+        data.planner,
+        cropper,
+        range(first_step, num_steps),
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+        pin_memory=fabric.device.type == "cuda",
+    )
+    monitor = CollapseMonitor(method.module.chance_loss)
+    metrics_log = MetricsLog(run, first_step) if fabric.is_global_zero else None
+    loggers = create_loggers(config, run) if fabric.is_global_zero else []
+    pending_rows: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
+    probes = _online_probes(config, fabric)
+    knn_every = config.runtime.knn_every * max(data.bank.num_images // config.optim.global_batch_size, 1)
+    last_saved = time.monotonic()
+    steps_done = first_step
+
+    def flush() -> None:
+        names = [(number, name) for number, (_, tensors) in enumerate(pending_rows) for name in tensors]
+        values = mean_over_ranks([pending_rows[number][1][name] for number, name in names])
+        rows = [dict(row) for row, _ in pending_rows]
+        for (number, name), value in zip(names, values, strict=True):
+            if name == "loss" or not math.isnan(value):  # NaN: the batch had no such pairs
+                rows[number][name] = value
+        pending_rows.clear()
+        if metrics_log is not None:
+            metrics_log.write(rows)
+            log_rows(loggers, rows)
+        for row in rows:
+            if warning := monitor.check(row["step"], row):
+                progress.warn(warning)
+        if rows:
+            progress.show(rows[-1])
+
+    def save() -> None:
+        flush()
+        if fabric.is_global_zero:
+            _save(run, method, optimizer, config, steps_done, totals)
+
+    memory = advice_on_memory(config.runtime)
+    with TrainingProgress(num_steps, first_step) as progress, stop_signals() as stop, memory:
+        step_end = time.perf_counter()
+        for plan, crops in loader:
+            set_rates(optimizer, plan.step, num_steps, config.optim)
+            batch = make_batch(plan, crops, fabric.device, normalisation)
+            optimizer.zero_grad()
+            output = backward(fabric, method, batch, config.runtime.micro_batch_size)
+            gradient_norm = clip_gradients(fabric, method, optimizer, config.optim)
+            if step_optimizer(fabric, optimizer):
+                method.module.after_step(plan.step, output.pending)
+
+            steps_done = plan.step + 1
+            for name, count in plan.counts.items():
+                totals[name] = totals.get(name, 0) + count
+            row = {"step": plan.step, "epoch": _epoch(plan.step, config, data), "lr": optimizer.param_groups[0]["lr"]}
+            row |= plan.counts | _speed(plan, loader, step_end)
+            if probes is not None and (steps_done % knn_every == 0 or steps_done == num_steps):
+                row |= probes.measure(backbone_of(method.module))
+            pending_rows.append((row, {"loss": output.loss, "gradient_norm": gradient_norm} | output.metrics))
+            if len(pending_rows) == FLUSH_STEPS or fabric.device.type == "cpu":
+                flush()
+            stopping, saving = agree(
+                fabric, plan.step, stop.is_set(), time.monotonic() - last_saved >= config.runtime.checkpoint_every_s
+            )
+            if stopping or saving:
+                save()
+                last_saved = time.monotonic()
+            if stopping:
+                break
+            step_end = time.perf_counter()
+        else:
+            save()
+    counts = data.counts()
+    summary: dict[str, Any] = {"data_fingerprint": data.fingerprint, "data": counts, "plan_counts": totals}
+    summary |= {"steps_done": steps_done, "num_steps": num_steps, "torch": torch.__version__}
+    if metrics_log is not None:
+        metrics_log.close()
+        close_loggers(loggers)
+        write_json(run / SUMMARY_FILE, summary | {"errors": data.bank.errors}, sealed=True)
+    return PretrainResult(
+        run=run, steps_done=steps_done, num_steps=num_steps, stopped=steps_done < num_steps, data_counts=counts
+    )
+
+
+def make_batch(
+    plan: ViewPlan, crops: list[Tensor], device: torch.device, normalisation: Normalisation = IMAGENET
+) -> ViewBatch:
+    """Move the crops to the device and augment them there."""
+    groups = tuple(
+        ViewGroupBatch(
+            role=group.role,
+            pixels=augment(pixels.to(device, non_blocking=True), group.augment, normalisation),
+            boxes_xyxy=group.boxes_xyxy,
+        )
+        for group, pixels in zip(plan.groups, crops, strict=True)
+    )
+    return ViewBatch(step=plan.step, groups=groups, image_index=plan.image_index, region_index=plan.region_index)
+
+
+def _warn_of_identical_pairs(config: PretrainConfig, data: TrainingData, num_steps: int) -> None:
+    sample = sample_identical_pairs(config, num_steps, lambda step: data.planner.plan(step).counts)
+    if warning := identical_pairs_warning(*sample):
+        say(warning)
+
+
+def _check_same_data(run: Path, data: TrainingData, write: bool) -> None:
+    summary = read_json(run / SUMMARY_FILE, {})
+    known = summary.get("data_fingerprint", data.fingerprint)
+    if known != data.fingerprint:
+        raise RunError(
+            f"{run} was started on other images or regions (fingerprint {known}, now {data.fingerprint}); "
+            f"name another --out, or restore the scenes and the region store"
+        )
+    if write:
+        write_json(
+            run / SUMMARY_FILE, summary | {"data_fingerprint": data.fingerprint, "data": data.counts()}, sealed=True
+        )
+
+
+def _restore(
+    checkpoint: dict[str, Any],
+    method: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    config: PretrainConfig,
+    totals: dict[str, int],
+) -> int:
+    saved = checkpoint.get("config")  # 0.1 saved none; open_run has compared config.json beside it
+    if saved is not None and read_config(json.loads(saved)).settings() != config.settings():
+        raise RunError("the checkpoint was written under other settings; name another --out")
+    method.load_state_dict(checkpoint["method"])
+    optimizer.load_state_dict(checkpoint["optimizer"])
+    totals.update(checkpoint["plan_counts"])
+    return int(checkpoint["steps_done"])
+
+
+def _save(
+    run: Path, method: Any, optimizer: Any, config: PretrainConfig, steps_done: int, totals: dict[str, int]
+) -> None:
+    state = {
+        "steps_done": steps_done,
+        "config": json.dumps(saved_config(config)),
+        "method": method.module.state_dict(),
+        "optimizer": optimizer.optimizer.state_dict(),
+        "plan_counts": dict(totals),
+    }
+    save_checkpoint(run, state)
+
+
+def _epoch(step: int, config: PretrainConfig, data: TrainingData) -> float:
+    return round((step + 1) * config.optim.global_batch_size / data.bank.num_images, 4)
+
+
+def _speed(plan: ViewPlan, loader: ViewLoader, step_start: float) -> dict[str, float]:
+    views = sum(group.boxes_xyxy.shape[0] * group.boxes_xyxy.shape[1] for group in plan.groups)
+    seconds = time.perf_counter() - step_start
+    return {"views_per_s": round(views / seconds, 1), "wait_frac": round(loader.last_wait_s / seconds, 4)}
+
+
+def _online_probes(config: PretrainConfig, fabric: Fabric) -> OnlineProbes | None:
+    """On the first rank, which writes the log; the others wait for it at the next step."""
+    if config.runtime.knn_on is None or not fabric.is_global_zero:
+        return None
+    return OnlineProbes(config.runtime.knn_on, config.knn, fabric.device)

@@ -1,0 +1,58 @@
+"""Progress of training on stderr: a bar on a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from samclr.log import printable
+
+LINE_EVERY_S = 30.0
+
+
+class TrainingProgress:
+    """Shows step, loss, views/s and the share of time spent waiting for data."""
+
+    def __init__(self, num_steps: int, first_step: int):
+        self._console = Console(stderr=True)
+        self._num_steps = num_steps
+        self._bar = Progress(
+            TextColumn("pre-training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self._bar.add_task("", total=num_steps, completed=first_step, state="")
+        self._last_line = time.monotonic()
+
+    def __enter__(self) -> "TrainingProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def show(self, row: dict[str, Any]) -> None:
+        """Show the latest row of metrics."""
+        state = f"loss {row['loss']:.3f}  {row['views_per_s']:.0f} views/s  waiting {row['wait_frac']:.0%}"
+        if "knn_top1" in row:
+            state += f"  kNN {row['knn_top1']:.1%}"
+        done = row["step"] + 1
+        self._bar.update(self._task, completed=done, state=state)
+        now = time.monotonic()
+        if not sys.stderr.isatty() and (now - self._last_line > LINE_EVERY_S or done == self._num_steps):
+            self._console.print(f"step {done}/{self._num_steps}  {state}", highlight=False)
+            self._last_line = now
+
+    def warn(self, text: str) -> None:
+        """Say something above the bar."""
+        self._console.print("[yellow]warning:[/yellow]", escape(printable(text)), highlight=False)

@@ -1,0 +1,117 @@
+"""One step after another of a method on one rank or on several (gloo, float64), for the tests that compare them.
+
+torchrun ... tests/support/many_ranks.py OUT MICRO METHOD...
+"""
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from samclr.config.methods import DinoConfig, MethodConfig, MocoConfig, SimclrConfig
+from samclr.config.pretrain import LocalViews, ModelConfig, OptimConfig, PretrainConfig, RuntimeConfig
+from samclr.methods import create_method
+from samclr.methods.base import Method
+from samclr.models import backbone
+from samclr.training.devices import create_fabric, set_up
+from samclr.training.micro_batches import backward
+from samclr.training.optim import create_optimizer
+from samclr.views.batch import ViewBatch, ViewGroupBatch
+
+ROWS, STEPS = 8, 3
+METHODS: dict[str, MethodConfig] = {
+    "simclr": SimclrConfig(),
+    "simclr-ignore": SimclrConfig(same_image_negatives="ignore"),
+    "moco": MocoConfig(queue_size=24, same_image_negatives="ignore"),
+    "dino": DinoConfig(num_prototypes=16),
+    "dino-sinkhorn": DinoConfig(num_prototypes=16, centering="sinkhorn"),
+}
+
+
+class Plain(nn.Module):
+    """A backbone without batch norm, with dropout where asked for."""
+
+    num_features = 12
+
+    def __init__(self, dropout: float):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2), nn.GELU(), nn.Dropout(dropout), nn.Conv2d(8, 12, 3, 2), nn.GELU()
+        )
+
+    def forward(self, pixels):
+        return self.layers(pixels).mean((2, 3))
+
+
+def batch_of(step: int, name: str) -> ViewBatch:
+    random = torch.Generator().manual_seed(100 + step)
+    groups = tuple(
+        ViewGroupBatch(
+            role=role,
+            pixels=torch.randn(ROWS, views, 3, side, side, generator=random, dtype=torch.float64),
+            boxes_xyxy=np.zeros((ROWS, views, 4), np.int64),
+        )
+        for role, views, side in (("global", 2, 16), ("local", 3, 12))[: 2 if name.startswith("dino") else 1]
+    )
+    return ViewBatch(step=step, groups=groups, image_index=np.arange(ROWS) // 2 + step, region_index=np.arange(ROWS))
+
+
+def config_of(name: str, micro: int | None) -> PretrainConfig:
+    return PretrainConfig(
+        method=METHODS[name],
+        temperature=0.2,
+        model=ModelConfig(backbone="small-cnn", projector_hidden=10, projector_out=6, projector_norm=False),
+        local=LocalViews(num_local_views=3 if name.startswith("dino") else 0),
+        optim=OptimConfig(global_batch_size=ROWS, lr=0.1, weight_decay=1e-3),
+        runtime=RuntimeConfig(accelerator="cpu", precision="64-true", num_threads=1, micro_batch_size=micro),
+    )
+
+
+def plain_method(config: PretrainConfig, dropout: float) -> Method:
+    made = backbone.SmallCnn
+    backbone.SmallCnn = lambda: Plain(dropout)  # type: ignore[assignment, misc, return-value]
+    try:
+        return create_method(config, STEPS)
+    finally:
+        backbone.SmallCnn = made  # type: ignore[misc]
+
+
+def train(name: str, micro: int | None) -> dict[str, torch.Tensor]:
+    """Three steps; returns gradients of the first and the whole state after the last."""
+    torch.set_default_dtype(torch.float64)
+    config = config_of(name, micro)
+    devices = int(os.environ.get("WORLD_SIZE", "1"))
+    fabric = create_fabric(replace(config, runtime=replace(config.runtime, devices=devices)))
+    method = plain_method(config, dropout=0.0)
+    method, optimizer = set_up(fabric, method, create_optimizer(method, config.optim), config.runtime)
+    found: dict[str, torch.Tensor] = {}
+    for step in range(STEPS):
+        torch.manual_seed(step)
+        whole = batch_of(step, name)
+        share = ROWS // fabric.world_size
+        optimizer.zero_grad()
+        batch = whole.rows(fabric.global_rank * share, (fabric.global_rank + 1) * share)
+        output = backward(fabric, method, batch, micro)
+        if step == 0:
+            found = {
+                f"gradient {key}": parameter.grad.clone()
+                for key, parameter in method.module.named_parameters()
+                if parameter.grad is not None
+            }
+        optimizer.step()
+        method.module.after_step(step, output.pending)
+    found |= {f"state of rank 0 {key}": value.clone() for key, value in method.module.state_dict().items()}
+    mine = torch.cat([value.double().flatten() for value in method.module.state_dict().values()])
+    found["spread over ranks"] = (fabric.all_gather(mine) - mine).abs().max()
+    return found
+
+
+if __name__ == "__main__":
+    out, micro, names = Path(sys.argv[1]), int(sys.argv[2]) or None, sys.argv[3:]
+    result = {name: train(name, micro) for name in names}
+    if int(os.environ["RANK"]) == 0:
+        torch.save(result, out)

@@ -1,0 +1,126 @@
+"""Scenes with a class for each pixel, on tiny sets in their true layouts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.true_layouts import write_ade20k, write_ade20k_full, write_bsds500, write_camvid, write_cityscapes
+from torchvision.datasets import Cityscapes
+
+from samclr.datasets.labelled_scenes import CITYSCAPES_CLASSES, IGNORED, open_labelled_scenes
+from samclr.errors import EvaluationError
+from samclr.scenes.decode import load_scene
+
+
+def test_cityscapes_train_ids_are_those_of_torchvisions_table(tmp_path):
+    root = write_cityscapes(tmp_path / "cs")
+    table = {c.id: (c.name, c.train_id) for c in Cityscapes.classes}
+    for split, scenes in zip(("train", "val"), open_labelled_scenes(root), strict=True):
+        reader = Cityscapes(str(root), split=split, target_type="semantic")
+        theirs = {path: np.asarray(reader[n][1]) for n, path in enumerate(reader.images)}
+        assert len(scenes) == len(reader)
+        for number, ref in enumerate(scenes.refs):
+            expected = np.vectorize(lambda value: table[value][1])(theirs[ref.path])
+            assert (scenes.label_map(number) == expected).all()
+            assert scenes.label_map(number).shape == load_scene(ref).pixels.shape[:2]
+    names = {train_id: name for name, train_id in table.values() if 0 <= train_id < IGNORED}
+    assert tuple(names[k] for k in range(19)) == CITYSCAPES_CLASSES
+    assert scenes.lookup == tuple(table[value][1] for value in range(34))
+
+
+def test_ade20k_has_150_classes_and_ignores_other(tmp_path):
+    train, test = open_labelled_scenes(write_ade20k(tmp_path / "ADEChallengeData2016"))
+    assert (len(train), len(test), len(train.classes), train.classes[149]) == (3, 2, 150, "thing 150")
+    raw = np.asarray(Image.open(train.label_paths[0])).astype(int)
+    assert (train.label_map(0) == np.where(raw == 0, IGNORED, raw - 1)).all()
+    assert open_labelled_scenes(tmp_path)[0].label_paths == train.label_paths
+    (tmp_path / "ADEChallengeData2016/objectInfo150.txt").unlink()
+    assert open_labelled_scenes(Path(f"ade20k@{tmp_path}"))[0].classes[:2] == ("1", "2")
+
+
+def test_camvid_has_11_classes_and_a_test_split(tmp_path, monkeypatch):
+    write_camvid(tmp_path / "camvid")
+    monkeypatch.setenv("SAMCLR_DATA", str(tmp_path))
+    train, test = open_labelled_scenes(Path("camvid"))
+    assert [ref.image_id.split("/")[0] for ref in (train.refs[0], test.refs[0])] == ["train", "test"]
+    assert (len(train.classes), np.unique(train.label_map(0)).tolist()) == (11, [0, 3, 10, IGNORED])
+
+
+def test_a_folder_of_ones_own_with_its_classes(tmp_path):
+    write_camvid(tmp_path / "own", splits=("train", "val"), void=255)
+    (tmp_path / "own/classes.txt").write_text("\n".join(f"thing {k}" for k in range(12)) + "\n")
+    train, test = open_labelled_scenes(tmp_path / "own")
+    assert (len(train.classes), train.lookup, len(test)) == (12, None, 3)
+    assert np.unique(test.label_map(0)).tolist() == [0, 3, 10, IGNORED]
+    test.label_paths[0].unlink()
+    with pytest.raises(
+        EvaluationError, match=r"1 of 3 images of the set own, split val, have no label map: val/0001TP"
+    ):
+        open_labelled_scenes(tmp_path / "own")
+    (tmp_path / "own/classes.txt").write_text("\n")
+    with pytest.raises(EvaluationError, match=r"classes.txt names 0 classes; expected one a line, 1 to 255 of them"):
+        open_labelled_scenes(tmp_path / "own")
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (
+            lambda f: Image.new("L", (5, 4)).save(f),
+            r"label map .* is 5x4 px, its image 64x48 px; they belong to different",
+        ),
+        (
+            lambda f: Image.new("RGB", (64, 48)).save(f),
+            r"has 3 channels \(RGB\); expected one channel .*png\)",
+        ),
+        (lambda f: Image.new("L", (64, 48), 12).save(f), r"has the value 12; expected 0 to 11, or 255 for unlabelled"),
+        (lambda f: Image.fromarray(np.full((48, 64), 300, np.uint16)).save(f), r"has the value 300; expected 0 to 11"),
+        (lambda f: f.write_bytes(b"no image"), r"cannot decode label map .*UnidentifiedImageError"),
+    ],
+)
+def test_label_maps_that_do_not_fit_are_errors(tmp_path, harm, message):
+    train, _ = open_labelled_scenes(write_camvid(tmp_path / "camvid"))
+    harm(train.label_paths[1])
+    assert train.label_map(0).dtype == np.uint8
+    with pytest.raises(EvaluationError, match=message):
+        train.label_map(1)
+
+
+def test_a_label_map_of_a_turned_image_is_upright(tmp_path):
+    train, _ = open_labelled_scenes(write_camvid(tmp_path / "camvid"))
+    with Image.open(train.refs[0].path) as image:
+        exif = image.getexif()
+        exif[0x0112] = 6
+        image.save(train.refs[0].path, exif=exif)
+    with pytest.raises(EvaluationError, match="is 64x48 px, its image 48x64 px"):
+        train.label_map(0)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            "{p}/bsds",
+            "BSDS500 has no classes of pixels that could be evaluated; use cityscapes, ade20k, camvid instead",
+        ),
+        ("{p}/full", "ADE20K, full has no classes of pixels"),
+        (
+            "{p}/none",
+            r"no labelled scenes at .*/none: expected a root of cityscapes, ade20k, camvid; a name is looked up",
+        ),
+        ("{p}/empty", r"has no layout that is known: expected a root of .* and a classes.txt; found nothing"),
+        ("{p}/cs", r"1 of 4 images of Cityscapes, split train, have no label map: train/aachen/aachen_000001_000019_"),
+        ("{p}/trainonly", r"CamVid has no split test in .*: expected the folder .*images/test; found train, val"),
+        ("citiscapes@{p}/cs", r"no data set is called citiscapes, near it: cityscapes"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused(tmp_path, source, message):
+    write_bsds500(tmp_path / "bsds")
+    write_ade20k_full(tmp_path / "full")
+    (tmp_path / "empty").mkdir()
+    write_camvid(tmp_path / "trainonly", splits=("train", "val"))
+    write_cityscapes(tmp_path / "cs")
+    (tmp_path / "cs/gtFine/train/aachen/aachen_000001_000019_gtFine_labelIds.png").unlink()
+    with pytest.raises(EvaluationError, match=message):
+        open_labelled_scenes(Path(source.format(p=tmp_path)))

@@ -1,0 +1,239 @@
+"""A study's folder: begun, gone on with, extended, and refused where it must be. And the commands that it names."""
+
+import json
+import shlex
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tyro
+from support.damage import flip_a_bit
+from support.study_files import IMAGE, LABELS, SAM, write_study_files
+from tyro.conf import CascadeSubcommandArgs, FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes
+
+from samclr.cli.commands import Command
+from samclr.config.pretrain import OptimConfig
+from samclr.errors import RunError, SamclrError, UsageError
+from samclr.runs.directory import open_run, read_json
+from samclr.study.folder import begin_study, open_study
+from samclr.study.job import plan_study, select_runs
+from samclr.study.planning import make_plan
+from samclr.study.shell import commands_of, study_command
+from samclr.study.status import status_rows
+from samclr.study.studies import CONTROLS, PAPER
+
+
+@pytest.fixture
+def files(tmp_path):
+    return write_study_files(tmp_path)
+
+
+@pytest.fixture
+def begun(files, tmp_path):
+    return plan_study(files.study, str(files.file), tmp_path / "out", files.given(), parallel=2)
+
+
+def again(files, tmp_path, study=None, **changes):
+    return plan_study(study or files.study, str(files.file), tmp_path / "out", files.given(**changes), parallel=1)
+
+
+def test_the_same_command_finds_the_same_plan(files, tmp_path, begun):
+    assert open_study(tmp_path / "out")[1] == begun[1]
+    assert again(files, tmp_path)[1] == begun[1]  # another --parallel does not change a run's threads
+
+
+def test_paths_are_remembered(files, tmp_path, begun):
+    plan = again(files, tmp_path, scenes={}, on={}, labels={})[1]
+    assert plan == begun[1]
+
+
+def test_seeds_sets_and_arms_are_added(files, tmp_path, begun):
+    assert again(files, tmp_path, seeds=(7,))[1].seeds == (0, 1, 7)
+    plan = again(files, tmp_path, on={"more": files.tones})[1]
+    assert [m.set for m in plan.measurements] == ["tones", "more"]
+    assert not again(files, tmp_path, only=(SAM,))[1].arms[3].missing
+    plan = again(files, tmp_path)[1]  # once asked for, it stays
+    assert not plan.arms[3].missing
+    assert len(plan.stores) == 2
+
+
+def test_other_settings_are_refused(files, tmp_path, begun):
+    with pytest.raises(RunError) as error:
+        again(files, tmp_path, steps=9)
+    assert "out holds a study with other settings: " in str(error.value)
+    assert "optim.steps was 4, now 9" in str(error.value)
+    assert "name another --out, or give the settings it was started with" in str(error.value)
+    with pytest.raises(RunError, match="the study was 'tiny', now 'controls'"):
+        again(files, tmp_path, study=CONTROLS)
+    with pytest.raises(RunError, match="probe_epochs was 3, now 90"):
+        again(files, tmp_path, study=replace(files.study, probe=CONTROLS.probe))
+    with pytest.raises(RunError, match="region store was"):
+        again(files, tmp_path, ignore_label=(0, 1))
+
+
+def test_another_version_is_refused(files, tmp_path, begun):
+    path = tmp_path / "out" / "study.json"
+    saved = read_json(path, {})  # without its checksum
+    path.write_text(json.dumps(saved | {"samclr": "0.0.9"}))
+    sentence = (
+        "was written by samclr 0.0.9, this is 0.1.0; results of two versions do not stand in one table: "
+        "name a new --out, or go on with samclr 0.0.9"
+    )
+    with pytest.raises(RunError, match=sentence):
+        again(files, tmp_path)
+    assert open_study(tmp_path / "out")[1] == begun[1]  # it can still be read
+    path.write_text(json.dumps(saved | {"samclr": "0.2.0", "format": 2}))
+    with pytest.raises(RunError, match=r"was written by samclr 0\.2\.0"):
+        open_study(tmp_path / "out")
+    del saved["plan"]["summary"]
+    path.write_text(json.dumps(saved))
+    with pytest.raises(RunError, match="it was changed by hand or is damaged; name a new --out"):
+        open_study(tmp_path / "out")
+
+
+def test_a_run_directory_of_another_version_is_refused(files, tmp_path, begun):
+    folder, plan = begun
+    run = plan.runs()[1]
+    open_run(folder.run_directory(run), run.config(folder.stores))
+    again(files, tmp_path)
+    path = folder.run_directory(run) / "config.json"
+    saved = read_json(path, {})  # without its checksum
+    path.write_text(json.dumps(saved | {"samclr": "0.0.9"}))
+    with pytest.raises(RunError, match=r"t0\.2\.seed0 was written by samclr 0\.0\.9, this is 0\.1\.0"):
+        again(files, tmp_path)
+    saved["config"]["temperature"] = 0.9
+    path.write_text(json.dumps(saved))
+    with pytest.raises(RunError, match=r"temperature was 0\.9, now 0\.2; move it away, or name another --out"):
+        again(files, tmp_path)
+
+
+def test_flips_in_the_files_of_a_study_are_noticed(files, tmp_path, begun):
+    folder, plan = begun
+    run = plan.runs()[1]
+    open_run(folder.run_directory(run), run.config(folder.stores))
+    folder.update_state(run.name, trained=True, train_s=1.25)
+    places = [tmp_path / "out/study.json", folder.run_directory(run) / "config.json"]
+    places.append(tmp_path / f"out/states/{run.name}.json")
+    expected = open_study(tmp_path / "out")[1], folder.state(run.name)
+    random = np.random.default_rng(0)
+    said = []
+    for trial in range(60):
+        path = places[trial % 3]
+        before = path.read_bytes()
+        flip_a_bit(path, random)
+        try:
+            again(files, tmp_path)
+            assert (open_study(tmp_path / "out")[1], folder.state(run.name)) == expected
+        except SamclrError as error:
+            said.append(str(path) in str(error))
+        path.write_bytes(before)
+    assert len(said) > 40
+    assert all(said)
+    (tmp_path / "out/study.json").unlink()  # as the message says
+    again(files, tmp_path)
+
+
+def test_a_study_is_begun_by_several_processes_at_once(files, tmp_path):
+    plan = make_plan(files.study, "tiny", files.given(), 1)
+    with ThreadPoolExecutor(4) as pool:
+        for trial in range(10):
+            list(pool.map(lambda _, trial=trial: begin_study(tmp_path / f"out{trial}", plan), range(4)))
+
+
+def test_folders_that_hold_no_study(files, tmp_path):
+    with pytest.raises(RunError, match=r"holds no study: it has no study\.json"):
+        open_study(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("mine")
+    plan = make_plan(files.study, "tiny", files.given(), 1)
+    with pytest.raises(RunError, match="full exists and holds no study; name a new or empty folder with --out"):
+        begin_study(tmp_path / "full", plan)
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["letter.txt"]
+
+
+def test_only_takes_arms_runs_and_patterns(files, begun):
+    _, plan = begun
+    names = {
+        pattern: [run.name for run in select_runs(plan, files.given(only=(pattern,)))]
+        for pattern in (IMAGE, f"{IMAGE}.seed1", "*.region.*")
+    }
+    assert names[IMAGE] == [f"{IMAGE}.seed0", f"{IMAGE}.seed1"]
+    assert names[f"{IMAGE}.seed1"] == [f"{IMAGE}.seed1"]
+    assert len(names["*.region.*"]) == 4
+    assert [run.seed for run in select_runs(plan, files.given(seeds=(1,)))] == [1, 1, 1, 1]
+    with pytest.raises(UsageError, match=f"--only 'simclr' names no arm; arms are untrained, {IMAGE}"):
+        select_runs(plan, files.given(only=("simclr",)))
+
+
+def test_a_segmenter_that_does_not_exist_is_told_before_anything_runs(files, tmp_path):
+    grid = replace(files.study.grids[1], segmenters=("sam-hq-vit-x",))
+    with pytest.raises(UsageError, match="no segmenter 'sam-hq-vit-x'; choose one of felzenszwalb"):
+        plan_study(replace(files.study, grids=(grid,)), "tiny", tmp_path / "out", files.given(), 1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_status_of_a_study_that_has_not_run(begun):
+    folder, plan = begun
+    rows = {row["run"]: row for row in status_rows(folder, plan)}
+    assert rows[f"{IMAGE}.seed0"] == {"run": f"{IMAGE}.seed0", "stage": "waiting", "steps": "0/4", "reason": ""}
+    assert rows[f"{SAM}.seed1"]["stage"] == "missing"
+    with folder.lock(f"{LABELS}.seed0"):
+        assert folder.stage(plan, plan.runs()[2]) == "running"
+    assert folder.stage(plan, plan.runs()[2]) == "waiting"
+
+
+def parsed(line):
+    words = shlex.split(line)
+    assert words[0] == "samclr"
+    conf = (OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs, FlagCreatePairsOff)
+    return tyro.cli(Command, args=words[1:], config=conf)
+
+
+def test_the_commands_shown_make_the_same_run(files, begun):
+    folder, plan = begun
+    run = plan.runs()[2]
+    segment, pretrain, evaluate = (parsed(line) for line in commands_of(folder, plan, run))
+    assert segment.scenes == (files.scenes,)
+    assert segment.settings == plan.stores[0].segmenter
+    assert segment.out == folder.stores / plan.stores[0].name
+    config = pretrain.config()
+    assert config.settings() == run.config(folder.stores).settings()
+    assert config.data == run.config(folder.stores).data
+    assert config.runtime.num_threads == plan.num_threads
+    assert (evaluate.knn, evaluate.probe, evaluate.on) == (config.knn, plan.probe, (files.tones,))
+
+
+def test_every_arm_of_the_paper_has_commands_that_parse(files, tmp_path):
+    given = files.given(
+        labels={},
+        scenes=dict.fromkeys(("cityscapes", "ade20k", "imagenette"), (files.scenes,)),
+        on={"stl10": files.tones},
+    )
+    folder, plan = plan_study(PAPER, "paper", tmp_path / "paper", given, 1)
+    for run in plan.runs():
+        lines = commands_of(folder, plan, run)
+        trained = [parsed(line).config() for line in lines if line.startswith("samclr pretrain")]
+        assert [config.settings() for config in trained] == (
+            [] if run.arm.strategy == "untrained" else [run.config(folder.stores).settings()]
+        )
+
+
+def test_the_command_of_the_whole_study_parses(files, tmp_path, begun):
+    folder, plan = begun
+    command = parsed(study_command(folder, plan, "--only", f"'{SAM}'"))
+    assert command.out == tmp_path / "out"
+    assert command.only == (SAM,)
+    assert command._given().scenes == {"boxes": (files.scenes,)}
+    assert command._given().labels == {"boxes": files.labels}
+
+
+def test_smoke_leaves_its_own_paths_out_of_the_command(files, tmp_path, monkeypatch):
+    from samclr.study.studies import SMOKE
+
+    study = replace(SMOKE, generated=3, optim=OptimConfig(global_batch_size=8, steps=2))
+    folder, plan = plan_study(
+        study, "smoke", tmp_path / "smoke", replace(files.given(), scenes={}, on={}, labels={}), 1
+    )
+    assert study_command(folder, plan) == f"samclr study smoke --out {tmp_path / 'smoke'}"
+    assert len(list((tmp_path / "smoke/data/digits/scenes").iterdir())) == 3

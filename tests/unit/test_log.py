@@ -1,0 +1,39 @@
+"""Names from anywhere reach the terminal as text, never as what it obeys."""
+
+import pytest
+
+from samclr.log import fail, printable, say, say_once, show, show_table
+
+HOSTILE = "a\x1b[2J\x1b]0;title\x07\nb\r\u202egpj.exe\u2066\x9b31m\udce9"
+SAFE = r"a\x1b[2J\x1b]0;title\x07\nb\r\u202egpj.exe\u2066\x9b31m\udce9"
+
+
+def test_what_a_terminal_obeys_is_shown_as_its_escape():
+    assert printable(HOSTILE) == SAFE
+    assert printable("plain caf\u00e9 \u732b {x}") == "plain caf\u00e9 \u732b {x}"
+
+
+@pytest.mark.parametrize("write", [say, say_once, show, lambda text: fail(text, False)])
+def test_every_way_to_the_terminal_escapes(write, capsys):
+    write(HOSTILE)
+    captured = capsys.readouterr()
+    text = captured.out + captured.err
+    assert SAFE in text
+    assert text.count("\n") == 1
+    assert all(one.isprintable() for one in text.rstrip("\n"))
+
+
+def test_tables_show_names_as_they_are(capsys):
+    show_table(HOSTILE, [{"name": HOSTILE, "[bold]": "[/red] [link=x]y"}])
+    text = capsys.readouterr().out
+    assert "[/red] [link=x]y" in text
+    assert "[bold]" in text
+    assert all(one.isprintable() for line in text.splitlines() for one in line)
+
+
+def test_a_remark_is_made_once_and_by_the_first_rank(capsys, monkeypatch):
+    for _ in range(2):
+        say_once("said one time alone")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    say_once("said by another rank")
+    assert capsys.readouterr().err == "said one time alone\n"
