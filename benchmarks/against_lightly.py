@@ -21,11 +21,11 @@ from lightly.models.modules import DINOProjectionHead, MoCoProjectionHead
 from lightly.models.utils import update_momentum
 from torch import Tensor, nn
 
-from samclr.config.methods import MocoConfig
 from samclr.config.pretrain import DataConfig, OptimConfig, PretrainConfig, RuntimeConfig
 from samclr.config.recipes import RECIPES
-from samclr.methods import create_method
 from samclr.methods.base import Method
+from samclr.methods.create import create_method
+from samclr.methods.moco_spec import MocoConfig
 from samclr.training.data import prepare_data
 from samclr.training.optim import create_optimizer, set_rates
 from samclr.training.pretrain import make_batch
@@ -56,20 +56,20 @@ def lightly_side(name: str, ours: Method, config: PretrainConfig) -> Side:
     """Trained module, loss of a batch, and what follows a step; weights as those of `ours`."""
     online = copy.deepcopy(ours.online_encoder)
     if name == "simclr":
-        criterion = NTXentLoss(temperature=config.temperature)
+        criterion = NTXentLoss(temperature=config.method.temperature)
 
         def simclr_loss(batch: ViewBatch) -> Tensor:
             embeddings = online.views(batch.pixels[0])
             return criterion(embeddings[:, 0], embeddings[:, 1])
 
         return online, simclr_loss, lambda: None
-    width, hidden, out = 512, config.model.projector_hidden or 512, config.model.projector_out
+    width, hidden, out = 512, config.method.projector.projector_hidden or 512, config.method.projector.projector_out
     if name == "moco":
         head: nn.Module = MoCoProjectionHead(width, hidden, out)
         head.layers.load_state_dict(online.head.state_dict())
         online.head = head
         momentum = copy.deepcopy(online).requires_grad_(False)
-        contrast = NTXentLoss(temperature=config.temperature, memory_bank_size=(1024, out))
+        contrast = NTXentLoss(temperature=config.method.temperature, memory_bank_size=(1024, out))
         dummy = torch.randn(2, out, dtype=torch.float32)
         contrast(dummy.requires_grad_(), dummy.detach())  # makes their bank
         bank = contrast.memory_bank.bank = contrast.memory_bank.bank.to(torch.get_default_dtype())
@@ -95,7 +95,7 @@ def lightly_side(name: str, ours: Method, config: PretrainConfig) -> Side:
     teacher = copy.deepcopy(online)
     online.head, teacher.head = dino_head(), dino_head()
     teacher.requires_grad_(False)
-    distil = DINOLoss(prototypes, teacher_temp=0.04, student_temp=config.temperature)
+    distil = DINOLoss(prototypes, teacher_temp=0.04, student_temp=config.method.temperature)
 
     def dino_loss(batch: ViewBatch) -> Tensor:
         with torch.no_grad():

@@ -14,13 +14,12 @@ import sys
 import time
 from dataclasses import replace
 
-import numpy as np
 import psutil
 import torch
 
 from samclr.config.pretrain import ModelConfig, OptimConfig
 from samclr.config.recipes import RECIPES
-from samclr.methods import create_method
+from samclr.methods.create import create_method
 from samclr.training.devices import create_fabric, set_up
 from samclr.training.micro_batches import backward
 from samclr.training.optim import create_optimizer
@@ -40,8 +39,8 @@ def one_step(batch_size: int, micro: int | None) -> dict[str, float]:
     method = create_method(config, 1)
     method, optimizer = set_up(fabric, method, create_optimizer(method, config.optim), config.runtime)
     pixels = torch.randn(batch_size, 2, 3, VIEW_PX, VIEW_PX, device=fabric.device)
-    group = ViewGroupBatch(role="global", pixels=pixels, boxes_xyxy=np.zeros((batch_size, 2, 4), np.int64))
-    rows = np.arange(batch_size)
+    group = ViewGroupBatch(role="global", pixels=pixels, boxes_xyxy=torch.zeros(batch_size, 2, 4, dtype=torch.long))
+    rows = torch.arange(batch_size)
     cuda = fabric.device.type == "cuda"
     before = torch.cuda.memory_allocated() if cuda else psutil.Process().memory_info().rss
     start = time.perf_counter()

@@ -78,8 +78,13 @@ def profile(folder: Path, bank: SceneBank, arguments: argparse.Namespace, now: b
 
         crops = watch("crop", crop)
         pixels = watch("augment", lambda crops=crops, group=group: way(crops, group.augment))
-        views = ViewGroupBatch(role="global", pixels=pixels, boxes_xyxy=group.boxes_xyxy)
-        batch = ViewBatch(step=step, groups=(views,), image_index=plan.image_index, region_index=plan.region_index)
+        views = ViewGroupBatch(role="global", pixels=pixels, boxes_xyxy=torch.from_numpy(group.boxes_xyxy))
+        batch = ViewBatch(
+            step=step,
+            groups=(views,),
+            image_index=torch.from_numpy(plan.image_index),
+            region_index=torch.from_numpy(plan.region_index),
+        )
         training.optimizer.zero_grad()
         output = watch("forward and loss", lambda batch=batch: training.method.module.loss(batch))
         watch("backward", output.loss.backward)

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from samclr.config.evaluation import TargetConfig
-from samclr.config.methods import SimclrConfig
 from samclr.config.pretrain import PretrainConfig, ProbeConfig, ViewsConfig
 from samclr.demo.demo import NUM_SCENES, demo_config
 from samclr.evaluation.evaluate import evaluate, open_target
@@ -38,7 +37,7 @@ def arm_config(demo: Path, images: int, regions: int, share: float, same_image: 
     config = demo_config("samclr", data, demo / "regions-sam-digits", demo / f"bank-{SCENES}", round(STEPS * share))
     return replace(
         config,
-        method=SimclrConfig(same_image_negatives=same_image),  # type: ignore[arg-type]
+        method=replace(config.method, same_image_negatives=same_image),
         views=ViewsConfig(strategy="region", regions_per_image=regions),
         optim=replace(config.optim, global_batch_size=images),
     )

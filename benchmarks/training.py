@@ -24,7 +24,7 @@ from samclr.bank.bank import SceneBank, pack_scenes
 from samclr.config.pretrain import ModelConfig, OptimConfig, PretrainConfig, RuntimeConfig
 from samclr.config.recipes import RECIPES
 from samclr.datasets.sources import list_scenes
-from samclr.methods import create_method
+from samclr.methods.create import create_method
 from samclr.scenes.fill import FillOptions
 from samclr.training.devices import create_fabric, set_up
 from samclr.training.micro_batches import backward

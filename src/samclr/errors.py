@@ -8,7 +8,8 @@
     |-- PartsError         a bank or region store that cannot be opened or filled
     |-- RegionError        a region or a label map that cannot be right
     |-- RunError           a run directory that cannot be started, resumed or read
-    `-- EvaluationError    a labelled set or a backbone that cannot be measured
+    |-- EvaluationError    a labelled set or a backbone that cannot be measured
+    `-- PluginError        a method, segmenter, data set or protocol that cannot be registered
 
 A message says what was given, what was expected, and what to type instead.
 """
@@ -55,6 +56,10 @@ class RunError(SamclrError):
 
 class EvaluationError(SamclrError):
     """A labelled set or a backbone cannot be measured."""
+
+
+class PluginError(SamclrError):
+    """A method, segmenter, data set or protocol of another package, or its spec, cannot be used."""
 
 
 def name_some(names: list[str], limit: int = 5) -> str:

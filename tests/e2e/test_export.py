@@ -38,7 +38,7 @@ def runs(tmp_path_factory):
     config = replace(small_config(folder / "scenes", recipe="simclr", steps=1), views=ViewsConfig(strategy="image"))
     config = replace(config, group=replace(config.group, size_px=32))
     for name, more in (("plain", {}), ("odd", {"mean": ODD.mean, "std": ODD.std})):
-        model = ModelConfig(backbone="vit_tiny_patch16_224", projector_out=16, **more)
+        model = ModelConfig(backbone="vit_tiny_patch16_224", **more)
         pretrain(replace(config, model=model), folder / name)
     return folder
 

@@ -4,9 +4,9 @@ import dataclasses
 import math
 
 import pytest
+from support.settings import settings_classes
 
-from samclr.config import evaluation, methods, pretrain, segmenters, views
-from samclr.config.serialise import Settings, hints_of
+from samclr.config.serialise import hints_of
 from samclr.errors import ConfigError, SamclrError
 
 ODD = (
@@ -14,16 +14,10 @@ ODD = (
     *((), (1, 0), (math.nan, 1.0), (0.5,), ("x", "y"), b"x"),
 )
 
-
-def settings_classes() -> list[type]:
-    modules = (evaluation, methods, pretrain, segmenters, views)
-    found = {one for module in modules for one in vars(module).values() if isinstance(one, type)}
-    return sorted(
-        (one for one in found if issubclass(one, Settings) and one is not Settings), key=lambda one: one.__name__
-    )
+SETTINGS = [one for one in settings_classes() if one.__module__.split(".")[1] != "cli"]
 
 
-@pytest.mark.parametrize("kind", settings_classes(), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", SETTINGS, ids=lambda kind: kind.__name__)
 def test_an_odd_value_is_taken_as_the_annotation_says_or_refused_by_name(kind):
     for name in hints_of(kind):
         for value in ODD:
@@ -42,7 +36,7 @@ def test_an_odd_value_is_taken_as_the_annotation_says_or_refused_by_name(kind):
             assert all(math.isfinite(number) for number in numbers if isinstance(number, int | float))
 
 
-@pytest.mark.parametrize("kind", settings_classes(), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", SETTINGS, ids=lambda kind: kind.__name__)
 def test_every_number_has_an_end(kind):
     """A number that nothing bounds would be found by the memory or the clock."""
     for one in dataclasses.fields(kind):

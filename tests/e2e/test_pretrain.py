@@ -24,7 +24,7 @@ import samclr as package
 from samclr.config.pretrain import ModelConfig, OptimConfig
 from samclr.config.recipes import RECIPES
 from samclr.errors import ConfigError, RunError
-from samclr.methods import create_method
+from samclr.methods.create import create_method
 from samclr.runs.checkpoint import checkpoints, load_checkpoint
 from samclr.runs.directory import read_json, read_metrics
 from samclr.runs.export import export_run
@@ -110,7 +110,7 @@ def test_other_settings_or_data_are_refused_by_name(scenes, store, tmp_path):
     config = small_config(scenes, store)
     pretrain(config, tmp_path / "run")
     with pytest.raises(RunError, match=r"temperature was 0.07, now 0.1; name another --out"):
-        pretrain(replace(config, temperature=0.1), tmp_path / "run")
+        pretrain(replace(config, method=replace(config.method, temperature=0.1)), tmp_path / "run")
     (scenes / "a/000.png").unlink()
     with pytest.raises(RunError, match="was started on other images or regions"):
         pretrain(config, tmp_path / "run")
@@ -192,7 +192,7 @@ def test_region_recipes_differ_in_the_plan_alone(image, region):
     assert plain.pop("views")["strategy"] == "image"
     assert ours.pop("views")["strategy"] == "region"
     assert plain == ours
-    assert RECIPES["samclr"].config.temperature == 0.07  # the paper's recipe says that it overrides this too
+    assert RECIPES["samclr"].config.method.temperature == 0.07  # the paper's recipe says that it overrides this too
     assert "temperature 0.07 (was 0.5)" in RECIPES["samclr"].overrides
 
 
@@ -221,7 +221,7 @@ def test_every_optimiser_lowers_the_loss(scenes, store, tmp_path, optimizer):
     config = small_config(scenes, store)
     rate = {"sgd": 0.1, "adamw": 2e-3, "lars": 0.5}[optimizer]
     optim = OptimConfig(global_batch_size=8, steps=40, optimizer=optimizer, lr=rate, warmup_steps=3)
-    pretrain(replace(config, optim=optim, temperature=0.2), tmp_path / "run")
+    pretrain(replace(config, optim=optim, method=replace(config.method, temperature=0.2)), tmp_path / "run")
     losses = [row["loss"] for row in read_metrics(tmp_path / "run")]
     assert sum(losses[-10:]) < sum(losses[:10])
 
@@ -321,7 +321,7 @@ def test_loggers_hold_what_metrics_hold(scenes, store, tmp_path):
 
 def test_activation_checkpointing_changes_no_loss(scenes, store, tmp_path):
     config = small_config(scenes, store, "samdino", steps=3)
-    model = ModelConfig(backbone="vit_tiny_patch16_224", projector_out=16)
+    model = ModelConfig(backbone="vit_tiny_patch16_224")
     config = replace(
         config, model=model, group=replace(config.group, size_px=32), local=replace(config.local, local_size_px=16)
     )

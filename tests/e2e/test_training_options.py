@@ -11,7 +11,7 @@ from support.runs import small_config
 from support.scenes import write_labelled
 
 from samclr.errors import PartsError, RunError
-from samclr.methods import create_method
+from samclr.methods.create import create_method
 from samclr.pages.report import write_report
 from samclr.runs.directory import read_metrics
 from samclr.training.data import prepare_data

@@ -35,7 +35,7 @@ def first_losses(recipe: str, folder: Path) -> list[float]:
     settings = SegmenterConfig(segmenter="labels", labels=folder / "labels", ignore_label=(0,))
     segment_scenes(list_scenes([scenes]), settings, folder / "store", FillOptions())
     config = small_config(scenes, folder / "store", recipe)
-    pretrain(replace(config, temperature=0.2), folder / "run")
+    pretrain(replace(config, method=replace(config.method, temperature=0.2)), folder / "run")
     return [row["loss"] for row in read_metrics(folder / "run")]
 
 

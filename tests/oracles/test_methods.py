@@ -12,9 +12,10 @@ from lightly.loss import DINOLoss, NTXentLoss
 from lightly.models.modules import DINOProjectionHead, MoCoProjectionHead
 from lightly.models.utils import update_momentum
 
-from samclr.config.methods import DinoConfig, MocoConfig, SimclrConfig
+from samclr.config.methods import ProjectorConfig
 from samclr.config.pretrain import AugmentConfig, LocalViews, ModelConfig, PretrainConfig, ViewGroup
-from samclr.methods import create_method
+from samclr.methods.create import create_method
+from samclr.methods.dino_spec import DinoConfig
 from samclr.methods.losses import (
     centered_shares,
     nt_xent,
@@ -23,10 +24,14 @@ from samclr.methods.losses import (
     sinkhorn_shares,
 )
 from samclr.methods.metrics import effective_rank, pair_metrics
+from samclr.methods.moco_spec import MocoConfig
 from samclr.methods.queue import Queue
+from samclr.methods.simclr_spec import SimclrConfig
 from samclr.models.heads import DinoHead, moco_head
 from samclr.models.momentum import follow, momentum_copy, scheduled_momentum
 from samclr.views.batch import ViewBatch, ViewGroupBatch
+
+PROJECTOR = ProjectorConfig(projector_hidden=32, projector_out=8)
 
 
 def random_batch(
@@ -37,19 +42,19 @@ def random_batch(
         ViewGroupBatch(
             role="local" if number else "global",
             pixels=torch.randn(rows, v, 3, side, side, generator=random),
-            boxes_xyxy=np.zeros((rows, v, 4), np.int64),
+            boxes_xyxy=torch.zeros(rows, v, 4, dtype=torch.long),
         )
         for number, (v, side) in enumerate(zip(views, sides, strict=True))
     )
     # rows come in pairs from one image
-    return ViewBatch(step=step, groups=groups, image_index=np.arange(rows) // 2 + step, region_index=np.arange(rows))
+    return ViewBatch(
+        step=step, groups=groups, image_index=torch.arange(rows) // 2 + step, region_index=torch.arange(rows)
+    )
 
 
 def tiny(method, **changes) -> PretrainConfig:
-    config = PretrainConfig(
-        method=method, model=ModelConfig(backbone="small-cnn", projector_hidden=32, projector_out=8)
-    )
-    return replace(config, temperature=0.2, **changes)
+    method = replace(method, temperature=0.2, projector=PROJECTOR)
+    return replace(PretrainConfig(method=method, model=ModelConfig(backbone="small-cnn")), **changes)
 
 
 # ---- SimCLR ----
@@ -239,13 +244,13 @@ def test_teacher_temperature_and_momentum_schedules():
 
 def test_heads_equal_lightlys_with_the_same_weights():
     features = torch.randn(6, 20)
-    theirs, ours = DINOProjectionHead(20, 32, 8, 11, batch_norm=True), DinoHead(20, 32, 8, 11, norm=True)
+    theirs, ours = DINOProjectionHead(20, 32, 8, 11, batch_norm=True), DinoHead(20, PROJECTOR, 11)
     ours.layers.load_state_dict(
         {k.removeprefix("layers."): v for k, v in theirs.state_dict().items() if "layers." in k}
     )
     ours.prototypes.data.copy_(theirs.last_layer.weight_v)
     torch.testing.assert_close(ours(features), theirs(features))
-    theirs, ours = MoCoProjectionHead(20, 32, 8), moco_head(20, 32, 8, norm=False)
+    theirs, ours = MoCoProjectionHead(20, 32, 8), moco_head(20, replace(PROJECTOR, projector_norm=False))
     ours.load_state_dict({k.removeprefix("layers."): v for k, v in theirs.state_dict().items()})
     torch.testing.assert_close(ours(features), theirs(features))
 
@@ -306,6 +311,7 @@ def test_every_method_says_what_chance_is():
     for options in (SimclrConfig(), MocoConfig(queue_size=63), DinoConfig(num_prototypes=32)):
         config = tiny(options, group=ViewGroup(size_px=16), augment=AugmentConfig())
         method = create_method(config, 10)
-        assert method.chance_loss == pytest.approx(
-            {"simclr": math.log(511), "moco": math.log(64), "dino": math.log(32)}[options.name]
+        output = method.loss(random_batch(rows=6))
+        assert output.chance_loss == pytest.approx(
+            {"simclr": math.log(11), "moco": math.log(64), "dino": math.log(32)}[options.name]
         )

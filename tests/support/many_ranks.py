@@ -8,14 +8,16 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
-from samclr.config.methods import DinoConfig, MethodConfig, MocoConfig, SimclrConfig
+from samclr.config.methods import MethodConfig, ProjectorConfig
 from samclr.config.pretrain import LocalViews, ModelConfig, OptimConfig, PretrainConfig, RuntimeConfig
-from samclr.methods import create_method
 from samclr.methods.base import Method
+from samclr.methods.create import create_method
+from samclr.methods.dino_spec import DinoConfig
+from samclr.methods.moco_spec import MocoConfig
+from samclr.methods.simclr_spec import SimclrConfig
 from samclr.models import backbone
 from samclr.training.devices import create_fabric, set_up
 from samclr.training.micro_batches import backward
@@ -23,6 +25,7 @@ from samclr.training.optim import create_optimizer
 from samclr.views.batch import ViewBatch, ViewGroupBatch
 
 ROWS, STEPS = 8, 3
+PROJECTOR = ProjectorConfig(projector_hidden=10, projector_out=6, projector_norm=False)
 METHODS: dict[str, MethodConfig] = {
     "simclr": SimclrConfig(),
     "simclr-ignore": SimclrConfig(same_image_negatives="ignore"),
@@ -53,18 +56,19 @@ def batch_of(step: int, name: str) -> ViewBatch:
         ViewGroupBatch(
             role=role,
             pixels=torch.randn(ROWS, views, 3, side, side, generator=random, dtype=torch.float64),
-            boxes_xyxy=np.zeros((ROWS, views, 4), np.int64),
+            boxes_xyxy=torch.zeros(ROWS, views, 4, dtype=torch.long),
         )
         for role, views, side in (("global", 2, 16), ("local", 3, 12))[: 2 if name.startswith("dino") else 1]
     )
-    return ViewBatch(step=step, groups=groups, image_index=np.arange(ROWS) // 2 + step, region_index=np.arange(ROWS))
+    return ViewBatch(
+        step=step, groups=groups, image_index=torch.arange(ROWS) // 2 + step, region_index=torch.arange(ROWS)
+    )
 
 
 def config_of(name: str, micro: int | None) -> PretrainConfig:
     return PretrainConfig(
-        method=METHODS[name],
-        temperature=0.2,
-        model=ModelConfig(backbone="small-cnn", projector_hidden=10, projector_out=6, projector_norm=False),
+        method=replace(METHODS[name], temperature=0.2, projector=PROJECTOR),
+        model=ModelConfig(backbone="small-cnn"),
         local=LocalViews(num_local_views=3 if name.startswith("dino") else 0),
         optim=OptimConfig(global_batch_size=ROWS, lr=0.1, weight_decay=1e-3),
         runtime=RuntimeConfig(accelerator="cpu", precision="64-true", num_threads=1, micro_batch_size=micro),

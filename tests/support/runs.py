@@ -3,13 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
-from samclr.config.pretrain import (
+from samclr.config import (
     DataConfig,
     FilterConfig,
     KnnConfig,
     ModelConfig,
     OptimConfig,
     PretrainConfig,
+    ProjectorConfig,
     RuntimeConfig,
     ViewGroup,
 )
@@ -24,7 +25,8 @@ def small_config(scenes: Path, regions: Path | None = None, recipe: str = "samcl
         filter=FilterConfig(min_area_px=20),
         group=ViewGroup(size_px=24),
         local=replace(RECIPES[recipe].config.local, local_size_px=12),
-        model=ModelConfig(backbone="small-cnn", projector_out=16),
+        method=replace(RECIPES[recipe].config.method, projector=ProjectorConfig(projector_out=16)),
+        model=ModelConfig(backbone="small-cnn"),
         optim=OptimConfig(global_batch_size=8, steps=steps, lr=0.05),
         knn=KnnConfig(image_px=24),
         runtime=RuntimeConfig(accelerator="cpu", num_threads=1, num_workers=1),

@@ -5,12 +5,12 @@ Each imports what it needs when it runs, so that --help is instant.
 
 import itertools
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from tyro.conf import Positional, arg, subcommand
+from tyro.conf import Positional, Suppress, arg, subcommand
 
 from samclr.cli.data import Data
 from samclr.cli.options import Column, Fill, Json, Scenes
@@ -60,6 +60,10 @@ class Pack(Settings):
         return show_fill("packed", path, report, self.fill.strict, self.json)
 
 
+def _shallow(config: PretrainConfig) -> dict[str, Any]:
+    return {one.name: getattr(config, one.name) for one in fields(config)}
+
+
 @dataclass(frozen=True, kw_only=True)
 class FromConfig(Settings):
     """Run the config.json of another run again."""
@@ -67,11 +71,18 @@ class FromConfig(Settings):
     file: Annotated[Positional[Path], arg(help="A config.json, or the run directory it lies in.")]
 
 
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions(PretrainConfig):
+    __doc__ = PretrainConfig.__doc__
+
+    recipe: Suppress[str] = "samclr"  # chosen as the sub-command
+
+
 AnyRecipe = Any
 if not TYPE_CHECKING:
     AnyRecipe = (
         tyro.extras.subcommand_type_from_defaults(
-            {name: recipe.config for name, recipe in RECIPES.items()},
+            {name: RecipeOptions(**_shallow(recipe.config)) for name, recipe in RECIPES.items()},
             {
                 name: f"{recipe.summary}.\n\nPaper: {recipe.paper}.\nOverrides: {recipe.overrides}.\n"
                 f"Cost: {recipe.cost}.\nExpected: {recipe.expected}.\nExample: {recipe.command}"
@@ -128,7 +139,7 @@ class Pretrain(Settings):
             return load_config(self.recipe.file.parent if self.recipe.file.is_file() else self.recipe.file)
         from samclr.datasets.names import absolute
 
-        config: PretrainConfig = self.recipe
+        config = PretrainConfig(**_shallow(self.recipe))
         data = config.data
         return replace(
             config,
@@ -256,10 +267,7 @@ class Demo(Settings):
     out: Annotated[Path, arg(help="Folder for scenes, store, runs, results.json and report.html.")] = Path("runs/demo")
     seeds: Annotated[Seeds, arg(help="A run of each recipe for each seed.")] = (0,)
     recipes: Annotated[
-        Annotated[
-            tuple[Literal["simclr", "samclr", "moco", "sammoco", "dino", "samdino"], ...],
-            Bounds(at_least=0, filled=True),
-        ],
+        Annotated[tuple[Literal[tuple(RECIPES)], ...], Bounds(at_least=0, filled=True)],
         arg(help="What is compared, under one budget."),
     ] = ("simclr", "samclr")
     segmenter: Annotated[

@@ -1,4 +1,9 @@
-"""All settings as frozen dataclasses, validated when made. Nothing here imports torch, numpy or the command line."""
+"""All settings as frozen dataclasses, validated when made. Nothing here imports torch, numpy or the command line.
+
+Settings of methods (SimclrConfig, MocoConfig, DinoConfig and those of other packages) are had from here too.
+"""
+
+from typing import Any
 
 from samclr.config.evaluation import (
     CropProbeConfig,
@@ -9,7 +14,7 @@ from samclr.config.evaluation import (
     ProtocolsConfig,
     TargetConfig,
 )
-from samclr.config.methods import DinoConfig, MocoConfig, SimclrConfig
+from samclr.config.methods import MethodConfig, ProjectorConfig
 from samclr.config.pretrain import (
     DataConfig,
     KnnConfig,
@@ -19,6 +24,7 @@ from samclr.config.pretrain import (
     ProbeConfig,
     RuntimeConfig,
 )
+from samclr.config.registry import METHODS
 from samclr.config.segmenters import ComputeConfig, MaskConfig, SegmenterConfig
 from samclr.config.views import AugmentConfig, FilterConfig, LocalViews, ViewGroup, ViewsConfig
 
@@ -28,7 +34,6 @@ __all__ = [
     "CropProbeConfig",
     "DataConfig",
     "DenseConfig",
-    "DinoConfig",
     "FewShotConfig",
     "FilterConfig",
     "FineTuneConfig",
@@ -36,16 +41,23 @@ __all__ = [
     "KnnConfig",
     "LocalViews",
     "MaskConfig",
-    "MocoConfig",
+    "MethodConfig",
     "ModelConfig",
     "OptimConfig",
     "PretrainConfig",
     "ProbeConfig",
+    "ProjectorConfig",
     "ProtocolsConfig",
     "RuntimeConfig",
     "SegmenterConfig",
-    "SimclrConfig",
     "TargetConfig",
     "ViewGroup",
     "ViewsConfig",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    for spec in METHODS.values() if name.endswith("Config") else ():
+        if spec.config.__name__ == name:
+            return spec.config
+    raise AttributeError(f"module 'samclr.config' has no attribute {name!r}")

@@ -1,76 +1,87 @@
-"""Settings of the methods: each method's own, and those of the momentum copies that two of them keep."""
+"""What every method's settings have, and how a method is declared. Its own settings stand in its spec."""
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from tyro.conf import Suppress
+from samclr.config.registry import METHODS
+from samclr.config.serialise import Count, Settings, Share
 
-from samclr.config.serialise import Bounds, Count, CountOrZero, Settings, Share, Temperature
+if TYPE_CHECKING:
+    from samclr.config.recipes import Recipe
 
 SameImage = Literal["keep", "ignore"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimclrConfig(Settings):
-    """SimCLR's own settings.
+class ProjectorConfig(Settings):
+    """Projection head.
 
     Attributes:
-        same_image_negatives: with several regions per image: keep other regions of one image as negatives, or ignore.
+        projector_hidden: width of the head's hidden layers; None takes the backbone's feature width.
+        projector_out: width of the embeddings; for dino of the bottleneck before the prototypes.
+        projector_norm: batch norm in the head.
     """
 
-    name: Suppress[Literal["simclr"]] = "simclr"
-    same_image_negatives: SameImage = "keep"
+    projector_hidden: Count | None = None
+    projector_out: Count = 128
+    projector_norm: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
-class MocoConfig(Settings):
-    """MoCo's own settings.
+class MethodConfig(Settings):
+    """Base of every method's settings.
 
     Attributes:
-        queue_size: keys kept as negatives.
-        symmetric: both views are queries in turn; else the first view alone, as in MoCo v1 and v2.
-        key_splits: shuffled parts in which keys are encoded, so that batch norm cannot leak which key is whose
-            on one device; 1 encodes them together.
+        projector: the head between backbone and loss.
+    """
+
+    name: ClassVar[str]
+    has_local_views: ClassVar[bool] = False
+
+    projector: ProjectorConfig = field(default_factory=ProjectorConfig)
+
+    @classmethod
+    def named(cls, name: str) -> type["MethodConfig"]:
+        """The settings of a method by its name. Raises UsageError for an unknown one."""
+        return METHODS[name].config
+
+
+@dataclass(frozen=True, kw_only=True)
+class MomentumMethodConfig(MethodConfig):
+    """Base of the settings of methods with a momentum encoder.
+
+    Attributes:
         ema_momentum: share that the momentum encoder keeps at a step.
         ema_momentum_end: where a cosine schedule takes it; None keeps it constant.
-        same_image_negatives: keep keys of the query's own image as negatives, or ignore them.
     """
 
-    name: Suppress[Literal["moco"]] = "moco"
-    queue_size: Count = 4096
-    symmetric: bool = True
-    key_splits: Count = 1
     ema_momentum: Share = 0.99
     ema_momentum_end: Share | None = None
-    same_image_negatives: SameImage = "keep"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DinoConfig(Settings):
-    """DINO's own settings. `--temperature` is the student's.
+class MethodSpec:
+    """Declares a method.
 
     Attributes:
-        num_prototypes: outputs of the head.
-        teacher_temperature: after its warm-up.
-        teacher_temperature_start: at the first step.
-        teacher_temperature_steps: steps of its linear warm-up.
-        centering: center = subtract a running mean; sinkhorn = balance prototypes over the batch.
-        center_momentum: share of the center that a step keeps.
-        freeze_steps: steps at the start in which the prototypes stay as they are.
-        ema_momentum: share that the teacher keeps at a step.
-        ema_momentum_end: where a cosine schedule takes it; None keeps it constant.
+        title: as pages and tables show it with image views.
+        region_title: likewise with region views.
+        config: its settings, whose `name` is the method's.
+        build: "module:function" of (backbone, config, seed, num_steps) -> samclr.methods.base.Method.
+        recipes: the first takes image views and bears the method's name, the second region views.
+        demo_config: settings that suit the demo's small backbone, batch and run.
+        demo_lr: AdamW's learning rate there.
     """
 
-    name: Suppress[Literal["dino"]] = "dino"
-    num_prototypes: Annotated[int, Bounds(at_least=2)] = 2048
-    teacher_temperature: Temperature = 0.04
-    teacher_temperature_start: Temperature = 0.04
-    teacher_temperature_steps: CountOrZero = 0
-    centering: Literal["center", "sinkhorn"] = "center"
-    center_momentum: Share = 0.9
-    freeze_steps: CountOrZero = 0
-    ema_momentum: Share = 0.99
-    ema_momentum_end: Share | None = None
+    title: str
+    region_title: str
+    config: type[MethodConfig]
+    build: str
+    recipes: tuple["Recipe", ...]
+    demo_config: MethodConfig
+    demo_lr: float
 
-
-MethodConfig = SimclrConfig | MocoConfig | DinoConfig
+    @property
+    def name(self) -> str:
+        """The method's name."""
+        return self.config.name

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from tyro.conf import AvoidSubcommands, Suppress
-
-from samclr.config.methods import DinoConfig, MethodConfig, SimclrConfig
+from samclr.config.methods import MethodConfig
 from samclr.config.normalisation import Channels, Normalisation
+from samclr.config.registry import METHODS
 from samclr.config.serialise import (
     Bounds,
     Count,
@@ -67,7 +66,7 @@ class DataConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(Settings):
-    """Backbone and projection head.
+    """Backbone.
 
     Attributes:
         backbone: any timm model name, or small-cnn (four layers, for demos).
@@ -80,9 +79,6 @@ class ModelConfig(Settings):
         mean: of red, green and blue, values from 0 to 1, which the input is normalised by, with std. None takes what
             the pretrained weights were trained with, and ImageNet's for weights that begin at random.
         std: deviation, see mean.
-        projector_hidden: width of the head's hidden layers; None takes the backbone's feature width.
-        projector_out: width of the embeddings; for dino of the bottleneck before the prototypes.
-        projector_norm: batch norm in the head.
     """
 
     backbone: str = "resnet18"
@@ -91,9 +87,6 @@ class ModelConfig(Settings):
     input_px: InputSide | None = None
     mean: Mean | None = None
     std: Deviation | None = None
-    projector_hidden: Count | None = None
-    projector_out: Count = 128
-    projector_norm: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -267,13 +260,12 @@ class PretrainConfig(Settings):
     """One pre-training run. `config.json` holds it whole and alone reproduces the run.
 
     Attributes:
-        temperature: of the contrastive loss; for dino the student's.
+        recipe: the recipe that the settings began as.
         seed: of weights, image order, regions, boxes and colours.
     """
 
-    recipe: Suppress[str] = "samclr"
-    method: AvoidSubcommands[MethodConfig] = field(default_factory=SimclrConfig)
-    temperature: Temperature = 0.5
+    recipe: str = "samclr"
+    method: MethodConfig = field(default_factory=lambda: METHODS["simclr"].config())
     seed: Seed = 0
     data: DataConfig = field(default_factory=DataConfig)
     filter: FilterConfig = field(default_factory=FilterConfig)
@@ -288,7 +280,7 @@ class PretrainConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.local.num_local_views > 0 and not isinstance(self.method, DinoConfig):
+        if self.local.num_local_views > 0 and not self.method.has_local_views:
             raise ConfigError(
                 f"num_local_views is {self.local.num_local_views}; expected 0: {self.method.name} has no local views",
                 "num_local_views",

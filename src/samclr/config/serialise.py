@@ -17,7 +17,7 @@ from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from samclr.errors import ConfigError
+from samclr.errors import ConfigError, UsageError
 
 LARGEST = 2**31 - 1  # of numbers that nothing else bounds: what 32 bits hold
 UNIONS = (types.UnionType, typing.Union)
@@ -195,7 +195,8 @@ def _shown(value: Any) -> str:
 def to_dict(config: Any) -> Any:
     """Plain JSON values of a configuration."""
     if is_dataclass(config):
-        return {f.name: to_dict(getattr(config, f.name)) for f in fields(config)}
+        settings = {f.name: to_dict(getattr(config, f.name)) for f in fields(config)}
+        return {"name": getattr(config, "name", None)} | settings if hasattr(config, "named") else settings
     if isinstance(config, tuple):
         return [to_dict(item) for item in config]
     return str(config) if isinstance(config, Path) else config
@@ -210,6 +211,12 @@ def from_dict(kind: Any, value: Any, where: str = "config") -> Any:
     if is_dataclass(kind):
         if not isinstance(value, dict):
             raise ConfigError(f"{where} is {value!r}; expected an object of settings")
+        if hasattr(kind, "named"):
+            value = dict(value)
+            try:
+                kind = kind.named(str(value.pop("name", "")))
+            except UsageError as error:
+                raise ConfigError(f"{where}: {error}") from None
         settings: Any = kind
         hints = hints_of(settings)
         known = {f.name: f for f in fields(kind)}
@@ -221,18 +228,12 @@ def from_dict(kind: Any, value: Any, where: str = "config") -> Any:
             raise ConfigError(f"{where} lacks the setting {missing[0]!r}")
         given = {name: from_dict(hints[name], value[name], f"{where}.{name}") for name in value}
         try:
-            return kind(**given)  # type: ignore[operator]
+            return kind(**given)
         except ConfigError as error:  # a rule between settings
             raise ConfigError(f"{where}: {error}") from None
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated and not any(isinstance(one, Bounds) for one in kind.__metadata__):
         return from_dict(arguments[0], value, where)
-    if origin in UNIONS and value is not None and all(is_dataclass(a) for a in arguments):  # told apart by their name
-        name = value.get("name") if isinstance(value, dict) else value
-        named = {next(f.default for f in fields(a) if f.name == "name"): a for a in arguments}
-        if name not in named:
-            raise ConfigError(f"{where} is {name!r}; expected one of {', '.join(map(str, named))}")
-        return from_dict(named[name], value, where)
     if origin in UNIONS and value is not None and len(arguments) == 2 and arguments[1] is type(None):
         return from_dict(arguments[0], value, where)
     if origin is tuple and isinstance(value, list):
@@ -251,21 +252,38 @@ def _near(name: str, known: Iterable[str]) -> str:
     return f"; near it: {', '.join(near)}" if near else ""
 
 
-def upgraded(saved: dict[str, Any], format_number: int, changes: dict[int, dict[str, Any]]) -> dict[str, Any]:
+def upgraded(
+    saved: dict[str, Any],
+    format_number: int,
+    additions: dict[int, dict[str, Any]],
+    moves: dict[int, dict[str, str]],
+) -> dict[str, Any]:
     """Saved settings as the newest format has them.
 
-    changes: for each format the settings it added whose default is not what older versions did, as
-    {"augment.name": what they did}; dots lead into the settings. Others simply take their default.
+    additions: for each format the settings it added whose default is not what older versions did, as
+        {"augment.name": what they did}; dots lead into the settings. Others simply take their default.
+    moves: for each format the settings that stand elsewhere since, as {"where they stood": "where they stand"}.
     """
     settings: dict[str, Any] = json.loads(json.dumps(saved))
-    for number in sorted(number for number in changes if number > format_number):
-        for path, value in changes[number].items():
-            *folders, name = path.split(".")
-            place = settings
-            for folder in folders:
-                place = place.get(folder, {})
+    for number in sorted(number for number in {*additions, *moves} if number > format_number):
+        for old, new in moves.get(number, {}).items():
+            place, name = _place(settings, old)
+            if name in place:
+                value = place.pop(name)
+                place, name = _place(settings, new)
+                place[name] = value
+        for path, value in additions.get(number, {}).items():
+            place, name = _place(settings, path)
             place.setdefault(name, value)
     return settings
+
+
+def _place(settings: dict[str, Any], path: str) -> tuple[dict[str, Any], str]:
+    """The object that a dotted path leads into, made where missing, and the last name."""
+    *folders, name = path.split(".")
+    for folder in folders:
+        settings = settings.setdefault(folder, {})
+    return settings, name
 
 
 def fingerprint(value: Any) -> str:

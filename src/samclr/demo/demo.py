@@ -19,7 +19,6 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from samclr.config.evaluation import TargetConfig
-from samclr.config.methods import DinoConfig, MocoConfig
 from samclr.config.pretrain import (
     DataConfig,
     FilterConfig,
@@ -31,6 +30,7 @@ from samclr.config.pretrain import (
     ViewGroup,
 )
 from samclr.config.recipes import RECIPES
+from samclr.config.registry import METHODS
 from samclr.config.segmenters import ComputeConfig, MaskConfig, SegmenterConfig
 from samclr.datasets.sources import list_scenes
 from samclr.draws import epoch_order
@@ -51,7 +51,6 @@ SCENE_PX, DIGITS_PER_SCENE = 96, 5
 SAM_POINTS_PER_SIDE = 8
 SAM_MIN_PART_PX = 40  # islands and holes under this go; a stray island would stretch the box to the next digit
 DIGIT_PX, SINGLE_PX, VIEW_PX, LOCAL_PX = 20, 22, 32, 20
-RATES = {"simclr": 2e-3, "moco": 1e-3, "dino": 5e-4}  # momentum copies lag behind what learns too fast
 NUM_IN_SCENES, NUM_TRAIN = 797, 600  # digits drawn into scenes, and of the rest those that the kNN looks among
 DATA_SEED = 0
 
@@ -115,24 +114,17 @@ def demo_segmenter(segmenter: DemoSegmenter, data: Path) -> SegmenterConfig:
 def demo_config(recipe: str, data: Path, store: Path, bank: Path, steps: int) -> PretrainConfig:
     """A recipe in the demo's size. Arms of one method differ in the strategy alone."""
     config = RECIPES[recipe].config
-    method = config.method
-    if isinstance(method, MocoConfig):
-        method = replace(method, queue_size=1024)
-    elif isinstance(method, DinoConfig):
-        method = replace(method, num_prototypes=512)
+    spec = METHODS[config.method.name]
     return replace(
         config,
-        method=method,
-        temperature=0.1 if isinstance(method, DinoConfig) else 0.2,
+        method=spec.demo_config,
         data=DataConfig(scenes=((data / "scenes").absolute(),), regions=store.absolute(), bank=bank.absolute()),
         filter=FilterConfig(min_area_px=20, max_area_frac=0.1, padding=1.1),
         group=ViewGroup(size_px=VIEW_PX, crop_scale=(0.3, 1.0)),
         local=replace(config.local, local_size_px=LOCAL_PX, local_crop_scale=(0.2, 0.5)),
         augment=replace(config.augment, flip_prob=0.0, jitter_strength=0.6, blur_sigma=(0.1, 1.0)),
-        model=replace(config.model, backbone="small-cnn", projector_hidden=None),
-        optim=OptimConfig(
-            global_batch_size=128, steps=steps, optimizer="adamw", lr=RATES[method.name], warmup_steps=10
-        ),
+        model=replace(config.model, backbone="small-cnn"),
+        optim=OptimConfig(global_batch_size=128, steps=steps, optimizer="adamw", lr=spec.demo_lr, warmup_steps=10),
         knn=KnnConfig(image_px=VIEW_PX),
         runtime=RuntimeConfig(accelerator="cpu"),
     )

@@ -15,27 +15,35 @@ Embeddings = tuple[Float[Tensor, "b _ d"], ...]  # one for each view group
 
 @dataclass(frozen=True, kw_only=True)
 class StepOutput:
-    """A step's loss, metrics to be logged (tensors without gradient), and what after_step has to apply."""
+    """What a step gives.
+
+    Attributes:
+        loss: to be minimised.
+        metrics: to be logged, tensors without gradient.
+        chance_loss: the loss of a model that tells nothing apart, None where there is no such number.
+        pending: what after_step has to apply.
+    """
 
     loss: Float[Tensor, ""]
     metrics: dict[str, Tensor]
+    chance_loss: float | None = None
     pending: dict[str, Any] = field(default_factory=dict)
 
 
 class Encoder(nn.Module):
-    """Backbone and head: pixels [n c h w] -> embeddings [n d]."""
+    """Backbone and head: pixels [n c h w] -> embeddings [n d]. `options` go to the head."""
 
     def __init__(self, backbone: nn.Module, head: nn.Module):
         super().__init__()
         self.backbone, self.head = backbone, head
 
-    def forward(self, pixels: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+    def forward(self, pixels: Float[Tensor, "n c h w"], **options: Any) -> Float[Tensor, "n d"]:
         """Embeddings, not normalised."""
-        return self.head(self.backbone(pixels))
+        return self.head(self.backbone(pixels), **options)
 
-    def views(self, pixels: Float[Tensor, "b v c h w"]) -> Float[Tensor, "b v d"]:
+    def views(self, pixels: Float[Tensor, "b v c h w"], **options: Any) -> Float[Tensor, "b v d"]:
         """Embeddings of one view group, all its views in one pass."""
-        return self(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
+        return self(pixels.flatten(0, 1), **options).unflatten(0, pixels.shape[:2])
 
 
 class Method(nn.Module):
@@ -44,12 +52,10 @@ class Method(nn.Module):
     `embed` and `targets` treat rows of a batch apart (but for batch norm); `contrast` sees them together, also
     with those of the other ranks. So a batch can be encoded in parts and contrasted as a whole.
 
-    Attributes:
-        chance_loss: the loss of a model that tells nothing apart.
+    A method is built from a backbone, a head and its own settings (`SimCLR(backbone, projector, config)`).
     """
 
     online_encoder: Encoder
-    chance_loss: float
 
     def embed(self, pixels: Pixels, step: int) -> Embeddings:
         """What the trained encoder makes of each view group."""

@@ -7,9 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from samclr.config.methods import DinoConfig
-from samclr.config.pretrain import PretrainConfig
 from samclr.methods.base import Embeddings, Encoder, Method, Pixels, StepOutput
+from samclr.methods.dino_spec import DinoConfig
 from samclr.methods.losses import centered_shares, self_distillation, sinkhorn_shares
 from samclr.methods.metrics import embedding_metrics, share_entropy
 from samclr.methods.ranks import num_ranks, sum_over_ranks
@@ -24,22 +23,16 @@ class DINO(Method):
 
     center: Float[Tensor, "k"]
 
-    def __init__(self, backbone: nn.Module, config: PretrainConfig, options: DinoConfig, num_steps: int):
+    def __init__(self, backbone: nn.Module, head: DinoHead, config: DinoConfig, num_steps: int):
         super().__init__()
-        width, model = feature_width(backbone), config.model
-        head = DinoHead(
-            width, model.projector_hidden or width, model.projector_out, options.num_prototypes, model.projector_norm
-        )
         self.online_encoder = Encoder(backbone, head)  # the student
         self.momentum_encoder = momentum_copy(self.online_encoder)  # the teacher
-        self.register_buffer("center", torch.zeros(options.num_prototypes))
-        self.temperature, self.options, self.num_steps = config.temperature, options, num_steps
-        self.chance_loss = math.log(options.num_prototypes)
+        self.register_buffer("center", torch.zeros(config.num_prototypes))
+        self.config, self.num_steps = config, num_steps
 
     def embed(self, pixels: Pixels, step: int) -> Embeddings:
-        """The student's scores of every view, group by group."""
-        self.online_encoder.head.frozen = step < self.options.freeze_steps  # type: ignore[assignment]
-        return super().embed(pixels, step)
+        """The student's scores of every view, group by group; at first its prototypes stay as they are."""
+        return tuple(self.online_encoder.views(group, frozen=step < self.config.freeze_steps) for group in pixels)
 
     @torch.no_grad()
     def targets(self, pixels: Pixels, step: int) -> Embeddings:
@@ -50,33 +43,38 @@ class DINO(Method):
         """Algorithm 1 of the paper, with local views and with the choice of balancing."""
         (scores,) = targets
         temperature = self.teacher_temperature(batch.step)
-        if self.options.centering == "center":
+        if self.config.centering == "center":
             shares = centered_shares(scores, self.center, temperature)
         else:
             shares = sinkhorn_shares(scores, temperature)
         student = torch.cat(embeddings, 1)
-        image_index = torch.from_numpy(batch.image_index).to(student.device)
         with torch.no_grad():
-            metrics = embedding_metrics(embeddings[0], image_index, batch.step)
+            metrics = embedding_metrics(embeddings[0], batch.image_index, batch.step)
             metrics["teacher_entropy"] = share_entropy(shares).mean()
             metrics["prototype_entropy"] = share_entropy(shares.mean((0, 1)))
         return StepOutput(
-            loss=self_distillation(student, shares, self.temperature),
+            loss=self_distillation(student, shares, self.config.temperature),
+            chance_loss=math.log(self.config.num_prototypes),
             metrics=metrics,
             pending={"scores_sum": scores.float().sum((0, 1)), "num_scores": scores.shape[0] * scores.shape[1]},
         )
 
     def after_step(self, step: int, pending: dict[str, Any]) -> None:
         """The teacher follows the student, the center the mean of all ranks' scores."""
-        options = self.options
-        momentum = scheduled_momentum(options.ema_momentum, options.ema_momentum_end, step, self.num_steps)
+        config = self.config
+        momentum = scheduled_momentum(config.ema_momentum, config.ema_momentum_end, step, self.num_steps)
         follow(self.momentum_encoder, self.online_encoder, momentum)
         mean = sum_over_ranks(pending["scores_sum"]) / (pending["num_scores"] * num_ranks())
-        self.center.lerp_(mean.to(self.center.dtype), 1 - options.center_momentum)
+        self.center.lerp_(mean.to(self.center.dtype), 1 - config.center_momentum)
 
     def teacher_temperature(self, step: int) -> float:
         """Linear from its start to its end over the warm-up."""
-        options = self.options
-        done = min(1.0, step / max(options.teacher_temperature_steps, 1))
-        start, end = options.teacher_temperature_start, options.teacher_temperature
-        return end if options.teacher_temperature_steps == 0 else start + done * (end - start)
+        config = self.config
+        done = min(1.0, step / max(config.teacher_temperature_steps, 1))
+        start, end = config.teacher_temperature_start, config.teacher_temperature
+        return end if config.teacher_temperature_steps == 0 else start + done * (end - start)
+
+
+def build(backbone: nn.Module, config: DinoConfig, seed: int, num_steps: int) -> DINO:
+    """DINO with its own head."""
+    return DINO(backbone, DinoHead(feature_width(backbone), config.projector, config.num_prototypes), config, num_steps)

@@ -2,15 +2,13 @@
 
 import math
 
-import torch
 from torch import nn
 
-from samclr.config.methods import SimclrConfig
-from samclr.config.pretrain import PretrainConfig
 from samclr.methods.base import Embeddings, Encoder, Method, StepOutput
 from samclr.methods.losses import nt_xent
 from samclr.methods.metrics import embedding_metrics
 from samclr.methods.ranks import gather, gather_with_gradient
+from samclr.methods.simclr_spec import SimclrConfig
 from samclr.models.backbone import feature_width
 from samclr.models.heads import simclr_head
 from samclr.views.batch import ViewBatch
@@ -19,18 +17,22 @@ from samclr.views.batch import ViewBatch
 class SimCLR(Method):
     """Two views of one thing attract, all others repel. Whose views they are is the plan's affair."""
 
-    def __init__(self, backbone: nn.Module, config: PretrainConfig, options: SimclrConfig):
+    def __init__(self, backbone: nn.Module, projector: nn.Module, config: SimclrConfig):
         super().__init__()
-        width, model = feature_width(backbone), config.model
-        head = simclr_head(width, model.projector_hidden or width, model.projector_out, model.projector_norm)
-        self.online_encoder = Encoder(backbone, head)
-        self.temperature, self.options = config.temperature, options
-        self.chance_loss = math.log(config.views_per_step() - 1)
+        self.online_encoder, self.config = Encoder(backbone, projector), config
 
     def contrast(self, embeddings: Embeddings, targets: Embeddings, batch: ViewBatch) -> StepOutput:
         """Algorithm 1 of the paper, over the views of all ranks."""
         everywhere = gather_with_gradient(embeddings[0])
-        image_index = gather(torch.from_numpy(batch.image_index).to(everywhere.device))
-        ignored = image_index if self.options.same_image_negatives == "ignore" else None
-        loss = nt_xent(everywhere, self.temperature, ignored)
-        return StepOutput(loss=loss, metrics=embedding_metrics(everywhere, image_index, batch.step))
+        image_index = gather(batch.image_index)
+        ignored = image_index if self.config.same_image_negatives == "ignore" else None
+        return StepOutput(
+            loss=nt_xent(everywhere, self.config.temperature, ignored),
+            chance_loss=math.log(everywhere.shape[0] * everywhere.shape[1] - 1),
+            metrics=embedding_metrics(everywhere, image_index, batch.step),
+        )
+
+
+def build(backbone: nn.Module, config: SimclrConfig, seed: int, num_steps: int) -> SimCLR:
+    """SimCLR with its own projector."""
+    return SimCLR(backbone, simclr_head(feature_width(backbone), config.projector), config)

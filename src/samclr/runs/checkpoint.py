@@ -19,9 +19,12 @@ from samclr.storage.files import read_json, write_bytes
 from samclr.log import say
 
 CONFIG_FILE = "config.json"
-CONFIG_FORMAT = 2
+CONFIG_FORMAT = 3
 # What runs of older formats did where a setting's default is another today; see `settings.upgraded`.
-CONFIG_CHANGES: dict[int, dict[str, Any]] = {2: {"model.mean": [*IMAGENET.mean], "model.std": [*IMAGENET.std]}}
+CONFIG_ADDITIONS: dict[int, dict[str, Any]] = {2: {"model.mean": [*IMAGENET.mean], "model.std": [*IMAGENET.std]}}
+_OF_HEADS = ("projector_hidden", "projector_out", "projector_norm")
+CONFIG_MOVES = {3: {f"model.{name}": f"method.projector.{name}" for name in _OF_HEADS}}
+CONFIG_MOVES[3]["temperature"] = "method.temperature"
 KEPT = 2
 _NAME = re.compile(r"checkpoint-\d{8,}-[0-9a-f]{16}\.pt")
 BACKBONE_PREFIX = "online_encoder.backbone."
@@ -119,7 +122,7 @@ def read_config(saved: dict[str, Any]) -> PretrainConfig:
     format_number = int(saved.get("format", 1))
     if format_number > CONFIG_FORMAT:
         raise ConfigError(f"its format is {format_number}, this version reads up to {CONFIG_FORMAT}")
-    return from_dict(PretrainConfig, upgraded(saved["config"], format_number, CONFIG_CHANGES))
+    return from_dict(PretrainConfig, upgraded(saved["config"], format_number, CONFIG_ADDITIONS, CONFIG_MOVES))
 
 
 def load_backbone(run: str | Path) -> nn.Module:

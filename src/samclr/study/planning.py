@@ -5,15 +5,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from samclr.config.registry import METHODS
 from samclr.config.serialise import fingerprint
 from samclr.datasets.names import parse_named
 from samclr.errors import UsageError, name_some
 from samclr.study.plan import UNTRAINED, Arm, Given, Measurement, Plan, Store, matches
 from samclr.study.recipe import ANY, Evaluation, Grid, Protocol, Study
 
-METHOD_TITLES = {"simclr": "SimCLR", "moco": "MoCo", "dino": "DINO"}
 _NONE: tuple[None] = (None,)
-REGION_TITLES = {"simclr": "SAMCLR", "moco": "SAM-MoCo", "dino": "SAM-DINO"}
 
 
 def make_plan(study: Study, source: str, given: Given, num_threads: int) -> Plan:
@@ -118,7 +117,7 @@ def _arms_of(study: Study, grid: Grid, scenes: str, given: Given, stores: dict[s
                             method=method,
                             strategy=strategy,
                             segmenter=segmenter,
-                            temperature=config.temperature,
+                            temperature=getattr(config.method, "temperature", None),
                             padding=None if of_image else config.filter.padding,
                             on=grid.on,
                             config=replace(config, data=data),
@@ -137,7 +136,8 @@ def arm_name(arm: Arm) -> str:
     parts = [arm.scenes, arm.method, arm.strategy]
     if arm.segmenter is not None:
         parts.append(_slug(arm.segmenter))
-    parts.append(f"t{arm.temperature:g}")
+    if arm.temperature is not None:
+        parts.append(f"t{arm.temperature:g}")
     if arm.padding is not None:
         parts.append(f"c{arm.padding:g}")
     return ".".join(parts)
@@ -206,11 +206,12 @@ def _with_titles(arms: list[Arm]) -> list[Arm]:
             parts.append(f"random boxes like {_source_title(arm)} regions")
         elif arm.segmenter is not None and (len(segmenters) > 1 or boxes):
             parts.append(f"{_source_title(arm)} regions")
-        if len({a.temperature for a in alike}) > 1:
+        if arm.temperature is not None and len({a.temperature for a in alike}) > 1:
             parts.append(f"temperature {arm.temperature:g}")
         if arm.padding is not None and len(paddings) > 1:
             parts.append(f"padding {arm.padding:g}")
-        base = (REGION_TITLES if arm.strategy == "region" else METHOD_TITLES)[arm.method]
+        spec = METHODS[arm.method]
+        base = spec.region_title if arm.strategy == "region" else spec.title
         titled.append(replace(arm, title=", ".join([base, *parts])))
     return titled
 

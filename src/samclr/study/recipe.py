@@ -1,7 +1,7 @@
 """A study as pure data: the grid of its arms, its budget, and what is measured of them. Nothing here imports torch."""
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from samclr.config.evaluation import DenseConfig, ProtocolsConfig
 from samclr.config.pretrain import (
@@ -15,12 +15,11 @@ from samclr.config.pretrain import (
     ProbeConfig,
     Strategy,
 )
-from samclr.config.recipes import RECIPES
+from samclr.config.registry import METHODS
 from samclr.config.segmenters import SegmenterConfig
 from samclr.errors import ConfigError
 
 Protocol = Literal["labelled", "dense"]
-Method = Literal["simclr", "moco", "dino"]
 ANY = "*"
 
 
@@ -64,7 +63,7 @@ class Grid:
 
     Attributes:
         scenes: names that --scenes gives paths to; `*` stands for all of them.
-        methods: simclr, moco, dino.
+        methods: names of methods.
         strategies: where views come from; random boxes have the sizes of the segmenter's regions.
         segmenters: names of `Study.segmenters`, or of `samclr segmenters` with their default settings.
         temperatures: None is that of the method's recipe for the strategy.
@@ -74,7 +73,7 @@ class Grid:
     """
 
     scenes: tuple[str, ...] = (ANY,)
-    methods: tuple[Method, ...] = ("simclr",)
+    methods: tuple[str, ...] = ("simclr",)
     strategies: tuple[Strategy, ...] = ("image", "region")
     segmenters: tuple[str, ...] = ("felzenszwalb",)
     temperatures: tuple[float | None, ...] = (None,)
@@ -86,6 +85,11 @@ class Grid:
         for name in ("scenes", "methods", "strategies", "segmenters", "temperatures", "paddings", "on"):
             if not getattr(self, name):
                 raise ConfigError(f"{name} of a grid is empty; give at least one")
+        for method in self.methods:
+            if method not in METHODS:
+                raise ConfigError(f"methods of a grid names {method!r}; expected some of {', '.join(METHODS)}")
+            if any(self.temperatures) and not hasattr(METHODS[method].config(), "temperature"):
+                raise ConfigError(f"temperatures of a grid are given, but {method} has no temperature")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,16 +177,17 @@ class Study:
         """The settings of a segmenter of the grid."""
         return dict(self.segmenters).get(name) or SegmenterConfig(segmenter=name)
 
-    def config(
-        self, method: Method, strategy: Strategy, temperature: float | None, steps: int | None
-    ) -> PretrainConfig:
+    def config(self, method: str, strategy: Strategy, temperature: float | None, steps: int | None) -> PretrainConfig:
         """An arm's settings, without seed, paths and padding: the method's recipe with the study's changes."""
-        recipe = RECIPES[method if strategy == "image" else REGION_RECIPES[method]].config
+        image_recipe, region_recipe = METHODS[method].recipes[:2]
+        recipe = (image_recipe if strategy == "image" else region_recipe).config
         model, group, local = recipe.model, recipe.group, recipe.local
-        hidden = model.projector_hidden if self.projector_hidden == "recipe" else self.projector_hidden
+        changes: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
+        if self.projector_hidden != "recipe":
+            changes["projector"] = replace(recipe.method.projector, projector_hidden=self.projector_hidden)
         return replace(
             recipe,
-            temperature=recipe.temperature if temperature is None else temperature,
+            method=replace(recipe.method, **changes),
             data=replace(recipe.data, max_side=self.max_side, codec=self.codec),
             views=replace(recipe.views, strategy=strategy),
             filter=self.filter or recipe.filter,
@@ -191,7 +196,6 @@ class Study:
                 model,
                 backbone=self.backbone or model.backbone,
                 stem=self.stem or model.stem,
-                projector_hidden=hidden,
             ),
             group=replace(group, size_px=self.size_px or group.size_px, crop_scale=self.crop_scale or group.crop_scale),
             local=replace(local, local_size_px=self.local_size_px or local.local_size_px),
@@ -199,6 +203,3 @@ class Study:
             knn=self.knn,
             runtime=replace(recipe.runtime, accelerator=self.accelerator),
         )
-
-
-REGION_RECIPES: dict[Method, str] = {"simclr": "samclr", "moco": "sammoco", "dino": "samdino"}

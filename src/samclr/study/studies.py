@@ -3,7 +3,7 @@
 from samclr.config.evaluation import CropProbeConfig, ProtocolsConfig
 from samclr.config.pretrain import AugmentConfig, FilterConfig, KnnConfig, OptimConfig
 from samclr.config.segmenters import ComputeConfig, MaskConfig, SegmenterConfig
-from samclr.study.recipe import ANY, Evaluation, Grid, Method, Reference, Study
+from samclr.study.recipe import ANY, Evaluation, Grid, Reference, Study
 
 PAPER_SOURCE = "Missaoui and Yuan, NeurIPS 2023 workshop (arXiv 2310.14736), tables 1 to 3: one run each"
 PAPER_SEGMENTER = "sam-hq-vit-h"
@@ -49,7 +49,7 @@ def _pair(arm: str, on: str, knn: float, linear: float, title: str = "") -> list
     return [Reference(arm=arm, set=on, key=key, value=round(v / 100, 4), title=title) for key, v in values]
 
 
-def _paper_grids(scenes: str, steps: int, methods: tuple[Method, ...], on: tuple[str, ...]) -> tuple[Grid, Grid]:
+def _paper_grids(scenes: str, steps: int, methods: tuple[str, ...], on: tuple[str, ...]) -> tuple[Grid, Grid]:
     """Baselines with image views, and SAMCLR. Each set of scenes has one budget: the paper's epochs as steps."""
     images = Grid(scenes=(scenes,), methods=methods, strategies=("image",), steps=steps, on=on)
     regions = Grid(scenes=(scenes,), strategies=("region",), segmenters=(PAPER_SEGMENTER,), steps=steps, on=on)

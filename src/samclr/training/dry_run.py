@@ -13,7 +13,7 @@ import torch
 from samclr.bank.bank import KIND, missing_bytes
 from samclr.config.pretrain import PretrainConfig
 from samclr.datasets.sources import list_scenes
-from samclr.methods import create_method
+from samclr.methods.create import create_method
 from samclr.models.backbone import count_parameters
 from samclr.models.resolve import resolve_config
 from samclr.storage.parts import PartsFolder

@@ -17,14 +17,14 @@ SAMPLED_PAIRS = 2000
 class CollapseMonitor:
     """Watches a run's metrics. Speaks when a kind of trouble has lasted PATIENCE_STEPS steps, once until it ends."""
 
-    def __init__(self, chance_loss: float):
-        self._chance = chance_loss
+    def __init__(self) -> None:
         self._streaks: dict[str, int] = {}
 
-    def check(self, step: int, metrics: dict[str, float]) -> str | None:
+    def check(self, step: int, metrics: dict[str, float], chance_loss: float | None = None) -> str | None:
         """A warning with advice, or None. Raises RunError when the loss is not finite: such weights are never saved.
 
         metrics: `loss`; and where the method has them `embedding_spread`, `teacher_entropy` and `prototype_entropy`.
+        chance_loss: that of a model that tells nothing apart, where there is one.
         """
         loss, embedding_spread = metrics["loss"], metrics.get("embedding_spread", 1.0)
         if not math.isfinite(loss):
@@ -48,9 +48,9 @@ class CollapseMonitor:
                 f"step {step}: the teacher's shares are uniform ({PATIENCE_STEPS} steps): it teaches nothing. "
                 f"Lower --teacher-temperature, or lower --ema-momentum for short runs"
             )
-        if self._lasts("stuck", abs(loss - self._chance) < STUCK_FRAC * self._chance):
+        if chance_loss and self._lasts("stuck", abs(loss - chance_loss) < STUCK_FRAC * chance_loss):
             return (
-                f"step {step}: the loss is stuck at chance, {self._chance:.3f}, "
+                f"step {step}: the loss is stuck at chance, {chance_loss:.3f}, "
                 f"for {PATIENCE_STEPS} steps. Raise --lr, lower --temperature, or weaken the augmentation"
             )
         return None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
@@ -18,7 +19,7 @@ from samclr.config.pretrain import PretrainConfig
 from samclr.errors import RunError, SamclrError
 from samclr.evaluation.online import OnlineProbes
 from samclr.log import say
-from samclr.methods import backbone_of, create_method
+from samclr.methods.create import backbone_of, create_method
 from samclr.methods.ranks import mean_over_ranks
 from samclr.models.resolve import resolve_config
 from samclr.processes.stopping import stop_signals
@@ -65,7 +66,8 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
     fabric = create_fabric(config)
     config = resolve_config(config, tell=fabric.is_global_zero)
     bank = bank_path(config) if config.data.scenes else Path()
-    with _held(run, fabric), bus_error_is_said(bank), room_for(run):
+    generators = [fabric.device] if fabric.device.type == "cuda" else []
+    with _held(run, fabric), bus_error_is_said(bank), room_for(run), torch.random.fork_rng(generators):
         return _train(fabric, config, run)
 
 
@@ -115,10 +117,11 @@ def _train(fabric: Fabric, config: PretrainConfig, run: Path) -> PretrainResult:
         world_size=fabric.world_size,
         pin_memory=fabric.device.type == "cuda",
     )
-    monitor = CollapseMonitor(method.module.chance_loss)
+    monitor = CollapseMonitor()
     metrics_log = MetricsLog(run, first_step) if fabric.is_global_zero else None
     loggers = create_loggers(config, run) if fabric.is_global_zero else []
     pending_rows: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
+    chance_loss: float | None = None
     probes = _online_probes(config, fabric)
     knn_every = config.runtime.knn_every * max(data.bank.num_images // config.optim.global_batch_size, 1)
     last_saved = time.monotonic()
@@ -136,7 +139,7 @@ def _train(fabric: Fabric, config: PretrainConfig, run: Path) -> PretrainResult:
             metrics_log.write(rows)
             log_rows(loggers, rows)
         for row in rows:
-            if warning := monitor.check(row["step"], row):
+            if warning := monitor.check(row["step"], row, chance_loss):
                 progress.warn(warning)
         if rows:
             progress.show(rows[-1])
@@ -155,6 +158,7 @@ def _train(fabric: Fabric, config: PretrainConfig, run: Path) -> PretrainResult:
             optimizer.zero_grad()
             output = backward(fabric, method, batch, config.runtime.micro_batch_size)
             gradient_norm = clip_gradients(fabric, method, optimizer, config.optim)
+            chance_loss = output.chance_loss
             if step_optimizer(fabric, optimizer):
                 method.module.after_step(plan.step, output.pending)
 
@@ -199,11 +203,16 @@ def make_batch(
         ViewGroupBatch(
             role=group.role,
             pixels=augment(pixels.to(device, non_blocking=True), group.augment, normalisation),
-            boxes_xyxy=group.boxes_xyxy,
+            boxes_xyxy=_on(device, group.boxes_xyxy),
         )
         for group, pixels in zip(plan.groups, crops, strict=True)
     )
-    return ViewBatch(step=plan.step, groups=groups, image_index=plan.image_index, region_index=plan.region_index)
+    image_index, region_index = _on(device, plan.image_index), _on(device, plan.region_index)
+    return ViewBatch(step=plan.step, groups=groups, image_index=image_index, region_index=region_index)
+
+
+def _on(device: torch.device, numbers: np.ndarray) -> Tensor:
+    return torch.from_numpy(numbers.astype(np.int64)).to(device, non_blocking=True)
 
 
 def _warn_of_identical_pairs(config: PretrainConfig, data: TrainingData, num_steps: int) -> None:

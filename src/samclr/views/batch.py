@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from samclr.config.pretrain import Role
@@ -15,7 +14,7 @@ class ViewGroupBatch:
 
     role: Role
     pixels: Float[Tensor, "b v c h w"]
-    boxes_xyxy: Int[np.ndarray, "b v 4"]
+    boxes_xyxy: Int64[Tensor, "b v 4"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +23,8 @@ class ViewBatch:
 
     step: int
     groups: tuple[ViewGroupBatch, ...]
-    image_index: Int[np.ndarray, "b"]
-    region_index: Int[np.ndarray, "b"]
+    image_index: Int64[Tensor, "b"]
+    region_index: Int64[Tensor, "b"]
 
     @property
     def pixels(self) -> tuple[Float[Tensor, "b _ c _ _"], ...]:

@@ -12,6 +12,7 @@ from samclr.config.pretrain import (
 from samclr.config.recipes import RECIPES
 from samclr.config.serialise import fingerprint, from_dict, to_dict, upgraded
 from samclr.errors import ConfigError
+from samclr.methods.simclr_spec import SimclrConfig
 
 
 @given(
@@ -22,7 +23,7 @@ from samclr.errors import ConfigError
 )
 def test_saved_and_loaded_is_the_same(temperature, seed, regions_per_image, epochs):
     config = PretrainConfig(
-        temperature=temperature,
+        method=SimclrConfig(temperature=temperature),
         seed=seed,
         views=ViewsConfig(regions_per_image=regions_per_image),
         optim=OptimConfig(epochs=epochs),
@@ -32,13 +33,31 @@ def test_saved_and_loaded_is_the_same(temperature, seed, regions_per_image, epoc
 
 def test_what_an_older_file_lacks_takes_its_default_or_what_that_version_did():
     saved = to_dict(PretrainConfig(seed=3))
-    del saved["temperature"], saved["views"]["redraw"]
+    del saved["method"]["temperature"], saved["views"]["redraw"]
     assert from_dict(PretrainConfig, saved) == PretrainConfig(seed=3)
-    changes = {2: {"temperature": 0.1, "views.redraw": True, "seed": 5}, 3: {"temperature": 0.2}}
+    additions = {2: {"method.temperature": 0.1, "views.redraw": True, "seed": 5}, 3: {"method.temperature": 0.2}}
     for format_number, temperature, redraw in [(1, 0.1, True), (2, 0.2, False), (3, 0.5, False)]:
-        config = from_dict(PretrainConfig, upgraded(saved, format_number, changes))
-        assert (config.temperature, config.views.redraw, config.seed) == (temperature, redraw, 3)
-    assert "temperature" not in saved
+        config = from_dict(PretrainConfig, upgraded(saved, format_number, additions, {}))
+        assert (config.method.temperature, config.views.redraw, config.seed) == (temperature, redraw, 3)
+    assert "temperature" not in saved["method"]
+
+
+def test_what_stands_elsewhere_since_is_found():
+    saved = {"temperature": 0.3, "model": {"width": 5, "name": "x"}, "method": {}}
+    moves = {2: {"temperature": "method.temperature", "model.width": "method.head.width", "model.gone": "gone"}}
+    assert upgraded(saved, 1, {}, moves) == {
+        "model": {"name": "x"},
+        "method": {"temperature": 0.3, "head": {"width": 5}},
+    }
+    assert upgraded(saved, 2, {}, moves) == saved
+
+
+def test_settings_of_an_unknown_method_are_refused_by_its_name():
+    saved = to_dict(PretrainConfig())
+    assert saved["method"]["name"] == "simclr"
+    saved["method"]["name"] = "simclrr"
+    with pytest.raises(ConfigError, match=r"config.method: 'simclrr' is not a method; .*did you mean simclr"):
+        from_dict(PretrainConfig, saved)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +81,7 @@ def test_a_file_that_does_not_fit_is_refused_by_name(change, message):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: PretrainConfig(temperature=0.0),
+        lambda: SimclrConfig(temperature=0.0),
         lambda: ViewsConfig(min_coverage=1.5),
         lambda: ViewsConfig(regions_per_image=0),
         lambda: FilterConfig(padding=0.0),
@@ -100,5 +119,6 @@ def test_places_and_runtime_leave_the_settings_alone():
 def test_samclr_is_simclr_with_what_its_recipe_lists():
     simclr, samclr = (to_dict(RECIPES[name].config) for name in ("simclr", "samclr"))
     differing = {key for key in simclr if simclr[key] != samclr[key]}
-    assert differing == {"recipe", "temperature", "views"}
+    assert differing == {"recipe", "method", "views"}
+    assert simclr["method"] == samclr["method"] | {"temperature": 0.5}
     assert {k for k in simclr["views"] if simclr["views"][k] != samclr["views"][k]} == {"strategy"}

@@ -1,7 +1,6 @@
 """Every field of every class of settings says what it may be, and refuses what it may not."""
 
 import dataclasses
-import importlib
 import typing
 from fractions import Fraction
 from pathlib import Path
@@ -9,13 +8,14 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytest
+from support.settings import settings_classes
 
-from samclr.config.pretrain import ModelConfig, OptimConfig, PretrainConfig, ViewGroup
+from samclr.cli.commands import RecipeOptions
+from samclr.config.methods import ProjectorConfig
+from samclr.config.pretrain import OptimConfig, PretrainConfig, ViewGroup
 from samclr.config.serialise import LARGEST, UNIONS, Bounds, Settings, from_dict, hints_of, to_dict
 from samclr.errors import ConfigError
 
-MODULES = ("config.pretrain", "config.methods", "config.segmenters", "config.evaluation", "config.views")
-MODULES += ("cli.commands", "cli.options", "cli.regions", "cli.data", "cli.study")
 NEEDED = {  # of commands, whose places have no defaults
     "scenes": (Path("x"),),
     "out": Path("x"),
@@ -28,19 +28,9 @@ NEEDED = {  # of commands, whose places have no defaults
 }
 
 
-def classes() -> list[type]:
-    found = []
-    for name in MODULES:
-        module = importlib.import_module(f"samclr.{name}")
-        found += [
-            kind
-            for kind in vars(module).values()
-            if dataclasses.is_dataclass(kind) and kind.__module__ == module.__name__ and isinstance(kind, type)
-        ]
-    return found
-
-
-FIELDS = [(kind, name, hint) for kind in classes() for name, hint in hints_of(kind).items() if name != "command"]
+FIELDS = [
+    (kind, name, hint) for kind in settings_classes() for name, hint in hints_of(kind).items() if name != "command"
+]
 
 
 def made(kind: type, **given: Any) -> Any:
@@ -49,7 +39,7 @@ def made(kind: type, **given: Any) -> Any:
     if kind.__name__ == "Export":
         needed["target"] = Path("x")
     if kind.__name__ == "Pretrain":
-        needed["recipe"] = PretrainConfig()
+        needed["recipe"] = RecipeOptions()
     return kind(**(needed | given))
 
 
@@ -176,4 +166,4 @@ def test_a_file_names_the_place_of_a_bad_value():
     saved["optim"] |= {"lr": 0.1, "warmup_steps": 10**6}
     with pytest.raises(ConfigError, match=r"config\.optim: warmup_steps is 1000000"):
         from_dict(PretrainConfig, saved)
-    assert from_dict(ModelConfig, {"projector_hidden": None}) == ModelConfig()
+    assert from_dict(ProjectorConfig, {"projector_hidden": None}) == ProjectorConfig()

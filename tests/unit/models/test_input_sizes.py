@@ -11,12 +11,12 @@ from support.scenes import write_labelled, write_labelled_scenes
 
 import samclr
 from samclr.config.evaluation import CropProbeConfig, DenseConfig, FineTuneConfig, ProtocolsConfig, TargetConfig
-from samclr.config.methods import DinoConfig
 from samclr.config.pretrain import ConfigError, KnnConfig, LocalViews, ModelConfig, PretrainConfig, ViewGroup
 from samclr.errors import EvaluationError
 from samclr.evaluation.evaluate import open_target
 from samclr.evaluation.sizes import check_dense, fit_protocols
-from samclr.methods import create_method
+from samclr.methods.create import create_method
+from samclr.methods.dino_spec import DinoConfig
 from samclr.models.backbone import create_backbone, feature_width, load_pretrained
 from samclr.models.sizes import choose_sizes, fit_views
 from samclr.runs.checkpoint import load_config

@@ -11,8 +11,8 @@ HEALTHY = {"loss": 1.0, "embedding_spread": 0.9, "teacher_entropy": 0.4, "protot
 
 
 def said(**metrics):
-    monitor = CollapseMonitor(math.log(15))
-    texts = [monitor.check(step, HEALTHY | metrics) for step in range(2 * PATIENCE_STEPS)]
+    monitor = CollapseMonitor()
+    texts = [monitor.check(step, HEALTHY | metrics, math.log(15)) for step in range(2 * PATIENCE_STEPS)]
     return [(step, text) for step, text in enumerate(texts) if text]
 
 
@@ -36,12 +36,12 @@ def test_a_healthy_run_is_silent():
 
 
 def test_a_trouble_that_passes_and_comes_back_is_told_again():
-    monitor = CollapseMonitor(math.log(15))
+    monitor = CollapseMonitor()
     bad = HEALTHY | {"embedding_spread": 0.0}
     rows = [bad] * PATIENCE_STEPS + [HEALTHY] + [bad] * PATIENCE_STEPS
-    assert sum(monitor.check(step, row) is not None for step, row in enumerate(rows)) == 2
+    assert sum(monitor.check(step, row, math.log(15)) is not None for step, row in enumerate(rows)) == 2
 
 
 def test_nan_raises():
     with pytest.raises(RunError, match="the loss became nan at step 7"):
-        CollapseMonitor(1.0).check(7, {"loss": math.nan})
+        CollapseMonitor().check(7, {"loss": math.nan})

@@ -1,0 +1,116 @@
+"""What there is by name: methods, segmenters, data sets, protocols. Each is a spec, found, never imported from here.
+
+The built-in specs are the attribute SPEC of every module `..._spec` in their room (samclr/methods/byol_spec.py);
+those of other packages are found through entry points of the room's name, or handed over by `register`. A spec
+imports no torch: what needs torch stands in another file, which the spec names as "module:attribute".
+"""
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from samclr.errors import PluginError, UsageError
+
+if TYPE_CHECKING:
+    from samclr.config.methods import MethodSpec
+
+
+class Spec(Protocol):
+    """What a registry holds."""
+
+    @property
+    def name(self) -> str:
+        """The name that commands and configurations use."""
+        ...
+
+
+SpecT = TypeVar("SpecT", bound=Spec)
+
+
+class Registry(Mapping[str, SpecT], Generic[SpecT]):
+    """The specs of one kind by name, in the order in which they were found: built-ins by name, then others."""
+
+    def __init__(self, kind: str, room: str, type_name: str):
+        """kind: as messages say it. room: the package of the built-ins, and the group of entry points."""
+        self.kind, self.room, self._type_name = kind, room, type_name
+        self._specs: dict[str, SpecT] = {}
+        self._is_filled = False
+
+    def register(self, spec: SpecT) -> SpecT:
+        """Add a spec and return it; the same one twice is no fault.
+
+        Raises:
+            PluginError: it is no spec of this kind, or its name is taken.
+        """
+        self._fill()
+        return self._add(spec, "register")
+
+    def __getitem__(self, name: str) -> SpecT:
+        """Raises UsageError, which names the nearest, for an unknown name."""
+        self._fill()
+        if name not in self._specs:
+            near = difflib.get_close_matches(name, self._specs, n=1)
+            raise UsageError(
+                f"{name!r} is not a {self.kind}; expected one of {', '.join(self._specs)}"
+                + (f" (did you mean {near[0]}?)" if near else "")
+            )
+        return self._specs[name]
+
+    def __contains__(self, name: object) -> bool:
+        self._fill()
+        return name in self._specs
+
+    def __iter__(self) -> Iterator[str]:
+        self._fill()
+        return iter(list(self._specs))
+
+    def __len__(self) -> int:
+        self._fill()
+        return len(self._specs)
+
+    def _fill(self) -> None:
+        if self._is_filled:
+            return
+        self._is_filled = True  # a spec may ask while it is imported
+        package = importlib.import_module(self.room)
+        for module in sorted(one.name for one in pkgutil.iter_modules(package.__path__)):
+            if module.endswith("_spec"):
+                self._add(importlib.import_module(f"{self.room}.{module}").SPEC, f"{self.room}.{module}")
+        for entry in sorted(entry_points(group=self.room), key=lambda entry: entry.name):
+            self._add(self._load(entry), f"the entry point {entry.value} of {entry.dist and entry.dist.name}")
+
+    def _load(self, entry: EntryPoint) -> Any:
+        try:
+            return entry.load()
+        except Exception as error:
+            owner = entry.dist.name if entry.dist else "a package"
+            raise PluginError(
+                f"the {self.kind} {entry.name} of {owner} ({entry.value}) cannot be imported: "
+                f"{type(error).__name__}: {error}; fix or uninstall {owner}"
+            ) from error
+
+    def _add(self, spec: Any, source: str) -> SpecT:
+        if type(spec).__name__ != self._type_name:
+            raise PluginError(f"{source} gave a {type(spec).__name__}; expected a {self._type_name}")
+        before = self._specs.get(spec.name)
+        if before is not None and before is not spec:
+            raise PluginError(f"there are two {self.kind}s called {spec.name}, one of them from {source}; rename one")
+        self._specs[spec.name] = spec
+        return spec
+
+
+def resolve(path: str) -> Any:
+    """What "module:attribute" names. Raises PluginError if it cannot be imported or is not there."""
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise PluginError(
+            f"{path} cannot be imported: {error}; expected module:attribute of an installed package"
+        ) from error
+
+
+METHODS: "Registry[MethodSpec]" = Registry("method", "samclr.methods", "MethodSpec")

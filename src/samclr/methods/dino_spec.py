@@ -1,0 +1,82 @@
+"""DINO and SAMDINO: settings and recipes."""
+
+from dataclasses import dataclass, field, replace
+from typing import Annotated, ClassVar, Literal
+
+from samclr.config.methods import MethodSpec, MomentumMethodConfig, ProjectorConfig
+from samclr.config.pretrain import PretrainConfig
+from samclr.config.recipes import Recipe
+from samclr.config.serialise import Bounds, CountOrZero, Share, Temperature
+from samclr.config.views import AugmentConfig, LocalViews, ViewGroup, ViewsConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class DinoConfig(MomentumMethodConfig):
+    """DINO's own settings.
+
+    Attributes:
+        temperature: the student's.
+        num_prototypes: outputs of the head.
+        teacher_temperature: after its warm-up.
+        teacher_temperature_start: at the first step.
+        teacher_temperature_steps: steps of its linear warm-up.
+        centering: center = subtract a running mean; sinkhorn = balance prototypes over the batch.
+        center_momentum: share of the center that a step keeps.
+        freeze_steps: steps at the start in which the prototypes stay as they are.
+    """
+
+    name: ClassVar[str] = "dino"
+    has_local_views: ClassVar[bool] = True
+
+    projector: ProjectorConfig = field(
+        default_factory=lambda: ProjectorConfig(projector_hidden=2048, projector_out=256)
+    )
+    temperature: Temperature = 0.1
+    num_prototypes: Annotated[int, Bounds(at_least=2)] = 2048
+    teacher_temperature: Temperature = 0.04
+    teacher_temperature_start: Temperature = 0.04
+    teacher_temperature_steps: CountOrZero = 0
+    centering: Literal["center", "sinkhorn"] = "center"
+    center_momentum: Share = 0.9
+    freeze_steps: CountOrZero = 0
+
+
+DINO = PretrainConfig(
+    recipe="dino",
+    method=DinoConfig(),
+    views=ViewsConfig(strategy="image"),
+    group=ViewGroup(crop_scale=(0.4, 1.0)),
+    local=LocalViews(num_local_views=6),
+    augment=AugmentConfig(asymmetric=True, jitter_saturation=0.4),
+)
+SAMDINO = replace(DINO, recipe="samdino", views=ViewsConfig(strategy="region"))
+
+SPEC = MethodSpec(
+    title="DINO",
+    region_title="SAM-DINO",
+    config=DinoConfig,
+    build="samclr.methods.dino:build",
+    recipes=(
+        Recipe(
+            config=DINO,
+            summary="DINO: self-distillation over two global and six local views",
+            paper="Caron et al., ICCV 2021 (arXiv 2104.14294)",
+            overrides="2 x 128 px at (0.4, 1) and 6 x 64 px at (0.05, 0.4), head 2048-2048-256 with 2048 prototypes, "
+            "momentum 0.99, BYOL's blur, solarisation and halved jitter of saturation",
+            cost="17,600 steps of 512 views at 128 px and 1,536 at 64 px",
+            expected="Cityscapes to CIFAR-10: kNN 38.8, linear 37.1 (the SAMCLR paper's figures)",
+            command="samclr pretrain dino --scenes SCENES --out RUN",
+        ),
+        Recipe(
+            config=SAMDINO,
+            summary="DINO with all views, local ones too, from one region",
+            paper="the idea of Missaoui and Yuan (arXiv 2310.14736) on DINO, done here",
+            overrides="of dino: strategy region (was image), nothing else",
+            cost="as dino; once before it: samclr segment SCENES --segmenter sam-hq-vit-h --out STORE",
+            expected="no published figure; docs/methods/dino.md has ours",
+            command="samclr pretrain samdino --scenes SCENES --regions STORE --out RUN",
+        ),
+    ),
+    demo_config=DinoConfig(num_prototypes=512, projector=ProjectorConfig(projector_out=256)),
+    demo_lr=5e-4,  # the teacher lags behind what learns too fast
+)
