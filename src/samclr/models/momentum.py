@@ -1,11 +1,12 @@
 """Momentum copies: a second set of weights that follows the trained one slowly (He et al., MoCo, 2020)."""
 
 import copy
-import math
 from typing import TypeVar
 
 import torch
 from torch import nn
+
+from samclr.models.schedules import cosine
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
@@ -27,4 +28,4 @@ def scheduled_momentum(start: float, end: float | None, step: int, num_steps: in
     """`start` throughout, or on a cosine from `start` at the first step to `end` at the last."""
     if end is None:
         return start
-    return end - (end - start) * 0.5 * (1 + math.cos(math.pi * step / max(num_steps, 1)))
+    return cosine(start, end, step / max(num_steps, 1))

@@ -1,6 +1,5 @@
 """Optimiser and learning rate, the latter a pure function of the step."""
 
-import math
 from typing import Any
 
 import torch
@@ -38,7 +37,7 @@ def learning_rate(step: int, num_steps: int, config: OptimConfig) -> float:
         return config.lr * (step + 1) / config.warmup_steps
     if config.schedule == "constant":
         return config.lr
-    return _cosine(config.lr, 0.0, (step - config.warmup_steps) / max(num_steps - config.warmup_steps, 1))
+    return cosine(config.lr, 0.0, (step - config.warmup_steps) / max(num_steps - config.warmup_steps, 1))
 
 
 def set_rates(optimizer: torch.optim.Optimizer, step: int, num_steps: int, config: OptimConfig) -> None:
@@ -48,8 +47,4 @@ def set_rates(optimizer: torch.optim.Optimizer, step: int, num_steps: int, confi
         group["lr"] = rate
         if config.weight_decay_end is not None and group.get("decays", group["weight_decay"] > 0):
             group["decays"] = True
-            group["weight_decay"] = _cosine(config.weight_decay, config.weight_decay_end, step / max(num_steps, 1))
-
-
-def _cosine(start: float, end: float, progress: float) -> float:
-    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))
+            group["weight_decay"] = cosine(config.weight_decay, config.weight_decay_end, step / max(num_steps, 1))
