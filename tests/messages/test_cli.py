@@ -65,9 +65,9 @@ def test_version():
             "near it: resnet18",
         ),
         (
-            ["pretrain", "simclr", "--scenes", "{p}/scenes", "--out", "{p}/r", "--accelerator", "tpu"],
+            ["pretrain", "simclr", "--scenes", "{p}/scenes", "--out", "{p}/r", "--device", "tpu"],
             2,
-            "invalid choice 'tpu'",
+            "--device is 'tpu'; expected auto, cpu, cuda, cuda:NUMBER or mps",
         ),
         (
             ["evaluate", "{p}/none", "--on", "{p}/labelled"],

@@ -116,7 +116,7 @@ class StudyCommand(Settings):
             say(f"{outcome}: {run.name}{f': {reason}' if (reason := folder.reason(run)) else ''}")
             return {"failed": 1, "stopped": STOPPED_STATUS}.get(outcome, 0)
         runs = select_runs(plan, given)
-        tally = run_study(folder, plan, runs, self.engine, self.parallel, study.accelerator, say)
+        tally = run_study(folder, plan, runs, self.engine, self.parallel, study.device, say)
         page = write_study(folder, plan)
         counts = {name: len(tally.names(name)) for name in ("done", "failed", "missing")}
         say(f"{', '.join(f'{count} {name}' for name, count in counts.items())} of {len(runs)} runs; page: {page}")
