@@ -336,7 +336,7 @@ def test_activation_checkpointing_changes_no_loss(scenes, store, tmp_path):
 
 def test_half_precision_keeps_dino_finite(scenes, store, tmp_path):
     config = small_config(scenes, store, "samdino", steps=6)
-    config = replace(config, runtime=replace(config.runtime, precision="bf16-mixed"))
+    config = replace(config, runtime=replace(config.runtime, precision="bfloat16"))
     pretrain(config, tmp_path / "run")
     plain = small_config(scenes, store, "samdino", steps=6)
     pretrain(plain, tmp_path / "plain")
