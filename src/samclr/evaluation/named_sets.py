@@ -16,7 +16,9 @@ from samclr.scenes.catalogue import DATA_SETS, DataSet
 from samclr.scenes.download import imagenette_size
 from samclr.scenes.layouts import list_named
 from samclr.scenes.names import NamedSource
+from samclr.scenes.notes import ListingNotes
 from samclr.scenes.refs import SceneRef
+from samclr.terminal import say_once
 
 CLASS_NAMES_FILE = "class_names.txt"
 
@@ -61,7 +63,10 @@ def read_named(source: NamedSource) -> tuple[tuple[str, ...], LabelledRefs, Labe
             f"{', '.join(one.name for one in DATA_SETS.values() if 'labelled' in one.uses)}"
         )
     names = ("train", "val") if data_set.split("val") else ("train", "test")
-    train, test = (list_named(_source(data_set, root, name)) for name in names)
+    notes = ListingNotes()
+    train, test = (list_named(_source(data_set, root, name), notes) for name in names)
+    for line in notes.lines():
+        say_once(f"{data_set.title}: {line}")
     if data_set.name == "cifar10":
         return _read_cifar(source, train, test)
     if data_set.name == "stl10":
