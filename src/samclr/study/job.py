@@ -32,9 +32,9 @@ def plan_study(study: Study, source: str, out: Path, given: Given, parallel: int
         given = _with_generated(study, out, given)
     if (out / STUDY_FILE).exists():
         given = with_paths_of(given, open_study(out)[1])
-    for paths in given.scenes.values():
+    for name, paths in given.scenes.items():
         if not any(path.is_relative_to(out.absolute()) for path in paths):
-            list_scenes(paths)
+            list_scenes(paths, given.image_columns.get(name))
     for grid in study.grids:
         for name in grid.segmenters:
             is_sam(study.segmenter(name).segmenter)

@@ -103,7 +103,7 @@ def make_store(folder: StudyFolder, plan: Plan, store: Store) -> Outcome:
     """Segment the scenes of a store. Several processes may do so at a time; each returns when all rows are there."""
     scenes = dict(plan.scenes)[store.scenes]
     try:
-        refs = list_scenes(scenes)
+        refs = list_scenes(scenes, dict(plan.image_columns).get(store.scenes))
         if folder.state(store.name).get("images") == len(refs):
             return "done"
         workers = min(plan.num_threads, default_workers(store.segmenter) or plan.num_threads)
