@@ -12,7 +12,7 @@ from PIL import Image
 from support.runs import small_config
 from support.scenes import write_labelled, write_labelled_scenes
 
-from samclr import terminal
+from samclr import log
 from samclr.config.evaluation import DenseConfig
 from samclr.config.pretrain import ModelConfig, ViewsConfig
 from samclr.datasets.labelled_scenes import open_labelled_scenes
@@ -178,7 +178,7 @@ def test_images_of_mixed_sizes_keep_their_order(tmp_path):
 
 
 def test_dense_sets_say_what_was_passed_over_and_which_images_have_more_pages(tmp_path, call):
-    terminal._SAID.clear()
+    log._SAID.clear()
     fields = write_labelled_scenes(tmp_path / "fields", 6)
     for name in ("photo.psd", "notes.txt"):
         (fields / "images/train" / name).write_bytes(b"")

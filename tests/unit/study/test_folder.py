@@ -81,7 +81,7 @@ def test_another_version_is_refused(files, tmp_path, begun):
     saved = read_json(path, {})  # without its checksum
     path.write_text(json.dumps(saved | {"samclr": "0.0.9"}))
     sentence = (
-        "was written by samclr 0.0.9, this is 0.1.0; results of two versions do not stand in one table: "
+        f"was written by samclr 0.0.9, this is {__version__}; results of two versions do not stand in one table: "
         "name a new --out, or go on with samclr 0.0.9"
     )
     with pytest.raises(RunError, match=sentence):
@@ -249,7 +249,7 @@ def test_the_image_column_of_a_study_s_scenes(files, tmp_path):
     assert {row["image_id"] for row in rows} == {f"boxes.parquet:image#{k:02d}" for k in range(12)}
     assert {row["status"] for row in rows} == {"no label map for this image"}
     with pytest.raises(RunError, match="image column of boxes"):
-        again(files, tmp_path, image_columns={"boxes": "mask"})
+        again(files, tmp_path, scenes=given["scenes"], image_columns={"boxes": "mask"})
     with pytest.raises(ScenesError, match="no Parquet file among the scenes has a column image"):
         plan_study(files.study, str(files.file), tmp_path / "other", files.given(image_columns={"boxes": "image"}), 1)
 
