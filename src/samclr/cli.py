@@ -1,16 +1,18 @@
 """The command line: parse, run, and turn every error into one line and an exit status."""
 
+import os
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 
 import tyro
 from tyro.conf import CascadeSubcommandArgs, FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes
 
 from samclr import __version__
 from samclr.commands import Command
-from samclr.errors import ConfigError, SamclrError, UsageError
+from samclr.errors import ConfigError, FilesError, SamclrError, UsageError
 from samclr.stopping import Stopped
-from samclr.storage.files import NO_ROOM
+from samclr.storage.files import NO_ROOM, no_room, room_for
 from samclr.terminal import fail, printable_stderr, say
 
 DESCRIPTION = """Contrastive pre-training on complex scenes, with both views from one segmented region.
@@ -41,6 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
                 config=(OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs, FlagCreatePairsOff),
             )
         status = command.run()
+        _write_out()
     except SamclrError as error:
         fail(_with_option(error, given), debug)
         status = 2 if isinstance(error, UsageError | ConfigError) else 1
@@ -65,10 +68,24 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(status)
 
 
+def _write_out() -> None:
+    """Bring what was printed to where it goes. Raises FilesError if that is a file on a full disk."""
+    try:
+        with room_for(Path("/dev/stdout").resolve()):
+            sys.stdout.flush()
+    except FilesError:  # at its end Python would try again, and print what went wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
 def _of_system(error: OSError) -> str:
-    where = f": {error.filename}" if error.filename else ""
-    more = "; free some of it and run the same command again" if error.errno in NO_ROOM else ""
-    return f"{error.strerror or error}{where}{more}"
+    if error.errno in NO_ROOM:
+        try:
+            _write_out()
+            return str(no_room(Path(error.filename or "."), error))
+        except FilesError as full:
+            return str(full)
+    return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
 
 
 def _refuse_empty(given: list[str]) -> None:

@@ -22,6 +22,7 @@ from samclr.evaluation_config import DenseConfig
 from samclr.scenes.decode import DecodeError, load_scene
 from samclr.scenes.labelled_scenes import LabelledScenes
 from samclr.scenes.sources import content_hash, read_bytes
+from samclr.storage.files import amount_of
 from samclr.terminal import say
 from samclr.views.draws import epoch_order
 
@@ -132,6 +133,6 @@ def _check_room(needed: int, cache: Path) -> None:
     free = shutil.disk_usage(cache).free
     if needed > free:
         raise EvaluationError(
-            f"patch features of the training images need about {needed / 1e9:.1f} GB in {cache}, which has "
-            f"{free / 1e9:.1f} GB free; take fewer images (--dense-num-train), or name another disk by $SAMCLR_CACHE"
+            f"no room for the training images' patch features in {cache}: they need about {amount_of(needed)}, its "
+            f"disk has {amount_of(free)} free; take fewer images (--dense-num-train), or name another disk by $SAMCLR_CACHE"
         )

@@ -26,7 +26,7 @@ from samclr.models.backbone import feature_width
 from samclr.normalisation import normalisation_of
 from samclr.settings import to_dict
 from samclr.storage.checksums import seal, without_seal
-from samclr.storage.files import replacing_path
+from samclr.storage.files import remove_leftovers, replacing_path
 from samclr.terminal import say
 
 SAVE_EVERY_S = 60.0
@@ -169,6 +169,7 @@ def _save(
 
 def _load(path: Path) -> dict[str, Any] | None:
     """What was saved; None if there is nothing, or something damaged: the protocol is run anew then, which is said."""
+    remove_leftovers(path.parent)
     if not path.exists():
         return None
     content = without_seal(path.read_bytes())

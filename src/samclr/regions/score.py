@@ -15,9 +15,9 @@ from jaxtyping import Float, Int
 from pycocotools import mask as coco_mask
 
 from samclr.errors import ScenesError, name_some
-from samclr.parts import PartsFolder
+from samclr.parts import OK, PartsFolder
 from samclr.regions.records import ImageRegions, SegmentError
-from samclr.regions.store import iterate_rows, read_regions
+from samclr.regions.store import damaged_text, iterate_rows, read_regions
 from samclr.scenes.label_maps import LabelError, list_label_maps, read_values, refuse_shared, shared_stems
 from samclr.scenes.refs import stem_of
 from samclr.terminal import say
@@ -53,6 +53,7 @@ def score_store(store: PartsFolder, segmentations: Path, ignore_label: Sequence[
     broken: dict[str, str] = {}
     covering, recall, counts = [], [], []
     failed: list[str] = []
+    damaged: list[str] = []
     num_people = 0
     for row in iterate_rows(store):
         maps = people.by_stem.get(stem_of(row["image_id"]), [])
@@ -66,13 +67,15 @@ def score_store(store: PartsFolder, segmentations: Path, ignore_label: Sequence[
         if not scores:
             continue
         if isinstance(found, SegmentError):
-            failed.append(f"{found.image_id} ({found.message})")
+            (damaged if row["status"] == OK else failed).append(f"{found.image_id} ({found.message})")
         counts.append(len(found.regions) if isinstance(found, ImageRegions) else 0)
         num_people += len(scores)
         covering.append(np.mean([best for best, _ in scores]))
         recall.append(np.mean([share for _, share in scores]))
     without = [image_id for image_id in image_ids if stem_of(image_id) not in people.by_stem]
     _say_some("images failed and count as uncovered", failed)
+    if damaged:
+        say(damaged_text(store, damaged, "count as uncovered"))
     _say_some("label maps cannot be used", list(broken.values()))
     _say_some("label maps are left out", [f"{name} ({why})" for name, why in people.left_out.items()])
     _say_some("images have no label map", without)
