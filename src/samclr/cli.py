@@ -10,9 +10,9 @@ from tyro.conf import CascadeSubcommandArgs, FlagCreatePairsOff, OmitArgPrefixes
 
 from samclr import __version__
 from samclr.commands import Command
-from samclr.errors import ConfigError, FilesError, SamclrError, UsageError
+from samclr.errors import ConfigError, SamclrError, UsageError
 from samclr.stopping import Stopped
-from samclr.storage.files import NO_ROOM, no_room, room_for
+from samclr.storage.files import NO_ROOM, no_room
 from samclr.terminal import fail, printable_stderr, say
 
 DESCRIPTION = """Contrastive pre-training on complex scenes, with both views from one segmented region.
@@ -29,21 +29,24 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
-    if given == ["--version"]:
-        print(f"samclr {__version__}")
-        return
     try:
+        if given == ["--version"]:
+            print(f"samclr {__version__}", flush=True)
+            return
         _refuse_empty(given)
         with printable_stderr() if not all(map(str.isprintable, given)) else nullcontext():
-            command = tyro.cli(
-                Command,
-                prog="samclr",
-                description=DESCRIPTION,
-                args=given or ["--help"],
-                config=(OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs, FlagCreatePairsOff),
-            )
+            try:
+                command = tyro.cli(
+                    Command,
+                    prog="samclr",
+                    description=DESCRIPTION,
+                    args=given or ["--help"],
+                    config=(OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs, FlagCreatePairsOff),
+                )
+            finally:
+                sys.stdout.flush()  # of --help
         status = command.run()
-        _write_out()
+        sys.stdout.flush()
     except SamclrError as error:
         fail(_with_option(error, given), debug)
         status = 2 if isinstance(error, UsageError | ConfigError) else 1
@@ -68,23 +71,12 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(status)
 
 
-def _write_out() -> None:
-    """Bring what was printed to where it goes. Raises FilesError if that is a file on a full disk."""
-    try:
-        with room_for(Path("/dev/stdout").resolve()):
-            sys.stdout.flush()
-    except FilesError:  # at its end Python would try again, and print what went wrong
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise
-
-
 def _of_system(error: OSError) -> str:
     if error.errno in NO_ROOM:
-        try:
-            _write_out()
-            return str(no_room(Path(error.filename or "."), error))
-        except FilesError as full:
-            return str(full)
+        if not error.filename:  # of what is printed: all else is written inside `room_for`
+            place = os.path.realpath("/dev/stdout")
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # at its end Python would try once more, and print a traceback
+        return str(no_room(Path(error.filename or place), error))
     return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
 
 

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from samclr.config import PretrainConfig
 from samclr.devices import advice_on_memory, agree, clip_gradients, create_fabric, set_up, step_optimizer
 from samclr.errors import RunError, SamclrError
 from samclr.evaluation.online import OnlineProbes
-from samclr.loggers import close_loggers, create_loggers, log_rows
+from samclr.loggers import close_loggers, create_loggers, log_rows, writers_fail_once
 from samclr.methods import backbone_of, create_method
 from samclr.micro_batches import backward
 from samclr.models.resolve import resolve_config
@@ -65,7 +65,7 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
     fabric = create_fabric(config)
     config = resolve_config(config, tell=fabric.is_global_zero)
     bank = bank_path(config) if config.data.scenes else Path()
-    with _held(run, fabric), bus_error_is_said(bank), room_for(run):
+    with _held(run, fabric), bus_error_is_said(bank), writers_fail_once(), room_for(run):
         return _train(fabric, config, run)
 
 
@@ -146,8 +146,8 @@ def _train(fabric: Fabric, config: PretrainConfig, run: Path) -> PretrainResult:
         if fabric.is_global_zero:
             _save(run, method, optimizer, config, steps_done, totals)
 
-    memory = advice_on_memory(config.runtime)
-    with TrainingProgress(num_steps, first_step) as progress, stop_signals() as stop, memory:
+    memory, log_open = advice_on_memory(config.runtime), closing(metrics_log) if metrics_log else nullcontext()
+    with TrainingProgress(num_steps, first_step) as progress, stop_signals() as stop, memory, log_open:
         step_end = time.perf_counter()
         for plan, crops in loader:
             set_rates(optimizer, plan.step, num_steps, config.optim)
@@ -183,7 +183,6 @@ def _train(fabric: Fabric, config: PretrainConfig, run: Path) -> PretrainResult:
     summary: dict[str, Any] = {"data_fingerprint": data.fingerprint, "data": counts, "plan_counts": totals}
     summary |= {"steps_done": steps_done, "num_steps": num_steps, "torch": torch.__version__}
     if metrics_log is not None:
-        metrics_log.close()
         close_loggers(loggers)
         write_json(run / SUMMARY_FILE, summary | {"errors": data.bank.errors}, sealed=True)
     return PretrainResult(

@@ -43,7 +43,7 @@ def made(tmp_path, scenes, call):
     """Every kind of folder that samclr writes to, in `tmp_path`, and the command that goes on in each."""
     store, run, cache = tmp_path / "store", tmp_path / "run", tmp_path / "cache"
     labelled, fields = write_labelled(tmp_path / "labelled", 12), write_labelled_scenes(tmp_path / "fields")
-    study = write_study_files(tmp_path / "files")
+    study = write_study_files(tmp_path)
     tiny = ("--backbone", "small-cnn", "--size-px", 24, "--global-batch-size", 8, "--min-area-px", 20, "--steps", 1)
     where = ("--scenes", scenes, "--regions", store, "--bank", tmp_path / "bank", "--accelerator", "cpu")
     measuring = ("--on", labelled, "--image-px", 24, "--probe-epochs", 2, "--bootstrap", 100, "--dense-on", fields)
