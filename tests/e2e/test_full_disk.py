@@ -22,7 +22,8 @@ def make_disk(tmp_path):
         folder.mkdir()
         options = f"size={size_kb}k,nr_inodes={max_files}"
         mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-        if os.name != "posix" or os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        is_root = os.name == "posix" and os.geteuid() == 0
+        if not is_root or subprocess.run(mount, capture_output=True, check=False).returncode:
             pytest.skip("mounting a disk needs root")
         made.append(folder)
         return folder

@@ -1,5 +1,4 @@
 import json
-import zlib
 from dataclasses import replace
 
 import numpy as np

@@ -134,5 +134,6 @@ def _check_room(needed: int, cache: Path) -> None:
     if needed > free:
         raise EvaluationError(
             f"no room for the training images' patch features in {cache}: they need about {amount_of(needed)}, its "
-            f"disk has {amount_of(free)} free; take fewer images (--dense-num-train), or name another disk by $SAMCLR_CACHE"
+            f"disk has {amount_of(free)} free; take fewer images (--dense-num-train), or name another disk by "
+            f"$SAMCLR_CACHE"
         )

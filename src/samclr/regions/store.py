@@ -115,7 +115,7 @@ def damaged_text(store: PartsFolder, damaged: Sequence[str], outcome: str) -> st
 
 
 def verify_store(store: PartsFolder) -> list[str]:
-    """Decode every mask and compare it with its box, area and image; returns a sentence for each fault, with its file."""
+    """Decode every mask, compare it with its box, area and image; returns a sentence for each fault, with its file."""
     faults: list[tuple[str, str]] = []
     for row in iterate_rows(store):
         if row["status"] != OK:
@@ -133,7 +133,7 @@ def verify_store(store: PartsFolder) -> list[str]:
                     raise RegionError(f"{where}: box_xyxy is {region.box_xyxy}, its mask's {(x, y, x + w, y + h)}")
         except RegionError as error:
             faults.append((row["image_id"], str(error)))
-    place = {}
+    place: dict[str, str] = {}
     for stem, rows in store.parts(["image_id"]) if faults else ():
         place |= dict.fromkeys(rows["image_id"].to_pylist(), f"{stem}.parquet")
     return [f"{fault}; its row is in {place[image_id]}" for image_id, fault in faults]
