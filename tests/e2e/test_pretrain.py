@@ -21,6 +21,7 @@ from support.scenes import write_labelled
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import samclr as package
+from samclr._version import __version__
 from samclr.config.pretrain import ModelConfig, OptimConfig
 from samclr.config.recipes import RECIPES
 from samclr.errors import ConfigError, RunError
@@ -135,7 +136,9 @@ def test_a_run_of_another_version_is_one_sentence(scenes, store, tmp_path, call)
         for words in (begin, ["report", run], ["evaluate", run, "--on", scenes]):
             status, _, text = call(*words)
             assert status == 1
-            sentence = f"does not fit this samclr, {__version__} (config has the unknown setting 'warmth'); {remedy}, or name"
+            sentence = (
+                f"does not fit this samclr, {__version__} (config has the unknown setting 'warmth'); {remedy}, or name"
+            )
             assert sentence in " ".join(text.split())
 
 

@@ -1,7 +1,9 @@
 """The command line: parse, run, and turn every error into one line and an exit status."""
 
+import os
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 
 import tyro
 from tyro.conf import CascadeSubcommandArgs, FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes
@@ -11,7 +13,7 @@ from samclr.cli.commands import Command
 from samclr.errors import ConfigError, SamclrError, UsageError
 from samclr.log import fail, printable_stderr, say
 from samclr.processes.stopping import Stopped
-from samclr.storage.files import NO_ROOM
+from samclr.storage.files import NO_ROOM, no_room
 
 DESCRIPTION = """Contrastive pre-training on complex scenes, with both views from one segmented region.
 
@@ -27,20 +29,24 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
-    if given == ["--version"]:
-        print(f"samclr {__version__}")
-        return
     try:
+        if given == ["--version"]:
+            print(f"samclr {__version__}", flush=True)
+            return
         _refuse_empty(given)
         with printable_stderr() if not all(map(str.isprintable, given)) else nullcontext():
-            command = tyro.cli(
-                Command,
-                prog="samclr",
-                description=DESCRIPTION,
-                args=given or ["--help"],
-                config=(OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs, FlagCreatePairsOff),
-            )
+            try:
+                command = tyro.cli(
+                    Command,
+                    prog="samclr",
+                    description=DESCRIPTION,
+                    args=given or ["--help"],
+                    config=(OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs, FlagCreatePairsOff),
+                )
+            finally:
+                sys.stdout.flush()  # of --help
         status = command.run()
+        sys.stdout.flush()
     except SamclrError as error:
         fail(_with_option(error, given), debug)
         status = 2 if isinstance(error, UsageError | ConfigError) else 1
@@ -66,9 +72,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _of_system(error: OSError) -> str:
-    where = f": {error.filename}" if error.filename else ""
-    more = "; free some of it and run the same command again" if error.errno in NO_ROOM else ""
-    return f"{error.strerror or error}{where}{more}"
+    if error.errno in NO_ROOM:
+        if not error.filename:  # of what is printed: all else is written inside `room_for`
+            place = os.path.realpath("/dev/stdout")
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # at its end Python would try once more, and print a traceback
+        return str(no_room(Path(error.filename or place), error))
+    return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
 
 
 def _refuse_empty(given: list[str]) -> None:

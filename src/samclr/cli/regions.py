@@ -88,7 +88,8 @@ class Verify(Settings):
 
     def run(self) -> int:
         """Run the command."""
-        from samclr.regions.store import open_store, verify_store
+        from samclr.regions.store import KIND, open_store, verify_store
+        from samclr.storage.parts import command_of
 
         faults = verify_store(open_store(self.store))
         if self.json:
@@ -96,6 +97,8 @@ class Verify(Settings):
         else:
             for line in (*faults, f"{len(faults)} faults in {self.store}"):
                 show(line)
+        if faults:
+            say(f"delete the files named in {self.store} and run {command_of(KIND)} again: it makes their rows anew")
         return 1 if faults else 0
 
 

@@ -134,7 +134,6 @@ def begin_study(path: Path, plan: Plan) -> tuple[StudyFolder, Plan]:
     folder = StudyFolder(path=path)
     if not (path / STUDY_FILE).exists() and path.exists() and not _may_begin(path) and not (path / STUDY_FILE).exists():
         raise RunError(f"{path} exists and holds no study; name a new or empty folder with --out")
-    path.mkdir(parents=True, exist_ok=True)
     with folder.lock("plan", wait=True):
         if (path / STUDY_FILE).exists():
             _, before = open_study(path)

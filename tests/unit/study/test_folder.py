@@ -1,6 +1,7 @@
 """A study's folder: begun, gone on with, extended, and refused where it must be. And the commands that it names."""
 
 import json
+import re
 import shlex
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,6 +15,7 @@ from support.damage import flip_a_bit
 from support.study_files import IMAGE, LABELS, SAM, write_study_files
 from tyro.conf import CascadeSubcommandArgs, FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes
 
+from samclr._version import __version__
 from samclr.cli.commands import Command
 from samclr.config.pretrain import OptimConfig
 from samclr.errors import RunError, SamclrError, ScenesError, UsageError
@@ -104,9 +106,11 @@ def test_a_run_directory_of_another_version_is_refused(files, tmp_path, begun):
     path = folder.run_directory(run) / "config.json"
     saved = read_json(path, {})  # without its checksum
     path.write_text(json.dumps(saved | {"samclr": "0.0.9"}))
-    with pytest.raises(RunError, match=r"t0\.2\.seed0 was written by samclr 0\.0\.9, this is 0\.1\.0"):
+    with pytest.raises(
+        RunError, match=rf"t0\.2\.seed0 was written by samclr 0\.0\.9, this is {re.escape(__version__)}"
+    ):
         again(files, tmp_path)
-    saved["config"]["temperature"] = 0.9
+    saved["config"]["method"]["temperature"] = 0.9
     path.write_text(json.dumps(saved))
     with pytest.raises(RunError, match=r"temperature was 0\.9, now 0\.2; move it away, or name another --out"):
         again(files, tmp_path)
