@@ -19,9 +19,9 @@ from samclr.errors import UsageError
 from samclr.evaluation_config import DenseConfig, ProtocolsConfig, TargetConfig
 from samclr.recipes import RECIPES
 from samclr.region_commands import Look, Regions, Segment, Segmenters
-from samclr.settings import Bounds, Seed, Seeds, Settings, Side
+from samclr.settings import Bounds, CountsWith, Seed, Seeds, Settings, Side
 from samclr.study_commands import StudyCommand
-from samclr.terminal import say, show_fill, show_results, show_rows
+from samclr.terminal import say, show, show_fill, show_results, show_rows
 
 STOPPED_STATUS = 143  # as a shell reports a process that SIGTERM ended
 
@@ -158,14 +158,16 @@ class Evaluate(Settings):
         arg(help="Labelled sets: folders, NAME@ROOT, or names of folders in $SAMCLR_DATA.", metavar="SET..."),
     ] = ()
     image_column: Column = None
-    download: Annotated[bool, arg(help="Fetch sets given as NAME@ROOT that are not there, by torchvision.")] = False
+    download: Annotated[
+        bool, arg(help="Fetch sets given as NAME@ROOT that are not there, by torchvision."), CountsWith("on")
+    ] = False
     dense_on: Annotated[
         tuple[Path, ...], arg(help="Sets with label maps, for segmentation by patch features.", metavar="SET...")
     ] = ()
     knn: KnnConfig = field(default_factory=KnnConfig)
-    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    probe: Annotated[ProbeConfig, CountsWith("on")] = field(default_factory=ProbeConfig)
     protocols: ProtocolsConfig = field(default_factory=ProtocolsConfig)
-    dense: DenseConfig = field(default_factory=DenseConfig)
+    dense: Annotated[DenseConfig, CountsWith("dense_on")] = field(default_factory=DenseConfig)
     model: TargetConfig = field(default_factory=TargetConfig)
     untrained: Annotated[bool, arg(help="Measure the same backbone before any training, as a floor.")] = False
     seed: Annotated[Seed | None, arg(help="Seed of an untrained backbone; by default the run's, else 0.")] = None
@@ -224,7 +226,7 @@ class Export(Settings):
 
         loads = export_run(self.target, self.out, self.layout)
         say(f"wrote {self.out}")
-        print(loads)
+        show(loads)
         return 0
 
 

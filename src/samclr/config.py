@@ -13,20 +13,34 @@ from samclr.errors import ConfigError
 from samclr.method_config import DinoConfig, MethodConfig, SimclrConfig
 from samclr.normalisation import Channels, Normalisation
 from samclr.settings import (
+    BatchSize,
     Bounds,
     Count,
-    CountOrZero,
+    CountsWith,
+    Epochs,
+    InputSide,
     NotNegative,
     Positive,
     Rate,
     Seed,
     Settings,
     Side,
+    Steps,
+    StepsOrZero,
     Temperature,
     Threads,
     to_dict,
 )
-from samclr.view_config import AugmentConfig, FilterConfig, LocalViews, Role, Strategy, ViewGroup, ViewsConfig
+from samclr.view_config import (
+    WITH_REGIONS,
+    AugmentConfig,
+    FilterConfig,
+    LocalViews,
+    Role,
+    Strategy,
+    ViewGroup,
+    ViewsConfig,
+)
 
 __all__ = [
     "AugmentConfig", "Codec", "DataConfig", "FilterConfig", "KnnConfig", "LocalViews", "ModelConfig", "OptimConfig",
@@ -34,12 +48,13 @@ __all__ = [
 ]  # fmt: skip
 
 Codec = Literal["raw", "jpeg"]
+MOST_KEPT = 2**28  # numbers of a queue or of prototypes: 1 GB
 Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"]
 BankPlace = Literal["auto", "device", "pinned", "map"]
-InputSide = Annotated[int, Bounds(at_least=1, at_most=2048)]
 Mean = Annotated[Channels, Bounds(at_least=-1e6, at_most=1e6)]
 Deviation = Annotated[Channels, Bounds(over=0, at_most=1e6)]
+Width = Annotated[int, Bounds(at_least=1, at_most=16_384)]
 Stem = Literal["standard", "conv3x3-stride2", "conv3x3-stride1"]
 
 
@@ -59,7 +74,7 @@ class DataConfig(Settings):
 
     scenes: tuple[Path, ...] = ()
     image_column: str | None = None
-    regions: Path | None = None
+    regions: Annotated[Path | None, WITH_REGIONS] = None
     bank: Path | None = None
     max_side: Side | None = None
     codec: Codec = "raw"
@@ -91,8 +106,8 @@ class ModelConfig(Settings):
     input_px: InputSide | None = None
     mean: Mean | None = None
     std: Deviation | None = None
-    projector_hidden: Count | None = None
-    projector_out: Count = 128
+    projector_hidden: Width | None = None
+    projector_out: Width = 128
     projector_norm: bool = True
 
     def __post_init__(self) -> None:
@@ -138,17 +153,17 @@ class OptimConfig(Settings):
         decay_norm_and_bias: whether weight decay also acts on norms and biases.
     """
 
-    global_batch_size: Annotated[int, Bounds(at_least=2)] = 256
-    steps: Count = 17_600
-    epochs: Positive | None = None
+    global_batch_size: Annotated[int, Bounds(at_least=2, at_most=1_048_576)] = 256
+    steps: Annotated[Steps, CountsWith("epochs", (None,))] = 17_600
+    epochs: Annotated[float, Bounds(over=0, at_most=1e6)] | None = None
     optimizer: Literal["sgd", "adamw", "lars"] = "sgd"
     lr: Rate = 0.06
-    sgd_momentum: Annotated[float, Bounds(at_least=0, under=1)] = 0.9
+    sgd_momentum: Annotated[float, Bounds(at_least=0, under=1), CountsWith("optimizer", ("sgd", "lars"))] = 0.9
     weight_decay: Annotated[float, Bounds(at_least=0, at_most=1000)] = 5e-4
     weight_decay_end: Annotated[float, Bounds(at_least=0, at_most=1000)] | None = None
     clip_norm: Positive | None = None
     clip_per: Literal["model", "parameter"] = "model"
-    warmup_steps: CountOrZero = 0
+    warmup_steps: StepsOrZero = 0
     schedule: Literal["cosine", "constant"] = "cosine"
     decay_norm_and_bias: bool = True
 
@@ -190,7 +205,7 @@ class KnnConfig(Settings):
         knn_temperature: a vote weighs exp(cosine similarity / knn_temperature).
     """
 
-    image_px: Side = 128
+    image_px: InputSide = 128
     num_train: Count | None = None
     num_test: Count | None = None
     knn_k: Count = 20
@@ -212,9 +227,9 @@ class ProbeConfig(Settings):
     """
 
     skip_linear: bool = False
-    probe_epochs: Count = 90
-    probe_batch_size: Count = 256
-    probe_lr: Rate = 0.1
+    probe_epochs: Epochs = 90
+    probe_batch_size: BatchSize = 256
+    probe_lr: Annotated[Rate, CountsWith("probe_sweep", ((),))] = 0.1
     probe_sweep: Annotated[tuple[float, ...], Bounds(over=0, at_most=1e6)] = ()
     probe_seed: Seed = 0
 
@@ -255,11 +270,11 @@ class RuntimeConfig(Settings):
     precision: Precision = "32-true"
     num_threads: Threads | None = None
     num_workers: Threads | None = None
-    bank_on: BankPlace = "auto"
+    bank_on: Annotated[BankPlace, CountsWith("codec", ("raw",))] = "auto"
     checkpoint_every_s: NotNegative = 120.0
     log: tuple[Literal["csv", "tensorboard", "wandb"], ...] = ()
     knn_on: Path | None = None
-    knn_every: Count = 10
+    knn_every: Annotated[Epochs, CountsWith("knn_on")] = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,14 +291,14 @@ class PretrainConfig(Settings):
     temperature: Temperature = 0.5
     seed: Seed = 0
     data: DataConfig = field(default_factory=DataConfig)
-    filter: FilterConfig = field(default_factory=FilterConfig)
+    filter: Annotated[FilterConfig, WITH_REGIONS] = field(default_factory=FilterConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
     group: ViewGroup = field(default_factory=ViewGroup)
     local: LocalViews = field(default_factory=LocalViews)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
-    knn: KnnConfig = field(default_factory=KnnConfig)
+    knn: Annotated[KnnConfig, CountsWith("knn_on")] = field(default_factory=KnnConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     def __post_init__(self) -> None:
@@ -295,6 +310,14 @@ class PretrainConfig(Settings):
             )
         if self.group.num_views < 2:
             raise ConfigError(f"num_views is {self.group.num_views}; a positive pair needs at least 2", "num_views")
+        kept = {"moco": "queue_size", "dino": "num_prototypes"}.get(self.method.name, "")
+        numbers = getattr(self.method, kept, 0) * self.model.projector_out
+        if numbers > MOST_KEPT:
+            raise ConfigError(
+                f"{kept} is {getattr(self.method, kept)}; times projector_out, {self.model.projector_out}, that is "
+                f"{numbers} numbers; expected at most {MOST_KEPT}",
+                kept,
+            )
 
     @property
     def groups(self) -> tuple[ViewGroup, ...]:

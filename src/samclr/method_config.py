@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Suppress
 
-from samclr.settings import Bounds, Count, CountOrZero, Settings, Share, Temperature
+from samclr.settings import Bounds, CountsWith, Settings, Share, StepsOrZero, Temperature
 
 SameImage = Literal["keep", "ignore"]
 
@@ -37,9 +37,9 @@ class MocoConfig(Settings):
     """
 
     name: Suppress[Literal["moco"]] = "moco"
-    queue_size: Count = 4096
+    queue_size: Annotated[int, Bounds(at_least=1, at_most=2**20)] = 4096
     symmetric: bool = True
-    key_splits: Count = 1
+    key_splits: Annotated[int, Bounds(at_least=1, at_most=65_536)] = 1
     ema_momentum: Share = 0.99
     ema_momentum_end: Share | None = None
     same_image_negatives: SameImage = "keep"
@@ -62,13 +62,13 @@ class DinoConfig(Settings):
     """
 
     name: Suppress[Literal["dino"]] = "dino"
-    num_prototypes: Annotated[int, Bounds(at_least=2)] = 2048
+    num_prototypes: Annotated[int, Bounds(at_least=2, at_most=2**18)] = 2048
     teacher_temperature: Temperature = 0.04
-    teacher_temperature_start: Temperature = 0.04
-    teacher_temperature_steps: CountOrZero = 0
+    teacher_temperature_start: Annotated[Temperature, CountsWith("teacher_temperature_steps")] = 0.04
+    teacher_temperature_steps: StepsOrZero = 0
     centering: Literal["center", "sinkhorn"] = "center"
-    center_momentum: Share = 0.9
-    freeze_steps: CountOrZero = 0
+    center_momentum: Annotated[Share, CountsWith("centering", ("center",))] = 0.9
+    freeze_steps: StepsOrZero = 0
     ema_momentum: Share = 0.99
     ema_momentum_end: Share | None = None
 

@@ -13,7 +13,7 @@ from tyro.conf import Positional, arg, subcommand
 from samclr.command_options import Column, Fill, Json, Scenes
 from samclr.config import FilterConfig
 from samclr.segmenter_config import Labels, SegmenterConfig
-from samclr.settings import CountOrZero, Seed, Settings
+from samclr.settings import Bounds, Seed, Settings
 from samclr.terminal import say, show, show_fill, show_rows, show_table
 
 Store = Annotated[Positional[Path], arg(help="Folder of the region store.")]
@@ -225,7 +225,11 @@ class Look(Settings):
     image_column: Column = None
     out: Annotated[Path | None, arg(help="The page; by default look.html in the store.")] = None
     filter: FilterConfig = field(default_factory=FilterConfig)
-    num_scenes: Annotated[CountOrZero, arg(help="Scenes drawn at random; the worst and emptiest come on top.")] = 12
+    num_scenes: Annotated[
+        int,
+        Bounds(at_least=0, at_most=2000),
+        arg(help="Scenes drawn at random; the worst and emptiest come on top."),
+    ] = 12
     seed: Annotated[Seed, arg(help="Which scenes are drawn.")] = 0
 
     def run(self) -> int:
