@@ -10,8 +10,7 @@ from runner import samclr
 from support import write_labelled, write_scenes
 
 ODD = ("-1", "0", "nan", "inf", "1e30", "99999999999999999999999", "", "x", "None", "../x\x1b[2J")
-HUGE = ("1000000000",)  # within the bounds of many whole numbers, and beyond what any machine can do
-SIZES = ("px", "size", "width", "prototypes", "projector", "bootstrap", "epochs", "side", "workers", "threads", "num")
+HUGE = ("1000000000",)  # what 32 bits hold, and of most things beyond what any machine can do
 OPTION = re.compile(r"^[│\s]*(?:-\w, )?(--[a-z0-9-]+)(?: (\S.*?))?\s*│?$", re.M)
 TINY = ("--backbone", "small-cnn", "--size-px", 24, "--global-batch-size", 8, "--min-area-px", 20, "--steps", 1)
 TINY_RUN = (*TINY, "--accelerator", "cpu", "--num-workers", 1)
@@ -65,21 +64,18 @@ def make_sound(sound: Path, cache: Path) -> None:
     assert samclr("pretrain", "samclr", *run, cache=cache).status == 0
 
 
-def values_for(option: str) -> tuple[str, ...]:
-    """The odd values, and of sizes and counts also one that is huge."""
-    return ODD + HUGE if any(word in option for word in SIZES) else ODD
-
-
-def try_all(folder: Path, step: int = 1) -> Iterator[dict[str, Any]]:
-    """A row of counts for each command."""
+def try_all(folder: Path, step: int = 1, kind: str | None = None) -> Iterator[dict[str, Any]]:
+    """A row of counts for each command whose name holds `kind`."""
     sound, cache = folder / "sound", folder / "cache"
     make_sound(sound, cache)
     samclr("regions", "export", sound / "store", "--out", sound / "coco.json", cache=cache)
     for name, words in commands(sound).items():
+        if (kind or "") not in name:
+            continue
         counts = dict.fromkeys(("refused", "accepted", "silent", "hang", "crash", "unexpected"), 0)
         odd, number = [], 0
         for option in options_of(words, cache):
-            for value in values_for(option):
+            for value in ODD + HUGE:
                 number += 1
                 if number % step:
                     continue

@@ -108,13 +108,15 @@ def places(place: Path) -> dict[str, tuple[Any, ...]]:
     }
 
 
-def try_paths(folder: Path, step: int = 1) -> Iterator[dict[str, Any]]:
-    """A row of counts for each place. A path that is refused leaves nothing half-written."""
+def try_paths(folder: Path, step: int = 1, kind: str | None = None) -> Iterator[dict[str, Any]]:
+    """A row of counts for each place whose name holds `kind`. A path that is refused leaves nothing half-written."""
     sound, cache = folder / "sound", folder / "cache"
     make_sound(sound, cache)
     samclr("regions", "export", sound / "store", "--out", sound / "coco.json", cache=cache)
     number = 0
     for name, words in places(sound).items():
+        if (kind or "") not in name:
+            continue
         counts = dict.fromkeys(("refused", "accepted", "silent", "hang", "crash", "unexpected"), 0)
         odd = []
         for kind, path in odd_paths(sound).items():

@@ -65,7 +65,8 @@ def main(arguments: list[str] | None = None) -> None:
         if str(error).startswith("Symlink loop from "):  # pathlib's words before Python 3.13
             fail(f"{error}: a link that leads back to itself", debug)
         elif _is_of_memory(error):
-            fail(f"out of memory ({str(error).splitlines()[0]}); {LESS_MEMORY}", debug)
+            what = str(error).partition("\n")[0]
+            fail(f"out of memory{f' ({what})' if what else ''}; {LESS_MEMORY}", debug)
         else:
             fail(f"unexpected {type(error).__name__}: {error}; run again with --debug for the traceback", debug)
         status = 1
