@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from support import write_labelled
 
 from samclr import config, evaluation_config, method_config, segmenter_config, view_config
 from samclr.errors import ConfigError, SamclrError
@@ -75,6 +76,17 @@ def test_a_link_to_itself_is_one_sentence(tmp_path, call):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     status, _, said = call("pack", tmp_path / "loop")
     assert status == 1
+    assert "unexpected" not in said
+
+
+@pytest.mark.parametrize("out", ["/proc/x/results.json", "loop", "file/results.json"])
+def test_a_place_that_takes_no_results_is_said_before_anything_is_measured(out, tmp_path, call):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "file").write_text("words")
+    shades = write_labelled(tmp_path / "shades")
+    status, shown, said = call("evaluate", "small-cnn", "--on", shades, "--image-px", 24, "--out", tmp_path / out)
+    assert (status, shown, said.count("\n")) == (1, "", 1)
+    assert said.startswith("samclr: error: ")
     assert "unexpected" not in said
 
 

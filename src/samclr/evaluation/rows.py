@@ -12,7 +12,7 @@ from typing import Any
 from samclr.errors import FilesError, RunError, SamclrError
 from samclr.run_directory import RESULTS_FILE
 from samclr.settings import fingerprint
-from samclr.storage.files import confined, read_json, safe_name, write_json
+from samclr.storage.files import confined, read_json, room_for, safe_name, write_json
 from samclr.storage.locks import locked
 
 Row = dict[str, Any]
@@ -38,6 +38,8 @@ def results_place(out: Path | None, run: Path | None) -> Path | None:
         return None
     place = Path(os.path.realpath(place))
     read_rows(place)
+    with room_for(place):
+        place.parent.mkdir(parents=True, exist_ok=True)  # what cannot be made is said before anything is measured
     return place
 
 
