@@ -152,7 +152,8 @@ def idle_settings(command: Any, typed: Container[str]) -> list[str]:
 
 def _with_conditions(config: Any, outer: tuple[CountsWith, ...]) -> Iterator[tuple[str, Any, tuple[CountsWith, ...]]]:
     """Name, value and conditions of every setting, those of its groups among them."""
-    for name, kind in hints_of(type(config)).items():
+    kind_of: Any = type(config)
+    for name, kind in hints_of(kind_of).items():
         value, own = getattr(config, name), tuple(getattr(kind, "__metadata__", ()))
         conditions = outer + tuple(one for one in own if isinstance(one, CountsWith))
         if isinstance(value, Settings):
