@@ -119,7 +119,7 @@ def try_paths(folder: Path, step: int = 1, kind: str | None = None) -> Iterator[
             continue
         counts = dict.fromkeys(("refused", "accepted", "silent", "hang", "crash", "unexpected"), 0)
         odd = []
-        for kind, path in odd_paths(sound).items():
+        for odd_kind, path in odd_paths(sound).items():
             number += 1
             if number % step:
                 continue
@@ -135,5 +135,5 @@ def try_paths(folder: Path, step: int = 1, kind: str | None = None) -> Iterator[
                 what = "silent"
             counts[what] += 1
             if what in ("silent", "hang", "crash", "unexpected"):
-                odd.append(f"{name}, {kind}: {what}: {left} {outcome.text.strip()[-200:]}")
+                odd.append(f"{name}, {odd_kind}: {what}: {left} {outcome.text.strip()[-200:]}")
         yield {"what": f"paths: {name}", "tried": sum(counts.values()), **counts, "odd": odd}
