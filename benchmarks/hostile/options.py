@@ -12,7 +12,7 @@ from support import write_labelled, write_scenes
 ODD = ("-1", "0", "nan", "inf", "1e30", "99999999999999999999999", "", "x", "None", "../x\x1b[2J")
 HUGE = "1000000000"  # what 32 bits hold, and of most things beyond what any machine can do
 VALUES = (*ODD, HUGE)
-OPTION = re.compile(r"^[│\s]*(?:-\w, )?(--[a-z0-9-]+)(?: (\S.*?))?\s*│?$", re.M)
+OPTION = re.compile(r"^[│\s]*(?:-\w, )?(--[a-z0-9-]+)(?: ([A-Z{\[].*?))?\s*│?$", re.M)
 TINY = ("--backbone", "small-cnn", "--size-px", 24, "--global-batch-size", 8, "--min-area-px", 20, "--steps", 1)
 TINY_RUN = (*TINY, "--accelerator", "cpu", "--num-workers", 1)
 HANG_S = 120

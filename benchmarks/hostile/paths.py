@@ -26,7 +26,10 @@ def _device(place: Path) -> Path:
 
 def odd_paths(place: Path) -> dict[str, str]:
     """What a user may type where a path is wanted; nothing of it is what any command wants, but for `.`."""
-    (place / "empty").mkdir(exist_ok=True)
+    for name in ("missing", "empty", "new\nline", "x\x1b[2J", "x\udcff"):  # what commands before have put there
+        left = place / name
+        shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+    (place / "empty").mkdir()
     (place / "words.txt").write_text("words")
     (place / "loop").unlink(missing_ok=True)
     (place / "loop").symlink_to(place / "loop")
