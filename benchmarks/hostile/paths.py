@@ -84,10 +84,8 @@ def places(place: Path) -> dict[str, tuple[Any, ...]]:
         "evaluate --dense-on": ("evaluate", "small-cnn", "--dense-on", None, *measured),
         "evaluate --out": ("evaluate", "small-cnn", "--on", shades, *measured, "--out", None),
         "export RUN": ("export", None, "--out", out),
-        **{
-            f"export {layout} --out": ("export", run, "--layout", layout, "--out", None)
-            for layout in ("timm", "huggingface", "onnx")
-        },
+        **{f"export {layout} --out": ("export", run, "--layout", layout, "--out", None) for layout in ("timm", "onnx")},
+        "export huggingface --out": ("export", place / "resnet", "--layout", "huggingface", "--out", None),
         "report RUN": ("report", None, "--out", out),
         "report --out": ("report", run, "--out", None),
         "look STORE": ("look", None, "--scenes", scenes, "--out", out),
@@ -115,6 +113,8 @@ def try_paths(folder: Path, step: int = 1, kind: str | None = None) -> Iterator[
     """A row of counts for each place whose name holds `kind`. A path that is refused leaves nothing half-written."""
     sound, cache = folder / "sound", folder / "cache"
     make_sound(sound, cache)
+    resnet = ("--scenes", sound / "scenes", *TINY_RUN[2:], "--backbone", "resnet10t", "--out", sound / "resnet")
+    assert samclr("pretrain", "simclr", *resnet, cache=cache).status == 0  # Hugging Face has no small-cnn
     samclr("regions", "export", sound / "store", "--out", sound / "coco.json", cache=cache)
     number = 0
     for name, words in places(sound).items():
