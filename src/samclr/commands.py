@@ -157,7 +157,7 @@ class Evaluate(Settings):
         tuple[Path, ...],
         arg(help="Labelled sets: folders, NAME@ROOT, or names of folders in $SAMCLR_DATA.", metavar="SET..."),
     ] = ()
-    image_column: Column = None
+    image_column: Annotated[Column, CountsWith("on")] = None
     download: Annotated[
         bool, arg(help="Fetch sets given as NAME@ROOT that are not there, by torchvision."), CountsWith("on")
     ] = False

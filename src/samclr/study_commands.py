@@ -16,6 +16,8 @@ STOPPED_STATUS = 143
 READY = "list"
 OF_A_FOLDER = ("status", "page")
 OF_A_RUN = CountsWith("what", other_than=(READY, *OF_A_FOLDER), said="where a study is carried out")
+NOT_LISTED = CountsWith("list", (False,))
+OF_ALL_RUNS = CountsWith("index", (None,))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,7 @@ class StudyCommand(Settings):
     engine: Annotated[
         Literal["local", "ray"],
         arg(help="Where it runs: processes here, or a Ray cluster (samclr[ray])."),
-        OF_A_RUN,
+        *(OF_A_RUN, NOT_LISTED, OF_ALL_RUNS),
     ] = "local"
     parallel: Annotated[
         Threads | None, arg(help="Runs at a time; by default one a GPU, without GPUs one a core."), OF_A_RUN
@@ -68,7 +70,7 @@ class StudyCommand(Settings):
     index: Annotated[
         Annotated[int, Bounds(at_least=0, at_most=10**6)] | None,
         arg(help="Carry out the run of this number alone, as SLURM arrays do."),
-        OF_A_RUN,
+        *(OF_A_RUN, NOT_LISTED),
     ] = None
     json: Json = False
 

@@ -113,6 +113,15 @@ def test_options_that_change_nothing_are_said(scenes, tmp_path, call):
     assert call("pretrain", "simclr", *asked, "--steps", 3, "--lr", 0.1, "--dry-run")[2] == ""
 
 
+def test_a_column_of_parquet_files_needs_parquet_files(tmp_path, call):
+    shades = write_labelled(tmp_path / "shades")
+    status, _, said = call("evaluate", "small-cnn", "--on", shades, "--image-px", 24, "--image-column", "photo")
+    assert status == 1
+    assert (
+        "no set has Parquet files with a column photo, because none has Parquet files; leave image_column out" in said
+    )
+
+
 def test_views_that_no_machine_can_hold_are_refused_before_memory_is_taken(scenes, tmp_path, call):
     asked = ("--scenes", scenes, "--out", tmp_path / "run", "--backbone", "small-cnn", "--accelerator", "cpu")
     status, _, said = call("pretrain", "simclr", *asked, "--size-px", 2048, "--global-batch-size", 1_000_000)

@@ -260,4 +260,9 @@ def test_what_is_typed_and_changes_nothing_is_said():
         "--device changes nothing here: it counts only with another --segmenter than felzenszwalb and labels",
     ]
     status = StudyCommand(what="status", folder=Path("x"))
+    listed = StudyCommand(what="smoke", out=Path("x"), list=True, index=3)
+    assert said(listed, "index", "seeds") == ["--index changes nothing here: it counts only without --list"]
+    assert said(dataclasses.replace(listed, list=False), "engine") == [
+        "--engine changes nothing here: it counts only without --index"
+    ]
     assert said(status, "steps") == ["--steps changes nothing here: it counts only where a study is carried out"]
