@@ -217,7 +217,7 @@ def all_void(fields):
         (all_void, (), "none of the 6 training label maps has a pixel that counts"),
         (lambda f: os.rename(f / "labels", f / "marks"), (), "has no layout that is known"),
         (lambda f: None, ("--dense-stage", 3), "--dense-stage 3: the backbone has stages 0 to 0"),
-        (lambda f: None, ("--dense-k", 0), "dense-k is 0; expected a whole number of at least 1"),
+        (lambda f: None, ("--dense-k", 0), "dense-k is 0; expected a whole number from 1 to 65536"),
     ],
 )
 def test_wrong_scenes_are_one_sentence(harm, more, message, tmp_path, call):

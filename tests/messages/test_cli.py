@@ -88,7 +88,7 @@ def test_version():
         (
             ["study", "smoke", "--out", "{p}/s", "--parallel", "0"],
             2,
-            "--parallel is 0; expected a whole number from 1 to 4096",
+            "--parallel is 0; expected a whole number from 1 to 1024",
         ),
         (["study", "smoke", "--out", "{p}/empty", "--index", "99"], 2, "--index 99 names no run; "),
         (["study", "controls", "--out", "{p}/s"], 2, "has no scenes to train on: add --scenes SCENES=PATH"),

@@ -19,9 +19,9 @@ from samclr.cli.study import StudyCommand
 from samclr.config.evaluation import DenseConfig, ProtocolsConfig, TargetConfig
 from samclr.config.pretrain import Codec, KnnConfig, PretrainConfig, ProbeConfig
 from samclr.config.recipes import RECIPES
-from samclr.config.serialise import Bounds, Seed, Seeds, Settings, Side
+from samclr.config.serialise import Bounds, CountsWith, Seed, Seeds, Settings, Side
 from samclr.errors import UsageError
-from samclr.log import say, show_fill, show_results, show_rows
+from samclr.log import say, show, show_fill, show_results, show_rows
 
 STOPPED_STATUS = 143  # as a shell reports a process that SIGTERM ended
 
@@ -168,15 +168,17 @@ class Evaluate(Settings):
         tuple[Path, ...],
         arg(help="Labelled sets: folders, NAME@ROOT, or names of folders in $SAMCLR_DATA.", metavar="SET..."),
     ] = ()
-    image_column: Column = None
-    download: Annotated[bool, arg(help="Fetch sets given as NAME@ROOT that are not there, by torchvision.")] = False
+    image_column: Annotated[Column, CountsWith("on")] = None
+    download: Annotated[
+        bool, arg(help="Fetch sets given as NAME@ROOT that are not there, by torchvision."), CountsWith("on")
+    ] = False
     dense_on: Annotated[
         tuple[Path, ...], arg(help="Sets with label maps, for segmentation by patch features.", metavar="SET...")
     ] = ()
     knn: KnnConfig = field(default_factory=KnnConfig)
-    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    probe: Annotated[ProbeConfig, CountsWith("on")] = field(default_factory=ProbeConfig)
     protocols: ProtocolsConfig = field(default_factory=ProtocolsConfig)
-    dense: DenseConfig = field(default_factory=DenseConfig)
+    dense: Annotated[DenseConfig, CountsWith("dense_on")] = field(default_factory=DenseConfig)
     model: TargetConfig = field(default_factory=TargetConfig)
     untrained: Annotated[bool, arg(help="Measure the same backbone before any training, as a floor.")] = False
     device: Annotated[str, arg(help="auto (CUDA or MPS where there is one), cpu, cuda, cuda:1 and so on, or mps.")] = (
@@ -237,7 +239,7 @@ class Export(Settings):
 
         loads = export_run(self.target, self.out, self.layout)
         say(f"wrote {self.out}")
-        print(loads)
+        show(loads)
         return 0
 
 

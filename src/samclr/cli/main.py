@@ -10,11 +10,14 @@ from tyro.conf import CascadeSubcommandArgs, FlagCreatePairsOff, OmitArgPrefixes
 
 from samclr._version import __version__
 from samclr.cli.commands import Command
+from samclr.config.serialise import idle_settings
 from samclr.errors import ConfigError, SamclrError, UsageError
 from samclr.log import fail, printable_stderr, say
 from samclr.processes.stopping import Stopped
 from samclr.storage.files import NO_ROOM, no_room
 
+TORCH_HAS_NO_MEMORY = ("can't allocate memory", "out of memory")
+LESS_MEMORY = "give smaller sizes (px), smaller batches or fewer workers"
 DESCRIPTION = """Contrastive pre-training on complex scenes, with both views from one segmented region.
 
 Example: samclr segment photos/ --out photos.regions
@@ -45,6 +48,8 @@ def main(arguments: list[str] | None = None) -> None:
                 )
             finally:
                 sys.stdout.flush()  # of --help
+        for remark in idle_settings(command, _typed(given)):
+            say(remark)
         status = command.run()
         sys.stdout.flush()
     except SamclrError as error:
@@ -65,10 +70,18 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:  # a fault of ours: still one line, with the way to the rest
         if str(error).startswith("Symlink loop from "):  # pathlib's words before Python 3.13
             fail(f"{error}: a link that leads back to itself", debug)
+        elif _is_of_memory(error):
+            what = str(error).partition("\n")[0]
+            fail(f"out of memory{f' ({what})' if what else ''}; {LESS_MEMORY}", debug)
         else:
             fail(f"unexpected {type(error).__name__}: {error}; run again with --debug for the traceback", debug)
         status = 1
     sys.exit(status)
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Whether Python, numpy (a MemoryError of its own) or torch could not have the memory that it asked for."""
+    return isinstance(error, MemoryError) or any(word in str(error) for word in TORCH_HAS_NO_MEMORY)
 
 
 def _of_system(error: OSError) -> str:
@@ -92,6 +105,11 @@ def _with_option(error: SamclrError, given: list[str]) -> str:
     setting = getattr(error, "setting", None)
     if setting is None:
         return str(error)
-    option = f"--{setting.replace('_', '-')}"
-    typed = {argument.partition("=")[0].replace("_", "-") for argument in given}
-    return option + str(error).removeprefix(setting) if option in typed else str(error)
+    shown = f"--{setting.replace('_', '-')}" if setting in _typed(given) else setting
+    return shown + str(error).removeprefix(setting)
+
+
+def _typed(given: list[str]) -> set[str]:
+    """Names of the settings that the user typed as options: `--min-area-px=20` is min_area_px."""
+    options = {word.partition("=")[0][2:].replace("-", "_") for word in given if word.startswith("--")}
+    return options | {name.removeprefix("no_") for name in options}

@@ -13,7 +13,7 @@ from tyro.conf import Positional, arg, subcommand
 from samclr.cli.options import Column, Fill, Json, Scenes
 from samclr.config.pretrain import FilterConfig
 from samclr.config.segmenters import Labels, SegmenterConfig
-from samclr.config.serialise import CountOrZero, Seed, Settings
+from samclr.config.serialise import Bounds, Seed, Settings
 from samclr.log import say, show, show_fill, show_rows, show_table
 
 Store = Annotated[Positional[Path], arg(help="Folder of the region store.")]
@@ -228,7 +228,11 @@ class Look(Settings):
     image_column: Column = None
     out: Annotated[Path | None, arg(help="The page; by default look.html in the store.")] = None
     filter: FilterConfig = field(default_factory=FilterConfig)
-    num_scenes: Annotated[CountOrZero, arg(help="Scenes drawn at random; the worst and emptiest come on top.")] = 12
+    num_scenes: Annotated[
+        int,
+        Bounds(at_least=0, at_most=2000),
+        arg(help="Scenes drawn at random; the worst and emptiest come on top."),
+    ] = 12
     seed: Annotated[Seed, arg(help="Which scenes are drawn.")] = 0
 
     def run(self) -> int:

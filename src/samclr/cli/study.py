@@ -8,13 +8,16 @@ from tyro.conf import Positional, arg
 
 from samclr.cli.options import Json
 from samclr.config.segmenters import Labels
-from samclr.config.serialise import Count, CountOrZero, Seeds, Settings, Threads
+from samclr.config.serialise import Bounds, CountsWith, Seeds, Settings, Steps, Threads
 from samclr.errors import UsageError
 from samclr.log import say, show_rows
 
 STOPPED_STATUS = 143
 READY = "list"
 OF_A_FOLDER = ("status", "page")
+OF_A_RUN = CountsWith("what", other_than=(READY, *OF_A_FOLDER), said="where a study is carried out")
+NOT_LISTED = CountsWith("list", (False,))
+OF_ALL_RUNS = CountsWith("index", (None,))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,34 +37,46 @@ class StudyCommand(Settings):
     folder: Annotated[Positional[Path | None], arg(metavar="DIR", help="Folder of a study: status and page only.")] = (
         None
     )
-    out: Annotated[Path | None, arg(help="Folder for runs, region stores, tables and page.")] = None
+    out: Annotated[Path | None, arg(help="Folder for runs, region stores, tables and page."), OF_A_RUN] = None
     scenes: Annotated[
         tuple[str, ...],
         arg(metavar="NAME=PATH...", help="Images to train on. A name given twice joins its paths."),
+        OF_A_RUN,
+    ] = ()
+    on: Annotated[tuple[str, ...], arg(metavar="NAME=PATH...", help="Labelled sets to measure on."), OF_A_RUN] = ()
+    dense_on: Annotated[
+        tuple[str, ...], arg(metavar="NAME=PATH...", help="Sets with label maps to measure on."), OF_A_RUN
     ] = ()
     image_column: Annotated[
         tuple[str, ...],
         arg(metavar="NAME=COLUMN...", help="Column of scenes' Parquet files that holds the images."),
+        OF_A_RUN,
     ] = ()
-    on: Annotated[tuple[str, ...], arg(metavar="NAME=PATH...", help="Labelled sets to measure on.")] = ()
-    dense_on: Annotated[tuple[str, ...], arg(metavar="NAME=PATH...", help="Sets with label maps to measure on.")] = ()
     labels: Annotated[
-        tuple[str, ...], arg(metavar="NAME=DIR...", help="Label maps of scenes, for the segmenter labels.")
+        tuple[str, ...], arg(metavar="NAME=DIR...", help="Label maps of scenes, for the segmenter labels."), OF_A_RUN
     ] = ()
-    ignore_label: Annotated[Labels, arg(help="Values of label maps that are no region, such as void.")] = ()
-    steps: Annotated[Count | None, arg(help="The budget of each run, instead of the study's.")] = None
-    seeds: Annotated[Seeds | None, arg(help="Seeds to run, instead of the study's.")] = None
+    ignore_label: Annotated[Labels, arg(help="Values of label maps that are no region, such as void."), OF_A_RUN] = ()
+    steps: Annotated[Steps | None, arg(help="The budget of each run, instead of the study's."), OF_A_RUN] = None
+    seeds: Annotated[Seeds | None, arg(help="Seeds to run, instead of the study's."), OF_A_RUN] = None
     only: Annotated[
-        tuple[str, ...], arg(metavar="ARM...", help="Carry out these alone: names of arms or runs, with * and ?.")
+        tuple[str, ...],
+        arg(metavar="ARM...", help="Carry out these alone: names of arms or runs, with * and ?."),
+        OF_A_RUN,
     ] = ()
     engine: Annotated[
-        Literal["local", "ray"], arg(help="Where it runs: processes here, or a Ray cluster (samclr[ray]).")
+        Literal["local", "ray"],
+        arg(help="Where it runs: processes here, or a Ray cluster (samclr[ray])."),
+        *(OF_A_RUN, NOT_LISTED, OF_ALL_RUNS),
     ] = "local"
-    parallel: Annotated[Threads | None, arg(help="Runs at a time; by default one a GPU, without GPUs one a core.")] = (
-        None
-    )
-    list: Annotated[bool, arg(help="Print the runs with their numbers, and carry out none.")] = False
-    index: Annotated[CountOrZero | None, arg(help="Carry out the run of this number alone, as SLURM arrays do.")] = None
+    parallel: Annotated[
+        Threads | None, arg(help="Runs at a time; by default one a GPU, without GPUs one a core."), OF_A_RUN
+    ] = None
+    list: Annotated[bool, arg(help="Print the runs with their numbers, and carry out none."), OF_A_RUN] = False
+    index: Annotated[
+        Annotated[int, Bounds(at_least=0, at_most=10**6)] | None,
+        arg(help="Carry out the run of this number alone, as SLURM arrays do."),
+        *(OF_A_RUN, NOT_LISTED),
+    ] = None
     json: Json = False
 
     def run(self) -> int:
