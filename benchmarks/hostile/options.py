@@ -43,7 +43,7 @@ def commands(place: Path) -> dict[str, tuple[Any, ...]]:
         "report": ("report", place / "run", "--out", place / "report.html"),
         "data list": ("data", "list"),
         "data check": ("data", "check", "cifar10", "--root", scenes),
-        "study": ("study", "smoke", "--out", out, "--list"),
+        "study": ("study", "run", "smoke", "--out", out, "--list"),
         "demo": ("demo", "--out", out, "--recipes", "nothing"),
     }
 

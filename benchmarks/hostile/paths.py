@@ -101,10 +101,10 @@ def places(place: Path) -> dict[str, tuple[Any, ...]]:
         "regions export --out": ("regions", "export", store, "--out", None),
         "regions export sa1b --out": ("regions", "export", store, "--layout", "sa1b", "--out", None),
         "data check --root": ("data", "check", "cifar10", "--root", None),
-        "study WHAT": ("study", None, "--out", out, "--list"),
+        "study STUDY": ("study", "run", None, "--out", out, "--list"),
         "study status": ("study", "status", None),
         "study page": ("study", "page", None),
-        "study --out": ("study", "smoke", "--out", None, "--list"),
+        "study --out": ("study", "run", "smoke", "--out", None, "--list"),
         "demo --out": ("demo", "--out", None, "--recipes", "nothing"),
     }
 

@@ -104,7 +104,7 @@ def test_every_output_says_that_its_disk_is_full(tmp_path, scenes, full_disk, ca
         "export onnx": ("export", run, "--layout", "onnx", "--out", full_disk / "backbone.onnx"),
         "regions export": ("regions", "export", store, "--out", full_disk / "coco.json"),
         "regions export sa1b": ("regions", "export", store, "--layout", "sa1b", "--out", full_disk / "sa1b"),
-        "study": ("study", study.file, "--out", full_disk / "study", *study.flags()),
+        "study": ("study", "run", study.file, "--out", full_disk / "study", *study.flags()),
         "demo": ("demo", "--out", full_disk / "demo"),
     }
     for name, words in commands.items():
@@ -137,7 +137,7 @@ def test_finished_work_stays_when_its_disk_fills(tmp_path, scenes, make_disk, ca
     disk = make_disk(65536, 5000)
     store, run = work_on(disk, scenes, call)
     labelled, files = write_labelled(tmp_path / "labelled"), write_study_files(tmp_path)
-    study = ("study", files.file, "--out", disk / "study", *files.flags())
+    study = ("study", "run", files.file, "--out", disk / "study", *files.flags())
     assert call(*study, "--list")[0] == 0
     assert call(*measuring(run, labelled))[0] == 0
     fill(disk)

@@ -76,7 +76,7 @@ def made(tmp_path, scenes, call):
             [out / "sa1b/a/000.json", out / "sa1b/b/001.json"],
         ),
         "study": (
-            ("study", study.file, "--out", tmp_path / "study", *study.flags(), "--index", 0),
+            ("study", "run", study.file, "--out", tmp_path / "study", *study.flags(), "--index", 0),
             [tmp_path / "study/study.json", tmp_path / "study/states/other.json"],
         ),
         "study page": (

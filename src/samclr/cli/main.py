@@ -3,13 +3,14 @@
 import os
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import tyro
-from tyro.conf import CascadeSubcommandArgs, FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes
 
 from samclr._version import __version__
-from samclr.cli.commands import Command
+from samclr.cli.commands import STYLE, Command
 from samclr.config.serialise import idle_settings
 from samclr.errors import ConfigError, SamclrError, UsageError
 from samclr.log import fail, printable_stderr, say
@@ -24,6 +25,8 @@ Example: samclr segment photos/ --out photos.regions
          samclr pretrain samclr --scenes photos/ --regions photos.regions --out runs/photos
          samclr evaluate runs/photos --on cifar10/
          samclr report runs/photos
+
+`samclr --version` prints the version; --debug, with any command, shows the traceback of an error.
 """
 
 
@@ -37,15 +40,10 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"samclr {__version__}", flush=True)
             return
         _refuse_empty(given)
+        _refuse_old_words(given)
         with printable_stderr() if not all(map(str.isprintable, given)) else nullcontext():
             try:
-                command = tyro.cli(
-                    Command,
-                    prog="samclr",
-                    description=DESCRIPTION,
-                    args=given or ["--help"],
-                    config=(OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs, FlagCreatePairsOff),
-                )
+                command = _parsed(given or ["--help"])
             finally:
                 sys.stdout.flush()  # of --help
         for remark in idle_settings(command, _typed(given)):
@@ -84,6 +82,16 @@ def _is_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or any(word in str(error) for word in TORCH_HAS_NO_MEMORY)
 
 
+def _parsed(given: list[str]) -> Any:
+    options = {"prog": "samclr", "description": DESCRIPTION, "args": given, "config": STYLE}
+    if "from-config" not in given:
+        return tyro.cli(Command, **options)  # type: ignore[call-overload]
+    command, overrides = tyro.cli(Command, return_unknown_args=True, **options)  # type: ignore[call-overload]
+    if overrides:
+        command = replace(command, recipe=replace(command.recipe, overrides=tuple(overrides)))
+    return command
+
+
 def _of_system(error: OSError) -> str:
     if error.errno in NO_ROOM:
         if not error.filename:  # of what is printed: all else is written inside `room_for`
@@ -98,6 +106,13 @@ def _refuse_empty(given: list[str]) -> None:
     for before, word in zip(["samclr", *given], given, strict=False):
         if not word.strip() or (word.startswith("--") and word.endswith("=")):
             raise UsageError(f"an empty value follows {word.strip() or before}; expected a name, a number or a path")
+
+
+def _refuse_old_words(given: list[str]) -> None:
+    """`samclr study NAME`, as of 0.1, is answered by what it is now."""
+    first = (given[1:2] or [""])[0]
+    if given[:1] == ["study"] and first and first[0] != "-" and first not in ("list", "run", "status", "page"):
+        raise UsageError(f"samclr study {first} is samclr study run {first} since 0.2; list, status and page stay")
 
 
 def _with_option(error: SamclrError, given: list[str]) -> str:

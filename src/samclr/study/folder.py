@@ -115,7 +115,7 @@ def open_study(path: Path) -> tuple[StudyFolder, Plan]:
     """
     saved = read_json(path / STUDY_FILE, {}, AGAIN)
     if not saved:
-        raise RunError(f"{path} holds no study: it has no {STUDY_FILE}; name what `samclr study NAME --out` made")
+        raise RunError(f"{path} holds no study: it has no {STUDY_FILE}; name what `samclr study run NAME --out` made")
     if not isinstance(saved, dict) or saved.get("format") != FORMAT:
         raise RunError(_of_another_version(path, saved))
     try:

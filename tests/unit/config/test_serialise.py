@@ -12,7 +12,7 @@ from support.settings import settings_classes
 
 from samclr.cli.commands import RecipeOptions
 from samclr.cli.regions import Look, Segment
-from samclr.cli.study import StudyCommand
+from samclr.cli.study import RunStudy
 from samclr.config.methods import ProjectorConfig
 from samclr.config.pretrain import OptimConfig, PretrainConfig, ViewGroup
 from samclr.config.segmenters import SegmenterConfig
@@ -242,10 +242,8 @@ def test_what_is_typed_and_changes_nothing_is_said():
         "--ignore-label changes nothing here: it counts only with --segmenter labels",
         "--device changes nothing here: it counts only with another --segmenter than felzenszwalb and labels",
     ]
-    status = StudyCommand(what="status", folder=Path("x"))
-    listed = StudyCommand(what="smoke", out=Path("x"), list=True, index=3)
+    listed = RunStudy(study="smoke", out=Path("x"), list=True, index=3)
     assert said(listed, "index", "seeds") == ["--index changes nothing here: it counts only without --list"]
     assert said(dataclasses.replace(listed, list=False), "engine") == [
         "--engine changes nothing here: it counts only without --index"
     ]
-    assert said(status, "steps") == ["--steps changes nothing here: it counts only where a study is carried out"]

@@ -13,10 +13,9 @@ import pytest
 import tyro
 from support.damage import flip_a_bit
 from support.study_files import IMAGE, LABELS, SAM, write_study_files
-from tyro.conf import CascadeSubcommandArgs, FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes
 
 from samclr._version import __version__
-from samclr.cli.commands import Command
+from samclr.cli.commands import STYLE, Command
 from samclr.config.pretrain import OptimConfig
 from samclr.errors import RunError, SamclrError, ScenesError, UsageError
 from samclr.regions.store import open_store
@@ -194,8 +193,8 @@ def test_status_of_a_study_that_has_not_run(begun):
 def parsed(line):
     words = shlex.split(line)
     assert words[0] == "samclr"
-    conf = (OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs, FlagCreatePairsOff)
-    return tyro.cli(Command, args=words[1:], config=conf)
+    command = tyro.cli(Command, args=words[1:], config=STYLE)
+    return getattr(command, "command", command)
 
 
 def test_the_commands_shown_make_the_same_run(files, begun):
@@ -260,7 +259,7 @@ def test_the_image_column_of_a_study_s_scenes(files, tmp_path):
 
 @pytest.mark.parametrize("value", ["image", "boxes=", "=image"])
 def test_an_image_column_is_named_for_its_scenes(value, files, tmp_path):
-    command = parsed(f"samclr study {files.file} --out {tmp_path / 'o'} --image-column {value}")
+    command = parsed(f"samclr study run {files.file} --out {tmp_path / 'o'} --image-column {value}")
     with pytest.raises(UsageError, match=r"is no NAME=COLUMN; give for instance --image-column photos=COLUMN"):
         command._given()
 
@@ -272,5 +271,5 @@ def test_smoke_leaves_its_own_paths_out_of_the_command(files, tmp_path, monkeypa
     folder, plan = plan_study(
         study, "smoke", tmp_path / "smoke", replace(files.given(), scenes={}, on={}, labels={}), 1
     )
-    assert study_command(folder, plan) == f"samclr study smoke --out {tmp_path / 'smoke'}"
+    assert study_command(folder, plan) == f"samclr study run smoke --out {tmp_path / 'smoke'}"
     assert len(list((tmp_path / "smoke/data/digits/scenes").iterdir())) == 3
