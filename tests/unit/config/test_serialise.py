@@ -41,6 +41,8 @@ NEEDED = {  # of commands, whose places have no defaults
     "target": "x",
     "runs": (Path("x"),),
     "name": "camvid",
+    "study": "x",
+    "folder": Path("x"),
 }
 
 
