@@ -140,7 +140,7 @@ def test_a_field_has_bounds_and_refuses_all_else(kind, name, hint):
 
 def test_all_settings_are_walked():
     assert len(FIELDS) > 150
-    assert {"OptimConfig", "MaskConfig", "DinoConfig", "DenseConfig", "Fill", "Demo", "StudyCommand"} <= {
+    assert {"OptimConfig", "MaskConfig", "DinoConfig", "DenseConfig", "Fill", "Demo", "RunStudy"} <= {
         kind.__name__ for kind, _, _ in FIELDS
     }
 
