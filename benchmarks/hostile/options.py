@@ -9,12 +9,15 @@ from typing import Any
 from runner import samclr
 from support.scenes import write_labelled, write_scenes
 
+from samclr.config.recipes import RECIPES
+
 ODD = ("-1", "0", "nan", "inf", "1e30", "99999999999999999999999", "", "x", "None", "../x\x1b[2J")
 HUGE = ("1000000000",)  # within the bounds of many whole numbers, and beyond what any machine can do
-SIZES = ("px", "size", "width", "prototypes", "projector", "bootstrap", "epochs", "side", "workers", "threads", "num")
+SIZES = ("px", "size", "width", "prototypes", "projector", "predictor", "bootstrap", "epochs", "side", "workers")
+SIZES += ("threads", "num")
 OPTION = re.compile(r"^[│\s]*(?:-\w, )?(--[a-z0-9-]+)(?: (\S.*?))?\s*│?$", re.M)
-TINY = ("--backbone", "small-cnn", "--size-px", 24, "--global-batch-size", 8, "--min-area-px", 20, "--steps", 1)
-TINY_RUN = (*TINY, "--accelerator", "cpu", "--num-workers", 1)
+TINY = ("--backbone", "small-cnn", "--size-px", 24, "--global-batch-size", 8, "--min-area-px", 20)
+TINY_RUN = (*TINY, "--steps", 1, "--warmup-steps", 0, "--accelerator", "cpu", "--num-workers", 1)
 HANG_S = 120
 
 
@@ -26,10 +29,7 @@ def commands(place: Path) -> dict[str, tuple[Any, ...]]:
     return {
         "segment": ("segment", scenes, "--min-size", 20, "--out", out),
         "pack": ("pack", scenes, "--bank", out),
-        **{
-            f"pretrain {name}": ("pretrain", name, *pretrain, "--dry-run")
-            for name in ("samclr", "sammoco", "samdino", "simclr", "moco", "dino")
-        },
+        **{f"pretrain {name}": ("pretrain", name, *pretrain, "--dry-run") for name in RECIPES},
         "pretrain from-config": ("pretrain", "from-config", place / "run", "--out", out, "--dry-run"),
         "evaluate": ("evaluate", "small-cnn", "--untrained", *measured),
         "look": ("look", store, "--scenes", scenes, "--out", place / "look.html"),
