@@ -9,12 +9,14 @@ from typing import Any
 from runner import samclr
 from support.scenes import write_labelled, write_scenes
 
+from samclr.config.recipes import RECIPES
+
 ODD = ("-1", "0", "nan", "inf", "1e30", "99999999999999999999999", "", "x", "None", "../x\x1b[2J")
 HUGE = "1000000000"  # what 32 bits hold, and of most things beyond what any machine can do
 VALUES = (*ODD, HUGE)
 OPTION = re.compile(r"^[│\s]*(?:-\w, )?(--[a-z0-9-]+)(?: ([A-Z{\[].*?))?\s*│?$", re.M)
 TINY = ("--backbone", "small-cnn", "--size-px", 24, "--global-batch-size", 8, "--min-area-px", 20, "--steps", 1)
-TINY_RUN = (*TINY, "--device", "cpu", "--workers", 1)
+TINY_RUN = (*TINY, "--warmup-steps", 0, "--device", "cpu", "--workers", 1)
 HANG_S = 120
 
 
@@ -26,10 +28,7 @@ def commands(place: Path) -> dict[str, tuple[Any, ...]]:
     return {
         "segment": ("segment", scenes, "--min-size", 20, "--out", out),
         "pack": ("pack", scenes, "--bank", out),
-        **{
-            f"pretrain {name}": ("pretrain", name, *pretrain, "--dry-run")
-            for name in ("samclr", "sammoco", "samdino", "simclr", "moco", "dino")
-        },
+        **{f"pretrain {name}": ("pretrain", name, *pretrain, "--dry-run") for name in RECIPES},
         "pretrain from-config": ("pretrain", "from-config", place / "run", "--out", out, "--dry-run"),
         "evaluate": ("evaluate", "small-cnn", "--untrained", *measured),
         "look": ("look", store, "--scenes", scenes, "--out", place / "look.html"),
@@ -43,14 +42,14 @@ def commands(place: Path) -> dict[str, tuple[Any, ...]]:
         "report": ("report", place / "run", "--out", place / "report.html"),
         "data list": ("data", "list"),
         "data check": ("data", "check", "cifar10", "--root", scenes),
-        "study": ("study", "run", "smoke", "--out", out, "--list"),
+        "study run": ("study", "run", "smoke", "--out", out, "--list"),
         "demo": ("demo", "--out", out, "--recipes", "nothing"),
     }
 
 
 def options_of(words: tuple[Any, ...], cache: Path) -> list[str]:
     """Options that take a value."""
-    depth = 2 if words[0] in ("pretrain", "regions", "data") else 1
+    depth = 2 if words[0] in ("pretrain", "regions", "data", "study") else 1
     text = samclr(*words[:depth], "--help", cache=cache).text
     found = {name: value for name, value in OPTION.findall(text) if value}
     return sorted(name for name in found if name not in ("--out", "--bank"))

@@ -24,6 +24,7 @@ import samclr as package
 from samclr._version import __version__
 from samclr.config.pretrain import ModelConfig, OptimConfig
 from samclr.config.recipes import RECIPES
+from samclr.config.registry import METHODS
 from samclr.errors import ConfigError, RunError
 from samclr.methods.create import create_method
 from samclr.runs.checkpoint import checkpoints, load_checkpoint
@@ -171,24 +172,7 @@ def test_of_a_damaged_checkpoint_the_one_before_is_used(scenes, store, tmp_path,
         pretrain(config, tmp_path / "run")
 
 
-@pytest.mark.parametrize("recipe", ["moco", "sammoco", "dino", "samdino"])
-def test_every_method_resumes_exactly(scenes, store, tmp_path, recipe):
-    """Queue, centre, momentum encoder, schedules and plan: all of the state is the same after a stop at step 3."""
-    config = small_config(scenes, store, recipe, steps=6)
-    pretrain(config, tmp_path / "whole")
-    half = replace(config, runtime=replace(config.runtime, checkpoint_every_s=0))
-    pretrain(half, tmp_path / "parts")
-    newest, older = checkpoints(tmp_path / "parts")
-    newest.unlink()
-    assert load_checkpoint(tmp_path / "parts")["steps_done"] == 5
-    pretrain(half, tmp_path / "parts")
-    assert_equal_weights(tmp_path / "whole", tmp_path / "parts")
-    losses = [[row["loss"] for row in read_metrics(tmp_path / name)] for name in ("whole", "parts")]
-    assert losses[0] == losses[1]
-    assert older.exists()
-
-
-@pytest.mark.parametrize(("image", "region"), [("moco", "sammoco"), ("dino", "samdino")])
+@pytest.mark.parametrize(("image", "region"), [(name, f"sam{name}") for name in METHODS if name != "simclr"])
 def test_region_recipes_differ_in_the_plan_alone(image, region):
     plain, ours = (RECIPES[name].config.settings() for name in (image, region))
     assert (plain.pop("recipe"), ours.pop("recipe")) == (image, region)

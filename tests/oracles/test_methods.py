@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from lightly.loss import DINOLoss, NTXentLoss
 from lightly.models.modules import DINOProjectionHead, MoCoProjectionHead
 from lightly.models.utils import update_momentum
+from support.batches import random_batch
 
 from samclr.config.methods import ProjectorConfig
 from samclr.config.pretrain import AugmentConfig, LocalViews, ModelConfig, PretrainConfig, ViewGroup
@@ -29,27 +30,8 @@ from samclr.methods.queue import Queue
 from samclr.methods.simclr_spec import SimclrConfig
 from samclr.models.heads import DinoHead, moco_head
 from samclr.models.momentum import follow, momentum_copy, scheduled_momentum
-from samclr.views.batch import ViewBatch, ViewGroupBatch
 
 PROJECTOR = ProjectorConfig(projector_hidden=32, projector_out=8)
-
-
-def random_batch(
-    step: int = 0, rows: int = 6, views: tuple[int, ...] = (2,), sides: tuple[int, ...] = (16,)
-) -> ViewBatch:
-    random = torch.Generator().manual_seed(step)
-    groups = tuple(
-        ViewGroupBatch(
-            role="local" if number else "global",
-            pixels=torch.randn(rows, v, 3, side, side, generator=random),
-            boxes_xyxy=torch.zeros(rows, v, 4, dtype=torch.long),
-        )
-        for number, (v, side) in enumerate(zip(views, sides, strict=True))
-    )
-    # rows come in pairs from one image
-    return ViewBatch(
-        step=step, groups=groups, image_index=torch.arange(rows) // 2 + step, region_index=torch.arange(rows)
-    )
 
 
 def tiny(method, **changes) -> PretrainConfig:

@@ -13,11 +13,16 @@ from torch import nn
 
 from samclr.config.methods import MethodConfig, ProjectorConfig
 from samclr.config.pretrain import LocalViews, ModelConfig, OptimConfig, PretrainConfig, RuntimeConfig
+from samclr.methods.barlow_spec import BarlowConfig
 from samclr.methods.base import Method
+from samclr.methods.byol_spec import ByolConfig
 from samclr.methods.create import create_method
 from samclr.methods.dino_spec import DinoConfig
 from samclr.methods.moco_spec import MocoConfig
 from samclr.methods.simclr_spec import SimclrConfig
+from samclr.methods.simsiam_spec import SimsiamConfig
+from samclr.methods.swav_spec import SwavConfig
+from samclr.methods.vicreg_spec import VicregConfig
 from samclr.models import backbone
 from samclr.training.devices import create_fabric, set_up
 from samclr.training.micro_batches import backward
@@ -32,6 +37,11 @@ METHODS: dict[str, MethodConfig] = {
     "moco": MocoConfig(queue_size=24, same_image_negatives="ignore"),
     "dino": DinoConfig(num_prototypes=16),
     "dino-sinkhorn": DinoConfig(num_prototypes=16, centering="sinkhorn"),
+    "byol": ByolConfig(predictor_hidden=7),
+    "simsiam": SimsiamConfig(predictor_hidden=7),
+    "barlow": BarlowConfig(),
+    "vicreg": VicregConfig(),
+    "swav": SwavConfig(num_prototypes=16),
 }
 
 
@@ -58,7 +68,7 @@ def batch_of(step: int, name: str) -> ViewBatch:
             pixels=torch.randn(ROWS, views, 3, side, side, generator=random, dtype=torch.float64),
             boxes_xyxy=torch.zeros(ROWS, views, 4, dtype=torch.long),
         )
-        for role, views, side in (("global", 2, 16), ("local", 3, 12))[: 2 if name.startswith("dino") else 1]
+        for role, views, side in (("global", 2, 16), ("local", 3, 12))[: 2 if METHODS[name].has_local_views else 1]
     )
     return ViewBatch(
         step=step, groups=groups, image_index=torch.arange(ROWS) // 2 + step, region_index=torch.arange(ROWS)
@@ -66,10 +76,12 @@ def batch_of(step: int, name: str) -> ViewBatch:
 
 
 def config_of(name: str, micro: int | None) -> PretrainConfig:
+    method = METHODS[name]
+    sharper = {"temperature": 0.2} if hasattr(method, "temperature") else {}
     return PretrainConfig(
-        method=replace(METHODS[name], temperature=0.2, projector=PROJECTOR),
+        method=replace(method, projector=PROJECTOR, **sharper),
         model=ModelConfig(backbone="small-cnn"),
-        local=LocalViews(num_local_views=3 if name.startswith("dino") else 0),
+        local=LocalViews(num_local_views=3 if method.has_local_views else 0),
         optim=OptimConfig(global_batch_size=ROWS, lr=0.1, weight_decay=1e-3),
         runtime=RuntimeConfig(device="cpu", precision="float64", num_threads=1, micro_batch_size=micro),
     )

@@ -18,7 +18,9 @@ from samclr.config.recipes import RECIPES
 
 
 def small_config(scenes: Path, regions: Path | None = None, recipe: str = "samclr", steps: int = 4) -> PretrainConfig:
-    """A run of seconds: small-cnn, 24 px, batch 8, one thread."""
+    """A run of seconds: small-cnn, 24 px, batch 8, one thread; SGD at 0.05 or the recipe's other optimiser."""
+    optim = RECIPES[recipe].config.optim
+    optim = OptimConfig(lr=0.05) if optim.optimizer == "sgd" else replace(optim, warmup_steps=0)
     return replace(
         RECIPES[recipe].config,
         data=DataConfig(scenes=(scenes,), regions=regions, bank=scenes.parent / "bank"),
@@ -27,7 +29,7 @@ def small_config(scenes: Path, regions: Path | None = None, recipe: str = "samcl
         local=replace(RECIPES[recipe].config.local, local_size_px=12),
         method=replace(RECIPES[recipe].config.method, projector=ProjectorConfig(projector_out=16)),
         model=ModelConfig(backbone="small-cnn"),
-        optim=OptimConfig(global_batch_size=8, steps=steps, lr=0.05),
+        optim=replace(optim, global_batch_size=8, steps=steps),
         knn=KnnConfig(image_px=24),
         runtime=RuntimeConfig(device="cpu", num_threads=1, workers=1),
     )

@@ -21,7 +21,7 @@ class ProjectorConfig(Settings):
 
     Attributes:
         projector_hidden: width of the head's hidden layers; None takes the backbone's feature width.
-        projector_out: width of the embeddings; for dino of the bottleneck before the prototypes.
+        projector_out: width of the embeddings; of methods with prototypes that of the bottleneck before them.
         projector_norm: batch norm in the head.
     """
 

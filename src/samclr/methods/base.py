@@ -46,6 +46,12 @@ class Encoder(nn.Module):
         return self(pixels.flatten(0, 1), **options).unflatten(0, pixels.shape[:2])
 
 
+def predict(predictor: nn.Module, embeddings: Float[Tensor, "b v d"]) -> Float[Tensor, "b v d"]:
+    """What a predictor of rows [n d] makes of a view group's embeddings, all views in one pass."""
+    predictions: Tensor = predictor(embeddings.flatten(0, 1))
+    return predictions.unflatten(0, embeddings.shape[:2])
+
+
 class Method(nn.Module):
     """A contrastive method. `loss` changes no state; `after_step` alone does, once the optimiser has stepped.
 

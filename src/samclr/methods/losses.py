@@ -5,6 +5,7 @@ a loss takes two to three times their bytes at its peak, masks and backward incl
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -166,6 +167,66 @@ def sinkhorn_shares(scores: Float[Tensor, "b t k"], temperature: float) -> Float
         logs = logs - largest - torch.log(sum_over_ranks(torch.exp(logs - largest).sum(0)))
         logs = logs - torch.logsumexp(logs, 1, keepdim=True)
     return torch.exp(logs).unflatten(0, (b, t))
+
+
+@in_full_precision
+def negative_cosine(predictions: Float[Tensor, "b v d"], targets: Float[Tensor, "b v d"]) -> Float[Tensor, ""]:
+    """Mean of -cos(prediction of a view, target of another view of its row); targets get no gradient.
+
+    With two views D(p1, z2) / 2 + D(p2, z1) / 2 (Chen and He, SimSiam, 2021, eq. 1 and 2). BYOL's loss (Grill et al.,
+    2020, eq. 2, both directions) is 4 + 4 times this.
+    """
+    v = predictions.shape[1]
+    predictions, targets = F.normalize(predictions, dim=-1), F.normalize(targets.detach(), dim=-1)
+    of_other_views = targets.sum(1, keepdim=True) - targets
+    return -(predictions * of_other_views).sum((1, 2)).mean() / (v * (v - 1))
+
+
+@in_full_precision
+def cross_correlation(embeddings: Float[Tensor, "b v d"], redundancy_weight: float) -> Float[Tensor, ""]:
+    """Squared distance of two views' cross-correlation C from the identity (Zbontar et al., Barlow Twins, 2021, eq. 1).
+
+    sum_i (1 - C_ii)^2 + redundancy_weight * sum_i sum_{j != i} C_ij^2, where C correlates the dimensions of the first
+    view with those of the second over the rows (eq. 2; 1e-5 is added to each variance). Mean over pairs of views.
+    """
+    centred = embeddings - embeddings.mean(0)
+    unit = centred / torch.sqrt(centred.square().mean(0) + 1e-5)
+    terms = []
+    for first, second in itertools.combinations(unit.unbind(1), 2):
+        correlation = first.T @ second / len(first)
+        invariance = (1 - correlation.diagonal()).square().sum()
+        terms.append(invariance + redundancy_weight * _off_diagonal_squares(correlation))
+    return torch.stack(terms).mean()
+
+
+@in_full_precision
+def variance_invariance_covariance(
+    embeddings: Float[Tensor, "b v d"], invariance_weight: float, variance_weight: float, covariance_weight: float
+) -> dict[str, Float[Tensor, ""]]:
+    """The three terms of VICReg, weighted, and their sum `loss` (Bardes et al., 2022, eq. 1 to 6, as in their code).
+
+    invariance: mean squared difference of two views. variance: mean over dimensions of max(0, 1 - deviation), mean of
+    both views. covariance: squared covariances of different dimensions over d, sum of both views. Statistics are those
+    of the rows; 1e-4 is added to each variance. Mean over pairs of views.
+    """
+    b, _, d = embeddings.shape
+    pairs = itertools.combinations(embeddings.unbind(1), 2)
+    centred = embeddings - embeddings.mean(0)
+    deviation = torch.sqrt(centred.square().sum(0) / (b - 1) + 1e-4)
+    by_view = centred.transpose(0, 1)
+    covariances = by_view.transpose(1, 2) @ by_view / (b - 1)
+    terms = {
+        "invariance": invariance_weight * torch.stack([F.mse_loss(*pair) for pair in pairs]).mean(),
+        "variance": variance_weight * F.relu(1 - deviation).mean(),
+        "covariance": covariance_weight * 2 * _off_diagonal_squares(covariances).mean() / d,
+    }
+    return terms | {"loss": torch.stack(list(terms.values())).sum()}
+
+
+def _off_diagonal_squares(matrices: Float[Tensor, "*v d d"]) -> Float[Tensor, "*v"]:
+    """Sum of squares beside the diagonal."""
+    diagonal = torch.eye(matrices.shape[-1], dtype=torch.bool, device=matrices.device)
+    return matrices.masked_fill(diagonal, 0.0).square().sum((-2, -1))
 
 
 def embedding_spread(embeddings: Float[Tensor, "n d"]) -> Float[Tensor, ""]:

@@ -8,6 +8,7 @@ import pytest
 from support.study_files import IMAGE, LABELS, SAM, write_study_files
 
 from samclr.config.pretrain import OptimConfig
+from samclr.config.registry import METHODS
 from samclr.config.serialise import from_dict, to_dict
 from samclr.errors import ConfigError, UsageError
 from samclr.study.load import load_study
@@ -88,6 +89,14 @@ def test_temperature_and_padding_vary_that_alone():
     arms = plan_of(PADDING, PHOTOS).arms[1:]
     assert [arm.config.filter.padding for arm in arms] == [1.0, 1.15, 1.3, 1.5, 1.75, 2.0]
     assert len({arm.store for arm in arms}) == 1
+
+
+def test_every_method_is_an_arm_by_its_name():
+    study = Study(name="all", summary="", grids=(Grid(methods=tuple(METHODS), strategies=("image", "random-box")),))
+    arms = plan_of(study, PHOTOS).arms[1:]
+    expected = [(name, strategy) for name in METHODS for strategy in ("image", "random-box")]
+    assert [(arm.method, arm.strategy) for arm in arms] == expected
+    assert all(arm.config.method.name == arm.method and arm.title.startswith(METHODS[arm.method].title) for arm in arms)
 
 
 def test_a_plan_comes_back_from_json(files):
