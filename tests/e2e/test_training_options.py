@@ -14,13 +14,14 @@ from samclr.errors import PartsError, RunError
 from samclr.methods.create import create_method
 from samclr.pages.report import write_report
 from samclr.runs.directory import read_metrics
-from samclr.training.data import prepare_data
 from samclr.training.devices import set_up, step_optimizer
 from samclr.training.micro_batches import backward
 from samclr.training.optim import create_optimizer
-from samclr.training.pretrain import make_batch, pretrain
+from samclr.training.pretrain import pretrain
 from samclr.views.crop import ViewCropper
+from samclr.views.data import prepare_data
 from samclr.views.loader import ViewLoader
+from samclr.views.make_batch import make_batch
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from tyro.conf import CascadeSubcommandArgs, FlagCreatePairsOff, OmitArgPrefixes
 from samclr._version import __version__
 from samclr.cli.commands import Command
 from samclr.errors import ConfigError, SamclrError, UsageError
-from samclr.log import fail, printable_stderr, say
+from samclr.log import fail, printable_stderr, remarks_on_stderr, say
 from samclr.processes.stopping import Stopped
 from samclr.storage.files import NO_ROOM
 
@@ -30,6 +30,13 @@ def main(arguments: list[str] | None = None) -> None:
     if given == ["--version"]:
         print(f"samclr {__version__}")
         return
+    with remarks_on_stderr():
+        status = _run(given, debug)
+    sys.exit(status)
+
+
+def _run(given: list[str], debug: bool) -> int:
+    """The command's exit status."""
     try:
         _refuse_empty(given)
         with printable_stderr() if not all(map(str.isprintable, given)) else nullcontext():
@@ -40,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
                 args=given or ["--help"],
                 config=(OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs, FlagCreatePairsOff),
             )
-        status = command.run()
+        status: int = command.run()
     except SamclrError as error:
         fail(_with_option(error, given), debug)
         status = 2 if isinstance(error, UsageError | ConfigError) else 1
@@ -62,7 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             fail(f"unexpected {type(error).__name__}: {error}; run again with --debug for the traceback", debug)
         status = 1
-    sys.exit(status)
+    return status
 
 
 def _of_system(error: OSError) -> str:

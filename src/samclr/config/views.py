@@ -79,6 +79,19 @@ class LocalViews(Settings):
     local_crop_scale: ShareRange = (0.05, 0.4)
 
 
+def view_groups(group: ViewGroup, local: LocalViews) -> tuple[ViewGroup, ...]:
+    """The view groups of a plan: global views, and local ones if there are any."""
+    if local.num_local_views == 0:
+        return (group,)
+    return group, ViewGroup(
+        role="local",
+        num_views=local.num_local_views,
+        size_px=local.local_size_px,
+        crop_scale=local.local_crop_scale,
+        crop_ratio=group.crop_ratio,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig(Settings):
     """SimCLR's augmentation (Chen et al. 2020, appendix A) with lightly's numbers.

@@ -20,7 +20,7 @@ from samclr.errors import EvaluationError
 from samclr.evaluation.features import GrowingArray, is_sound, map_array
 from samclr.evaluation.patches import RESIZED, input_size, patch_features, patch_px, resize, stage_number
 from samclr.evaluation.segmentation import patch_shares
-from samclr.log import say
+from samclr.log import tell
 from samclr.models.fingerprints import cache_key
 from samclr.scenes.decode import DecodeError, load_scene
 from samclr.scenes.reading import content_hash, read_bytes
@@ -80,7 +80,7 @@ def stream_patches(
             now = time.monotonic()
             if now - last_said > SAY_EVERY_S:
                 done = first + len(loaded)
-                say(f"patch features: {done} of {len(numbers)} images, {done / (now - start):.1f} images/s")
+                tell(f"patch features: {done} of {len(numbers)} images, {done / (now - start):.1f} images/s")
                 last_said = now
 
 

@@ -18,8 +18,8 @@ from samclr.datasets.labelled import LabelledSet, open_labelled
 from samclr.errors import EvaluationError, name_some
 from samclr.evaluation.features import split_features
 from samclr.evaluation.few_shot import few_rows, share_name
-from samclr.evaluation.knn import USUAL_SETTINGS, KnnSetting, knn_ranked
 from samclr.evaluation.linear import linear_probe
+from samclr.evaluation.neighbours import USUAL_SETTINGS, KnnSetting, knn_ranked
 from samclr.evaluation.results import Accuracies
 from samclr.evaluation.sizes import fit_protocols
 from samclr.evaluation.training import crop_probe, fine_tune

@@ -21,9 +21,9 @@ from samclr.regions.index import RegionIndex, open_index
 from samclr.regions.records import ImageRegions
 from samclr.regions.store import open_store, read_regions
 from samclr.scenes.refs import SceneRef
-from samclr.training.data import bank_path
 from samclr.views.augment import augment
 from samclr.views.crop import ViewCropper
+from samclr.views.data import bank_path
 from samclr.views.plan import ViewPlanner
 
 NUM_SCENES, PAIRS_PER_SCENE = 6, 3

@@ -1,10 +1,11 @@
 """Take a backbone away: files that timm, torchvision, Hugging Face and ONNX runtimes load, with a model card."""
 
 import json
+import os
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from safetensors.torch import save
@@ -25,6 +26,26 @@ from samclr.storage.files import replacing_path, write_bytes, write_json, write_
 Layout = Literal["timm", "torchvision", "huggingface", "onnx"]
 ONNX_TOLERANCE = 1e-4  # of the largest feature
 CARD_NAME = "README.md"
+
+
+def export(run: "str | os.PathLike[str]", out: "str | os.PathLike[str]", *, layout: Layout = "timm") -> Path:
+    """Write the backbone of a run for another library, with a model card beside it; returns what was written.
+
+        samclr.export("runs/photos", "backbone.safetensors")
+
+    Args:
+        run: a run directory, or a Run.
+        out: file to write; for huggingface a folder.
+        layout: timm or torchvision (safetensors), huggingface, or onnx (compared with torch before it is kept).
+
+    Raises:
+        RunError: the run has no checkpoint, or the backbone does not exist in that layout.
+        UsageError: a package is missing that the layout needs, or there is no such layout.
+    """
+    if layout not in get_args(Layout):
+        raise UsageError(f"{layout!r} is not a layout; expected one of {', '.join(get_args(Layout))}")
+    export_run(Path(run), Path(out), layout)
+    return Path(out)
 
 
 def export_run(run: Path, out: Path, layout: Layout) -> str:

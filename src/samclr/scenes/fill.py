@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from samclr.errors import SamclrError, ScenesError, name_some
-from samclr.log import printable, say
+from samclr.log import printable, remarks_are_shown, say
 from samclr.processes.stopping import Flag, stop_requested, stop_signals, stopped
 from samclr.processes.workers import shared_flag, worker_processes
 from samclr.scenes.decode import pages_text
@@ -366,5 +366,5 @@ def progress_bar() -> Progress:
         TextColumn("{task.fields[note]}"),
         console=Console(stderr=True),
         transient=True,
-        disable=not sys.stderr.isatty(),
+        disable=not (remarks_are_shown() and sys.stderr.isatty()),
     )
