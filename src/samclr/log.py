@@ -19,6 +19,7 @@ MEASURE = re.compile(r"(?P<protocol>.+)_(?P<measure>top[15](_last|_best)?|miou|p
 
 FAILURES_SHOWN = 10
 LOGGER = logging.getLogger("samclr")
+_SETTING = re.compile(r"`([a-z][a-z0-9_]*)`")
 _SAID: set[str] = set()
 
 
@@ -26,7 +27,7 @@ class _OnStderr(logging.Handler):
     """Each remark as a line of its own on what is stderr at the time."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(printable(record.getMessage()), file=sys.stderr)
+        print(printable(with_options(record.getMessage())), file=sys.stderr)
 
 
 def show_remarks() -> None:
@@ -62,6 +63,11 @@ def printable(text: object) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in shown)
 
 
+def with_options(text: str) -> str:
+    """A message of the library, which names settings as `bank_on`, with the options of the command line: --bank-on."""
+    return _SETTING.sub(lambda setting: "--" + setting[1].replace("_", "-"), text)
+
+
 @contextmanager
 def printable_stderr() -> Iterator[None]:
     """What others print to stderr inside the block is shown at its end, without what a terminal would obey."""
@@ -78,7 +84,7 @@ def fail(message: str, debug: bool) -> None:
     """Print an error to stderr, with its traceback if asked for."""
     if debug:
         traceback.print_exc()
-    print(f"samclr: error: {printable(message)}", file=sys.stderr)
+    print(f"samclr: error: {printable(with_options(message))}", file=sys.stderr)
 
 
 def say(text: str) -> None:

@@ -115,7 +115,7 @@ def test_too_little_memory_is_one_sentence_with_what_takes_less(scenes, store, t
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nAnd more.")
 
     monkeypatch.setattr("samclr.training.pretrain.backward", out_of_memory)
-    with pytest.raises(RunError, match=r"too little memory \(CUDA .* allocate 2 GiB.\).*--bank-on map"):
+    with pytest.raises(RunError, match=r"too little memory \(CUDA .* allocate 2 GiB.\).*`bank_on` map"):
         pretrain(small_config(scenes, store, "samclr", steps=2), tmp_path / "run")
 
 

@@ -270,7 +270,7 @@ def pack_scenes(
     if needed > free:
         raise PartsError(
             f"the bank {bank_path} needs {needed / 1e9:.1f} GB more, the disk has {free / 1e9:.1f} GB free; "
-            f"name another disk (--bank DIR), cap the size (--max-side PX) or compress (--codec jpeg)"
+            f"name another disk (`bank` DIR), cap the size (`max_side` PX) or compress (`codec` jpeg)"
         )
     work = PackWork(max_side=max_side, codec=codec, verify=verify)
     report = fill(folder, refs, work, options, "packing")

@@ -41,7 +41,7 @@ class ViewsConfig(Settings):
         super().__post_init__()
         if self.background_mix_prob > 0 and self.strategy != "region":
             raise ConfigError(
-                f"background_mix_prob needs masks: use --strategy region (it is {self.strategy})", "background_mix_prob"
+                f"background_mix_prob needs masks: use `strategy` region (it is {self.strategy})", "background_mix_prob"
             )
 
 

@@ -41,7 +41,7 @@ def fetch(source: HubSource) -> dict[str, Path]:
     except Exception as error:  # no network, no such set, a gated one: whatever the hub's client raises
         raise ScenesError(
             f"the data set {source.repo} cannot be fetched from the Hugging Face hub ({type(error).__name__}); without "
-            f"a network, fetch its Parquet files on another machine and name their folder: --scenes DIR"
+            f"a network, fetch its Parquet files on another machine and name their folder: `scenes` DIR"
         ) from error
     write_json(note, {"repo": source.repo, "commit": commit, "folder": str(folder), "files": files})
     return found

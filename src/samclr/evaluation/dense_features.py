@@ -133,5 +133,5 @@ def _check_room(needed: int, cache: Path) -> None:
     if needed > free:
         raise EvaluationError(
             f"patch features of the training images need about {needed / 1e9:.1f} GB in {cache}, which has "
-            f"{free / 1e9:.1f} GB free; take fewer images (--dense-num-train), or name another disk by $SAMCLR_CACHE"
+            f"{free / 1e9:.1f} GB free; take fewer images (`dense_num_train`), or name another disk by $SAMCLR_CACHE"
         )

@@ -116,11 +116,10 @@ def _agreed(name: str, given: TargetConfig, model: ModelConfig) -> ModelConfig:
         if not fits:
             own, asked = (_shown(getattr(of, key)) for of in (model, given))
             trained = (
-                "; an untrained one (--untrained) may have it" if key == "stem" and model.pretrained == "timm" else ""
+                "; an untrained one (`untrained`) may have it" if key == "stem" and model.pretrained == "timm" else ""
             )
-            option = key.replace("_", "-")
             raise EvaluationError(
-                f"{name} has the {key} {own}, which --{option} {asked} contradicts; leave it out{trained}"
+                f"{name} has the {key} {own}, which `{key}` {asked} contradicts; leave it out{trained}"
             )
     return model
 
@@ -134,7 +133,7 @@ def _model_of_weights(name: str, given: TargetConfig) -> ModelConfig:
     facts = read_facts(Path(name))
     backbone = facts.backbone or given.backbone
     if backbone is None:
-        raise EvaluationError(f"{name} does not say which backbone its weights are of; name it with --backbone")
+        raise EvaluationError(f"{name} does not say which backbone its weights are of; name it with `backbone`")
     own = facts.normalisation or given.normalisation
     model = ModelConfig(backbone=backbone, stem=facts.stem or given.stem or "standard", pretrained=name)
     model = replace(model, input_px=facts.input_px or given.input_px)

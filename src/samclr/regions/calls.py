@@ -51,7 +51,7 @@ def segment(
     """
     config = segmenter_config(segmenter, mask_options)
     sources, path = scene_paths(scenes), Path(out).absolute()
-    refuse_inside_scenes(path, sources, "out")
+    refuse_inside_scenes(path, sources, "`out`")
     options = FillOptions(
         retry_errors=retry_errors, num_workers=workers or default_workers(config) or os.cpu_count() or 1
     )

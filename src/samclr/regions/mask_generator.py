@@ -18,7 +18,7 @@ class MaskGenerator:
     """Finds all masks of an image with a SAM; equal to what `samclr segment` keeps of it.
 
         masks = samclr.MaskGenerator("sam-hq-vit-b", device="cuda")
-        found = masks(Image.open("photo.jpg"))
+        found = masks(picture)                            # of Pillow, or uint8 [h w 3]
         found.boxes_xyxy, found.masks(), found.regions[0].predicted_iou      # [r 4], [r h w], a float
 
     Source: Kirillov et al., Segment Anything, 2023 (arXiv 2304.02643), section 5 and appendix B.

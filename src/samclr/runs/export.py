@@ -74,9 +74,9 @@ def export_run(run: Path, out: Path, layout: Layout) -> str:
         loads = f'torchvision.models.{name}().load_state_dict(safetensors.torch.load_file("{out}"), strict=False)'
     elif layout == "huggingface":
         if not plain:
-            raise RunError(f"Hugging Face has no {model.backbone} with stem {model.stem}; use --layout timm or onnx")
+            raise RunError(f"Hugging Face has no {model.backbone} with stem {model.stem}; use `layout` timm or onnx")
         if (out / FOLDER_CONFIG).exists() and not is_weights_folder(out):
-            raise RunError(f"{out} holds a {FOLDER_CONFIG} of something else; name a new folder with --out")
+            raise RunError(f"{out} holds a {FOLDER_CONFIG} of something else; name a new folder with `out`")
         _save_hugging_face(backbone, out, config)
         loads = f'transformers.AutoModel.from_pretrained("{out}")'
         loads += f'  # or timm.create_model("local-dir:{out}", pretrained=True)'
@@ -148,7 +148,7 @@ def _torchvision_name(backbone: nn.Module, config: PretrainConfig, plain: bool) 
         if all(key in theirs and theirs[key].shape == tensor.shape for key, tensor in ours.items()):
             return name
     raise RunError(
-        f"torchvision has no {name} with stem {config.model.stem} and timm's names; use --layout timm or onnx"
+        f"torchvision has no {name} with stem {config.model.stem} and timm's names; use `layout` timm or onnx"
     )
 
 
@@ -158,7 +158,7 @@ def _save_onnx(backbone: nn.Module, out: Path, config: PretrainConfig) -> float:
         import onnxruntime
         import onnxscript  # noqa: F401 - torch's exporter needs it
     except ImportError:
-        raise UsageError("--layout onnx needs ONNX: pip install 'samclr[onnx]'") from None
+        raise UsageError("`layout` onnx needs ONNX: pip install 'samclr[onnx]'") from None
     side_px = config.group.size_px
     pixels = torch.randn(2, 3, side_px, side_px)
     with replacing_path(out) as beside:

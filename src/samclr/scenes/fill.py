@@ -235,7 +235,7 @@ def _run_in_processes(
 ) -> Iterator[tuple[int, _BucketResult]]:
     """As _run_here, in several processes, which end after the image in hand when `stop` is set."""
     waiting = list(buckets)
-    with worker_processes(min(options.num_workers, len(buckets)), stop, f"filling {path}", "--workers") as pool:
+    with worker_processes(min(options.num_workers, len(buckets)), stop, f"filling {path}", "`workers`") as pool:
         while waiting and not stop.is_set():
             running: dict[Future[_BucketResult], int] = {
                 pool.submit(_fill_bucket, path, kind, bucket, buckets[bucket], work, options): bucket

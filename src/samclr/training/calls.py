@@ -42,6 +42,6 @@ def pretrain(config: PretrainConfig, out: "str | os.PathLike[str]") -> Run:
         ),
     )
     path = Path(out).absolute()
-    refuse_inside_scenes(path, config.data.scenes, "out")
+    refuse_inside_scenes(path, config.data.scenes, "`out`")
     train(config, path)
     return Run(path)

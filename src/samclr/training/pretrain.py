@@ -205,7 +205,7 @@ def _check_same_data(run: Path, data: TrainingData, write: bool) -> None:
     if known != data.fingerprint:
         raise RunError(
             f"{run} was started on other images or regions (fingerprint {known}, now {data.fingerprint}); "
-            f"name another --out, or restore the scenes and the region store"
+            f"name another `out`, or restore the scenes and the region store"
         )
     if write:
         write_json(
@@ -222,7 +222,7 @@ def _restore(
 ) -> int:
     saved = checkpoint.get("config")  # 0.1 saved none; open_run has compared config.json beside it
     if saved is not None and read_config(json.loads(saved)).settings() != config.settings():
-        raise RunError("the checkpoint was written under other settings; name another --out")
+        raise RunError("the checkpoint was written under other settings; name another `out`")
     method.load_state_dict(checkpoint["method"])
     optimizer.load_state_dict(checkpoint["optimizer"])
     totals.update(checkpoint["plan_counts"])

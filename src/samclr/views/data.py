@@ -125,7 +125,7 @@ def _open_bank(data: DataConfig, num_workers: int) -> SceneBank:
     """List and pack the scenes. The list, some hundreds of bytes an image, is given up here."""
     refs = list_scenes(data.scenes, data.image_column)
     path = bank_of(data)
-    refuse_inside_scenes(path, data.scenes, "--bank")
+    refuse_inside_scenes(path, data.scenes, "`bank`")
     pack_scenes(refs, path, data.max_side, FillOptions(num_workers=num_workers), data.codec)
     bank = SceneBank(path, refs)
     if bank.num_images == 0:

@@ -311,7 +311,7 @@ def _mask(kept: _Kept, size: tuple[int, int]) -> Mask:
 
 def _check_finite(values: Tensor, what: str) -> None:
     if not torch.isfinite(values).all():
-        raise ArithmeticError(f"the model's {what} are not finite; try --precision float32")
+        raise ArithmeticError(f"the model's {what} are not finite; try `precision` float32")
 
 
 def _say_halved(what: str, number: int) -> None:

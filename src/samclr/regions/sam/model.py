@@ -206,7 +206,7 @@ def _why_not(segmenter: str, name: str, error: Exception) -> str:
         return f"there is no model {name} on the Hugging Face hub, or it is private; see `samclr segmenters`"
     return (
         f"{name} is not on this machine and the Hugging Face hub cannot be reached; get the model's folder by other "
-        f"means (config.json, preprocessor_config.json, model.safetensors) and give --segmenter PATH"
+        f"means (config.json, preprocessor_config.json, model.safetensors) and give `segmenter` PATH"
     )
 
 

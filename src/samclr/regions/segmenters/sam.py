@@ -75,7 +75,7 @@ class SamSegmenter:
             self._overflow_said = True
             say(
                 f"float16 overflows near {image_id}: such scenes are segmented in float32; "
-                "if they are many, --precision bfloat16 is faster"
+                "if they are many, `precision` bfloat16 is faster"
             )
 
 
@@ -94,7 +94,7 @@ def compute_device(compute: ComputeConfig) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0]
         raise UsageError(
-            f"device {compute.device!r} cannot be used ({first}); try --device cpu or --device auto"
+            f"device {compute.device!r} cannot be used ({first}); try `device` cpu or `device` auto"
         ) from None
     return device
 
