@@ -26,12 +26,12 @@ from samclr.config.recipes import RECIPES
 from samclr.methods.base import Method
 from samclr.methods.create import create_method
 from samclr.methods.moco_spec import MocoConfig
-from samclr.training.data import prepare_data
 from samclr.training.optim import create_optimizer, set_rates
-from samclr.training.pretrain import make_batch
 from samclr.views.batch import ViewBatch
 from samclr.views.crop import ViewCropper
+from samclr.views.data import prepare_data
 from samclr.views.loader import ViewLoader
+from samclr.views.make_batch import make_batch
 
 warnings.filterwarnings("ignore")
 Side = tuple[nn.Module, Callable[[ViewBatch], Tensor], Callable[[], None]]

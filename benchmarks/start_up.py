@@ -25,7 +25,7 @@ from features import rss_anon, watched
 
 if TYPE_CHECKING:
     from samclr.storage.parts import PartsFolder
-    from samclr.training.data import TrainingData
+    from samclr.views.data import TrainingData
 
 REGIONS_PER_IMAGE, HEIGHT, WIDTH, BATCH, DISTINCT = 20, 480, 640, 256, 64
 
@@ -118,7 +118,7 @@ def write_files(folder: Path, num_images: int) -> None:
 def start(folder: Path, num_workers: int) -> dict[str, float]:
     """Seconds to the first plan, the peak of memory, and what is still held then."""
     from samclr.config.pretrain import DataConfig, OptimConfig, PretrainConfig, RuntimeConfig, ViewsConfig
-    from samclr.training.data import prepare_data
+    from samclr.views.data import prepare_data
 
     config = PretrainConfig(
         data=DataConfig(scenes=(folder / "scenes",), bank=folder / "bank", regions=folder / "store"),

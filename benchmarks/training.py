@@ -29,9 +29,9 @@ from samclr.scenes.fill import FillOptions
 from samclr.training.devices import create_fabric, set_up
 from samclr.training.micro_batches import backward
 from samclr.training.optim import create_optimizer
-from samclr.training.pretrain import make_batch
 from samclr.views.batch import ViewBatch
 from samclr.views.loader import ViewLoader
+from samclr.views.make_batch import make_batch
 from samclr.views.placement import open_cropper
 from samclr.views.plan import ViewPlanner
 

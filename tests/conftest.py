@@ -18,7 +18,7 @@ with install_import_hook("samclr", "support.typecheck.check"):  # imported here 
     import samclr.pages.report
     import samclr.training.dry_run  # noqa: F401
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +27,21 @@ from PIL import Image
 from support.scenes import write_scenes
 
 from samclr.cli.main import main
+from samclr.log import LOGGER, remarks_on_stderr
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of a test goes into the user's cache."""
     monkeypatch.setenv("SAMCLR_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def remarks() -> Iterator[None]:
+    """Remarks of the library stand on stderr, as with the command line, and in caplog."""
+    with remarks_on_stderr():
+        LOGGER.propagate = True
+        yield
 
 
 @pytest.fixture

@@ -1,7 +1,11 @@
-"""What commands print: results and tables to stdout, remarks and errors to stderr."""
+"""What samclr says: remarks through `logging.getLogger("samclr")`, which the command line shows on stderr.
+
+Results, tables and errors are printed, by the command line alone.
+"""
 
 import io
 import json
+import logging
 import os
 import re
 import sys
@@ -14,7 +18,41 @@ from typing import Any
 MEASURE = re.compile(r"(?P<protocol>.+)_(?P<measure>top[15](_last|_best)?|miou|pixel_accuracy)")
 
 FAILURES_SHOWN = 10
+LOGGER = logging.getLogger("samclr")
+_SETTING = re.compile(r"`([a-z][a-z0-9_]*)`")
 _SAID: set[str] = set()
+
+
+class _OnStderr(logging.Handler):
+    """Each remark as a line of its own on what is stderr at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(printable(with_options(record.getMessage())), file=sys.stderr)
+
+
+def show_remarks() -> None:
+    """Have remarks shown on stderr from now on, as the command line does; for the processes it starts."""
+    if not remarks_are_shown():
+        LOGGER.addHandler(_OnStderr())
+        LOGGER.setLevel(logging.INFO)
+        LOGGER.propagate = False
+
+
+def remarks_are_shown() -> bool:
+    """Whether this process is the command line's, which also shows progress; a library's caller decides itself."""
+    return any(isinstance(handler, _OnStderr) for handler in LOGGER.handlers)
+
+
+@contextmanager
+def remarks_on_stderr() -> Iterator[None]:
+    """`show_remarks` inside the block."""
+    handlers, level, propagate = list(LOGGER.handlers), LOGGER.level, LOGGER.propagate
+    show_remarks()
+    try:
+        yield
+    finally:
+        LOGGER.handlers[:], LOGGER.propagate = handlers, propagate
+        LOGGER.setLevel(level)
 
 
 def printable(text: object) -> str:
@@ -23,6 +61,11 @@ def printable(text: object) -> str:
     if shown.isprintable():
         return shown
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in shown)
+
+
+def with_options(text: str) -> str:
+    """A message of the library, which names settings as `bank_on`, with the options of the command line: --bank-on."""
+    return _SETTING.sub(lambda setting: "--" + setting[1].replace("_", "-"), text)
 
 
 @contextmanager
@@ -41,12 +84,17 @@ def fail(message: str, debug: bool) -> None:
     """Print an error to stderr, with its traceback if asked for."""
     if debug:
         traceback.print_exc()
-    print(f"samclr: error: {printable(message)}", file=sys.stderr)
+    print(f"samclr: error: {printable(with_options(message))}", file=sys.stderr)
 
 
 def say(text: str) -> None:
-    """A remark for the person at the terminal; results go to stdout."""
-    print(printable(text), file=sys.stderr)
+    """A remark that a person should see: something was assumed, left out, damaged, or made anew."""
+    LOGGER.warning("%s", text)
+
+
+def tell(text: str) -> None:
+    """A remark on what is going on, at level INFO: the command line shows it, a library's caller if they ask for it."""
+    LOGGER.info("%s", text)
 
 
 def say_once(text: str) -> None:

@@ -107,7 +107,7 @@ def test_exports_are_equal_and_readable_by_others(runs, tmp_path):
 
 
 def test_a_run_directory_is_not_overwritten(runs, tmp_path):
-    with pytest.raises(RunError, match=r"holds a config.json of something else; name a new folder with --out"):
+    with pytest.raises(RunError, match=r"holds a config.json of something else; name a new folder with `out`"):
         export_run(runs / "plain", runs / "odd", "huggingface")
     assert load_config(runs / "odd").model.normalisation == ODD
 

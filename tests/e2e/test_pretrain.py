@@ -111,7 +111,7 @@ def test_online_knn_is_logged(scenes, store, tmp_path):
 def test_other_settings_or_data_are_refused_by_name(scenes, store, tmp_path):
     config = small_config(scenes, store)
     pretrain(config, tmp_path / "run")
-    with pytest.raises(RunError, match=r"temperature was 0.07, now 0.1; name another --out"):
+    with pytest.raises(RunError, match=r"temperature was 0.07, now 0.1; name another `out`"):
         pretrain(replace(config, method=replace(config.method, temperature=0.1)), tmp_path / "run")
     (scenes / "a/000.png").unlink()
     with pytest.raises(RunError, match="was started on other images or regions"):
@@ -216,7 +216,7 @@ def test_every_optimiser_lowers_the_loss(scenes, store, tmp_path, optimizer):
 def test_nan_ends_the_run_with_advice(scenes, store, tmp_path):
     config = small_config(scenes, store)
     optim = OptimConfig(global_batch_size=8, steps=60, lr=1e6)
-    with pytest.raises(RunError, match=r"the loss became nan at step .*Lower --lr"):
+    with pytest.raises(RunError, match=r"the loss became nan at step .*Lower `lr`"):
         pretrain(replace(config, optim=optim), tmp_path / "run")
 
 

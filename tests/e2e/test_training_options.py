@@ -14,13 +14,14 @@ from samclr.errors import PartsError, RunError
 from samclr.methods.create import create_method
 from samclr.pages.report import write_report
 from samclr.runs.directory import read_metrics
-from samclr.training.data import prepare_data
 from samclr.training.devices import set_up, step_optimizer
 from samclr.training.micro_batches import backward
 from samclr.training.optim import create_optimizer
-from samclr.training.pretrain import make_batch, pretrain
+from samclr.training.pretrain import pretrain
 from samclr.views.crop import ViewCropper
+from samclr.views.data import prepare_data
 from samclr.views.loader import ViewLoader
+from samclr.views.make_batch import make_batch
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ def test_too_little_memory_is_one_sentence_with_what_takes_less(scenes, store, t
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nAnd more.")
 
     monkeypatch.setattr("samclr.training.pretrain.backward", out_of_memory)
-    with pytest.raises(RunError, match=r"too little memory \(CUDA .* allocate 2 GiB.\).*--bank-on map"):
+    with pytest.raises(RunError, match=r"too little memory \(CUDA .* allocate 2 GiB.\).*`bank_on` map"):
         pretrain(small_config(scenes, store, "samclr", steps=2), tmp_path / "run")
 
 

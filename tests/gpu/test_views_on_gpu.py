@@ -9,10 +9,10 @@ from support.runs import small_config
 
 from samclr.config.normalisation import Normalisation
 from samclr.runs.directory import read_metrics
-from samclr.training.data import prepare_data
 from samclr.training.pretrain import pretrain
 from samclr.views.augment import augment
 from samclr.views.crop import ViewCropper
+from samclr.views.data import prepare_data
 from samclr.views.loader import ViewLoader
 from samclr.views.placement import open_cropper
 

@@ -90,5 +90,5 @@ def test_shares_follow_the_grid():
 
 
 def test_without_masks_it_is_refused():
-    with pytest.raises(ConfigError, match="background_mix_prob needs masks: use --strategy region"):
+    with pytest.raises(ConfigError, match="background_mix_prob needs masks: use `strategy` region"):
         ViewsConfig(strategy="image", background_mix_prob=0.5)

@@ -178,7 +178,7 @@ def test_the_small_cnn_has_one_map():
     with torch.no_grad():
         wanted = backbone.eval()(as_input(images))
     torch.testing.assert_close(F.adaptive_avg_pool2d(found, 2).flatten(1), wanted)
-    with pytest.raises(EvaluationError, match=r"--dense-stage 1: the backbone has stages 0 to 0"):
+    with pytest.raises(EvaluationError, match=r"`dense_stage` 1: the backbone has stages 0 to 0"):
         stage_number(backbone, 1)
 
 

@@ -187,7 +187,7 @@ def test_scores_that_are_no_numbers_are_a_fault_of_the_image(pool):
     net = tiny_sam("sam")
     with torch.no_grad():
         net.mask_decoder.iou_prediction_head.proj_out.bias.fill_(float("nan"))
-    with pytest.raises(ArithmeticError, match="not finite; try --precision float32"):
+    with pytest.raises(ArithmeticError, match="not finite; try `precision` float32"):
         ours(net, MaskConfig(points_per_side=4), [picture(64, 64)], pool)
 
 

@@ -2,7 +2,18 @@
 
 import pytest
 
-from samclr.log import fail, printable, say, say_once, show, show_table
+from samclr.log import (
+    LOGGER,
+    fail,
+    printable,
+    remarks_are_shown,
+    remarks_on_stderr,
+    say,
+    say_once,
+    show,
+    show_table,
+    tell,
+)
 
 HOSTILE = "a\x1b[2J\x1b]0;title\x07\nb\r\u202egpj.exe\u2066\x9b31m\udce9"
 SAFE = r"a\x1b[2J\x1b]0;title\x07\nb\r\u202egpj.exe\u2066\x9b31m\udce9"
@@ -37,3 +48,20 @@ def test_a_remark_is_made_once_and_by_the_first_rank(capsys, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     say_once("said by another rank")
     assert capsys.readouterr().err == "said one time alone\n"
+
+
+def test_the_library_logs_and_does_not_print(capsys, caplog, monkeypatch):
+    monkeypatch.setattr(LOGGER, "handlers", [])
+    assert not remarks_are_shown()
+    with caplog.at_level("INFO", "samclr"):
+        say("seen by default")
+        tell("seen when asked for")
+    assert [(record.name, record.levelname, record.message) for record in caplog.records] == [
+        ("samclr", "WARNING", "seen by default"),
+        ("samclr", "INFO", "seen when asked for"),
+    ]
+    assert capsys.readouterr() == ("", "")
+    with remarks_on_stderr():
+        tell("seen at the command line")
+    tell("not seen after it")
+    assert capsys.readouterr() == ("", "seen at the command line\n")

@@ -270,8 +270,8 @@ def pack_scenes(
     if needed > free:
         raise PartsError(
             f"no room for the bank {bank_path}: it needs {amount_of(needed)} more, its disk has {amount_of(free)} "
-            f"free; name another disk (--bank DIR, $SAMCLR_CACHE), cap the size (--max-side PX) or compress "
-            f"(--codec jpeg)"
+            f"free; name another disk (`bank` DIR, $SAMCLR_CACHE), cap the size (`max_side` PX) or compress "
+            f"(`codec` jpeg)"
         )
     work = PackWork(max_side=max_side, codec=codec, verify=verify)
     report = fill(folder, refs, work, options, "packing")

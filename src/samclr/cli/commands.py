@@ -3,7 +3,6 @@
 Each imports what it needs when it runs, so that --help is instant.
 """
 
-import itertools
 import json
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -214,21 +213,25 @@ class Evaluate(Settings):
             raise UsageError(
                 "nothing to measure on: name labelled sets with --on, or sets with label maps with --dense-on"
             )
-        from samclr.evaluation.dense import evaluate_dense_each, open_dense_sets
-        from samclr.evaluation.evaluate import evaluate_each, open_sets, open_target
-        from samclr.evaluation.sizes import check_dense
-        from samclr.models.devices import choose_device
+        from samclr.evaluation.calls import each_result
 
-        device = choose_device(self.device)
-        target = open_target(self.target, self.model, self.untrained, self.seed, self.knn.image_px)
-        sets, dense_sets = open_sets(self.on, self.download, self.image_column), open_dense_sets(self.dense_on)
-        if dense_sets:
-            check_dense(target.backbone, self.dense)
-        protocols, rows = self.protocols, []
+        rows = []
         try:
-            for row in itertools.chain(
-                evaluate_each(target, sets, self.knn, self.probe, device, self.out, protocols),
-                evaluate_dense_each(target, dense_sets, self.dense, protocols.interval, device, self.out),
+            for row in each_result(
+                self.target,
+                on=self.on,
+                dense_on=self.dense_on,
+                knn=self.knn,
+                probe=self.probe,
+                protocols=self.protocols,
+                dense=self.dense,
+                model=self.model,
+                untrained=self.untrained,
+                seed=self.seed,
+                device=self.device,
+                image_column=self.image_column,
+                download=self.download,
+                out=self.out,
             ):
                 rows.append(row)
                 if not self.json:

@@ -13,7 +13,7 @@ from samclr._version import __version__
 from samclr.cli.commands import STYLE, Command
 from samclr.config.serialise import idle_settings
 from samclr.errors import ConfigError, SamclrError, UsageError
-from samclr.log import fail, printable_stderr, say
+from samclr.log import fail, printable_stderr, remarks_on_stderr, say
 from samclr.processes.stopping import Stopped
 from samclr.storage.files import NO_ROOM, no_room
 
@@ -35,10 +35,17 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
+    with remarks_on_stderr():
+        status = _run(given, debug)
+    sys.exit(status)
+
+
+def _run(given: list[str], debug: bool) -> int:
+    """The command's exit status."""
     try:
         if given == ["--version"]:
             print(f"samclr {__version__}", flush=True)
-            return
+            return 0
         _refuse_empty(given)
         _refuse_old_words(given)
         with printable_stderr() if not all(map(str.isprintable, given)) else nullcontext():
@@ -48,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
                 sys.stdout.flush()  # of --help
         for remark in idle_settings(command, _typed(given)):
             say(remark)
-        status = command.run()
+        status: int = command.run()
         sys.stdout.flush()
     except SamclrError as error:
         fail(_with_option(error, given), debug)
@@ -74,7 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             fail(f"unexpected {type(error).__name__}: {error}; run again with --debug for the traceback", debug)
         status = 1
-    sys.exit(status)
+    return status
 
 
 def _is_of_memory(error: Exception) -> bool:

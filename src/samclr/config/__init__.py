@@ -15,6 +15,7 @@ from samclr.config.evaluation import (
     TargetConfig,
 )
 from samclr.config.methods import MethodConfig, ProjectorConfig
+from samclr.config.normalisation import IMAGENET, Normalisation
 from samclr.config.pretrain import (
     DataConfig,
     KnnConfig,
@@ -29,6 +30,7 @@ from samclr.config.segmenters import ComputeConfig, MaskConfig, SegmenterConfig
 from samclr.config.views import AugmentConfig, FilterConfig, LocalViews, ViewGroup, ViewsConfig
 
 __all__ = [
+    "IMAGENET",
     "AugmentConfig",
     "ComputeConfig",
     "CropProbeConfig",
@@ -43,6 +45,7 @@ __all__ = [
     "MaskConfig",
     "MethodConfig",
     "ModelConfig",
+    "Normalisation",
     "OptimConfig",
     "PretrainConfig",
     "ProbeConfig",

@@ -99,3 +99,12 @@ class MethodSpec:
     def name(self) -> str:
         """The method's name."""
         return self.config.name
+
+
+def register_method(spec: MethodSpec) -> MethodSpec:
+    """Add a method for this process, and return its spec; a package declares it as an entry point of `samclr.methods`.
+
+    Raises:
+        PluginError: it is not a MethodSpec, or its name is taken.
+    """
+    return METHODS.register(spec)

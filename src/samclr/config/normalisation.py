@@ -55,6 +55,6 @@ def normalisation_of(backbone: Any) -> Normalisation:
     if not isinstance(found, Normalisation):
         raise ConfigError(
             f"{type(backbone).__name__} does not say how its input is normalised: give it the attribute "
-            f"`normalisation`, a samclr.config.normalisation.Normalisation(mean, std)"
+            f"normalisation, a samclr.config.normalisation.Normalisation(mean, std)"
         )
     return found

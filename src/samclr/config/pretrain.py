@@ -39,12 +39,13 @@ from samclr.config.views import (
     Strategy,
     ViewGroup,
     ViewsConfig,
+    view_groups,
 )
 from samclr.errors import ConfigError
 
 __all__ = [
     "AugmentConfig", "Codec", "DataConfig", "FilterConfig", "KnnConfig", "LocalViews", "ModelConfig", "OptimConfig",
-    "PretrainConfig", "ProbeConfig", "Role", "RuntimeConfig", "Strategy", "ViewGroup", "ViewsConfig",
+    "PretrainConfig", "ProbeConfig", "Role", "RuntimeConfig", "Strategy", "ViewGroup", "ViewsConfig", "view_groups",
 ]  # fmt: skip
 
 Codec = Literal["raw", "jpeg"]
@@ -308,16 +309,7 @@ class PretrainConfig(Settings):
     @property
     def groups(self) -> tuple[ViewGroup, ...]:
         """The view groups of a plan: global views, and local ones if there are any."""
-        local = self.local
-        if local.num_local_views == 0:
-            return (self.group,)
-        return self.group, ViewGroup(
-            role="local",
-            num_views=local.num_local_views,
-            size_px=local.local_size_px,
-            crop_scale=local.local_crop_scale,
-            crop_ratio=self.group.crop_ratio,
-        )
+        return view_groups(self.group, self.local)
 
     def views_per_step(self) -> int:
         """Views that a step encodes, over all devices."""

@@ -42,7 +42,7 @@ class ViewsConfig(Settings):
         super().__post_init__()
         if self.background_mix_prob > 0 and self.strategy != "region":
             raise ConfigError(
-                f"background_mix_prob needs masks: use --strategy region (it is {self.strategy})", "background_mix_prob"
+                f"background_mix_prob needs masks: use `strategy` region (it is {self.strategy})", "background_mix_prob"
             )
 
 
@@ -78,6 +78,19 @@ class LocalViews(Settings):
     num_local_views: Annotated[int, Bounds(at_least=0, at_most=1000)] = 0
     local_size_px: Annotated[InputSide, CountsWith("num_local_views")] = 64
     local_crop_scale: Annotated[ShareRange, CountsWith("num_local_views")] = (0.05, 0.4)
+
+
+def view_groups(group: ViewGroup, local: LocalViews) -> tuple[ViewGroup, ...]:
+    """The view groups of a plan: global views, and local ones if there are any."""
+    if local.num_local_views == 0:
+        return (group,)
+    return group, ViewGroup(
+        role="local",
+        num_views=local.num_local_views,
+        size_px=local.local_size_px,
+        crop_scale=local.local_crop_scale,
+        crop_ratio=group.crop_ratio,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

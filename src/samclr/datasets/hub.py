@@ -11,7 +11,7 @@ from typing import Any
 from samclr.config.cache import cache_folder
 from samclr.datasets.names import EVERY_SPLIT, HubSource
 from samclr.errors import FilesError, SamclrError, ScenesError, name_some
-from samclr.log import say
+from samclr.log import say, tell
 from samclr.storage.files import confined, read_json, write_json
 
 BRANCHES = ("main", "refs/convert/parquet")
@@ -41,7 +41,7 @@ def fetch(source: HubSource) -> dict[str, Path]:
     except Exception as error:  # no network, no such set, a gated one: whatever the hub's client raises
         raise ScenesError(
             f"the data set {source.repo} cannot be fetched from the Hugging Face hub ({type(error).__name__}); without "
-            f"a network, fetch its Parquet files on another machine and name their folder: --scenes DIR"
+            f"a network, fetch its Parquet files on another machine and name their folder: `scenes` DIR"
         ) from error
     write_json(note, {"repo": source.repo, "commit": commit, "folder": str(folder), "files": files})
     return found
@@ -60,7 +60,7 @@ def _download(source: HubSource) -> tuple[Path, list[str], str]:
         offered += list(sizes)
         files = sorted(file for file in sizes if is_of_split(file, source.split))
         if files:
-            say(f"fetching {len(files)} Parquet files of {source.repo}, {sum(sizes[f] for f in files) / 1e9:.2f} GB")
+            tell(f"fetching {len(files)} Parquet files of {source.repo}, {sum(sizes[f] for f in files) / 1e9:.2f} GB")
             folder = huggingface_hub.snapshot_download(
                 source.repo, repo_type="dataset", revision=info.sha, allow_patterns=files
             )

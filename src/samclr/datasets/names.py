@@ -7,6 +7,7 @@ A path that exists is always that path. Else `NAME[:SPLIT][@ROOT]` is a data set
 import difflib
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,6 +131,12 @@ def absolute(source: Path) -> Path:
     if named is None:
         return source.absolute()
     return Path(NamedSource(data_set=named.data_set, split=named.split, root=named.root.absolute()).spec())
+
+
+def scene_paths(scenes: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
+    """One source of scenes or several, as `absolute` has them."""
+    several = [scenes] if isinstance(scenes, str | Path) else scenes
+    return tuple(absolute(Path(source)) for source in several)
 
 
 def local_folder(source: Path) -> Path | None:

@@ -37,7 +37,7 @@ def list_scenes(sources: Sequence[Path], image_column: str | None = None) -> lis
         ScenesError: a source does not exist, or holds no image; or no Parquet file has the `image_column`.
     """
     if not sources:
-        raise ScenesError("no scenes were given: name at least one folder of images or Parquet file (--scenes PATH)")
+        raise ScenesError("no scenes were given: name at least one folder of images or Parquet file (`scenes` PATH)")
     names = _source_names(sources)
     refs: list[SceneRef] = []
     notes = ListingNotes()

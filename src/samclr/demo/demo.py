@@ -41,8 +41,8 @@ from samclr.regions.segment import segment_scenes
 from samclr.runs.directory import read_json, write_json
 from samclr.scenes.fill import FillOptions
 from samclr.storage.files import room_for
-from samclr.training.data import num_workers
 from samclr.training.pretrain import pretrain
+from samclr.views.data import num_workers
 
 DemoSegmenter = Literal["sam-digits", "felzenszwalb", "labels"]
 DATA_VERSION = 1

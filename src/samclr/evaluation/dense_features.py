@@ -20,7 +20,7 @@ from samclr.errors import EvaluationError
 from samclr.evaluation.features import GrowingArray, is_sound, map_array
 from samclr.evaluation.patches import RESIZED, input_size, patch_features, patch_px, resize, stage_number
 from samclr.evaluation.segmentation import patch_shares
-from samclr.log import say, say_once
+from samclr.log import say_once, tell
 from samclr.models.fingerprints import cache_key
 from samclr.scenes.decode import DecodeError, load_scene, pages_text
 from samclr.scenes.reading import content_hash, read_bytes
@@ -85,7 +85,7 @@ def stream_patches(
             now = time.monotonic()
             if now - last_said > SAY_EVERY_S:
                 done = first + len(loaded)
-                say(f"patch features: {done} of {len(numbers)} images, {done / (now - start):.1f} images/s")
+                tell(f"patch features: {done} of {len(numbers)} images, {done / (now - start):.1f} images/s")
                 last_said = now
     if more_pages.any():
         say_once(pages_text(int(more_pages.sum())))
@@ -140,6 +140,6 @@ def _check_room(needed: int, cache: Path) -> None:
     if needed > free:
         raise EvaluationError(
             f"no room for the training images' patch features in {cache}: they need about {amount_of(needed)}, its "
-            f"disk has {amount_of(free)} free; take fewer images (--dense-num-train), or name another disk by "
+            f"disk has {amount_of(free)} free; take fewer images (`dense_num_train`), or name another disk by "
             f"$SAMCLR_CACHE"
         )

@@ -18,8 +18,8 @@ from samclr.datasets.labelled import LabelledSet, open_labelled
 from samclr.errors import EvaluationError, name_some
 from samclr.evaluation.features import split_features
 from samclr.evaluation.few_shot import few_rows, share_name
-from samclr.evaluation.knn import USUAL_SETTINGS, KnnSetting, knn_ranked
 from samclr.evaluation.linear import linear_probe
+from samclr.evaluation.neighbours import USUAL_SETTINGS, KnnSetting, knn_ranked
 from samclr.evaluation.results import Accuracies
 from samclr.evaluation.sizes import fit_protocols
 from samclr.evaluation.training import crop_probe, fine_tune
@@ -116,11 +116,10 @@ def _agreed(name: str, given: TargetConfig, model: ModelConfig) -> ModelConfig:
         if not fits:
             own, asked = (_shown(getattr(of, key)) for of in (model, given))
             trained = (
-                "; an untrained one (--untrained) may have it" if key == "stem" and model.pretrained == "timm" else ""
+                "; an untrained one (`untrained`) may have it" if key == "stem" and model.pretrained == "timm" else ""
             )
-            option = key.replace("_", "-")
             raise EvaluationError(
-                f"{name} has the {key} {own}, which --{option} {asked} contradicts; leave it out{trained}"
+                f"{name} has the {key} {own}, which `{key}` {asked} contradicts; leave it out{trained}"
             )
     return model
 
@@ -134,7 +133,7 @@ def _model_of_weights(name: str, given: TargetConfig) -> ModelConfig:
     facts = read_facts(Path(name))
     backbone = facts.backbone or given.backbone
     if backbone is None:
-        raise EvaluationError(f"{name} does not say which backbone its weights are of; name it with --backbone")
+        raise EvaluationError(f"{name} does not say which backbone its weights are of; name it with `backbone`")
     own = facts.normalisation or given.normalisation
     model = ModelConfig(backbone=backbone, stem=facts.stem or given.stem or "standard", pretrained=name)
     model = replace(model, input_px=facts.input_px or given.input_px)

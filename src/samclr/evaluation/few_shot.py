@@ -20,7 +20,7 @@ def few_rows(labels: Int[np.ndarray, "n"], num_classes: int, share: float, seed:
         if len(rows) < each:
             raise EvaluationError(
                 f"{share:.0%} of {len(labels)} labels are {each} of each class, but class {number} has {len(rows)}; "
-                f"take a smaller --few-shot, or more training images (--num-train)"
+                f"take a smaller `few_shot`, or more training images (`num_train`)"
             )
         chosen.append(rows[epoch_order(seed, number, len(rows))[:each]])
     return np.sort(np.concatenate(chosen))

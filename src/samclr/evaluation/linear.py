@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from samclr.config.pretrain import ProbeConfig
 from samclr.draws import epoch_order
 from samclr.errors import EvaluationError
-from samclr.evaluation.knn import hits, rank
+from samclr.evaluation.neighbours import hits, rank
 
 ROWS_AT_ONCE = 16_384
 SCORES_AT_ONCE = 16_000_000  # numbers: images x classes
@@ -99,7 +99,7 @@ def held_out(labels: Int[np.ndarray, "n"], seed: int) -> tuple[Int[np.ndarray, "
     if len(chosen) == 0:
         raise EvaluationError(
             f"no learning rate can be chosen from {len(labels)} labels, one a class: "
-            f"leave out --probe-sweep and name one rate with --probe-lr"
+            f"leave out `probe_sweep` and name one rate with `probe_lr`"
         )
     return np.setdiff1d(np.arange(len(labels)), chosen), chosen
 

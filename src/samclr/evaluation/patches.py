@@ -33,7 +33,7 @@ def stage_number(backbone: nn.Module, stage: int | None) -> int:
     if stage is None:
         return stages - 1
     if not 0 <= stage < stages:
-        raise EvaluationError(f"--dense-stage {stage}: the backbone has stages 0 to {stages - 1}")
+        raise EvaluationError(f"`dense_stage` {stage}: the backbone has stages 0 to {stages - 1}")
     return stage
 
 

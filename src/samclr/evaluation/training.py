@@ -21,10 +21,10 @@ from samclr.datasets.labelled import LabelledSet
 from samclr.errors import EvaluationError
 from samclr.evaluation.crops import BANK_CROPS, CROP_RATIO, LabelledCrops
 from samclr.evaluation.features import SQUARE, pixel_features, split_features
-from samclr.evaluation.knn import hits, rank
 from samclr.evaluation.linear import ROWS_AT_ONCE, ProbeResult, cosine_lr, zero_layer
+from samclr.evaluation.neighbours import hits, rank
 from samclr.evaluation.squares import decode_square
-from samclr.log import say
+from samclr.log import say, tell
 from samclr.models.backbone import feature_width
 from samclr.models.fingerprints import cache_key
 from samclr.storage.checksums import seal, without_seal
@@ -141,7 +141,7 @@ def _train(
             last_saved = now
         if now - last_said > SAY_EVERY_S:
             left = (now - start) / (epoch + 1 - first) * (epochs - epoch - 1)
-            say(f"{title}: epoch {epoch + 1} of {epochs}, top-1 {top1[-1]:.1%}, about {left / 60:.0f} min to go")
+            tell(f"{title}: epoch {epoch + 1} of {epochs}, top-1 {top1[-1]:.1%}, about {left / 60:.0f} min to go")
             last_said = now
     assert ranked is not None
     return ProbeResult(top1=top1, top5=top5, ranked=ranked, lr=rates[-1])

@@ -19,7 +19,7 @@ def choose_device(name: str = "auto") -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0]
-        raise UsageError(f"device {name!r} cannot be used ({first}); try --device cpu or --device auto") from None
+        raise UsageError(f"device {name!r} cannot be used ({first}); try `device` cpu or `device` auto") from None
     return device
 
 

@@ -23,9 +23,9 @@ from samclr.regions.records import ImageRegions
 from samclr.regions.store import damaged_text, open_store, read_bucket, read_regions
 from samclr.scenes.refs import SceneRef
 from samclr.storage.parts import OK
-from samclr.training.data import bank_path
 from samclr.views.augment import augment
 from samclr.views.crop import ViewCropper
+from samclr.views.data import bank_path
 from samclr.views.plan import ViewPlanner
 
 NUM_SCENES, PAIRS_PER_SCENE = 6, 3

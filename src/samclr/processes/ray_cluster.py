@@ -27,7 +27,7 @@ def join_cluster() -> Any:
     try:
         import ray
     except ImportError:
-        raise UsageError("--engine ray needs Ray: pip install 'samclr[ray]'") from None
+        raise UsageError("`engine` ray needs Ray: pip install 'samclr[ray]'") from None
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS", "")
         try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from samclr.errors import PartsError
+from samclr.log import remarks_are_shown, show_remarks
 from samclr.processes.stopping import Flag, follow
 
 
@@ -30,7 +31,8 @@ def worker_processes(count: int, stop: Flag, doing: str, option: str) -> Iterato
     """
     context = get_context("spawn")
     number, threads = context.Value("i", 0), max(1, (os.cpu_count() or 1) // count)
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=(number, threads, stop)) as pool:
+    start = number, threads, stop, remarks_are_shown()
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=start) as pool:
         try:
             yield pool
         except BrokenProcessPool:
@@ -52,9 +54,11 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _start(number: Any, threads: int, stop: Flag) -> None:
+def _start(number: Any, threads: int, stop: Flag, with_remarks: bool) -> None:
     """Give this process its number, by which it picks a GPU, and its share of the cores; stop with the parent."""
     follow(stop)
+    if with_remarks:
+        show_remarks()
     with number.get_lock():
         os.environ["LOCAL_RANK"] = str(number.value)
         number.value += 1

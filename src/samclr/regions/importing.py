@@ -28,7 +28,7 @@ COUNTED = {  # names in the tally, and what is said of them
     PARTS: "polygons without an area, left out of masks of several",
     UNCHECKED: "images without width and height in the file, taken as annotated at the photo's size",
     TURNED: "photos turned by their EXIF in a way that sizes do not show, masks taken as made for the upright photo "
-    "(--exif: for the unrotated one)",
+    "(`exif`: for the unrotated one)",
 }
 
 
@@ -152,12 +152,12 @@ def _match(
     found = match_names(read.entries, image_ids, options.strip_prefix)
     if not found.scene_of:
         shared = shared_folder(list(read.entries))
-        hint = f"; if {shared} is the folder that --scenes names, add --strip-prefix {shared}" if shared else ""
+        hint = f"; if {shared} is the folder that `scenes` names, add `strip_prefix` {shared}" if shared else ""
         odd = "".join(f"; {note.line()}" for note in read.notes if note.count)
         raise PartsError(
             f"none of the {len(read.entries)} images of {source} is among the scenes"
             + (f", as {name_some(sorted(read.entries))}" if read.entries else "")
-            + f"; expected file names relative to --scenes{hint}{odd}"
+            + f"; expected file names relative to `scenes`{hint}{odd}"
         )
     lonely = sorted(image_ids - set(found.scene_of.values()))
     notes = [

@@ -230,7 +230,7 @@ def _run(
         yield from map(work, jobs)
         return
     doing = f"indexing {store.path}"
-    with stop_signals(shared_flag()) as stop, worker_processes(workers, stop, doing, "--workers") as pool:
+    with stop_signals(shared_flag()) as stop, worker_processes(workers, stop, doing, "`workers`") as pool:
         for counts in pool.map(work, jobs):
             if stop.is_set():  # an index is made whole or not at all
                 raise stopped(f"stopped while {doing}; run the same command again")

@@ -63,7 +63,7 @@ def export_sa1b(store: PartsFolder, folder: Path) -> tuple[int, int]:
         path = _json_path(folder, found.image_id)
         key = unicodedata.normalize("NFC", path.as_posix()).casefold()
         if key in names:
-            raise PartsError(f"{names[key]} and {found.image_id} would share {path}; use --layout coco")
+            raise PartsError(f"{names[key]} and {found.image_id} would share {path}; use `layout` coco")
         names[key] = found.image_id
         annotations = [{"id": num_regions + k, **a} for k, a in enumerate(_annotations(found), start=1)]
         num_regions += len(annotations)

@@ -75,6 +75,18 @@ class ImageRegions:
                 )
             check_rle(region.rle, self.height, self.width, f"{self.image_id}, region {number}")
 
+    @property
+    def boxes_xyxy(self) -> Int[np.ndarray, "r 4"]:
+        """[r 4] the regions' boxes: half-open, in native pixels."""
+        return np.array([region.box_xyxy for region in self.regions], np.int64).reshape(-1, 4)
+
+    def masks(self) -> Bool[np.ndarray, "r h w"]:
+        """[r h w] all masks decoded; takes r times h times w bytes."""
+        masks = np.zeros((len(self.regions), self.height, self.width), bool)
+        for number in range(len(self.regions)):
+            masks[number] = self.mask(number)
+        return masks
+
     def coco_rles(self) -> list[dict[str, object]]:
         """The masks as pycocotools takes them."""
         return [{"size": [self.height, self.width], "counts": region.rle} for region in self.regions]

@@ -50,7 +50,7 @@ def open_for_segmenting(
         check_label_folder(config.labels, refs)
     if config.segmenter == "labels" and config.labels is None and all(ref.label is None for ref in refs):
         raise UsageError(
-            "the segmenter labels needs ground-truth label maps and these scenes bring none: add --labels DIR"
+            "the segmenter labels needs ground-truth label maps and these scenes bring none: add `labels` DIR"
         )
     if in_this_process:
         _segmenter(config)

@@ -2,9 +2,10 @@
 
 import hashlib
 import io
+import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,11 @@ _PRECISIONS |= {"bf16-true": "bfloat16-true", "16-true": "float16-true", "64-tru
 CONFIG_WORDS = {3: {"runtime.device": {"gpu": "cuda"}, "runtime.precision": _PRECISIONS}}
 KEPT = 2
 _NAME = re.compile(r"checkpoint-\d{8,}-[0-9a-f]{16}\.pt")
-BACKBONE_PREFIX = "online_encoder.backbone."
+Encoder = Literal["online", "momentum"]
+BACKBONE_PREFIXES: dict[Encoder, str] = {
+    "online": "online_encoder.backbone.",
+    "momentum": "momentum_encoder.backbone.",
+}
 
 
 def save_checkpoint(run: Path, state: dict[str, Any]) -> None:
@@ -135,29 +140,31 @@ def read_config(saved: dict[str, Any]) -> PretrainConfig:
     )
 
 
-def load_backbone(run: str | Path) -> nn.Module:
+def load_backbone(run: "str | os.PathLike[str]", which: Encoder = "online") -> nn.Module:
     """The pre-trained backbone of a run directory, in evaluation mode: [n 3 h w] -> features [n d].
 
     Input is RGB from 0 to 1, normalised by `backbone.normalisation`, the mean and deviation of the run's training:
     `backbone(backbone.normalisation(pixels))` gives the features of pixels [n 3 h w] from 0 to 1.
 
+    which: the encoder that was trained (online), or its running mean (momentum), the teacher of DINO.
+
     Raises:
-        RunError: `run` is no run directory, or has no checkpoint yet.
+        RunError: `run` is not a run directory, has no checkpoint yet, or its method has no momentum encoder.
     """
     run = Path(run)
     config = load_config(run)
     state = load_checkpoint(run)
     if state is None:
         raise RunError(f"{run} has no checkpoint yet; let `samclr pretrain` run until it has saved one")
+    weights = backbone_weights(state["method"], which)
+    if not weights:
+        raise RunError(f"{run} is of {config.method.name}, which has no momentum encoder; take the online one")
     backbone = create_backbone(config.model, config.group.size_px)
-    backbone.load_state_dict(backbone_weights(state["method"]))
+    backbone.load_state_dict(weights)
     return backbone.eval()
 
 
-def backbone_weights(method_weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def backbone_weights(method_weights: dict[str, Tensor], which: Encoder = "online") -> dict[str, Tensor]:
     """The backbone's part of a method's weights."""
-    return {
-        name.removeprefix(BACKBONE_PREFIX): tensor
-        for name, tensor in method_weights.items()
-        if name.startswith(BACKBONE_PREFIX)
-    }
+    prefix = BACKBONE_PREFIXES[which]
+    return {name.removeprefix(prefix): tensor for name, tensor in method_weights.items() if name.startswith(prefix)}

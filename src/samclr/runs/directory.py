@@ -40,7 +40,7 @@ def locked_run(run: Path) -> Iterator[None]:
         if not has_it:
             raise RunError(
                 f"{run} is in use by another pretrain{who_holds(path)}; wait until it has ended, stop it, "
-                f"or name another --out"
+                f"or name another `out`"
             )
         note_holder(path)
         try:
@@ -67,7 +67,7 @@ def open_run(run: Path, config: PretrainConfig, write: bool = True) -> None:
         if differing:
             raise RunError(
                 f"{run} holds a run with other settings: {'; '.join(differing[:3])}; "
-                f"name another --out, or give the settings it was started with"
+                f"name another `out`, or give the settings it was started with"
             )
         before = read_json(run / CONFIG_FILE, {}).get("samclr")
         if write and before != __version__:
@@ -76,7 +76,7 @@ def open_run(run: Path, config: PretrainConfig, write: bool = True) -> None:
         if write:
             (run / SUMMARY_FILE).unlink(missing_ok=True)
     elif run.exists() and (not run.is_dir() or not _is_empty(run)):
-        raise RunError(f"{run} exists and is no run directory; name a new or empty folder with --out")
+        raise RunError(f"{run} exists and is no run directory; name a new or empty folder with `out`")
     if write:
         run.mkdir(parents=True, exist_ok=True)
         write_json(run / CONFIG_FILE, saved_config(config), sealed=True)

@@ -1,10 +1,11 @@
 """Take a backbone away: files that timm, torchvision, Hugging Face and ONNX runtimes load, with a model card."""
 
 import json
+import os
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from safetensors.torch import save
@@ -25,6 +26,26 @@ from samclr.storage.files import write_bytes, write_json, write_text
 Layout = Literal["timm", "torchvision", "huggingface", "onnx"]
 ONNX_TOLERANCE = 1e-4  # of the largest feature
 CARD_NAME = "README.md"
+
+
+def export(run: "str | os.PathLike[str]", out: "str | os.PathLike[str]", *, layout: Layout = "timm") -> Path:
+    """Write the backbone of a run for another library, with a model card beside it; returns what was written.
+
+        samclr.runs.export("runs/photos", "backbone.safetensors")
+
+    Args:
+        run: a run directory, or a Run.
+        out: file to write; for huggingface a folder.
+        layout: timm or torchvision (safetensors), huggingface, or onnx (compared with torch before it is kept).
+
+    Raises:
+        RunError: the run has no checkpoint, or the backbone does not exist in that layout.
+        UsageError: a package is missing that the layout needs, or there is no such layout.
+    """
+    if layout not in get_args(Layout):
+        raise UsageError(f"{layout!r} is not a layout; expected one of {', '.join(get_args(Layout))}")
+    export_run(Path(run), Path(out), layout)
+    return Path(out)
 
 
 def export_run(run: Path, out: Path, layout: Layout) -> str:
@@ -53,9 +74,9 @@ def export_run(run: Path, out: Path, layout: Layout) -> str:
         loads = f'torchvision.models.{name}().load_state_dict(safetensors.torch.load_file("{out}"), strict=False)'
     elif layout == "huggingface":
         if not plain:
-            raise RunError(f"Hugging Face has no {model.backbone} with stem {model.stem}; use --layout timm or onnx")
+            raise RunError(f"Hugging Face has no {model.backbone} with stem {model.stem}; use `layout` timm or onnx")
         if (out / FOLDER_CONFIG).exists() and not is_weights_folder(out):
-            raise RunError(f"{out} holds a {FOLDER_CONFIG} of something else; name a new folder with --out")
+            raise RunError(f"{out} holds a {FOLDER_CONFIG} of something else; name a new folder with `out`")
         _save_hugging_face(backbone, out, config)
         loads = f'transformers.AutoModel.from_pretrained("{out}")'
         loads += f'  # or timm.create_model("local-dir:{out}", pretrained=True)'
@@ -127,7 +148,7 @@ def _torchvision_name(backbone: nn.Module, config: PretrainConfig, plain: bool) 
         if all(key in theirs and theirs[key].shape == tensor.shape for key, tensor in ours.items()):
             return name
     raise RunError(
-        f"torchvision has no {name} with stem {config.model.stem} and timm's names; use --layout timm or onnx"
+        f"torchvision has no {name} with stem {config.model.stem} and timm's names; use `layout` timm or onnx"
     )
 
 
@@ -137,7 +158,7 @@ def _save_onnx(backbone: nn.Module, out: Path, config: PretrainConfig) -> float:
         import onnxruntime
         import onnxscript  # noqa: F401 - torch's exporter needs it
     except ImportError:
-        raise UsageError("--layout onnx needs ONNX: pip install 'samclr[onnx]'") from None
+        raise UsageError("`layout` onnx needs ONNX: pip install 'samclr[onnx]'") from None
     side_px = config.group.size_px
     pixels = torch.randn(2, 3, side_px, side_px)
     with warnings.catch_warnings():

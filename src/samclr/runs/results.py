@@ -54,7 +54,7 @@ def read_rows(place: Path) -> list[Row]:
     saved = read_json(place, {"results": []})
     rows = saved.get("results") if isinstance(saved, dict) else None
     if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
-        raise RunError(f"{place} does not hold results of samclr; name another file with --out, or move it away")
+        raise RunError(f"{place} does not hold results of samclr; name another file with `out`, or move it away")
     number = saved.get("format", 1)
     if not isinstance(number, int) or number > RESULTS_FORMAT:
         raise RunError(f"{place} has the format {number}, this version reads up to {RESULTS_FORMAT}; upgrade samclr")

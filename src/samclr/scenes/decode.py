@@ -67,7 +67,7 @@ def _decode(encoded: bytes) -> tuple[UInt8[np.ndarray, "h w 3"], bool, int]:
                 orientation = image.getexif().get(ORIENTATION)  # asked first: Pillow turns a TIFF when it loads it
                 image.load()
                 tags = dict(getattr(image, "tag_v2", {}))
-                pixels = np.asarray(_to_rgb(_as_meant(ImageOps.exif_transpose(image), tags)))
+                pixels = upright_rgb(image, tags)
                 more_pages = bool(getattr(image, "is_animated", False))
                 return pixels, more_pages, orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
     except DecodeError:
@@ -78,6 +78,15 @@ def _decode(encoded: bytes) -> tuple[UInt8[np.ndarray, "h w 3"], bool, int]:
         raise DecodeError("not enough memory to decode the image") from None
     except Exception as error:  # decoders raise anything on broken bytes: OSError, SyntaxError, struct.error ...
         raise DecodeError(f"cannot decode: {type(error).__name__}: {error}") from error
+
+
+def upright_rgb(image: Image.Image, tags: dict[int, Any] | None = None) -> UInt8[np.ndarray, "h w 3"]:
+    """Pixels of an opened image as `decode_rgb` gives them. tags: a TIFF's, taken before it was loaded.
+
+    Raises:
+        DecodeError: floating-point pixels, or integers outside 0 to 65535.
+    """
+    return np.asarray(_to_rgb(_as_meant(ImageOps.exif_transpose(image), tags or {})))
 
 
 def _as_meant(image: Image.Image, tags: dict[int, Any]) -> Image.Image:

@@ -77,7 +77,7 @@ class ListingNotes:
         for (name, others), count in self.columns.items():
             lines.append(
                 f"{_count(count, 'Parquet file')} could mean several columns by the image: {name} is taken, "
-                f"not {', '.join(others)}; --image-column names another"
+                f"not {', '.join(others)}; `image_column` names another"
             )
         if self.empty:
             lines.append(f"{_count(len(self.empty), 'Parquet file')} without rows: {name_some(self.empty)}")

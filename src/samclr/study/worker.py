@@ -13,6 +13,7 @@ from multiprocessing import forkserver, get_context, parent_process
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from samclr.log import show_remarks
 from samclr.study.folder import open_study
 from samclr.study.runs import Outcome, carry_out, make_store
 
@@ -21,7 +22,8 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 
 def carry_out_task(folder: Path, name: str) -> int:
-    """Carry out a run or make a store; its outcome as an exit status."""
+    """Carry out a run or make a store; its outcome as an exit status. Remarks go to the task's log."""
+    show_remarks()
     study, plan = open_study(folder)
     try:
         for run in plan.runs():

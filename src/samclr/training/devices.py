@@ -129,9 +129,9 @@ def advice_on_memory(runtime: RuntimeConfig) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        options = ["a smaller --micro-batch-size", "--activation-checkpointing", "--precision bfloat16"]
+        options = ["a smaller `micro_batch_size`", "`activation_checkpointing`", "`precision` bfloat16"]
         if runtime.bank_on in ("auto", "device"):
-            options.insert(0, "--bank-on map (the bank may lie on the device)")
+            options.insert(0, "`bank_on` map (the bank may lie on the device)")
         raise RunError(
             f"the device has too little memory ({str(error).splitlines()[0]}); the last checkpoint stands: run again "
             f"with {', '.join(options[:-1])} or {options[-1]}"

@@ -17,11 +17,11 @@ from samclr.methods.create import create_method
 from samclr.models.backbone import count_parameters
 from samclr.models.resolve import resolve_config
 from samclr.storage.parts import PartsFolder
-from samclr.training.data import bank_path
 from samclr.training.devices import create_fabric, set_up
 from samclr.training.micro_batches import backward
 from samclr.training.optim import create_optimizer
-from samclr.training.pretrain import make_batch
+from samclr.views.data import bank_path
+from samclr.views.make_batch import make_batch
 from samclr.views.plan import ViewPlanner
 
 TRIAL_STEPS = 2

@@ -32,7 +32,7 @@ def _create(name: str, config: PretrainConfig, run: Path) -> Any:
 
         return WandbLogger(name=run.name, save_dir=run, project="samclr", config=to_dict(config))
     except ModuleNotFoundError as error:
-        raise UsageError(f"--log {name} needs a package ({error.name}): pip install '{NEEDS[name]}'") from None
+        raise UsageError(f"`log` {name} needs a package ({error.name}): pip install '{NEEDS[name]}'") from None
 
 
 @contextmanager

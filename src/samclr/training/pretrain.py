@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from samclr.config.normalisation import IMAGENET, Normalisation, normalisation_of
+from samclr.config.normalisation import normalisation_of
 from samclr.config.pretrain import PretrainConfig
 from samclr.errors import RunError, SamclrError
 from samclr.evaluation.online import OnlineProbes
-from samclr.log import say
+from samclr.log import say, tell
 from samclr.methods.create import backbone_of, create_method
 from samclr.methods.ranks import mean_over_ranks
 from samclr.models.resolve import resolve_config
@@ -27,16 +26,15 @@ from samclr.runs.checkpoint import load_checkpoint, read_config, save_checkpoint
 from samclr.runs.directory import SUMMARY_FILE, MetricsLog, locked_run, open_run, read_json, write_json
 from samclr.storage.bus_errors import bus_error_is_said
 from samclr.storage.files import room_for
-from samclr.training.data import TrainingData, bank_path, num_workers, prepare_data
 from samclr.training.devices import advice_on_memory, agree, clip_gradients, create_fabric, set_up, step_optimizer
 from samclr.training.loggers import close_loggers, create_loggers, log_rows, writers_fail_once
 from samclr.training.micro_batches import backward
 from samclr.training.monitor import CollapseMonitor, identical_pairs_warning, sample_identical_pairs
 from samclr.training.optim import create_optimizer, set_rates
 from samclr.training.progress import TrainingProgress
-from samclr.views.augment import augment
-from samclr.views.batch import ViewBatch, ViewGroupBatch
+from samclr.views.data import TrainingData, bank_path, num_workers, prepare_data
 from samclr.views.loader import ViewLoader
+from samclr.views.make_batch import make_batch
 from samclr.views.placement import open_cropper
 from samclr.views.plan import ViewPlan
 
@@ -111,7 +109,7 @@ def _train(fabric: Fabric, config: PretrainConfig, run: Path) -> PretrainResult:
 
     cropper, note = open_cropper(data.bank, fabric.device, config.runtime.bank_on, num_workers(config))
     if note and fabric.is_global_zero:
-        say(note)
+        tell(note)
     loader = ViewLoader(
         data.planner,
         cropper,
@@ -197,26 +195,6 @@ def _train(fabric: Fabric, config: PretrainConfig, run: Path) -> PretrainResult:
     )
 
 
-def make_batch(
-    plan: ViewPlan, crops: list[Tensor], device: torch.device, normalisation: Normalisation = IMAGENET
-) -> ViewBatch:
-    """Move the crops to the device and augment them there."""
-    groups = tuple(
-        ViewGroupBatch(
-            role=group.role,
-            pixels=augment(pixels.to(device, non_blocking=True), group.augment, normalisation),
-            boxes_xyxy=_on(device, group.boxes_xyxy),
-        )
-        for group, pixels in zip(plan.groups, crops, strict=True)
-    )
-    image_index, region_index = _on(device, plan.image_index), _on(device, plan.region_index)
-    return ViewBatch(step=plan.step, groups=groups, image_index=image_index, region_index=region_index)
-
-
-def _on(device: torch.device, numbers: np.ndarray) -> Tensor:
-    return torch.from_numpy(numbers.astype(np.int64)).to(device, non_blocking=True)
-
-
 def _warn_of_identical_pairs(config: PretrainConfig, data: TrainingData, num_steps: int) -> None:
     sample = sample_identical_pairs(config, num_steps, lambda step: data.planner.plan(step).counts)
     if warning := identical_pairs_warning(*sample):
@@ -229,7 +207,7 @@ def _check_same_data(run: Path, data: TrainingData, write: bool) -> None:
     if known != data.fingerprint:
         raise RunError(
             f"{run} was started on other images or regions (fingerprint {known}, now {data.fingerprint}); "
-            f"name another --out, or restore the scenes and the region store"
+            f"name another `out`, or restore the scenes and the region store"
         )
     if write:
         write_json(
@@ -246,7 +224,7 @@ def _restore(
 ) -> int:
     saved = checkpoint.get("config")  # 0.1 saved none; open_run has compared config.json beside it
     if saved is not None and read_config(json.loads(saved)).settings() != config.settings():
-        raise RunError("the checkpoint was written under other settings; name another --out")
+        raise RunError("the checkpoint was written under other settings; name another `out`")
     method.load_state_dict(checkpoint["method"])
     optimizer.load_state_dict(checkpoint["optimizer"])
     totals.update(checkpoint["plan_counts"])

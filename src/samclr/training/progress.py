@@ -1,4 +1,4 @@
-"""Progress of training on stderr: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of training: a bar on the command line's terminal, a remark now and then elsewhere."""
 
 import sys
 import time
@@ -6,10 +6,9 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from samclr.log import printable
+from samclr.log import remarks_are_shown, say, tell
 
 LINE_EVERY_S = 30.0
 
@@ -18,16 +17,15 @@ class TrainingProgress:
     """Shows step, loss, views/s and the share of time spent waiting for data."""
 
     def __init__(self, num_steps: int, first_step: int):
-        self._console = Console(stderr=True)
-        self._num_steps = num_steps
+        self._num_steps, self._has_bar = num_steps, remarks_are_shown() and sys.stderr.isatty()
         self._bar = Progress(
             TextColumn("pre-training"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[state]}"),
             TimeRemainingColumn(),
-            console=self._console,
-            disable=not sys.stderr.isatty(),
+            console=Console(stderr=True),
+            disable=not self._has_bar,
         )
         self._task = self._bar.add_task("", total=num_steps, completed=first_step, state="")
         self._last_line = time.monotonic()
@@ -49,10 +47,10 @@ class TrainingProgress:
         done = row["step"] + 1
         self._bar.update(self._task, completed=done, state=state)
         now = time.monotonic()
-        if not sys.stderr.isatty() and (now - self._last_line > LINE_EVERY_S or done == self._num_steps):
-            self._console.print(f"step {done}/{self._num_steps}  {state}", highlight=False)
+        if not self._has_bar and (now - self._last_line > LINE_EVERY_S or done == self._num_steps):
+            tell(f"step {done}/{self._num_steps}  {state}")
             self._last_line = now
 
     def warn(self, text: str) -> None:
         """Say something above the bar."""
-        self._console.print("[yellow]warning:[/yellow]", escape(printable(text)), highlight=False)
+        say(f"warning: {text}")

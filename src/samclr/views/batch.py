@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -30,6 +31,17 @@ class ViewBatch:
     def pixels(self) -> tuple[Float[Tensor, "b _ c _ _"], ...]:
         """Of each group."""
         return tuple(group.pixels for group in self.groups)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "ViewBatch":
+        """All tensors on another device; what is there already stays."""
+
+        def moved(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=non_blocking)
+
+        groups = tuple(
+            replace(group, pixels=moved(group.pixels), boxes_xyxy=moved(group.boxes_xyxy)) for group in self.groups
+        )
+        return replace(self, groups=groups, image_index=moved(self.image_index), region_index=moved(self.region_index))
 
     def rows(self, start: int, stop: int) -> "ViewBatch":
         """A contiguous part."""

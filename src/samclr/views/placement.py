@@ -29,7 +29,7 @@ def open_cropper(
     num_bytes = sum(len(part) for part in bank.parts)
     size = f"{num_bytes / 1e9:.2f} GB"
     if place in ("device", "pinned") and why_not:
-        raise RunError(f"the bank cannot be put on {place}: {why_not}; leave out --bank-on, or give --bank-on map")
+        raise RunError(f"the bank cannot be put on {place}: {why_not}; leave out `bank_on`, or give `bank_on` map")
     if place == "auto":
         why_not = why_not or _too_large(num_bytes, device)
     if place in ("device", "pinned") or (place == "auto" and why_not is None):
@@ -40,7 +40,7 @@ def open_cropper(
         except RuntimeError as error:  # torch's word for memory that cannot be had, or not be pinned
             why_not = f"{size} cannot be had there, {str(error).splitlines()[0]}"
             if place != "auto":
-                raise RunError(f"the bank cannot be put on {place}: {why_not}; give --bank-on map") from None
+                raise RunError(f"the bank cannot be put on {place}: {why_not}; give `bank_on` map") from None
         else:
             where = f"in pinned memory, read by {device}" if place == "pinned" else f"on {device}"
             return cropper, f"bank: {size} {where}"

@@ -86,7 +86,7 @@ def test_without_a_network_the_local_way_is_named(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", unreachable)
     with pytest.raises(
-        ScenesError, match=r"some/scenes cannot be fetched .*\(OSError\); without a network, .* --scenes DIR"
+        ScenesError, match=r"some/scenes cannot be fetched .*\(OSError\); without a network, .* `scenes` DIR"
     ):
         list_scenes([Path("hub:some/scenes")])
 

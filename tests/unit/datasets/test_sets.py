@@ -64,7 +64,7 @@ def test_cityscapes_without_coarse_labels_and_its_test_split_have_none(tmp_path)
         refs = scenes_of(f"cityscapes:{split}@{root}")
         assert len(refs) == 2
         assert [ref.label for ref in refs] == [None, None]
-    with pytest.raises(UsageError, match=r"these scenes bring none: add --labels DIR"):
+    with pytest.raises(UsageError, match=r"these scenes bring none: add `labels` DIR"):
         segment_scenes(refs, SegmenterConfig(segmenter="labels"), tmp_path / "store", FillOptions())
 
 

@@ -105,7 +105,7 @@ def test_what_a_backbone_cannot_is_one_sentence(name, px, input_px, says):
 
 def test_local_views_of_another_size_need_a_backbone_of_any_size():
     config = config_for(FIXED, method=DinoConfig(), local=LocalViews(num_local_views=2, local_size_px=32))
-    with pytest.raises(ConfigError, match=r"built for 64 px, takes no images of 32 px .* give --local-size-px 64"):
+    with pytest.raises(ConfigError, match=r"built for 64 px, takes no images of 32 px .* give `local_size_px` 64"):
         fit_views(config)
     same = replace(config, local=replace(config.local, local_size_px=64))
     assert fit_views(same).model.input_px == 64
@@ -126,7 +126,7 @@ def test_a_refused_run_makes_nothing(scenes, tmp_path, monkeypatch):
         runtime=replace(config.runtime, knn_on=tmp_path),
         knn=KnnConfig(image_px=224),
     )
-    with pytest.raises(ConfigError, match=r"built for 64 px, takes no images of 224 px .*; give --image-px 64"):
+    with pytest.raises(ConfigError, match=r"built for 64 px, takes no images of 224 px .*; give `image_px` 64"):
         pretrain(knn_on, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -148,9 +148,9 @@ def test_a_backbone_of_one_size_is_trained_resumed_measured_and_taken_out(scenes
     for weights in ("b.safetensors", "hf"):  # both say the size that they are for
         target = open_target(str(tmp_path / weights), TargetConfig(), False, None)
         assert torch.equal(target.backbone(pixels), backbone(pixels))
-    with pytest.raises(EvaluationError, match=r"has the input_px 32, which --input-px 64 contradicts"):
+    with pytest.raises(EvaluationError, match=r"has the input_px 32, which `input_px` 64 contradicts"):
         open_target(str(tmp_path / "b.safetensors"), TargetConfig(input_px=64), False, None)
-    with pytest.raises(ConfigError, match=r"holds weights for images of 32 px, not of 64 px; type --input-px 32"):
+    with pytest.raises(ConfigError, match=r"holds weights for images of 32 px, not of 64 px; type `input_px` 32"):
         load_pretrained(backbone, ModelConfig(backbone=name, input_px=64, pretrained=str(tmp_path / "b.safetensors")))
     wanted = ["evaluate", run, "--on", labelled, "--skip-linear"]
     assert call(*wanted, "--image-px", 32)[0] == 0

@@ -290,7 +290,7 @@ def test_what_contradicts_a_target_is_refused(target, given, untrained, message,
 
 def test_a_file_that_says_nothing_needs_its_backbone(tmp_path):
     save_file(small_weights(), tmp_path / "x.safetensors")
-    with pytest.raises(Exception, match="does not say which backbone its weights are of; name it with --backbone"):
+    with pytest.raises(Exception, match="does not say which backbone its weights are of; name it with `backbone`"):
         open_target(str(tmp_path / "x.safetensors"), NOTHING, False, None)
 
 

@@ -479,7 +479,7 @@ def test_a_square_photo_that_is_turned_is_said(case):
 
 def test_folders_are_left_out_only_when_stated(case):
     document = coco([{"id": 1, "file_name": "cam2/a.png", "height": HEIGHT, "width": WIDTH}], [annotation(1, 1)])
-    with pytest.raises(PartsError, match="if cam2/ is the folder that --scenes names, add --strip-prefix cam2/"):
+    with pytest.raises(PartsError, match="if cam2/ is the folder that `scenes` names, add `strip_prefix` cam2/"):
         case.run(document)
     report = case.run(document, ImportOptions(strip_prefix="cam2"))
     assert notes(report) == {"scenes_without_entry": 1}

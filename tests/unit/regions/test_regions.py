@@ -125,7 +125,7 @@ def test_a_segmenter_that_fails_on_one_scene_costs_one_row(scenes, tmp_path, mon
 
 def test_the_segmenter_settings_are_checked_first(scenes, tmp_path):
     refs = list_scenes([scenes])
-    with pytest.raises(UsageError, match="add --labels DIR"):
+    with pytest.raises(UsageError, match="add `labels` DIR"):
         segment_scenes(refs, LABELS, tmp_path / "store", FillOptions())
     with pytest.raises(ScenesError, match="no such folder of label maps"):
         segment_scenes(refs, replace(LABELS, labels=tmp_path / "no"), tmp_path / "store", FillOptions())

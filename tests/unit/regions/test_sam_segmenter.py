@@ -175,7 +175,7 @@ def test_without_a_network_the_local_way_is_named(no_network, capsys):
         load_sam("sam-hq-vit-b", CPU)
     text = str(caught.value)
     assert text.startswith("syscv-community/sam-hq-vit-base is not on this machine and the Hugging Face hub cannot be")
-    assert "--segmenter PATH" in text
+    assert "`segmenter` PATH" in text
     assert "\n" not in text
     assert "about 379 MB, licence Apache-2.0" in capsys.readouterr().err  # said before the download
 
@@ -259,7 +259,7 @@ def test_places_are_never_encoded_at_random(kind, tmp_path):
 
 def test_a_device_that_is_not_there(monkeypatch):
     config = replace(DIGITS, compute=ComputeConfig(device="cuda:7"))
-    with pytest.raises(UsageError, match=r"device 'cuda:7' cannot be used .*; try --device cpu"):
+    with pytest.raises(UsageError, match=r"device 'cuda:7' cannot be used .*; try `device` cpu"):
         build_segmenter(config)
 
 

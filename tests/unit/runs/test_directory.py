@@ -106,7 +106,7 @@ with locked_run(Path({str(tmp_path / "run")!r})):
     other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert other.stdout.readline() == "held\n"
     with (
-        pytest.raises(RunError, match=rf"run is in use by another pretrain \(process {other.pid} on .*, since .*--out"),
+        pytest.raises(RunError, match=rf"run is in use by another pretrain \(process {other.pid} on .*, since .*`out`"),
         locked_run(tmp_path / "run"),
     ):
         pass

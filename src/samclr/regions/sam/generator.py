@@ -5,7 +5,6 @@ defaults: a grid of points, crops of the image, predicted IoU, stability, and no
 (Ke et al., 2023, arXiv:2306.01567) gives one mask a point.
 """
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
@@ -19,6 +18,7 @@ from torch import Tensor
 from torchvision.ops import nms
 
 from samclr.config.segmenters import MaskConfig
+from samclr.log import say
 from samclr.regions.records import Region, region_from_mask
 from samclr.regions.sam.decoder import EncodedImages, Prompted
 from samclr.regions.sam.grids import CropBox, crop_boxes, near_crop_edge, point_grid
@@ -311,8 +311,8 @@ def _mask(kept: _Kept, size: tuple[int, int]) -> Mask:
 
 def _check_finite(values: Tensor, what: str) -> None:
     if not torch.isfinite(values).all():
-        raise ArithmeticError(f"the model's {what} are not finite; try --precision float32")
+        raise ArithmeticError(f"the model's {what} are not finite; try `precision` float32")
 
 
 def _say_halved(what: str, number: int) -> None:
-    print(f"out of memory: {what} halved to {number}, going on", file=sys.stderr)
+    say(f"out of memory: {what} halved to {number}, going on")

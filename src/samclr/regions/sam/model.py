@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from samclr.errors import UsageError
+from samclr.log import say
 from samclr.regions.sam.catalogue import KNOWN, cached_weights, hub_id_or_folder
 from samclr.regions.sam.decoder import EncodedImages, PromptDecoder, in_float32
 from samclr.regions.sam.masks import Enlarging
@@ -178,8 +179,6 @@ def _announce_download(segmenter: str, name: str) -> None:
     """Say what is about to be fetched, how large it is and what its licence is."""
     if Path(name).is_dir() or cached_weights(name) is not None:
         return
-    import sys
-
     known = next((model for model in KNOWN.values() if model.hub_id == name), None)
     if known is not None:
         text = f"about {known.size_mb:,} MB, licence {known.licence}"
@@ -188,7 +187,7 @@ def _announce_download(segmenter: str, name: str) -> None:
 
         card = model_info(name).card_data
         text = f"licence {card.license if card is not None and card.license else 'not stated'}"
-    print(f"fetching {name} from the Hugging Face hub: {text}", file=sys.stderr)
+    say(f"fetching {name} from the Hugging Face hub: {text}")
 
 
 def _why_not(segmenter: str, name: str, error: Exception) -> str:
@@ -207,7 +206,7 @@ def _why_not(segmenter: str, name: str, error: Exception) -> str:
         return f"there is no model {name} on the Hugging Face hub, or it is private; see `samclr segmenters`"
     return (
         f"{name} is not on this machine and the Hugging Face hub cannot be reached; get the model's folder by other "
-        f"means (config.json, preprocessor_config.json, model.safetensors) and give --segmenter PATH"
+        f"means (config.json, preprocessor_config.json, model.safetensors) and give `segmenter` PATH"
     )
 
 

@@ -74,7 +74,7 @@ class SamSegmenter:
             self._overflow_said = True
             say(
                 f"float16 overflows near {image_id}: such scenes are segmented in float32; "
-                "if they are many, --precision bfloat16 is faster"
+                "if they are many, `precision` bfloat16 is faster"
             )
 
 

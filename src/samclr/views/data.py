@@ -1,4 +1,4 @@
-"""From settings to what a step needs: the bank, the region index and the planner over them."""
+"""From settings to what views are made of: the bank, the region index and the planner over them."""
 
 import hashlib
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 from samclr.bank.bank import SceneBank, pack_scenes
 from samclr.bank.places import default_bank, refuse_inside_scenes
 from samclr.config.cache import cache_folder
-from samclr.config.pretrain import PretrainConfig
+from samclr.config.pretrain import AugmentConfig, DataConfig, FilterConfig, PretrainConfig, ViewGroup, ViewsConfig
 from samclr.datasets.sources import list_scenes
 from samclr.errors import ScenesError, UsageError, name_some
 from samclr.regions.index import RegionIndex, open_index
@@ -43,7 +43,12 @@ def num_workers(config: PretrainConfig) -> int:
 
 def bank_path(config: PretrainConfig) -> Path:
     """The bank that a configuration uses."""
-    return config.data.bank or default_bank(config.data.scenes, config.data.max_side, config.data.codec)
+    return bank_of(config.data)
+
+
+def bank_of(data: DataConfig) -> Path:
+    """The bank named, else one in the user's cache."""
+    return data.bank or default_bank(data.scenes, data.max_side, data.codec)
 
 
 def prepare_data(config: PretrainConfig) -> TrainingData:
@@ -53,39 +58,75 @@ def prepare_data(config: PretrainConfig) -> TrainingData:
         UsageError: the strategy needs regions and none were named, or the bank lies inside the scenes.
         ScenesError: no scene can be used, or files were replaced.
     """
-    if config.views.strategy != "image" and config.data.regions is None:
+    return view_data(
+        config.data,
+        config.filter,
+        config.views,
+        config.groups,
+        config.augment,
+        seed=config.seed,
+        images_per_step=config.optim.global_batch_size,
+        num_workers=num_workers(config),
+    )
+
+
+def view_data(
+    data: DataConfig,
+    region_filter: FilterConfig,
+    views: ViewsConfig,
+    groups: tuple[ViewGroup, ...],
+    augment: AugmentConfig,
+    *,
+    seed: int,
+    images_per_step: int,
+    num_workers: int,
+) -> TrainingData:
+    """See `prepare_data`."""
+    if views.strategy != "image" and data.regions is None:
         raise UsageError(
-            f"strategy {config.views.strategy} needs regions: run `samclr segment SCENES --out STORE` (the paper's "
+            f"strategy {views.strategy} needs regions: run `samclr segment SCENES --out STORE` (the paper's "
             f"segmenter is --segmenter sam-hq-vit-h) and add --regions STORE"
         )
-    bank = _open_bank(config)
-    regions = None
-    if config.data.regions is not None and config.views.strategy != "image":
-        regions = open_index(bank, open_store(config.data.regions), config.filter, cache_folder(), num_workers(config))
+    bank, regions = open_scenes(data, region_filter, num_workers, with_regions=views.strategy != "image")
     planner = ViewPlanner(
         image_hw=bank.native_hw,
         regions=regions,
-        seed=config.seed,
-        images_per_step=config.optim.global_batch_size,
-        views=config.views,
-        groups=config.groups,
-        augment=config.augment,
+        seed=seed,
+        images_per_step=images_per_step,
+        views=views,
+        groups=groups,
+        augment=augment,
     )
+    return TrainingData(bank=bank, regions=regions, planner=planner, fingerprint=data_fingerprint(bank, regions))
+
+
+def open_scenes(
+    data: DataConfig, region_filter: FilterConfig, num_workers: int, with_regions: bool = True
+) -> tuple[SceneBank, RegionIndex | None]:
+    """Pack what is not packed yet, and map the bank and, where regions are named and wanted, their index."""
+    bank = _open_bank(data, num_workers)
+    if data.regions is None or not with_regions:
+        return bank, None
+    return bank, open_index(bank, open_store(data.regions), region_filter, cache_folder(), num_workers)
+
+
+def data_fingerprint(bank: SceneBank, regions: RegionIndex | None) -> str:
+    """Sixteen hex digits that change with any image, region or filter setting."""
     digest = hashlib.sha256()
     for number, (_, content_hash) in enumerate(bank.names()):
         digest.update((f"\n{content_hash}" if number else content_hash).encode())
     if regions is not None:
         digest.update(regions.box_xyxy.data)
         digest.update(regions.start.data)
-    return TrainingData(bank=bank, regions=regions, planner=planner, fingerprint=digest.hexdigest()[:16])
+    return digest.hexdigest()[:16]
 
 
-def _open_bank(config: PretrainConfig) -> SceneBank:
+def _open_bank(data: DataConfig, num_workers: int) -> SceneBank:
     """List and pack the scenes. The list, some hundreds of bytes an image, is given up here."""
-    refs = list_scenes(config.data.scenes, config.data.image_column)
-    path = bank_path(config)
-    refuse_inside_scenes(path, config.data.scenes, "--bank")
-    pack_scenes(refs, path, config.data.max_side, FillOptions(num_workers=num_workers(config)), config.data.codec)
+    refs = list_scenes(data.scenes, data.image_column)
+    path = bank_of(data)
+    refuse_inside_scenes(path, data.scenes, "`bank`")
+    pack_scenes(refs, path, data.max_side, FillOptions(num_workers=num_workers), data.codec)
     bank = SceneBank(path, refs)
     if bank.num_images == 0:
         first = next(iter(bank.errors.items()))

@@ -1,0 +1,67 @@
+"""The room's function of the public API: segment."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from samclr.bank.places import refuse_inside_scenes
+from samclr.datasets.names import scene_paths
+from samclr.datasets.sources import list_scenes
+from samclr.errors import PartsError, name_some
+from samclr.log import say
+from samclr.regions.region_store import RegionStore
+from samclr.regions.segment import segment_scenes
+from samclr.regions.segment_options import segmenter_config
+from samclr.regions.segmenters import default_workers
+from samclr.scenes.fill import FillOptions
+
+
+def segment(
+    scenes: str | Path | Sequence[str | Path],
+    *,
+    out: str | Path,
+    segmenter: str = "sam-hq-vit-h",
+    workers: int | None = None,
+    image_column: str | None = None,
+    retry_errors: bool = False,
+    **mask_options: Any,
+) -> RegionStore:
+    """Find the regions of every scene and keep them in a store. Safe to interrupt: the same call resumes.
+
+        store = samclr.segment("photos", out="photos.regions", segmenter="felzenszwalb")
+
+    Args:
+        scenes: folders of images, Parquet files, tar shards or data sets as NAME@ROOT; one, or several to be joined.
+        out: folder of the store, made if missing; images that have a row there are left as they are.
+        segmenter: a name of `samclr segmenters`, a Hugging Face id of a SAM, or a folder with one.
+        workers: processes; by default one per core, for a SAM one per GPU.
+        image_column: column of Parquet files that holds the images.
+        retry_errors: try images again that failed before.
+        mask_options: fields of samclr.config's SegmenterConfig, MaskConfig and ComputeConfig: points_per_side=16,
+            device="cuda", min_size=200.
+
+    Images that fail are counted in a remark and stand in the store's `errors`.
+
+    Raises:
+        UsageError: no such segmenter, model or device, or `out` lies inside the scenes.
+        ConfigError: an option is unknown or out of its range.
+        ScenesError: no scenes, or files were replaced since they were segmented.
+        PartsError: `out` was made with other settings or is something else, or every image failed.
+    """
+    config = segmenter_config(segmenter, mask_options)
+    sources, path = scene_paths(scenes), Path(out).absolute()
+    refuse_inside_scenes(path, sources, "`out`")
+    options = FillOptions(
+        retry_errors=retry_errors, num_workers=workers or default_workers(config) or os.cpu_count() or 1
+    )
+    _, report = segment_scenes(list_scenes(sources, image_column), config, path, options)
+    for note in report.notes:
+        say(note.line())
+    if report.errors:
+        failed = name_some([f"{image_id}: {text}" for image_id, text in list(report.errors.items())[:3]])
+        text = f"{len(report.errors):,} of {report.num_images:,} images could not be segmented: {failed}"
+        if report.is_in_vain:
+            raise PartsError(text)
+        say(text)
+    return RegionStore(path)

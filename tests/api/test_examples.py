@@ -1,0 +1,37 @@
+"""Every example runs, on scenes that are generated once."""
+
+import importlib.util
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from samclr.config.registry import METHODS
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NEEDS = {"lightning_module": "pytorch_lightning", "hf_trainer": "accelerate"}
+SIZES = {"masks": "6", "knn_probe": "60"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("examples")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem != "generated"))
+def test_example(name, folder, monkeypatch, capsys):
+    package = NEEDS.get(name)
+    if package is not None and importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.setattr(METHODS, "_specs", dict(METHODS._specs))
+    monkeypatch.setattr(sys, "argv", [name, SIZES.get(name, "2")])
+    runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    assert capsys.readouterr().out.strip()
+
+
+def test_the_plain_loop_is_short():
+    lines = (EXAMPLES / "plain_simclr.py").read_text().split('"""', 2)[2].strip().splitlines()
+    assert len([line for line in lines if line.strip()]) <= 30
