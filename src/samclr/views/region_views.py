@@ -180,7 +180,7 @@ class RegionViews(IterableDataset[ViewBatch]):
             max_side=config.data.max_side,
             codec=config.data.codec,
             image_column=config.data.image_column,
-            workers=config.runtime.num_workers,
+            workers=config.runtime.workers,
         )
         views.steps = config.optim.num_steps(views.num_images)  # where the length is given in epochs
         return views
