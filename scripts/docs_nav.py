@@ -1,4 +1,4 @@
-"""A hook of mkdocs: an entry of `nav` with a * stands for all pages that match, README first, so new pages need none."""
+"""A hook of mkdocs: a nav entry with a * stands for all pages that match, README first. New pages need no entry."""
 
 from pathlib import Path
 from typing import Any
