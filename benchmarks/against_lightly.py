@@ -48,7 +48,7 @@ def configuration(name: str, data: Path, batch: int, steps: int, bank: Path) -> 
         local=replace(recipe.local, local_size_px=16),
         model=replace(recipe.model, backbone="resnet18", stem="conv3x3-stride1"),
         optim=OptimConfig(global_batch_size=batch, steps=steps, lr=0.03),
-        runtime=RuntimeConfig(accelerator="cpu"),
+        runtime=RuntimeConfig(device="cpu"),
     )
 
 

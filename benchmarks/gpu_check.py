@@ -40,7 +40,7 @@ VIEW_IMAGES = 256
 def training_rows(bank: SceneBank, device: str) -> list[str]:
     """A line of the table for each backbone, strategy and place of the bank."""
     workers, rows = os.cpu_count() or 1, []
-    precision, cases, steps = ("bf16-mixed", CASES, 60) if device == "cuda" else ("32-true", CPU_CASES, 4)
+    precision, cases, steps = ("bfloat16", CASES, 60) if device == "cuda" else ("float32", CPU_CASES, 4)
     places = ("device", "pinned", "map") if device == "cuda" else ("map",)
     for backbone, px, batch in cases:
         for strategy, place in [("image", places[0]), *(("region", place) for place in places)]:

@@ -1,9 +1,9 @@
 """Data-parallel training against one process: N processes of one thread each, the batch of each the same.
 
     python benchmarks/parallel.py [--processes 2] [--px 64] [--batch 64] [--backbone resnet18] [--steps 12]
-        [--repeats 5] [--accelerator cpu] [--precision 32-true]
+        [--repeats 5] [--device cpu] [--precision float32]
 
-Runs `samclr pretrain simclr --devices N --num-threads 1 --num-workers 1` on generated 2048x1024 scenes and takes the
+Runs `samclr pretrain simclr --num-devices N --num-threads 1 --workers 1` on generated 2048x1024 scenes and takes the
 median step after three, of each run; then the median of the repeats, between which the kinds of run take turns.
 `linear` is the share of N times one process, with its least and greatest. Beside it what the machine gives the same
 processes without any exchange: N runs of one device at once, which share its memory and clock.
@@ -29,8 +29,8 @@ def start(scenes: Path, out: Path, devices: int, arguments: argparse.Namespace) 
     command = [
         sys.executable, "-m", "samclr", "pretrain", "simclr", "--scenes", scenes, "--out", out,
         "--backbone", arguments.backbone, "--size-px", arguments.px, "--global-batch-size", arguments.batch * devices,
-        "--steps", arguments.steps + WARM_UP, "--devices", devices, "--num-threads", 1, "--num-workers", 1,
-        "--accelerator", arguments.accelerator, "--precision", arguments.precision,
+        "--steps", arguments.steps + WARM_UP, "--num-devices", devices, "--num-threads", 1, "--workers", 1,
+        "--device", arguments.device, "--precision", arguments.precision,
     ]  # fmt: skip
     if arguments.backbone.startswith("resnet"):
         command += ["--stem", "conv3x3-stride2"]
@@ -61,8 +61,8 @@ def main() -> None:
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--accelerator", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--precision", default="32-true")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--precision", default="float32")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

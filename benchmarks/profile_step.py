@@ -61,7 +61,7 @@ class Watch:
 
 def profile(folder: Path, bank: SceneBank, arguments: argparse.Namespace, now: bool) -> dict[str, float]:
     """The median of each part."""
-    config = config_for(arguments.px, arguments.batch, arguments.backbone, "32-true", "cpu", "image")
+    config = config_for(arguments.px, arguments.batch, arguments.backbone, "float32", "cpu", "image")
     training, watch = Training(config), Watch()
     if not now:
         training.method.to(memory_format=torch.contiguous_format)

@@ -124,7 +124,7 @@ def start(folder: Path, num_workers: int) -> dict[str, float]:
         data=DataConfig(scenes=(folder / "scenes",), bank=folder / "bank", regions=folder / "store"),
         views=ViewsConfig(strategy="region"),
         optim=OptimConfig(global_batch_size=BATCH),
-        runtime=RuntimeConfig(num_workers=num_workers),
+        runtime=RuntimeConfig(workers=num_workers),
     )
 
     held: list[TrainingData] = []

@@ -1,7 +1,7 @@
 """Training views a second end to end, against the same steps fed by one batch that stays in memory (the limit).
 
     OMP_NUM_THREADS=1 python benchmarks/training.py [--px 64] [--batch 64] [--backbone resnet18] [--steps 8]
-        [--precision 32-true] [--device cpu|cuda] [--workers 1]
+        [--precision float32] [--device cpu|cuda] [--workers 1]
 
 Generated 2048x1024 PNG scenes (benchmarks/views.py), SimCLR, the image and the region strategy, whose cost against each
 other is the second question. `waiting` is the share of the time in which the step waits for its views; the rest of what
@@ -50,7 +50,7 @@ def config_for(
         model=ModelConfig(backbone=backbone, stem=stem),
         group=replace(recipe.group, size_px=px),
         optim=OptimConfig(global_batch_size=batch),
-        runtime=RuntimeConfig(precision=precision, accelerator=device, bank_on=bank_on),
+        runtime=RuntimeConfig(precision=precision, device=device, bank_on=bank_on),
     )
 
 
@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--precision", default="32-true")
+    parser.add_argument("--precision", default="float32")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()

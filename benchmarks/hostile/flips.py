@@ -12,7 +12,7 @@ from runner import Outcome, samclr
 
 PRETRAIN = (
     *("--backbone", "small-cnn", "--projector-hidden", 8, "--projector-out", 8, "--size-px", 24),
-    *("--global-batch-size", 8, "--min-area-px", 20, "--accelerator", "cpu", "--num-threads", 1, "--num-workers", 1),
+    *("--global-batch-size", 8, "--min-area-px", 20, "--device", "cpu", "--num-threads", 1, "--workers", 1),
 )
 
 

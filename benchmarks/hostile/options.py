@@ -14,7 +14,7 @@ HUGE = ("1000000000",)  # within the bounds of many whole numbers, and beyond wh
 SIZES = ("px", "size", "width", "prototypes", "projector", "bootstrap", "epochs", "side", "workers", "threads", "num")
 OPTION = re.compile(r"^[│\s]*(?:-\w, )?(--[a-z0-9-]+)(?: (\S.*?))?\s*│?$", re.M)
 TINY = ("--backbone", "small-cnn", "--size-px", 24, "--global-batch-size", 8, "--min-area-px", 20, "--steps", 1)
-TINY_RUN = (*TINY, "--accelerator", "cpu", "--num-workers", 1)
+TINY_RUN = (*TINY, "--device", "cpu", "--workers", 1)
 HANG_S = 120
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from support.runs import small_config
 from support.scenes import write_labelled, write_labelled_scenes
 
+from samclr import terminal
 from samclr.config.evaluation import DenseConfig
 from samclr.config.pretrain import ModelConfig, ViewsConfig
 from samclr.datasets.labelled_scenes import open_labelled_scenes
@@ -20,6 +21,7 @@ from samclr.evaluation.dense_features import chosen_scenes, stream_patches, trai
 from samclr.models.backbone import create_backbone
 from samclr.pages.report import write_report
 from samclr.runs.export import export_run
+from samclr.scenes.decode import load_scene
 from samclr.training.pretrain import pretrain
 
 CPU = torch.device("cpu")
@@ -173,6 +175,28 @@ def test_images_of_mixed_sizes_keep_their_order(tmp_path):
         assert (labels == train.label_map(number)).all()
         ((alone, _),) = stream_patches(backbone, train, [number], DenseConfig(dense_px=48), CPU)
         torch.testing.assert_close(maps, alone)
+
+
+def test_dense_sets_say_what_was_passed_over_and_which_images_have_more_pages(tmp_path, call):
+    terminal._SAID.clear()
+    fields = write_labelled_scenes(tmp_path / "fields", 6)
+    for name in ("photo.psd", "notes.txt"):
+        (fields / "images/train" / name).write_bytes(b"")
+    image = fields / "images/train/0.png"
+    pages = [Image.open(image).convert("L")] * 2
+    pages[0].save(image.with_suffix(".tif"), save_all=True, append_images=pages[1:])
+    image.unlink()
+    image = fields / "images/test/0.png"
+    negative = 257 * (255 - np.asarray(Image.open(image).convert("L")).astype(np.uint16))
+    Image.fromarray(negative).save(image.with_suffix(".tif"), tiffinfo={262: 0})  # white is zero
+    positive = Image.open(image).convert("L").convert("RGB")
+    image.unlink()
+    status, _, said = call("evaluate", "small-cnn", "--untrained", "--dense-on", fields, *SMALL_DENSE, "--json")
+    assert status == 0, said
+    assert said.count("split train: 1 file was passed over: .psd (1)") == 1
+    assert said.count("1 image has several pages or frames: the first is used") == 1
+    _, test = open_labelled_scenes(fields)
+    assert np.abs(load_scene(test.refs[0]).pixels.astype(int) - np.asarray(positive)).max() <= 1
 
 
 def spoil_size(fields):

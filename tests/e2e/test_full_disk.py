@@ -35,7 +35,7 @@ def made(tmp_path, scenes, call):
 
 def pretraining(scenes, store):
     tiny = ("--backbone", "small-cnn", "--size-px", 24, "--global-batch-size", 8, "--min-area-px", 20, "--steps", 1)
-    where = ("--scenes", scenes, "--regions", store, "--accelerator", "cpu", "--num-workers", 1)
+    where = ("--scenes", scenes, "--regions", store, "--device", "cpu", "--workers", 1)
     return ("pretrain", "samclr", *tiny, *where)
 
 

@@ -198,14 +198,14 @@ def test_region_recipes_differ_in_the_plan_alone(image, region):
 
 def test_two_devices_share_a_run_and_one_goes_on(scenes, store, tmp_path):
     """The command itself on two CPU processes: one run directory, each step once; then one process goes on."""
-    flags = ["--devices", 2, "--no-projector-norm"]
+    flags = ["--num-devices", 2, "--no-projector-norm"]
     done = samclr(*pretrain_command(scenes, store, tmp_path / "run", 4, *flags))
     assert done.returncode == 0, done.stderr
     assert [row["step"] for row in read_metrics(tmp_path / "run")] == [0, 1, 2, 3]
     assert load_checkpoint(tmp_path / "run")["steps_done"] == 4
     checkpoints(tmp_path / "run")[0].unlink()
     assert samclr(*pretrain_command(scenes, store, tmp_path / "run", 4, "--no-projector-norm")).returncode == 0
-    odd = samclr(*pretrain_command(scenes, store, tmp_path / "odd", 4, "--devices", 3))
+    odd = samclr(*pretrain_command(scenes, store, tmp_path / "odd", 4, "--num-devices", 3))
     assert odd.returncode == 2
     assert "global_batch_size 8 does not divide among 3 devices; give a multiple of 3" in odd.stderr
 
@@ -336,7 +336,7 @@ def test_activation_checkpointing_changes_no_loss(scenes, store, tmp_path):
 
 def test_half_precision_keeps_dino_finite(scenes, store, tmp_path):
     config = small_config(scenes, store, "samdino", steps=6)
-    config = replace(config, runtime=replace(config.runtime, precision="bf16-mixed"))
+    config = replace(config, runtime=replace(config.runtime, precision="bfloat16"))
     pretrain(config, tmp_path / "run")
     plain = small_config(scenes, store, "samdino", steps=6)
     pretrain(plain, tmp_path / "plain")

@@ -43,7 +43,7 @@ def made_small(study: Study) -> Study:
         stem="standard",
         size_px=24,
         local_size_px=16,
-        accelerator="cpu",
+        device="cpu",
     )
 
 

@@ -77,8 +77,8 @@ def test_a_compiled_backbone_gives_the_same_losses(scenes, store, tmp_path):
 def test_a_dry_run_of_several_devices_tries_one_with_its_share(scenes, store, tmp_path):
     done = samclr(
         *("pretrain", "samclr", "--scenes", scenes, "--regions", store, "--out", tmp_path / "run", "--dry-run"),
-        *("--backbone", "small-cnn", "--size-px", 24, "--steps", 50, "--accelerator", "cpu"),
-        *("--global-batch-size", 16, "--devices", 2),
+        *("--backbone", "small-cnn", "--size-px", 24, "--steps", 50, "--device", "cpu"),
+        *("--global-batch-size", 16, "--num-devices", 2),
     )
     assert done.returncode == 0, done.stderr
     assert "50 of 16 images, 32 views" in done.stdout

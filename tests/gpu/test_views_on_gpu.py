@@ -41,7 +41,7 @@ def test_training_does_not_depend_on_where_the_bank_lies(scenes, tmp_path):
     config = small_config(scenes, None, "simclr", steps=3)
     losses = []
     for place in ("device", "map"):
-        runtime = replace(config.runtime, accelerator="cuda", bank_on=place)
+        runtime = replace(config.runtime, device="cuda", bank_on=place)
         pretrain(replace(config, runtime=runtime), tmp_path / place)
         losses.append(read_metrics(tmp_path / place)[0]["loss"])
     assert np.isfinite(losses).all()

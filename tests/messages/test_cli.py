@@ -8,6 +8,8 @@ import pytest
 from support.command import samclr
 from support.scenes import write_labelled
 
+from samclr._version import __version__
+
 COMMANDS = [
     *("pack", "segment", "segmenters", "look", "pretrain", "evaluate", "export", "report", "demo", "study"),
     *("regions verify", "regions stats", "regions score", "regions import", "regions export"),
@@ -40,7 +42,7 @@ def test_a_recipe_names_its_paper_and_every_default(call):
 
 
 def test_version():
-    assert samclr("--version").stdout == "samclr 0.1.0\n"
+    assert samclr("--version").stdout == f"samclr {__version__}\n"
 
 
 @pytest.mark.parametrize(
@@ -65,9 +67,9 @@ def test_version():
             "near it: resnet18",
         ),
         (
-            ["pretrain", "simclr", "--scenes", "{p}/scenes", "--out", "{p}/r", "--accelerator", "tpu"],
+            ["pretrain", "simclr", "--scenes", "{p}/scenes", "--out", "{p}/r", "--device", "tpu"],
             2,
-            "invalid choice 'tpu'",
+            "--device is 'tpu'; expected auto, cpu, cuda, cuda:NUMBER or mps",
         ),
         (
             ["evaluate", "{p}/none", "--on", "{p}/labelled"],

@@ -6,10 +6,10 @@ from PIL import Image
 from support.scenes import write_scenes
 
 from samclr.config.segmenters import SegmenterConfig
-from samclr.datasets.label_maps import LabelError, read_values
+from samclr.datasets.label_maps import LabelError, match_people, read_values
 from samclr.datasets.sources import list_scenes
 from samclr.errors import ScenesError
-from samclr.regions.score import match_people, score_store
+from samclr.regions.score import score_store
 from samclr.regions.segment import segment_scenes
 from samclr.regions.store import iterate_rows, row_to_regions
 from samclr.scenes.fill import FillOptions
@@ -100,7 +100,7 @@ def test_numbered_maps_are_a_persons_only_where_no_image_has_that_name(tmp_path)
     assert found == {
         "street": ["street.png"], "street_1": ["street_1.png"], "yard": ["yard_1.png"], "a[1]": ["a[1]_1.png"],
     }  # fmt: skip
-    assert set(people.left_out) == {"street_2.png", "train.png"}
+    assert (set(people.doubtful), people.strays) == ({"street_2.png"}, ["train.png"])
     with pytest.raises(ScenesError, match=r"fit several images each: yard.jpg and yard.png"):
         match_people(tmp_path, [*ids, "yard.png"])
     Image.new("L", (2, 2)).save(tmp_path / "street.tif")

@@ -6,7 +6,7 @@ import sys
 
 SMALL_FLAGS = (
     *("--backbone", "small-cnn", "--projector-out", "16", "--size-px", "24", "--global-batch-size", "8"),
-    *("--min-area-px", "20", "--image-px", "24", "--accelerator", "cpu", "--num-threads", "1", "--num-workers", "1"),
+    *("--min-area-px", "20", "--image-px", "24", "--device", "cpu", "--num-threads", "1", "--workers", "1"),
 )
 
 

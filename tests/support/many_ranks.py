@@ -71,7 +71,7 @@ def config_of(name: str, micro: int | None) -> PretrainConfig:
         model=ModelConfig(backbone="small-cnn"),
         local=LocalViews(num_local_views=3 if name.startswith("dino") else 0),
         optim=OptimConfig(global_batch_size=ROWS, lr=0.1, weight_decay=1e-3),
-        runtime=RuntimeConfig(accelerator="cpu", precision="64-true", num_threads=1, micro_batch_size=micro),
+        runtime=RuntimeConfig(device="cpu", precision="float64", num_threads=1, micro_batch_size=micro),
     )
 
 
@@ -89,7 +89,7 @@ def train(name: str, micro: int | None) -> dict[str, torch.Tensor]:
     torch.set_default_dtype(torch.float64)
     config = config_of(name, micro)
     devices = int(os.environ.get("WORLD_SIZE", "1"))
-    fabric = create_fabric(replace(config, runtime=replace(config.runtime, devices=devices)))
+    fabric = create_fabric(replace(config, runtime=replace(config.runtime, num_devices=devices)))
     method = plain_method(config, dropout=0.0)
     method, optimizer = set_up(fabric, method, create_optimizer(method, config.optim), config.runtime)
     found: dict[str, torch.Tensor] = {}

@@ -29,5 +29,5 @@ def small_config(scenes: Path, regions: Path | None = None, recipe: str = "samcl
         model=ModelConfig(backbone="small-cnn"),
         optim=OptimConfig(global_batch_size=8, steps=steps, lr=0.05),
         knn=KnnConfig(image_px=24),
-        runtime=RuntimeConfig(accelerator="cpu", num_threads=1, num_workers=1),
+        runtime=RuntimeConfig(device="cpu", num_threads=1, workers=1),
     )

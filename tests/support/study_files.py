@@ -36,7 +36,7 @@ STUDY = Study(
     quoted="a paper",
     headline="*.region.labels.*",
     on_request=("sam-hq-vit-h",),
-    accelerator="cpu",
+    device="cpu",
 )
 """
 IMAGE, LABELS, SAM = (

@@ -179,6 +179,9 @@ class Evaluate(Settings):
     dense: DenseConfig = field(default_factory=DenseConfig)
     model: TargetConfig = field(default_factory=TargetConfig)
     untrained: Annotated[bool, arg(help="Measure the same backbone before any training, as a floor.")] = False
+    device: Annotated[str, arg(help="auto (CUDA or MPS where there is one), cpu, cuda, cuda:1 and so on, or mps.")] = (
+        "auto"
+    )
     seed: Annotated[Seed | None, arg(help="Seed of an untrained backbone; by default the run's, else 0.")] = None
     out: Annotated[Path | None, arg(help="File the results are added to; by default the run's results.json.")] = None
     json: Json = False
@@ -189,13 +192,12 @@ class Evaluate(Settings):
             raise UsageError(
                 "nothing to measure on: name labelled sets with --on, or sets with label maps with --dense-on"
             )
-        import torch
-
         from samclr.evaluation.dense import evaluate_dense_each, open_dense_sets
         from samclr.evaluation.evaluate import evaluate_each, open_sets, open_target
         from samclr.evaluation.sizes import check_dense
+        from samclr.models.devices import choose_device
 
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = choose_device(self.device)
         target = open_target(self.target, self.model, self.untrained, self.seed, self.knn.image_px)
         sets, dense_sets = open_sets(self.on, self.download, self.image_column), open_dense_sets(self.dense_on)
         if dense_sets:

@@ -39,6 +39,10 @@ class StudyCommand(Settings):
         tuple[str, ...],
         arg(metavar="NAME=PATH...", help="Images to train on. A name given twice joins its paths."),
     ] = ()
+    image_column: Annotated[
+        tuple[str, ...],
+        arg(metavar="NAME=COLUMN...", help="Column of scenes' Parquet files that holds the images."),
+    ] = ()
     on: Annotated[tuple[str, ...], arg(metavar="NAME=PATH...", help="Labelled sets to measure on.")] = ()
     dense_on: Annotated[tuple[str, ...], arg(metavar="NAME=PATH...", help="Sets with label maps to measure on.")] = ()
     labels: Annotated[
@@ -116,7 +120,7 @@ class StudyCommand(Settings):
             say(f"{outcome}: {run.name}{f': {reason}' if (reason := folder.reason(run)) else ''}")
             return {"failed": 1, "stopped": STOPPED_STATUS}.get(outcome, 0)
         runs = select_runs(plan, given)
-        tally = run_study(folder, plan, runs, self.engine, self.parallel, study.accelerator, say)
+        tally = run_study(folder, plan, runs, self.engine, self.parallel, study.device, say)
         page = write_study(folder, plan)
         counts = {name: len(tally.names(name)) for name in ("done", "failed", "missing")}
         say(f"{', '.join(f'{count} {name}' for name, count in counts.items())} of {len(runs)} runs; page: {page}")
@@ -131,10 +135,11 @@ class StudyCommand(Settings):
         from samclr.study.plan import Given
 
         return Given(
-            scenes={name: tuple(paths) for name, paths in _named(self.scenes, "--scenes").items()},
-            on=_one_each(self.on, "--on"),
-            dense_on=_one_each(self.dense_on, "--dense-on"),
-            labels=_one_each(self.labels, "--labels"),
+            scenes={name: tuple(map(_place, paths)) for name, paths in _named(self.scenes, "--scenes").items()},
+            image_columns=_one_each(self.image_column, "--image-column", "COLUMN"),
+            on=_one_place_each(self.on, "--on"),
+            dense_on=_one_place_each(self.dense_on, "--dense-on"),
+            labels=_one_place_each(self.labels, "--labels"),
             ignore_label=self.ignore_label,
             steps=self.steps,
             seeds=self.seeds,
@@ -142,14 +147,27 @@ class StudyCommand(Settings):
         )
 
 
-def _named(values: tuple[str, ...], flag: str) -> "dict[str, list[Path]]":
-    found: dict[str, list[Path]] = {}
+def _named(values: tuple[str, ...], flag: str, what: str = "PATH") -> "dict[str, list[str]]":
+    found: dict[str, list[str]] = {}
     for value in values:
-        name, equals, path = value.partition("=")
-        if not (name and equals and path) or not name.replace("-", "").replace("_", "").isalnum():
-            raise UsageError(f"{flag} {value!r} is no NAME=PATH; give for instance {flag} photos=DIR")
-        found.setdefault(name, []).append(_place(path))
+        name, equals, given = value.partition("=")
+        if not (name and equals and given) or not name.replace("-", "").replace("_", "").isalnum():
+            example = "DIR" if what == "PATH" else what
+            raise UsageError(f"{flag} {value!r} is no NAME={what}; give for instance {flag} photos={example}")
+        found.setdefault(name, []).append(given)
     return found
+
+
+def _one_each(values: tuple[str, ...], flag: str, what: str = "PATH") -> dict[str, str]:
+    named = _named(values, flag, what)
+    for name, given in named.items():
+        if len(given) > 1:
+            raise UsageError(f"{flag} names {name} twice; give it one {what.lower()}")
+    return {name: given[0] for name, given in named.items()}
+
+
+def _one_place_each(values: tuple[str, ...], flag: str) -> dict[str, Path]:
+    return {name: _place(path) for name, path in _one_each(values, flag).items()}
 
 
 def _place(text: str) -> Path:
@@ -157,11 +175,3 @@ def _place(text: str) -> Path:
     from samclr.datasets.names import absolute
 
     return absolute(Path(text))
-
-
-def _one_each(values: tuple[str, ...], flag: str) -> dict[str, Path]:
-    named = _named(values, flag)
-    for name, paths in named.items():
-        if len(paths) > 1:
-            raise UsageError(f"{flag} names {name} twice; give it one path")
-    return {name: paths[0] for name, paths in named.items()}

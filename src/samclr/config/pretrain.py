@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from samclr.config.devices import TrainingPrecision, check_device
 from samclr.config.methods import MethodConfig
 from samclr.config.normalisation import Channels, Normalisation
 from samclr.config.registry import METHODS
@@ -33,8 +34,6 @@ __all__ = [
 ]  # fmt: skip
 
 Codec = Literal["raw", "jpeg"]
-Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps"]
-Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"]
 BankPlace = Literal["auto", "device", "pinned", "map"]
 InputSide = Annotated[int, Bounds(at_least=1, at_most=2048)]
 Mean = Annotated[Channels, Bounds(at_least=-1e6, at_most=1e6)]
@@ -216,20 +215,21 @@ class ProbeConfig(Settings):
 class RuntimeConfig(Settings):
     """How a run is carried out; a resumed run may change it.
 
-    Results change by rounding alone, but for precision, and with batch norm for devices and micro_batch_size, which
+    Results change by rounding alone, but for precision, and with batch norm for num_devices and micro_batch_size, which
     decide whose statistics are taken together.
 
     Attributes:
-        accelerator: auto, cpu, cuda, mps: as in Lightning Fabric.
-        devices: devices of each machine.
+        device: auto (CUDA or MPS where there is one), cpu, cuda, cuda:1 and so on, or mps.
+        num_devices: devices of each machine.
         num_nodes: machines.
         micro_batch_size: rows (images times regions_per_image) that a device encodes at a time; the loss
             stays that of the whole batch (gradient caching).
         activation_checkpointing: keep few activations and compute the rest again, for large ViTs.
         compile: have the backbone compiled at its first step (torch.compile): a minute's wait, then faster steps.
-        precision: 32-true, bf16-mixed, 16-mixed: as in Lightning Fabric; losses are float32 throughout.
+        precision: of the encoders: float32; bfloat16 and float16 keep weights in float32 (mixed precision), their -true
+            forms do not. Losses are float32 or better throughout.
         num_threads: threads of torch on the CPU; results are bit-equal only at equal thread counts.
-        num_workers: processes that pack and that index regions, and threads that crop; None takes one per core.
+        workers: processes that pack and that index regions, and threads that crop; None takes one per core.
         bank_on: where a raw bank lies: on the GPU (device), whose kernels then crop; in pinned memory, which the GPU
             reads over the bus (each device's process has a copy); or on the disk (map), mapped, and CPU threads crop.
             auto: the GPU if half of its free memory is enough, else the map.
@@ -239,20 +239,24 @@ class RuntimeConfig(Settings):
         knn_every: epochs between two measurements.
     """
 
-    accelerator: Accelerator = "auto"
-    devices: Threads = 1
+    device: str = "auto"
+    num_devices: Threads = 1
     num_nodes: Annotated[int, Bounds(at_least=1, at_most=65_535)] = 1
     micro_batch_size: Count | None = None
     activation_checkpointing: bool = False
     compile: bool = False
-    precision: Precision = "32-true"
+    precision: TrainingPrecision = "float32"
     num_threads: Threads | None = None
-    num_workers: Threads | None = None
+    workers: Threads | None = None
     bank_on: BankPlace = "auto"
     checkpoint_every_s: NotNegative = 120.0
     log: tuple[Literal["csv", "tensorboard", "wandb"], ...] = ()
     knn_on: Path | None = None
     knn_every: Count = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_device(self.device)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,10 @@
 """Settings of segmenters. Nothing here imports torch or numpy."""
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from samclr.config.devices import Precision, check_device
 from samclr.config.serialise import Bounds, Count, CountOrZero, Positive, Settings, Share, to_dict
 from samclr.errors import ConfigError
 
@@ -55,7 +55,7 @@ class ComputeConfig(Settings):
     """SAM only: how the model is run; of these, precision alone changes results.
 
     Attributes:
-        device: auto (CUDA where there is one), cpu, cuda, or cuda:1 and so on.
+        device: auto (CUDA or MPS where there is one), cpu, cuda, cuda:1 and so on, or mps.
         precision: auto (float16 autocast on CUDA, float32 elsewhere), float32, float16 or bfloat16.
         memory_gb: what decoder and masks may take at a time, beyond weights, images and the encoder.
         encode_together: images (or crops) that go through the encoder at once.
@@ -63,15 +63,14 @@ class ComputeConfig(Settings):
     """
 
     device: str = "auto"
-    precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    precision: Precision | Literal["auto"] = "auto"
     memory_gb: Positive = 1.0
     encode_together: Count = 4
     compile: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not re.fullmatch(r"auto|cpu|(cuda|mps)(:\d{1,4})?", self.device):
-            raise ConfigError(f"device is {self.device!r}; expected auto, cpu, cuda, mps or cuda:NUMBER", "device")
+        check_device(self.device)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -257,21 +257,27 @@ def upgraded(
     format_number: int,
     additions: dict[int, dict[str, Any]],
     moves: dict[int, dict[str, str]],
+    words: dict[int, dict[str, dict[str, str]]],
 ) -> dict[str, Any]:
     """Saved settings as the newest format has them.
 
     additions: for each format the settings it added whose default is not what older versions did, as
         {"augment.name": what they did}; dots lead into the settings. Others simply take their default.
     moves: for each format the settings that stand elsewhere since, as {"where they stood": "where they stand"}.
+    words: for each format the settings whose words are others since, as {"runtime.device": {"old": "new"}}.
     """
     settings: dict[str, Any] = json.loads(json.dumps(saved))
-    for number in sorted(number for number in {*additions, *moves} if number > format_number):
+    for number in sorted(number for number in {*additions, *moves, *words} if number > format_number):
         for old, new in moves.get(number, {}).items():
             place, name = _place(settings, old)
             if name in place:
                 value = place.pop(name)
                 place, name = _place(settings, new)
                 place[name] = value
+        for path, new_words in words.get(number, {}).items():
+            place, name = _place(settings, path)
+            if place.get(name) in new_words:
+                place[name] = new_words[place[name]]
         for path, value in additions.get(number, {}).items():
             place, name = _place(settings, path)
             place.setdefault(name, value)

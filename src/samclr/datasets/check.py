@@ -9,7 +9,7 @@ import numpy as np
 
 from samclr.datasets.catalogue import DataSet, Split
 from samclr.datasets.label_maps import RULES, LabelError, read_values
-from samclr.datasets.layouts import LAYOUTS, list_named
+from samclr.datasets.layouts import LAYOUTS, find_class_labels, list_named
 from samclr.datasets.names import NamedSource, find_root
 from samclr.errors import ScenesError, name_some
 from samclr.scenes.decode import DecodeError, load_scene
@@ -80,7 +80,7 @@ def _check_split(data_set: DataSet, root: Path, split: Split) -> SplitCheck:
         return SplitCheck(**facts, images=0, labels=None, faults=(_without_advice(error),) if split.required else ())
     if len(refs) != split.num_images:
         faults.append(f"{len(refs):,} images, the release has {split.num_images:,}")
-    paths = _label_paths(data_set, root, refs) if _has_labels(data_set, root, split) else None
+    paths = _label_paths(source, refs) if _has_labels(data_set, root, split) else None
     if paths is not None:
         without = [ref.image_id for ref, path in zip(refs, paths, strict=True) if path is None]
         if without:
@@ -109,9 +109,9 @@ def _has_labels(data_set: DataSet, root: Path, split: Split) -> bool:
     return split.labelled or (split.name == "train_extra" and (root / "gtCoarse/train_extra").is_dir())
 
 
-def _label_paths(data_set: DataSet, root: Path, refs: Sequence[SceneRef]) -> list[Path | None]:
-    if "dense" in data_set.uses:
-        return [LAYOUTS[data_set.name].class_label(root, ref.image_id) for ref in refs]
+def _label_paths(source: NamedSource, refs: Sequence[SceneRef]) -> list[Path | None]:
+    if "dense" in source.data_set.uses:
+        return find_class_labels(source, [ref.image_id for ref in refs])
     return [None if ref.label is None else Path(ref.label.path) for ref in refs]
 
 

@@ -1,7 +1,7 @@
 """Label maps: how each data set's files are read, for regions (`--segmenter labels`) and for dense evaluation."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,11 @@ LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 CITYSCAPES_VOID = range(0, 7)  # unlabeled, ego vehicle, rectification border, out of roi, static, dynamic, ground
 ID_MODES = ("1", "L", "P", "I;16", "I;16L", "I;16B", "I")
 FOUND_INSTEAD = {"F": "floating-point numbers", "RGB": "3 channels (RGB)", "RGBA": "4 channels (RGBA)"}
-SPREAD = {"L;2": 85, "L;4": 17}  # greys of 2 and 4 bits, which Pillow spreads to 0 to 255
-PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # a TIFF's tag and its value
+EXACT_FORMATS = ("PNG", "TIFF", "BMP", "GIF", "PPM")  # a file's name may say .png while it is a JPEG
+SPREAD = {"L;2": 85, "L;2R": 85, "L;4": 17, "L;4R": 17}  # greys of 2 and 4 bits, which Pillow spreads to 0 to 255
+LOSSY_TIFFS = ("jpeg", "tiff_jpeg", "webp")
+PHOTOMETRIC, NUM_SAMPLES, SAMPLE_FORMAT = 262, 277, 339  # a TIFF's tags
+WHITE_IS_ZERO, SIGNED = 0, 2  # values of the first and of the last
 INSTANCES_FROM = 1000  # in *_instanceIds.png: class * 1000 + number; below, a class without instances
 
 
@@ -55,8 +58,9 @@ def read_values(path: Path, image_hw: tuple[int, int] | None, num_channels: int 
     try:
         with open_image(path) as image:
             _check_header(image, path.name, image_hw, num_channels)
-            spread = SPREAD.get(_raw_mode(image), 1)
-            values = np.asarray(image).astype(np.int64) // spread
+            spread, signed = SPREAD.get(_raw_mode(image), 1), image.mode == "L" and _tag(image, SAMPLE_FORMAT) == SIGNED
+            pixels = np.asarray(image)
+            values = (pixels.view(np.int8) if signed else pixels).astype(np.int64) // spread
     except LabelError:
         raise
     except FileNotFoundError:
@@ -81,7 +85,16 @@ def _check_header(image: Image.Image, name: str, image_hw: tuple[int, int] | Non
         found = FOUND_INSTEAD.get(image.mode, f"{len(image.getbands())} channels ({image.mode})")
         wanted = "one channel of whole numbers (1 to 32 bits, or a palette)" if num_channels == 1 else "3 (RGB)"
         raise LabelError(f"label map {name} has {found}; expected {wanted}")
-    if image.format == "TIFF" and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:
+    if image.format not in EXACT_FORMATS or image.info.get("compression") in LOSSY_TIFFS:
+        raise LabelError(
+            f"label map {name} is compressed with loss ({image.format}); expected a PNG, TIFF or BMP of ids"
+        )
+    samples = _tag(image, NUM_SAMPLES) or num_channels
+    if samples != num_channels:
+        raise LabelError(f"label map {name} has {samples} channels; expected {num_channels}")
+    if image.mode == "RGB" and "16" in _raw_mode(image):  # of which Pillow keeps the high bytes
+        raise LabelError(f"label map {name} has 16 bits a channel; expected 8")
+    if _tag(image, PHOTOMETRIC) == WHITE_IS_ZERO:
         raise LabelError(f"label map {name} counts from white (MinIsWhite); expected ids that count from black")
     pages = getattr(image, "n_frames", 1)
     if pages != 1:
@@ -93,6 +106,12 @@ def _raw_mode(image: Image.Image) -> str:
     tiles = getattr(image, "tile", None)
     settings = tiles[0][3] if tiles else ""
     return str(settings[0] if isinstance(settings, tuple) and settings else settings)
+
+
+def _tag(image: Image.Image, number: int) -> Any:
+    """The value of a TIFF's tag, the first of several; None for other formats, or where it is not stated."""
+    value = getattr(image, "tag_v2", {}).get(number)
+    return value[0] if isinstance(value, tuple) and value else value
 
 
 def label_of_stem(folder: Path, image_id: str) -> Path | None:
@@ -146,6 +165,49 @@ def refuse_shared(folder: Path, maps: Mapping[str, object], shared: Mapping[str,
             f"{len(doubtful)} label maps in {folder} fit several images each: {name_some(doubtful)}; "
             f"rename the images so that each has a stem of its own"
         )
+
+
+@dataclass(kw_only=True)
+class People:
+    """Label maps by the stem of their image, each person's; and those that are nobody's, each with the reason.
+
+    Of one image its own stem stands first, then the numbers in their order. strays: of no image that was asked for;
+    doubtful: IMAGE_3 where IMAGE_2 is another image, so that it may be a third image's that is missing.
+    """
+
+    by_stem: dict[str, list[Path]] = field(default_factory=dict)
+    strays: list[str] = field(default_factory=list)
+    doubtful: dict[str, str] = field(default_factory=dict)
+
+
+def match_people(folder: Path, image_ids: Sequence[str]) -> People:
+    """IMAGE.png, and IMAGE_1.png, IMAGE_2.png ... where no image has that stem itself, by the relative stem.
+
+    Raises:
+        ScenesError: a label map fits several images, or an image has two label maps of one name.
+    """
+    maps, stems = list_label_maps(folder), {stem_of(image_id) for image_id in image_ids}
+    owners = {stem: stem if stem in stems else _numbered(stem)[0] for stem in maps}
+    numbered_images = {_numbered(stem)[0] for stem in stems} & stems
+    refuse_shared(folder, dict.fromkeys(owners.values()), shared_stems(image_ids))
+    people = People()
+    for stem, paths in sorted(maps.items(), key=lambda item: _numbered(item[0])):  # an image's own stem comes first
+        owner = owners[stem]
+        if len(paths) > 1 and owner in stems:
+            raise ScenesError(f"{folder} has {len(paths)} label maps of {stem}: {name_some([p.name for p in paths])}")
+        if owner not in stems:
+            people.strays += [path.name for path in paths]
+        elif owner != stem and owner in numbered_images:
+            people.doubtful[paths[0].name] = f"of another image, or of {owner}?"
+        else:
+            people.by_stem.setdefault(owner, []).append(paths[0])
+    return people
+
+
+def _numbered(stem: str) -> tuple[str, int]:
+    """IMAGE and 3 of IMAGE_3; an empty text and 0 of other stems."""
+    image, _, number = stem.rpartition("_")
+    return (image, int(number)) if number.isascii() and number.isdigit() else ("", 0)
 
 
 def without(*void: int) -> Callable[[Int[np.ndarray, "h w"]], Int[np.ndarray, "h w"]]:

@@ -9,11 +9,13 @@ import numpy as np
 from jaxtyping import UInt8
 
 from samclr.datasets.catalogue import DATA_SETS, DataSet
-from samclr.datasets.label_maps import LabelError, read_values, shared_stems
-from samclr.datasets.layouts import LAYOUTS, list_named, recognise
+from samclr.datasets.label_maps import LabelError, read_values
+from samclr.datasets.layouts import LAYOUTS, find_class_labels, list_named, recognise
 from samclr.datasets.names import DATA_VARIABLE, NamedSource, as_named, find_root
 from samclr.errors import EvaluationError, ScenesError, name_some
+from samclr.log import say_once
 from samclr.scenes.images import open_image
+from samclr.scenes.notes import ListingNotes
 from samclr.scenes.refs import SceneRef
 
 IGNORED = 255
@@ -133,19 +135,16 @@ def _train_and_test(data_set: DataSet, root: Path, names: tuple[str, ...], own: 
 
 
 def _open_split(split: NamedSource, classes: tuple[str, ...], lookup: tuple[int, ...] | None) -> LabelledScenes:
-    find, refs = LAYOUTS[split.data_set.name].class_label, list_named(split)
-    paths = [find(split.root, ref.image_id) for ref in refs]
+    notes = ListingNotes()
+    refs = list_named(split, notes)
+    for line in notes.lines():
+        say_once(f"{split.data_set.title}, split {split.split}: {line}")
+    paths = find_class_labels(split, [ref.image_id for ref in refs])
     without = [ref.image_id for ref, path in zip(refs, paths, strict=True) if path is None]
     if without:
         raise EvaluationError(
             f"{len(without)} of {len(refs)} images of {split.data_set.title}, split {split.split}, have no label map: "
             f"{name_some(without)}; samclr data check {split.data_set.name} --root {split.root} lists what is missing"
-        )
-    shared = [" and ".join(ids) for ids in shared_stems(ref.image_id for ref in refs).values()]
-    if shared:
-        raise EvaluationError(
-            f"{len(shared)} label maps of {split.data_set.title}, split {split.split}, fit several images each: "
-            f"{name_some(shared)}; keep one image of each stem"
         )
     return LabelledScenes(
         refs=refs, label_paths=[path for path in paths if path is not None], classes=classes, lookup=lookup
@@ -174,7 +173,8 @@ def _upright_size(ref: SceneRef) -> tuple[int, int] | None:
     try:
         with open_image(Path(ref.path)) as image:
             width, height = image.size
-            turned = image.getexif().get(EXIF_ORIENTATION) in TURNED
+            # Pillow states the size of a TIFF as it is after the rotation.
+            turned = image.format != "TIFF" and image.getexif().get(EXIF_ORIENTATION) in TURNED
     except Exception:  # a broken image is its reader's error, not its label map's
         return None
     return (width, height) if turned else (height, width)

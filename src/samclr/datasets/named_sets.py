@@ -16,6 +16,8 @@ from samclr.datasets.download import imagenette_size
 from samclr.datasets.layouts import list_named
 from samclr.datasets.names import NamedSource
 from samclr.errors import EvaluationError, name_some
+from samclr.log import say_once
+from samclr.scenes.notes import ListingNotes
 from samclr.scenes.refs import SceneRef
 
 CLASS_NAMES_FILE = "class_names.txt"
@@ -61,7 +63,10 @@ def read_named(source: NamedSource) -> tuple[tuple[str, ...], LabelledRefs, Labe
             f"{', '.join(one.name for one in DATA_SETS.values() if 'labelled' in one.uses)}"
         )
     names = ("train", "val") if data_set.split("val") else ("train", "test")
-    train, test = (list_named(_source(data_set, root, name)) for name in names)
+    notes = ListingNotes()
+    train, test = (list_named(_source(data_set, root, name), notes) for name in names)
+    for line in notes.lines():
+        say_once(f"{data_set.title}: {line}")
     if data_set.name == "cifar10":
         return _read_cifar(source, train, test)
     if data_set.name == "stl10":

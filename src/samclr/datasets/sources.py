@@ -86,7 +86,7 @@ def _source_name(source: Path) -> str:
 def _list_source(source: Path, column: str | None, notes: ListingNotes) -> Iterator[SceneRef]:
     uri, hub, named = as_uri(source), as_hub(source), as_named(source)
     if named is not None:
-        yield from list_named(named)
+        yield from list_named(named, notes)
     elif hub is not None:
         for file, path in fetch(hub).items():
             yield from list_file(SceneRef(image_id=portable(file), path=str(path)), column, notes)

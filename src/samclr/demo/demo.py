@@ -126,7 +126,7 @@ def demo_config(recipe: str, data: Path, store: Path, bank: Path, steps: int) ->
         model=replace(config.model, backbone="small-cnn"),
         optim=OptimConfig(global_batch_size=128, steps=steps, optimizer="adamw", lr=spec.demo_lr, warmup_steps=10),
         knn=KnnConfig(image_px=VIEW_PX),
-        runtime=RuntimeConfig(accelerator="cpu"),
+        runtime=RuntimeConfig(device="cpu"),
     )
 
 

@@ -20,9 +20,9 @@ from samclr.errors import EvaluationError
 from samclr.evaluation.features import GrowingArray, is_sound, map_array
 from samclr.evaluation.patches import RESIZED, input_size, patch_features, patch_px, resize, stage_number
 from samclr.evaluation.segmentation import patch_shares
-from samclr.log import say
+from samclr.log import say, say_once
 from samclr.models.fingerprints import cache_key
-from samclr.scenes.decode import DecodeError, load_scene
+from samclr.scenes.decode import DecodeError, load_scene, pages_text
 from samclr.scenes.reading import content_hash, read_bytes
 
 LOAD_AHEAD = 16
@@ -49,17 +49,21 @@ def scenes_fingerprint(scenes: LabelledScenes, numbers: Sequence[int]) -> str:
 def stream_patches(
     backbone: nn.Module, scenes: LabelledScenes, numbers: Sequence[int], config: DenseConfig, device: torch.device
 ) -> Iterator[tuple[Float[Tensor, "d gh gw"], UInt8[np.ndarray, "h w"]]]:
-    """Patch features and label map of each scene, in order. Neighbours of equal size go through the backbone at once.
+    """Patch features and label map of each scene, in order; at the end, how many have more pages is said.
+
+    Neighbours of equal size go through the backbone at once.
 
     Raises:
         EvaluationError: an image is broken, or its label map has another size.
     """
     stage, multiple = stage_number(backbone, config.dense_stage), patch_px(backbone)
+    more_pages = np.zeros(len(scenes), bool)
 
     def load(number: int) -> tuple[UInt8[np.ndarray, "3 rows columns"], UInt8[np.ndarray, "h w"]]:
         ref = scenes.refs[number]
         try:
-            pixels = load_scene(ref).pixels
+            scene = load_scene(ref)
+            pixels, more_pages[number] = scene.pixels, scene.has_more_pages
         except DecodeError as error:
             raise EvaluationError(f"{ref.image_id} cannot be read ({error}); mend or remove it") from None
         labels = scenes.label_map(number)
@@ -82,6 +86,8 @@ def stream_patches(
                 done = first + len(loaded)
                 say(f"patch features: {done} of {len(numbers)} images, {done / (now - start):.1f} images/s")
                 last_said = now
+    if more_pages.any():
+        say_once(pages_text(int(more_pages.sum())))
 
 
 def training_patches(

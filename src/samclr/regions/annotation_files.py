@@ -9,30 +9,47 @@ from pathlib import Path
 from typing import Any
 
 from samclr.errors import PartsError, RegionError, name_some
-from samclr.regions.annotations import TwiceDict, as_object, is_length, mask_size, short
+from samclr.regions.annotations import TwiceDict, as_object, is_length, mask_size, packed, short, unpacked
 from samclr.regions.placing import Size
 from samclr.scenes.fill import Note
 from samclr.storage.files import regular
 
-MAX_BYTES = 4 << 30  # of all JSON read at once, which takes about six times as much memory
+MAX_BYTES = 4 << 30  # of JSON read at once
 USED_KEYS = {
     *("images", "annotations", "image", "id", "image_id", "file_name", "height", "width", "segmentation", "size"),
     *("counts", "iscrowd", "predicted_iou", "score", "stability_score", "point_coords"),
 }
 BOUND = f"split it into files of less than {MAX_BYTES >> 30} GiB and make a store of each"
+CHANGED = "its JSON file was changed while it was imported; import it again"
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, slots=True)
 class Entry:
     """What a file says of one image.
 
     size: height and width in px, where stated, or deduced from a run-length mask. fault: why its row is an error.
+    file, digest: of SA-1B's, the image's own file, which is read when its annotations are asked for; kept: of COCO's.
     """
 
     name: str
     size: Size | None = None
-    annotations: list[Any] = field(default_factory=list)
+    kept: list[Any] = field(default_factory=list)
     fault: str | None = None
+    file: Path | None = None
+    digest: bytes = b""
+
+    def annotations(self) -> list[Any]:
+        """All there are. Raises RegionError if the image's own file is not what it was."""
+        if self.file is None:
+            return [unpacked(annotation) for annotation in self.kept]
+        now = hashlib.sha256()
+        try:
+            parsed = _load(self.file, now)
+        except PartsError as error:
+            raise RegionError(str(error)) from None
+        if now.digest() != self.digest:
+            raise RegionError(CHANGED)
+        return [unpacked(annotation) for annotation in parsed["annotations"]]
 
 
 @dataclass(kw_only=True)
@@ -48,15 +65,15 @@ def read_source(source: Path) -> Source:
     """Read a COCO JSON file, an SA-1B JSON file, or a folder of those.
 
     Raises:
-        PartsError: it is neither, is over MAX_BYTES, or names an image twice.
+        PartsError: it is neither, has a file of over MAX_BYTES, or names an image twice.
     """
     if source.is_dir():
         return _read_folder(source)
-    content = _read(source, 0)
-    parsed, digest = _parse(content, source), hashlib.sha256(content).hexdigest()[:16]
+    whole = hashlib.sha256()
+    parsed, digest = _load(source, whole), whole.hexdigest()[:16]
     if "image" in parsed and "images" not in parsed:
         try:
-            entry = _sa1b_entry(parsed)
+            entry = _sa1b_entry(parsed, source, whole.digest())
         except RegionError as error:
             raise PartsError(f"{source} is not SA-1B JSON: {error}") from None
         return Source(entries={entry.name: entry}, digest=digest, notes=[])
@@ -70,24 +87,21 @@ def _read_folder(folder: Path) -> Source:
     files = sorted(folder.rglob("*.json"))
     if not files:
         raise PartsError(f"no .json file under {folder}; expected a COCO file, or SA-1B's one file an image")
-    digest, num_bytes, odd, first_fault = hashlib.sha256(), 0, [], ""
+    digest, odd, first_fault = hashlib.sha256(), [], ""
     entries: dict[str, Entry] = {}
-    file_of: dict[str, Path] = {}
     for file in files:
         try:
-            content = _read(file, num_bytes)
-            num_bytes += len(content)
-            digest.update(content)
-            entry = _sa1b_entry(_parse(content, file))
+            own = hashlib.sha256()
+            entry = _sa1b_entry(_load(file, digest, own), file, own.digest())
         except (RegionError, NotJsonError) as error:
             odd.append(str(file.relative_to(folder)))
             first_fault = first_fault or str(error)
             continue
         if entry.name in entries:
             raise PartsError(
-                f"{file_of[entry.name]} and {file} have one file_name, {short(entry.name)}; make each one unique"
+                f"{entries[entry.name].file} and {file} have one file_name, {short(entry.name)}; make each one unique"
             )
-        entries[entry.name], file_of[entry.name] = entry, file
+        entries[entry.name] = entry
     if not entries:
         raise PartsError(f"none of the {len(files)} .json files under {folder} is SA-1B's: {first_fault}")
     notes = [
@@ -105,60 +119,64 @@ class NotJsonError(PartsError):
     """A file that cannot be read as a JSON object."""
 
 
-def _read(file: Path, num_read: int) -> bytes:
+def _load(file: Path, *digests: Any) -> dict[str, Any]:
+    """A file's JSON object; the bytes read go into the digests. Raises NotJsonError, or PartsError for too many."""
     try:
-        if regular(file).stat().st_size + num_read > MAX_BYTES:
-            raise PartsError(f"{file} makes more than {MAX_BYTES >> 30} GiB of JSON; {BOUND}")
-        return file.read_bytes()
+        if regular(file).stat().st_size > MAX_BYTES:
+            raise PartsError(f"{file} has more than {MAX_BYTES >> 30} GiB of JSON; {BOUND}")
+        content = file.read_bytes()
     except OSError as error:
         raise NotJsonError(
             f"cannot read {file} ({error.strerror or error}); expected a COCO JSON file or a folder of SA-1B's"
         ) from None
-
-
-def _parse(content: bytes, path: Path) -> dict[str, Any]:
+    for digest in digests:
+        digest.update(content)
     try:
-        parsed = _loads(content)
+        text = content.decode(json.detect_encoding(content), "surrogatepass")
+        del content  # of a large file there is one copy at a time
+        parsed = unpacked(_loads(text))
     except (ValueError, RecursionError) as error:
-        raise NotJsonError(f"{path} is not JSON ({error})") from None
+        raise NotJsonError(f"{file} is not JSON ({error})") from None
     except MemoryError:
-        raise PartsError(f"{path} needs more memory than there is; {BOUND}") from None
+        raise PartsError(f"{file} needs more memory than there is; {BOUND}") from None
     if not isinstance(parsed, dict):
-        raise NotJsonError(f"{path} holds a {type(parsed).__name__}; expected an object")
+        raise NotJsonError(f"{file} holds a {type(parsed).__name__}; expected an object")
     if isinstance(parsed, TwiceDict):
-        raise NotJsonError(f"{path} has the key {short(parsed.twice)} twice; expected it once")
+        raise NotJsonError(f"{file} has the key {short(parsed.twice)} twice; expected it once")
     return parsed
 
 
-def _loads(content: bytes) -> Any:
+def _loads(text: str) -> Any:
     try:
-        return json.loads(content, object_pairs_hook=_used)
+        return json.loads(text, object_pairs_hook=_used)
     except ValueError as error:
         if isinstance(error, json.JSONDecodeError | UnicodeError):
             raise
         # A number of more digits than Python turns into an int is too large for any field: the field says so.
-        return json.loads(content, object_pairs_hook=_used, parse_int=lambda text: int(text[:4000]))
+        return json.loads(text, object_pairs_hook=_used, parse_int=lambda digits: int(digits[:4000]))
 
 
-def _used(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object's used keys alone, which keeps large files small in memory; keys that stand twice are marked."""
+def _used(pairs: list[tuple[str, Any]]) -> dict[str, Any] | bytes:
+    """A JSON object's used keys alone, an annotation packed, which keeps large files small in memory.
+
+    Keys that stand twice are marked.
+    """
     found = {key: value for key, value in pairs if key in USED_KEYS}
     if len(found) < len(pairs) and len(found) < sum(key in USED_KEYS for key, _ in pairs):
         marked = TwiceDict(found)
         marked.twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         return marked
-    return found
+    return packed(found) if "segmentation" in found and "file_name" not in found else found
 
 
-def _sa1b_entry(parsed: dict[str, Any]) -> Entry:
+def _sa1b_entry(parsed: dict[str, Any], file: Path, digest: bytes) -> Entry:
     """Raises RegionError if the file does not name its image."""
     if "image" not in parsed:
         raise RegionError("expected an object with image (file_name ...) and annotations")
     image = as_object(parsed["image"], "image")
     entry = _entry(image)
-    if isinstance(parsed.get("annotations"), list):
-        entry.annotations = parsed["annotations"]
-    else:
+    entry.file, entry.digest = file, digest
+    if not isinstance(parsed.get("annotations"), list):
         entry.fault = entry.fault or f"its annotations are {short(parsed.get('annotations'))}; expected a list"
     return entry
 
@@ -192,7 +210,7 @@ def _coco_entries(images: list[Any], annotations: list[Any], source: Path) -> tu
     by_id: dict[Any, Entry | None] = {}  # None for an image without a usable name
     entries: list[Entry] = []
     ids, odd = [], []
-    for number, image in enumerate(images):
+    for number, image in enumerate(map(unpacked, images)):
         try:
             entry: Entry | None = _entry(as_object(image, "it"))
         except RegionError as error:
@@ -210,7 +228,7 @@ def _coco_entries(images: list[Any], annotations: list[Any], source: Path) -> tu
     _refuse_twins([entry.name for entry in entries], "file_name", source)
     lost, seen, twice = [], set(), []
     for number, annotation in enumerate(annotations):
-        values = annotation if isinstance(annotation, dict) else {}
+        values = found if isinstance(found := unpacked(annotation), dict) else {}
         own_id, image_id = values.get("id"), values.get("image_id")
         if _is_id(own_id):
             twice += [str(own_id)] if own_id in seen else []
@@ -218,7 +236,7 @@ def _coco_entries(images: list[Any], annotations: list[Any], source: Path) -> tu
         if not _is_id(image_id) or image_id not in by_id:
             lost.append(f"{short(own_id)} (image_id {short(image_id)})" if values else f"number {number}")
         elif (entry := by_id[image_id]) is not None:
-            entry.annotations.append(annotation)
+            entry.kept.append(annotation)
     return {entry.name: entry for entry in entries}, [
         Note.of("malformed_images", f"malformed image entries of {source.name}, left out", odd, is_failure=True),
         Note.of("lost_annotations", "annotations that name no image of the file, left out", lost, is_failure=True),

@@ -5,6 +5,7 @@ that do not fit their image, and takes memory by the length of an outline.
 """
 
 import json
+import marshal
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from samclr.scenes.decode import MAX_IMAGE_PX
 from samclr.scenes.fill import Tally
 
 Annotation = dict[str, Any]
+PACKING = 2  # marshal's format: its last without references, which nothing here has
 MAX_FLOAT32 = 3.4e38
 MAX_REACH = 3  # a polygon may leave its image by as many times its longer side
 MAX_POINTS = 1_000_000  # of one annotation
@@ -35,8 +37,22 @@ class TwiceDict(dict[str, Any]):
     twice: str = ""
 
 
+def packed(value: Annotation) -> Annotation | bytes:
+    """An annotation as bytes, which take a fraction of the memory; as it is where it has a key twice or is deep."""
+    try:
+        return marshal.dumps(value, PACKING)
+    except ValueError:  # what marshal does not take
+        return value
+
+
+def unpacked(value: Any) -> Any:
+    """What `packed` packed, and any other value of JSON, which has no bytes, as it is."""
+    return marshal.loads(value) if isinstance(value, bytes) else value  # bytes of this process, never of a file
+
+
 def as_object(value: Any, where: str) -> dict[str, Any]:
     """The JSON object that `value` is. Raises RegionError if it is none, or has a key twice."""
+    value = unpacked(value)
     if not isinstance(value, dict):
         raise RegionError(f"{where} is {short(value)}; expected an object")
     if isinstance(value, TwiceDict):

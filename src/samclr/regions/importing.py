@@ -120,7 +120,8 @@ class ImportWork:
     def _read(self, entry: Entry, photo: Photo) -> list[Any]:
         if entry.fault is not None:
             raise RegionError(entry.fault)
-        size = entry.size or deduced_size(entry.annotations)
+        annotations = entry.annotations()
+        size = entry.size or deduced_size(annotations)
         if size is None:
             self._count(UNCHECKED)
         else:
@@ -129,7 +130,7 @@ class ImportWork:
             self._count(TURNED)
         return [
             read_annotation(annotation, photo, size or photo.drawn_size, _name(annotation, number), self.tally)
-            for number, annotation in enumerate(entry.annotations)
+            for number, annotation in enumerate(annotations)
         ]
 
     def _count(self, what: str) -> None:

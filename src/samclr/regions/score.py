@@ -6,7 +6,6 @@ the share of human segments with a region of IoU over 0.5.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from pycocotools import mask as coco_mask
 
-from samclr.datasets.label_maps import LabelError, list_label_maps, read_values, refuse_shared, shared_stems
+from samclr.datasets.label_maps import (
+    LabelError,
+    match_people,
+    read_values,
+)
 from samclr.errors import ScenesError, name_some
 from samclr.log import say
 from samclr.regions.records import ImageRegions, SegmentError
@@ -24,14 +27,6 @@ from samclr.storage.parts import PartsFolder
 
 RECALL_IOU = 0.5
 MAX_SEGMENTS = 10_000  # of one label map; a picture taken for a label map has more
-
-
-@dataclass(kw_only=True)
-class People:
-    """Human segmentations of the images of a store. left_out: files that are none's, each with the reason."""
-
-    by_stem: dict[str, list[Path]] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
 
 
 def score_store(store: PartsFolder, segmentations: Path, ignore_label: Sequence[int] = ()) -> dict[str, Any]:
@@ -74,7 +69,9 @@ def score_store(store: PartsFolder, segmentations: Path, ignore_label: Sequence[
     without = [image_id for image_id in image_ids if stem_of(image_id) not in people.by_stem]
     _say_some("images failed and count as uncovered", failed)
     _say_some("label maps cannot be used", list(broken.values()))
-    _say_some("label maps are left out", [f"{name} ({why})" for name, why in people.left_out.items()])
+    left_out = [f"{name} (of no image of the store)" for name in people.strays]
+    left_out += [f"{name} ({why})" for name, why in people.doubtful.items()]
+    _say_some("label maps are left out", left_out)
     _say_some("images have no label map", without)
     if not covering:
         raise ScenesError(
@@ -87,43 +84,11 @@ def score_store(store: PartsFolder, segmentations: Path, ignore_label: Sequence[
         "images": len(covering),
         "images_without_label_map": len(without),
         "human_segmentations": num_people,
-        "label_maps_left_out": len(broken) + len(people.left_out),
+        "label_maps_left_out": len(broken) + len(left_out),
         "regions_per_image": float(np.mean(counts)),
         "best_covering": float(np.mean(covering)),
         "recall_at_50": float(np.mean(recall)),
     }
-
-
-def match_people(folder: Path, image_ids: Sequence[str]) -> People:
-    """IMAGE.png, and IMAGE_1.png, IMAGE_2.png ... where no image has that stem itself, by the relative stem.
-
-    Where IMAGE_2 is another image, IMAGE_3.png may be a third image's that the store lacks, and is left out.
-
-    Raises:
-        ScenesError: a label map fits several images, or an image has two label maps of one name.
-    """
-    maps, stems = list_label_maps(folder), {stem_of(image_id) for image_id in image_ids}
-    owners = {stem: stem if stem in stems else _numbered(stem) for stem in maps}
-    numbered_images = {_numbered(stem) for stem in stems} & stems
-    refuse_shared(folder, dict.fromkeys(owners.values()), shared_stems(image_ids))
-    people = People()
-    for stem, paths in sorted(maps.items()):
-        owner = owners[stem]
-        if len(paths) > 1 and owner in stems:
-            raise ScenesError(f"{folder} has {len(paths)} label maps of {stem}: {name_some([p.name for p in paths])}")
-        if owner not in stems:
-            people.left_out |= {path.name: "of no image of the store" for path in paths}
-        elif owner != stem and owner in numbered_images:
-            people.left_out[paths[0].name] = f"of another image, or of {owner}?"
-        else:
-            people.by_stem.setdefault(owner, []).append(paths[0])
-    return people
-
-
-def _numbered(stem: str) -> str:
-    """IMAGE of IMAGE_3, else an empty text."""
-    image, _, number = stem.rpartition("_")
-    return image if number.isascii() and number.isdigit() else ""
 
 
 def _say_some(what: str, names: list[str]) -> None:

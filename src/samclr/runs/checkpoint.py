@@ -24,7 +24,15 @@ CONFIG_FORMAT = 3
 CONFIG_ADDITIONS: dict[int, dict[str, Any]] = {2: {"model.mean": [*IMAGENET.mean], "model.std": [*IMAGENET.std]}}
 _OF_HEADS = ("projector_hidden", "projector_out", "projector_norm")
 CONFIG_MOVES = {3: {f"model.{name}": f"method.projector.{name}" for name in _OF_HEADS}}
-CONFIG_MOVES[3]["temperature"] = "method.temperature"
+CONFIG_MOVES[3] |= {
+    "temperature": "method.temperature",
+    "runtime.accelerator": "runtime.device",
+    "runtime.devices": "runtime.num_devices",
+    "runtime.num_workers": "runtime.workers",
+}
+_PRECISIONS = {"32-true": "float32", "bf16-mixed": "bfloat16", "16-mixed": "float16"}
+_PRECISIONS |= {"bf16-true": "bfloat16-true", "16-true": "float16-true", "64-true": "float64"}
+CONFIG_WORDS = {3: {"runtime.device": {"gpu": "cuda"}, "runtime.precision": _PRECISIONS}}
 KEPT = 2
 _NAME = re.compile(r"checkpoint-\d{8,}-[0-9a-f]{16}\.pt")
 BACKBONE_PREFIX = "online_encoder.backbone."
@@ -122,7 +130,7 @@ def read_config(saved: dict[str, Any]) -> PretrainConfig:
     format_number = int(saved.get("format", 1))
     if format_number > CONFIG_FORMAT:
         raise ConfigError(f"its format is {format_number}, this version reads up to {CONFIG_FORMAT}")
-    return from_dict(PretrainConfig, upgraded(saved["config"], format_number, CONFIG_ADDITIONS, CONFIG_MOVES))
+    return from_dict(PretrainConfig, upgraded(saved["config"], format_number, CONFIG_ADDITIONS, CONFIG_MOVES, CONFIG_WORDS))
 
 
 def load_backbone(run: str | Path) -> nn.Module:

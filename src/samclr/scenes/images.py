@@ -24,11 +24,21 @@ def open_image(source: bytes | Path) -> Image.Image:
 
     Raises:
         PIL.UnidentifiedImageError: the bytes are none of FORMATS.
-        OSError: the path does not lead to a regular file.
+        OSError: the path does not lead to a regular file, or Pillow misreads its kind.
         Exception: whatever Pillow raises on a broken header.
     """
     opened = io.BytesIO(source) if isinstance(source, bytes) else regular(source)
-    return Image.open(opened, formats=_formats())
+    image = Image.open(opened, formats=_formats())
+    if image.format == "BMP" and image.mode == "1" and (bits := _bits_of_bmp(image)) != 1:  # read as if it were one
+        image.close()
+        raise OSError(f"a BMP of {bits} bits with a palette of black and white, which Pillow misreads; save it as PNG")
+    return image
+
+
+def _bits_of_bmp(image: Image.Image) -> int:
+    image.fp.seek(0)  # type: ignore[attr-defined]
+    header = image.fp.read(30)  # type: ignore[attr-defined]
+    return int.from_bytes(header[24:26] if header[14] == 12 else header[28:30], "little")  # 12: the header of OS/2
 
 
 @cache

@@ -180,9 +180,9 @@ def read_log_tail(log: Path, num_bytes: int = 2000) -> str:
         return handle.read().decode(errors="replace")
 
 
-def local_slots(parallel: int | None, num_threads: int | None, num_runs: int, accelerator: str) -> LocalSlots:
+def local_slots(parallel: int | None, num_threads: int | None, num_runs: int, device: str) -> LocalSlots:
     """Slots of this machine: one a GPU, or on the CPU `parallel` with an equal share of the cores each."""
-    gpus = visible_gpus() if accelerator != "cpu" else ()
+    gpus = visible_gpus() if device in ("auto", "cuda") else ()
     cores = os.cpu_count() or 1
     count = parallel or (len(gpus) if gpus else max(1, min(cores, num_runs)))
     threads = num_threads or max(1, cores // count)

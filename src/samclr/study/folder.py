@@ -206,6 +206,8 @@ def _settings(plan: Plan) -> dict[str, Any]:
         arm.name: arm.config.settings() | {"region store": arm.store} for arm in plan.arms if not arm.missing
     }
     measuring = {"knn": plan.arms[0].config.knn, "probe": plan.probe, "protocols": plan.protocols, "dense": plan.dense}
+    columns = dict(plan.image_columns)
+    settings |= {f"image column of {name}": columns.get(name) for name, _ in plan.scenes}
     return settings | {name: to_dict(config) for name, config in measuring.items()}
 
 

@@ -32,14 +32,14 @@ def plan_study(study: Study, source: str, out: Path, given: Given, parallel: int
         given = _with_generated(study, out, given)
     if (out / STUDY_FILE).exists():
         given = with_paths_of(given, open_study(out)[1])
-    for paths in given.scenes.values():
+    for name, paths in given.scenes.items():
         if not any(path.is_relative_to(out.absolute()) for path in paths):
-            list_scenes(paths)
+            list_scenes(paths, given.image_columns.get(name))
     for grid in study.grids:
         for name in grid.segmenters:
             is_sam(study.segmenter(name).segmenter)
     num_arms = sum(len(grid.strategies) * len(grid.segmenters) for grid in study.grids)
-    slots = local_slots(parallel, None, num_arms * len(study.seeds), study.accelerator)
+    slots = local_slots(parallel, None, num_arms * len(study.seeds), study.device)
     folder, plan = begin_study(out, make_plan(study, source, given, slots.num_threads))
     select_runs(plan, given)
     return folder, plan
@@ -65,7 +65,7 @@ def run_study(
     runs: list[Run],
     engine: Engine,
     parallel: int | None,
-    accelerator: str,
+    device: str,
     say: Callable[[str], None],
 ) -> Tally:
     """Carry out the runs that are not done."""
@@ -75,7 +75,7 @@ def run_study(
 
         slots = RaySlots(parallel, plan.num_threads)
     else:
-        slots = local_slots(parallel, plan.num_threads, len(runs), accelerator)
+        slots = local_slots(parallel, plan.num_threads, len(runs), device)
     say(f"{plan.study}: {len(runs)} runs, {slots.count} at a time, in {folder.path}")
     return carry_out_all(folder, plan, runs, slots, say)
 

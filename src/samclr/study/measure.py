@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from samclr.config.evaluation import TargetConfig
 from samclr.config.pretrain import PretrainConfig
 from samclr.evaluation.dense import evaluate_dense
 from samclr.evaluation.evaluate import evaluate, open_target
+from samclr.models.devices import choose_device
 from samclr.runs.directory import read_json
 from samclr.study.plan import Measurement, Plan
 
@@ -24,7 +23,7 @@ def measure(run: Path, config: PretrainConfig, measurement: Measurement, plan: P
     Raises:
         EvaluationError: the set cannot be opened.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() and config.runtime.accelerator != "cpu" else "cpu")
+    device = choose_device(config.runtime.device)
     target = open_target(str(run), TargetConfig(), untrained=untrained, seed=config.seed)
     assert measurement.path is not None
     if measurement.protocol == "dense":

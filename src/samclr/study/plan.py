@@ -83,6 +83,7 @@ class Plan:
     headline: str = ""
     num_threads: int = 1
     scenes: tuple[tuple[str, tuple[Path, ...]], ...] = ()
+    image_columns: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, Path], ...] = ()
     ignore_label: tuple[int, ...] = ()
 
@@ -125,6 +126,7 @@ class Given:
     scenes: dict[str, tuple[Path, ...]] = field(default_factory=dict)
     on: dict[str, Path] = field(default_factory=dict)
     dense_on: dict[str, Path] = field(default_factory=dict)
+    image_columns: dict[str, str] = field(default_factory=dict)
     labels: dict[str, Path] = field(default_factory=dict)
     ignore_label: tuple[int, ...] = ()
     steps: int | None = None

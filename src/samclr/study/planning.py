@@ -55,6 +55,7 @@ def make_plan(study: Study, source: str, given: Given, num_threads: int) -> Plan
         headline=study.headline,
         num_threads=num_threads,
         scenes=tuple(given.scenes.items()),
+        image_columns=tuple(given.image_columns.items()),
         labels=tuple(given.labels.items()),
         ignore_label=given.ignore_label,
     )
@@ -71,6 +72,7 @@ def with_paths_of(given: Given, plan: Plan) -> Given:
         scenes=dict(plan.scenes) | given.scenes,
         on=on | given.on,
         dense_on=dense_on | given.dense_on,
+        image_columns=dict(plan.image_columns) | given.image_columns,
         labels=dict(plan.labels) | given.labels,
         ignore_label=given.ignore_label or plan.ignore_label,
     )
@@ -87,9 +89,10 @@ def _check_names(study: Study, given: Given) -> None:
             if ANY not in names and name not in names:
                 expected = f"it knows {name_some(sorted(names))}" if names else "it has none"
                 raise UsageError(f"study {study.name} has no {flag} named {name!r}; {expected}")
-    for name in given.labels:
-        if name not in given.scenes:
-            raise UsageError(f"--labels {name}=... names no scenes; add --scenes {name}=PATH")
+    for flag, named in (("--labels", given.labels), ("--image-column", given.image_columns)):
+        for name in named:
+            if name not in given.scenes:
+                raise UsageError(f"{flag} {name}=... names no scenes; add --scenes {name}=PATH")
 
 
 def _expand(names: Sequence[str], given: dict[str, tuple[Path, ...]], placeholder: str) -> list[str]:
@@ -109,7 +112,8 @@ def _arms_of(study: Study, grid: Grid, scenes: str, given: Given, stores: dict[s
                             config = replace(config, optim=replace(config.optim, steps=given.steps))
                         if padding is not None:
                             config = replace(config, filter=replace(config.filter, padding=padding))
-                        data = replace(config.data, scenes=given.scenes.get(scenes, ()))
+                        paths, column = given.scenes.get(scenes, ()), given.image_columns.get(scenes)
+                        data = replace(config.data, scenes=paths, image_column=column)
                         arm = Arm(
                             name="",
                             title="",

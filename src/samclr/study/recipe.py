@@ -5,7 +5,6 @@ from typing import Any, Literal
 
 from samclr.config.evaluation import DenseConfig, ProtocolsConfig
 from samclr.config.pretrain import (
-    Accelerator,
     AugmentConfig,
     Codec,
     FilterConfig,
@@ -132,7 +131,7 @@ class Study:
         on_request: segmenters whose arms run only where --only names them; the page shows them as missing.
         untrained: measure the backbone before any training too, as a floor.
         generated: the study makes its own scenes, `digits`, with that many scenes; they need no --scenes.
-        accelerator: as in Lightning Fabric.
+        device: of all runs; auto takes a GPU where there is one.
     """
 
     name: str
@@ -163,7 +162,7 @@ class Study:
     on_request: tuple[str, ...] = ()
     untrained: bool = True
     generated: int = 0
-    accelerator: Accelerator = "auto"
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         if not self.grids or not self.seeds or not self.evaluations:
@@ -201,5 +200,5 @@ class Study:
             local=replace(local, local_size_px=self.local_size_px or local.local_size_px),
             optim=replace(self.optim, steps=steps or self.optim.steps),
             knn=self.knn,
-            runtime=replace(recipe.runtime, accelerator=self.accelerator),
+            runtime=replace(recipe.runtime, device=self.device),
         )

@@ -12,6 +12,7 @@ from samclr.config.pretrain import PretrainConfig
 from samclr.datasets.sources import list_scenes
 from samclr.errors import RegionError, SamclrError, UsageError, name_some
 from samclr.evaluation.sizes import fit_protocols
+from samclr.models.devices import choose_device
 from samclr.models.resolve import resolve_config
 from samclr.models.sizes import choose_sizes
 from samclr.regions.segment import segment_scenes
@@ -102,7 +103,7 @@ def make_store(folder: StudyFolder, plan: Plan, store: Store) -> Outcome:
     """Segment the scenes of a store. Several processes may do so at a time; each returns when all rows are there."""
     scenes = dict(plan.scenes)[store.scenes]
     try:
-        refs = list_scenes(scenes)
+        refs = list_scenes(scenes, dict(plan.image_columns).get(store.scenes))
         if folder.state(store.name).get("images") == len(refs):
             return "done"
         workers = min(plan.num_threads, default_workers(store.segmenter) or plan.num_threads)
@@ -145,19 +146,19 @@ def train_seconds(run: Path, config: PretrainConfig) -> float:
 
 
 def device_name(config: PretrainConfig) -> str:
-    """`cuda` or `cpu`."""
-    return "cuda" if config.runtime.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available() else "cpu"
+    """The kind of device that a run is carried out on."""
+    return choose_device(config.runtime.device).type
 
 
 def store_device(store: Store) -> str:
     """What the segmenter ran on."""
     on_gpu = default_workers(store.segmenter) is not None and store.segmenter.compute.device != "cpu"
-    return "cuda" if on_gpu and torch.cuda.is_available() else "cpu"
+    return choose_device(store.segmenter.compute.device).type if on_gpu else "cpu"
 
 
 def _with_threads(config: PretrainConfig, num_threads: int) -> PretrainConfig:
     os.environ.setdefault("OMP_NUM_THREADS", str(num_threads))
-    return replace(config, runtime=replace(config.runtime, num_threads=num_threads, num_workers=num_threads))
+    return replace(config, runtime=replace(config.runtime, num_threads=num_threads, workers=num_threads))
 
 
 def _sentence(error: Exception) -> str:

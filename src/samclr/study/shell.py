@@ -20,6 +20,8 @@ def commands_of(folder: StudyFolder, plan: Plan, run: Run) -> list[str]:
     if store is not None:
         scenes = [str(path) for path in dict(plan.scenes)[store.scenes]]
         settings = flags(store.segmenter, SegmenterConfig())
+        column = dict(plan.image_columns).get(store.scenes)
+        settings += [] if column is None else ["--image-column", column]
         commands.append(_line("segment", *scenes, *settings, "--out", str(folder.stores / store.name)))
     config, again = run.config(folder.stores), str(Path("again") / run.name)
     target = [again]
@@ -44,6 +46,8 @@ def study_command(folder: StudyFolder, plan: Plan, *more: str) -> str:
     words = ["study", plan.source, "--out", str(folder.path)]
     scenes = [f"{name}={path}" for name, paths in plan.scenes for path in paths if not _is_own(folder, path)]
     words += ["--scenes", *scenes] if scenes else []
+    columns = [f"{name}={column}" for name, column in plan.image_columns]
+    words += ["--image-column", *columns] if columns else []
     for protocol, flag in (("labelled", "--on"), ("dense", "--dense-on")):
         sets = [
             f"{m.set}={m.path}"

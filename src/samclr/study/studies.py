@@ -141,7 +141,7 @@ SMOKE = Study(
     headline="*.region.sam-digits.*",
     on_request=(PAPER_SEGMENTER,),
     generated=400,
-    accelerator="cpu",
+    device="cpu",
 )
 
 STUDIES = {study.name: study for study in (PAPER, TEMPERATURE, CONTROLS, PADDING, SMOKE)}

@@ -38,7 +38,7 @@ class TrainingData:
 
 def num_workers(config: PretrainConfig) -> int:
     """Processes and threads of one rank for work on images."""
-    return config.runtime.num_workers or max(1, (os.cpu_count() or 1) // config.runtime.devices)
+    return config.runtime.workers or max(1, (os.cpu_count() or 1) // config.runtime.num_devices)
 
 
 def bank_path(config: PretrainConfig) -> Path:

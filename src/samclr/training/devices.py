@@ -11,11 +11,20 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
+from samclr.config.devices import TrainingPrecision
 from samclr.config.pretrain import OptimConfig, PretrainConfig, RuntimeConfig
 from samclr.errors import ConfigError, RunError
 from samclr.methods.base import Method
 from samclr.methods.ranks import largest_over_ranks, leave_ranks, num_ranks
 
+FABRIC_PRECISION: dict[TrainingPrecision, Any] = {
+    "float32": "32-true",
+    "bfloat16": "bf16-mixed",
+    "float16": "16-mixed",
+    "bfloat16-true": "bf16-true",
+    "float16-true": "16-true",
+    "float64": "64-true",
+}
 AGREE_EVERY = 20  # steps between two moments at which ranks compare whether to save or to stop
 
 
@@ -23,25 +32,28 @@ def create_fabric(config: PretrainConfig) -> Fabric:
     """Devices, ranks and precision; also torch's threads. Under torchrun and SLURM it joins their ranks.
 
     Raises:
-        RunError: there is no such accelerator, device or precision here.
+        RunError: there is no such device or precision here.
         ConfigError: the batch does not divide evenly among the ranks.
     """
     runtime = config.runtime
     if runtime.num_threads is not None:
         torch.set_num_threads(runtime.num_threads)
-    many = runtime.devices * runtime.num_nodes > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1
+    many = runtime.num_devices * runtime.num_nodes > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1
+    accelerator, _, number = runtime.device.partition(":")
+    if number and many:
+        raise ConfigError(f"device is {runtime.device} and several devices are asked for; give device {accelerator}")
     try:
         fabric = Fabric(
-            accelerator=runtime.accelerator,
-            devices=runtime.devices,
+            accelerator=accelerator,
+            devices=[int(number)] if number else runtime.num_devices,
             num_nodes=runtime.num_nodes,
-            precision=runtime.precision,
+            precision=FABRIC_PRECISION[runtime.precision],
             strategy=DDPStrategy(gradient_as_bucket_view=True) if many else "auto",
         )
         fabric.launch()
     except (ValueError, RuntimeError, TypeError, ImportError) as error:
         raise RunError(
-            f"cannot use accelerator {runtime.accelerator!r}, devices {runtime.devices}, nodes {runtime.num_nodes}, "
+            f"cannot use device {runtime.device!r}, num_devices {runtime.num_devices}, num_nodes {runtime.num_nodes}, "
             f"precision {runtime.precision!r}: {error}"
         ) from None
     atexit.register(leave_ranks)
@@ -101,7 +113,7 @@ def advice_on_memory(runtime: RuntimeConfig) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        options = ["a smaller --micro-batch-size", "--activation-checkpointing", "--precision bf16-mixed"]
+        options = ["a smaller --micro-batch-size", "--activation-checkpointing", "--precision bfloat16"]
         if runtime.bank_on in ("auto", "device"):
             options.insert(0, "--bank-on map (the bank may lie on the device)")
         raise RunError(

@@ -31,11 +31,11 @@ CHECKPOINT_COPIES = 3  # weights and two optimiser moments at most
 def estimate(config: PretrainConfig, run: Path) -> list[dict[str, Any]]:
     """Rows of (what, value): steps, time, disk and memory of a run. Of several devices one is tried, with its share."""
     config = resolve_config(config)
-    ranks, whole = config.runtime.devices * config.runtime.num_nodes, config
+    ranks, whole = config.runtime.num_devices * config.runtime.num_nodes, config
     config = replace(
         config,
         optim=replace(config.optim, global_batch_size=max(config.optim.global_batch_size // ranks, 2)),
-        runtime=replace(config.runtime, devices=1, num_nodes=1),
+        runtime=replace(config.runtime, num_devices=1, num_nodes=1),
     )
     refs = list_scenes(config.data.scenes, config.data.image_column)
     bank = bank_path(config)

@@ -30,7 +30,7 @@ class CollapseMonitor:
         if not math.isfinite(loss):
             raise RunError(
                 f"the loss became {loss} at step {step}; the last checkpoint is from before. "
-                f"Lower --lr, add --warmup-steps, or use --precision 32-true; then start with another --out"
+                f"Lower --lr, add --warmup-steps, or use --precision float32; then start with another --out"
             )
         if self._lasts("collapsed", embedding_spread < COLLAPSED_SPREAD):
             return (

@@ -37,7 +37,7 @@ def test_what_an_older_file_lacks_takes_its_default_or_what_that_version_did():
     assert from_dict(PretrainConfig, saved) == PretrainConfig(seed=3)
     additions = {2: {"method.temperature": 0.1, "views.redraw": True, "seed": 5}, 3: {"method.temperature": 0.2}}
     for format_number, temperature, redraw in [(1, 0.1, True), (2, 0.2, False), (3, 0.5, False)]:
-        config = from_dict(PretrainConfig, upgraded(saved, format_number, additions, {}))
+        config = from_dict(PretrainConfig, upgraded(saved, format_number, additions, {}, {}))
         assert (config.method.temperature, config.views.redraw, config.seed) == (temperature, redraw, 3)
     assert "temperature" not in saved["method"]
 
@@ -45,11 +45,11 @@ def test_what_an_older_file_lacks_takes_its_default_or_what_that_version_did():
 def test_what_stands_elsewhere_since_is_found():
     saved = {"temperature": 0.3, "model": {"width": 5, "name": "x"}, "method": {}}
     moves = {2: {"temperature": "method.temperature", "model.width": "method.head.width", "model.gone": "gone"}}
-    assert upgraded(saved, 1, {}, moves) == {
-        "model": {"name": "x"},
+    assert upgraded(saved, 1, {}, moves, {2: {"model.name": {"x": "y"}}}) == {
+        "model": {"name": "y"},
         "method": {"temperature": 0.3, "head": {"width": 5}},
     }
-    assert upgraded(saved, 2, {}, moves) == saved
+    assert upgraded(saved, 2, {}, moves, {}) == saved
 
 
 def test_settings_of_an_unknown_method_are_refused_by_its_name():

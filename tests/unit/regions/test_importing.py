@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -10,8 +11,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from samclr.datasets.sources import list_scenes
-from samclr.errors import PartsError
+from samclr.errors import PartsError, RegionError
 from samclr.regions import annotation_files, annotations
+from samclr.regions.annotation_files import read_source
 from samclr.regions.importing import ImportOptions, import_regions
 from samclr.regions.store import iterate_rows, open_store, row_to_regions, verify_store
 
@@ -281,6 +283,67 @@ def test_a_folder_of_sa1b_loses_no_image_to_another_ones_file(case):
     assert case.boxes() == {"b.png": [(4, 4, 20, 20)]}
     (folder / "a.json").write_text(json.dumps({**bodies["a"], "annotations": [7]}))
     assert "annotation 0 is 7; expected an object" in case.import_(folder).errors["a.png"]
+
+
+def test_an_image_whose_own_file_changes_meanwhile_is_an_error(case):
+    folder = case.folder / "sa1b"
+    folder.mkdir()
+    for name in "ab":
+        body = {"image": case.images()[name == "b"], "annotations": [annotation(1, 1)]}
+        (folder / f"{name}.json").write_text(json.dumps(body))
+    read = read_source(folder)
+    assert [len(entry.annotations()) for entry in read.entries.values()] == [1, 1]
+    (folder / "a.json").write_text((folder / "a.json").read_text().replace("20", "21"))
+    (folder / "b.json").unlink()
+    for name, message in (("a.png", "was changed while it was imported; import it again"), ("b.png", "cannot read")):
+        with pytest.raises(RegionError, match=message):
+            read.entries[name].annotations()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"score": 0.1, "segmentation": [[0, 0.5, 1e300, NaN, -Infinity, true, null, "\\ud800"]]',
+        '"segmentation": {"size": [4, 4], "counts": "00"}',
+        '"segmentation": [1' + "0" * 400 + "]",
+        '"segmentation": ' + "[" * 500 + "]" * 500,
+        '"segmentation": [], "segmentation": [[1]]',
+    ],
+)
+def test_what_is_kept_of_an_annotation_is_the_annotation(text, case):
+    row = f'{{"id": 1, "image_id": 1, {text}}}'
+    case.file.write_text(f'{{"images": {json.dumps(case.images())}, "annotations": [{row}]}}')
+    (found,) = read_source(case.file).entries["a.png"].annotations()
+    assert repr(found) == repr(json.loads(row))
+    assert isinstance(found, annotations.TwiceDict) == (text.count("segmentation") == 2)
+
+
+def test_an_image_s_entry_is_not_taken_for_an_annotation(case):
+    odd = {"id": 9, "segmentation": [], "image_id": 9}
+    report = case.run(coco([odd, *case.images()], [annotation(1, 1), annotation(2, 2)]))
+    assert report.notes[0].names == ["number 0 (file_name is None; expected a text)"]
+    case.file.write_text(json.dumps(odd))
+    with pytest.raises(PartsError, match="is not COCO JSON"):
+        case.import_(case.file)
+
+
+@pytest.mark.parametrize("layout", ["coco", "sa1b"])
+def test_annotations_take_little_memory_while_they_wait(layout, case):
+    outline = np.random.default_rng(0).uniform(0, 40, (300, 20)).round(2).tolist()
+    folder = case.folder / "many"
+    folder.mkdir()
+    rows = [annotation(k, 1, [part], area=1, bbox=[0, 0, 1, 1]) for k, part in enumerate(outline)]
+    for k in range(1 if layout == "coco" else 20):
+        image = {"id": 1, "file_name": f"{k}.png", "height": HEIGHT, "width": WIDTH}
+        body = coco([image], rows * 20) if layout == "coco" else {"image": image, "annotations": rows}
+        (folder / f"{k}.json").write_text(json.dumps(body))
+    file_bytes = sum(path.stat().st_size for path in folder.iterdir())
+    tracemalloc.start()
+    read = read_source(folder / "0.json" if layout == "coco" else folder)
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(len(entry.annotations()) for entry in read.entries.values()) == 6000
+    assert (kept, peak) < ((1.5 if layout == "coco" else 0.1) * file_bytes, 3 * file_bytes)
 
 
 def test_more_json_than_the_bound_is_refused(case, monkeypatch):

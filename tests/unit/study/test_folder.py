@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tyro
 from support.damage import flip_a_bit
@@ -14,11 +16,13 @@ from tyro.conf import CascadeSubcommandArgs, FlagCreatePairsOff, OmitArgPrefixes
 
 from samclr.cli.commands import Command
 from samclr.config.pretrain import OptimConfig
-from samclr.errors import RunError, SamclrError, UsageError
+from samclr.errors import RunError, SamclrError, ScenesError, UsageError
+from samclr.regions.store import open_store
 from samclr.runs.directory import open_run, read_json
 from samclr.study.folder import begin_study, open_study
 from samclr.study.job import plan_study, select_runs
 from samclr.study.planning import make_plan
+from samclr.study.runs import make_store
 from samclr.study.shell import commands_of, study_command
 from samclr.study.status import status_rows
 from samclr.study.studies import CONTROLS, PAPER
@@ -226,6 +230,35 @@ def test_the_command_of_the_whole_study_parses(files, tmp_path, begun):
     assert command.only == (SAM,)
     assert command._given().scenes == {"boxes": (files.scenes,)}
     assert command._given().labels == {"boxes": files.labels}
+
+
+def test_the_image_column_of_a_study_s_scenes(files, tmp_path):
+    table = pa.table({"mask": [b"no image"] * 12, "image": [path.read_bytes() for path in files.scenes.rglob("*.png")]})
+    pq.write_table(table, tmp_path / "boxes.parquet")
+    given = {"scenes": {"boxes": (tmp_path / "boxes.parquet",)}, "image_columns": {"boxes": "image"}}
+    folder, plan = again(files, tmp_path, **given)
+    assert again(files, tmp_path, scenes={}, labels={})[1] == plan
+    assert {arm.config.data.image_column for arm in plan.arms[1:]} == {"image"}
+    segment, pretrain, _ = (parsed(line) for line in commands_of(folder, plan, plan.runs()[2]))
+    assert (segment.image_column, pretrain.config().data.image_column) == ("image", "image")
+    command = parsed(study_command(folder, plan))
+    assert command._given().image_columns == {"boxes": "image"}
+    assert command._given().scenes == given["scenes"]
+    assert make_store(folder, plan, plan.stores[0]) == "failed"  # of label maps there are none for the rows
+    rows = open_store(folder.stores / plan.stores[0].name).read(["image_id", "status"]).to_pylist()
+    assert {row["image_id"] for row in rows} == {f"boxes.parquet:image#{k:02d}" for k in range(12)}
+    assert {row["status"] for row in rows} == {"no label map for this image"}
+    with pytest.raises(RunError, match="image column of boxes"):
+        again(files, tmp_path, image_columns={"boxes": "mask"})
+    with pytest.raises(ScenesError, match="no Parquet file among the scenes has a column image"):
+        plan_study(files.study, str(files.file), tmp_path / "other", files.given(image_columns={"boxes": "image"}), 1)
+
+
+@pytest.mark.parametrize("value", ["image", "boxes=", "=image"])
+def test_an_image_column_is_named_for_its_scenes(value, files, tmp_path):
+    command = parsed(f"samclr study {files.file} --out {tmp_path / 'o'} --image-column {value}")
+    with pytest.raises(UsageError, match=r"is no NAME=COLUMN; give for instance --image-column photos=COLUMN"):
+        command._given()
 
 
 def test_smoke_leaves_its_own_paths_out_of_the_command(files, tmp_path, monkeypatch):

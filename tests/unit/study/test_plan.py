@@ -131,6 +131,7 @@ def test_budget_and_seeds_of_the_command(files):
         ({"scenes": {}, "labels": {}}, "has no scenes to train on: add --scenes SCENES=PATH"),
         ({"on": {}}, "has no set to measure on: add --on SET=PATH"),
         ({"labels": {"streets": Path("/l")}}, "--labels streets=... names no scenes; add --scenes streets=PATH"),
+        ({"image_columns": {"streets": "x"}}, "--image-column streets=... names no scenes; add --scenes streets=PATH"),
     ],
 )
 def test_what_a_command_lacks(files, given, message):

@@ -1,6 +1,5 @@
 """Any SAM as a segmenter."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
@@ -10,8 +9,8 @@ import torch
 from jaxtyping import UInt8
 
 from samclr.config.segmenters import ComputeConfig, SegmenterConfig
-from samclr.errors import UsageError
 from samclr.log import say
+from samclr.models.devices import choose_device
 from samclr.regions.records import ImageRegions, SegmentError
 from samclr.regions.sam.generator import Mask, MaskGenerator, StageTimes
 from samclr.regions.sam.model import load_sam, network_facts
@@ -80,23 +79,8 @@ class SamSegmenter:
 
 
 def compute_device(compute: ComputeConfig) -> torch.device:
-    """The device asked for; `auto` gives each local rank a GPU of its own. Raises UsageError if it is not there."""
-    name = compute.device
-    if name == "auto":
-        name = (
-            f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
-            if torch.cuda.is_available()
-            else "cpu"
-        )
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        first = str(error).splitlines()[0]
-        raise UsageError(
-            f"device {compute.device!r} cannot be used ({first}); try --device cpu or --device auto"
-        ) from None
-    return device
+    """The device asked for; see models.devices.choose_device."""
+    return choose_device(compute.device)
 
 
 def compute_precision(compute: ComputeConfig) -> str:

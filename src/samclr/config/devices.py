@@ -1,0 +1,16 @@
+"""Where computation runs and how precisely: the same words for every command."""
+
+import re
+from typing import Literal
+
+from samclr.errors import ConfigError
+
+Precision = Literal["float32", "bfloat16", "float16"]
+TrainingPrecision = Literal["float32", "bfloat16", "float16", "bfloat16-true", "float16-true", "float64"]
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,4})?")
+
+
+def check_device(device: str) -> None:
+    """Raise ConfigError for what is not the name of a device."""
+    if not _DEVICE.fullmatch(device):
+        raise ConfigError(f"device is {device!r}; expected auto, cpu, cuda, cuda:NUMBER or mps", "device")

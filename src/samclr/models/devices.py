@@ -1,0 +1,29 @@
+"""The choice of a device by its name."""
+
+import os
+
+import torch
+
+from samclr.errors import UsageError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of a name. Auto is CUDA (under torchrun the local rank's own) or MPS where there is one, else the CPU.
+
+    Raises:
+        UsageError: the device cannot be used here.
+    """
+    chosen = _automatic() if name == "auto" else name
+    try:
+        device = torch.device(chosen)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise UsageError(f"device {name!r} cannot be used ({first}); try --device cpu or --device auto") from None
+    return device
+
+
+def _automatic() -> str:
+    if torch.cuda.is_available():
+        return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
