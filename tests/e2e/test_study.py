@@ -148,7 +148,7 @@ def test_sigterm_stops_all_and_a_failed_run_stops_no_other(tmp_path):
     run = out / "runs" / f"{IMAGE}.seed0"
     status, stderr = run_killed(arguments, signal.SIGTERM, lambda: len(read_metrics(run)) >= 3)
     assert status == 143
-    assert "stopped; the same command goes on" in stderr
+    assert "stopped; rerun the same command to resume" in stderr
     folder, plan = open_study(out)
     steps = folder.steps_done(plan.runs()[1])
     assert 3 <= steps < 2000

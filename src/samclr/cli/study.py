@@ -22,15 +22,15 @@ class StudyCommand(Settings):
     """Compare arms: a grid of runs under one budget, measured alike, with a table and a page.
 
     WHAT is a ready study (paper, temperature, controls, padding, smoke), a Python file with STUDY = Study(...), or
-    list (the ready ones). `status DIR` tells where its runs stand, `page DIR` writes tables and page anew.
-    Kill it and type it again: it goes on, and what is finished is not repeated.
+    list (the ready ones). `status DIR` shows the state of its runs, `page DIR` rewrites tables and page.
+    Safe to interrupt: rerun the same command to resume; what is finished is not repeated.
 
     Example: samclr study smoke --out runs/smoke
              samclr study controls --out runs/controls --scenes photos=photos/ --on cifar10=cifar10/
              samclr study status runs/controls
     """
 
-    what: Annotated[Positional[str], arg(metavar="WHAT", help="A study, see above; or list, status, page.")] = READY
+    what: Annotated[Positional[str], arg(metavar="WHAT", help="A study, or list, status, page; see above.")] = READY
     folder: Annotated[Positional[Path | None], arg(metavar="DIR", help="Folder of a study: status and page only.")] = (
         None
     )
@@ -48,20 +48,21 @@ class StudyCommand(Settings):
     labels: Annotated[
         tuple[str, ...], arg(metavar="NAME=DIR...", help="Label maps of scenes, for the segmenter labels.")
     ] = ()
-    ignore_label: Annotated[Labels, arg(help="Values of label maps that are no region, such as void.")] = ()
-    steps: Annotated[Count | None, arg(help="The budget of each run, instead of the study's.")] = None
+    ignore_label: Annotated[Labels, arg(help="Values of label maps that are not regions, such as void.")] = ()
+    steps: Annotated[Count | None, arg(help="Steps of each run, instead of the study's.")] = None
     seeds: Annotated[Seeds | None, arg(help="Seeds to run, instead of the study's.")] = None
     only: Annotated[
-        tuple[str, ...], arg(metavar="ARM...", help="Carry out these alone: names of arms or runs, with * and ?.")
+        tuple[str, ...], arg(metavar="ARM...", help="Run only these: names of arms or runs, with * and ?.")
     ] = ()
     engine: Annotated[
-        Literal["local", "ray"], arg(help="Where it runs: processes here, or a Ray cluster (samclr[ray]).")
+        Literal["local", "ray"],
+        arg(help="Where runs are executed: in processes here, or on a Ray cluster (samclr[ray])."),
     ] = "local"
-    parallel: Annotated[Threads | None, arg(help="Runs at a time; by default one a GPU, without GPUs one a core.")] = (
-        None
-    )
-    list: Annotated[bool, arg(help="Print the runs with their numbers, and carry out none.")] = False
-    index: Annotated[CountOrZero | None, arg(help="Carry out the run of this number alone, as SLURM arrays do.")] = None
+    parallel: Annotated[
+        Threads | None, arg(help="Runs at a time; by default one per GPU, or one per core without GPUs.")
+    ] = None
+    list: Annotated[bool, arg(help="Print the runs with their numbers and run none.")] = False
+    index: Annotated[CountOrZero | None, arg(help="Run only the run of this number, as SLURM arrays do.")] = None
     json: Json = False
 
     def run(self) -> int:
@@ -73,7 +74,7 @@ class StudyCommand(Settings):
                 raise UsageError(f"study {self.what} needs the study's folder: samclr study {self.what} DIR")
             return self._status(self.folder) if self.what == "status" else self._page(self.folder)
         if self.folder is not None:
-            raise UsageError(f"{self.folder} is one word too many; the folder is named by --out {self.folder}")
+            raise UsageError(f"{self.folder} is one word too many; to name the folder, give --out {self.folder}")
         return self._carry_out()
 
     def _show_ready(self) -> int:
@@ -125,10 +126,10 @@ class StudyCommand(Settings):
         counts = {name: len(tally.names(name)) for name in ("done", "failed", "missing")}
         say(f"{', '.join(f'{count} {name}' for name, count in counts.items())} of {len(runs)} runs; page: {page}")
         if tally.stopped:
-            say("stopped; the same command goes on")
+            say("stopped; rerun the same command to resume")
             return STOPPED_STATUS
         if counts["failed"]:
-            say(f"samclr study status {self.out} tells why runs failed; the same command tries them again")
+            say(f"samclr study status {self.out} says why runs failed; rerun the same command to retry them")
         return 1 if counts["failed"] else 0
 
     def _given(self) -> Any:
@@ -153,7 +154,7 @@ def _named(values: tuple[str, ...], flag: str, what: str = "PATH") -> "dict[str,
         name, equals, given = value.partition("=")
         if not (name and equals and given) or not name.replace("-", "").replace("_", "").isalnum():
             example = "DIR" if what == "PATH" else what
-            raise UsageError(f"{flag} {value!r} is no NAME={what}; give for instance {flag} photos={example}")
+            raise UsageError(f"{flag} {value!r} is not NAME={what}; give for example {flag} photos={example}")
         found.setdefault(name, []).append(given)
     return found
 

@@ -128,8 +128,8 @@ def _list_one(source: Path, column: str | None, notes: ListingNotes) -> Iterator
         raise ScenesError(f"{source} is a compressed tar, which does not support random access; unpack it to a .tar")
     if not source.name.lower().endswith((*image_suffixes(), PARQUET_SUFFIX, TAR_SUFFIX)):
         raise ScenesError(
-            f"{source} is no image and no Parquet file: expected a folder, a {PARQUET_SUFFIX} or {TAR_SUFFIX} file, "
-            f"or one of {', '.join(image_suffixes())}"
+            f"{source} is neither an image nor a Parquet file: expected a folder, a {PARQUET_SUFFIX} or {TAR_SUFFIX} "
+            f"file, or one of {', '.join(image_suffixes())}"
         )
     yield from list_file(SceneRef(image_id=portable(source.name), path=str(source)), column, notes)
 

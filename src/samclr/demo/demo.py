@@ -90,7 +90,7 @@ def run_demo(
             runs.append(run)
             result = pretrain(config, run)
             if result.stopped:
-                raise RunError(f"stopped at step {result.steps_done}; the same command goes on")
+                raise RunError(f"stopped at step {result.steps_done}; rerun the same command to resume")
             if number == 0:
                 arms.append(_arm(run, data, config, "untrained", None))
             arms.append(_arm(run, data, config, config.views.strategy, segmenter if region else None))

@@ -50,7 +50,7 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     """Write the page to `out`, by default `report.html` in the first run, and return its path.
 
     Raises:
-        RunError: no run was named, or one is no run directory.
+        RunError: no run was named, or one is not a run directory.
     """
     if not runs:
         raise RunError("no run was named; give one run directory or more: samclr report RUN...")

@@ -27,7 +27,7 @@ STORE_SCHEMA = pa.schema([*HEAD_SCHEMA, ("regions", pa.list_(REGION_TYPE)), ("se
 
 
 def open_store(path: Path) -> PartsFolder:
-    """Open a region store for reading. Raises PartsError if `path` is none."""
+    """Open a region store for reading. Raises PartsError if `path` is not one."""
     return PartsFolder(path, KIND)
 
 

@@ -77,9 +77,9 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
         if _checksum(content) == path.stem.split("-")[2]:
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         rest = paths[paths.index(path) + 1 :]
-        say(f"{path} is damaged" + (f"; going on from {rest[0].name}" if rest else ""))
+        say(f"{path} is damaged" + (f"; resuming from {rest[0].name}" if rest else ""))
     if paths:
-        raise RunError(f"every checkpoint in {run} is damaged; delete them to start the run anew")
+        raise RunError(f"every checkpoint in {run} is damaged; delete them to start the run over")
     return None
 
 
@@ -101,7 +101,7 @@ def load_config(run: Path) -> PretrainConfig:
     """The configuration of a run. Raises RunError if there is none, or one that does not fit this version."""
     path = run / CONFIG_FILE
     if not path.exists():
-        raise RunError(f"{run} is no run directory: it has no {CONFIG_FILE}; name what `samclr pretrain --out` made")
+        raise RunError(f"{run} is not a run directory: it has no {CONFIG_FILE}; name what `samclr pretrain --out` made")
     try:
         saved = read_json(path, {}, "restore it, or name another run directory")
     except FilesError as error:
@@ -140,7 +140,7 @@ def load_backbone(run: str | Path) -> nn.Module:
     `backbone(backbone.normalisation(pixels))` gives the features of pixels [n 3 h w] from 0 to 1.
 
     Raises:
-        RunError: `run` is no run directory, or has no checkpoint yet.
+        RunError: `run` is not a run directory, or has no checkpoint yet.
     """
     run = Path(run)
     config = load_config(run)

@@ -57,7 +57,7 @@ def _is_empty(run: Path) -> bool:
 def open_run(run: Path, config: PretrainConfig, write: bool = True) -> None:
     """Start a run directory, or check that the one there is of the same settings. Of several ranks one writes.
 
-    A run that never saved a checkpoint, because its start failed for instance, is begun anew.
+    A run that never saved a checkpoint, because its start failed for example, is started over.
 
     Raises:
         RunError: the folder holds something else, or a run with other settings (the first three are named).
@@ -71,12 +71,12 @@ def open_run(run: Path, config: PretrainConfig, write: bool = True) -> None:
             )
         before = read_json(run / CONFIG_FILE, {}).get("samclr")
         if write and before != __version__:
-            say(f"{run} was begun by samclr {before} and goes on with {__version__}: views may differ between the two")
+            say(f"{run} was begun by samclr {before} and continues with {__version__}: views may differ between the two")
     elif (run / CONFIG_FILE).exists():
         if write:
             (run / SUMMARY_FILE).unlink(missing_ok=True)
     elif run.exists() and (not run.is_dir() or not _is_empty(run)):
-        raise RunError(f"{run} exists and is no run directory; name a new or empty folder with --out")
+        raise RunError(f"{run} exists and is not a run directory; name a new or empty folder with --out")
     if write:
         run.mkdir(parents=True, exist_ok=True)
         write_json(run / CONFIG_FILE, saved_config(config), sealed=True)

@@ -36,7 +36,7 @@ class Scene:
 
 
 class DecodeError(ValueError):
-    """The bytes are no image that can be used; the text becomes the row's status."""
+    """The bytes are not a usable image; the text becomes the row's status."""
 
 
 def decode_rgb(encoded: bytes) -> UInt8[np.ndarray, "h w 3"]:
@@ -73,7 +73,7 @@ def _decode(encoded: bytes) -> tuple[UInt8[np.ndarray, "h w 3"], bool, int]:
     except DecodeError:
         raise
     except UnidentifiedImageError:  # its own text names a memory address, other in each run
-        raise DecodeError("cannot decode: no image format that samclr reads") from None
+        raise DecodeError("cannot decode: not an image format that samclr reads") from None
     except MemoryError:
         raise DecodeError("not enough memory to decode the image") from None
     except Exception as error:  # decoders raise anything on broken bytes: OSError, SyntaxError, struct.error ...

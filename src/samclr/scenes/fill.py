@@ -49,7 +49,7 @@ class Work(Protocol):
 
 @runtime_checkable
 class HealingWork(Work, Protocol):
-    """Work that makes damaged parts anew, as it needs nothing but the images."""
+    """Work that rebuilds damaged parts, as it needs nothing but the images."""
 
     part_columns: tuple[str, ...]
 
@@ -167,7 +167,7 @@ def finish_report(report: FillReport, folder: PartsFolder, refs: Sequence[SceneR
         raise ScenesError(
             f"{len(report.changed)} images were replaced since {folder.path} was made: "
             f"{name_some(sorted(report.changed))}; run {COMMAND_OF[folder.kind]} with --replace-changed "
-            f"to make their rows anew, or restore the files"
+            f"to redo their rows, or restore the files"
         )
     if more_pages := int(report.tally.get(MORE_PAGES, 0)):
         say(pages_text(more_pages))
@@ -208,8 +208,7 @@ def check_stopped(stop: Flag, report: FillReport, folder: PartsFolder) -> None:
     """Raise Stopped if a signal ended the job before all rows were there."""
     if stop.is_set():
         raise stopped(
-            f"stopped: {report.num_new} new images are kept in {folder.path}; "
-            f"run the same command again to go on with the rest"
+            f"stopped: {report.num_new} new images are kept in {folder.path}; rerun the same command to do the rest"
         )
 
 
@@ -283,10 +282,10 @@ def _fill_bucket(
 def sound_parts(
     folder: PartsFolder, paths: Sequence[Path], work: Work | None, columns: list[str], damaged: dict[Path, str]
 ) -> Iterator[pa.Table]:
-    """Some columns of each part. Damaged parts are noted instead, if `work` can make them anew.
+    """Some columns of each part. Damaged parts are noted instead, if `work` can rebuild them.
 
     Raises:
-        PartsError: a part is damaged that `work` cannot make anew.
+        PartsError: a part is damaged that `work` cannot rebuild.
     """
     if not isinstance(work, HealingWork):
         yield from (rows for _, rows in folder.parts(columns, paths))

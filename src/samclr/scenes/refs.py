@@ -119,5 +119,5 @@ def stem_of(image_id: str) -> str:
 
 
 def portable(name: str) -> str:
-    """A file name that is no valid UTF-8 keeps its odd bytes as visible escapes."""
+    """A file name that is not valid UTF-8 keeps its odd bytes as visible escapes."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -126,7 +126,7 @@ def open_study(path: Path) -> tuple[StudyFolder, Plan]:
 
 
 def begin_study(path: Path, plan: Plan) -> tuple[StudyFolder, Plan]:
-    """Begin a study's folder or go on in it: what the new plan adds (seeds, scenes, sets) is taken in.
+    """Begin a study's folder or continue in it: what the new plan adds (seeds, scenes, sets) is taken in.
 
     Raises:
         RunError: the folder holds something else, or a study of another version, or with other settings.
@@ -176,7 +176,7 @@ def merge(path: Path, old: Plan, new: Plan) -> Plan:
 
 def check_run_directory(directory: Path, run: Run, stores: Path) -> None:
     """Raise RunError, in one sentence, if the run directory is of another version or has other settings."""
-    saved = read_json(directory / "config.json", {}, f"restore it, or remove {directory}: the run is made anew then")
+    saved = read_json(directory / "config.json", {}, f"restore it, or remove {directory}: the run is then redone")
     if not saved:
         return
     version = saved.get("samclr")
@@ -201,7 +201,7 @@ def store_of(plan: Plan, arm: Arm) -> Store | None:
 
 
 def _settings(plan: Plan) -> dict[str, Any]:
-    """What must not change while a study goes on: arms that can run, and how they are measured."""
+    """What must not change while a study continues: arms that can run, and how they are measured."""
     settings: dict[str, Any] = {
         arm.name: arm.config.settings() | {"region store": arm.store} for arm in plan.arms if not arm.missing
     }
@@ -222,5 +222,5 @@ def _of_another_version(path: Path, saved: Any) -> str:
         return f"{path} does not fit this samclr {version}: it was changed by hand or is damaged; name a new --out"
     return (
         f"{path} was written by samclr {version}, this is {__version__}; results of two versions do not stand in "
-        f"one table: name a new --out, or go on with samclr {version}"
+        f"one table: name a new --out, or continue with samclr {version}"
     )

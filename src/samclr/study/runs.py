@@ -1,4 +1,4 @@
-"""Carry out one run of a study, or make one region store, in this process. Both go on where a killed one stopped."""
+"""Carry out one run of a study, or make one region store, in this process. Both resume where a killed one stopped."""
 
 import os
 import time

@@ -34,7 +34,7 @@ def carry_out_task(folder: Path, name: str) -> int:
 
 
 def outcome_of(status: int) -> Outcome:
-    """The outcome that an exit status tells; whatever else ends a process is a failure."""
+    """The outcome that an exit status stands for; whatever else ends a process is a failure."""
     return next((outcome for outcome, number in STATUS.items() if number == status), "failed")
 
 

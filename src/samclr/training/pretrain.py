@@ -55,7 +55,7 @@ class PretrainResult:
 
 
 def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
-    """Train until the last step, or go on from the run's checkpoint. The same call on the same run resumes it.
+    """Train until the last step, or resume from the run's checkpoint. The same call on the same run resumes it.
 
     Raises:
         ConfigError: the backbone does not take such views; nothing was made then.

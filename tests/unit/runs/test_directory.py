@@ -120,7 +120,7 @@ with locked_run(Path({str(tmp_path / "run")!r})):
 def test_a_lock_leaves_nothing_in_a_foreign_folder_or_of_a_run_that_was_refused(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/letter.txt").write_text("dear")
-    with pytest.raises(RunError, match="is no run directory"), locked_run(tmp_path / "mine"):
+    with pytest.raises(RunError, match="is not a run directory"), locked_run(tmp_path / "mine"):
         open_run(tmp_path / "mine", small_config(tmp_path))
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
     with pytest.raises(ValueError, match="refused"), locked_run(tmp_path / "new"):

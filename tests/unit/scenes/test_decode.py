@@ -71,7 +71,7 @@ def test_sixteen_bits_are_divided_by_257(kind):
     ("encoded", "message"),
     [
         (b"", "the file is empty"),
-        (b"not an image at all", "cannot decode: no image format that samclr reads"),
+        (b"not an image at all", "cannot decode: not an image format that samclr reads"),
         (encode(Image.effect_noise((64, 64), 50))[:700], "cannot decode"),
         (encode(Image.effect_noise((64, 64), 50), "JPEG")[:500], "truncated"),
         (encode(Image.fromarray(np.zeros((3, 3), np.float32)), "TIFF"), "floating-point pixels have no agreed range"),

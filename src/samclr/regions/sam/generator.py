@@ -315,4 +315,4 @@ def _check_finite(values: Tensor, what: str) -> None:
 
 
 def _say_halved(what: str, number: int) -> None:
-    print(f"out of memory: {what} halved to {number}, going on", file=sys.stderr)
+    print(f"out of memory: {what} halved to {number}, continuing", file=sys.stderr)
