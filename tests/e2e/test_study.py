@@ -85,7 +85,7 @@ def test_the_page_says_it_all(whole):
     files, folder, _ = whole
     page = (folder.path / "page.html").read_text()
     for text in (
-        *("6 of 8 runs are done", "2 missing", "quoted 50.0", "runs on request alone", "Differences", "n = 2"),
+        *("6 of 8 runs are done", "2 missing", "quoted 50.0", "runs on request only", "Differences", "n = 2"),
         *("Accuracy of each class", "dark", "light", "CPU hours", "segmentation included"),
         f"samclr study {files.file} --out {folder.path}",
         "--only &#39;boxes.simclr.region.sam-hq-vit-h.t0.2.c1.3&#39;",

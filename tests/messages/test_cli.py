@@ -51,7 +51,7 @@ def test_version():
         (["fly"], 2, "Unrecognized options"),
         (["pack", "{p}/missing"], 1, "no such folder or file"),
         (["pack", "{p}/empty"], 1, "no image under"),
-        (["segment", "{p}/scenes", "--out", "{p}/scenes/store"], 2, "lies inside the scenes"),
+        (["segment", "{p}/scenes", "--out", "{p}/scenes/store"], 2, "is inside the scenes"),
         (["segment", "{p}/scenes", "--out", "{p}/s", "--segmenter", "labels"], 2, "add --labels DIR"),
         (["regions", "stats", "{p}"], 1, "is not a region store"),
         (["pretrain", "samclr", "--scenes", "{p}/scenes", "--out", "{p}/run"], 2, "samclr segment SCENES --out STORE"),

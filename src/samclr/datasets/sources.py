@@ -1,7 +1,7 @@
 """List the images of folders, data sets, Parquet files, tar shards and object storage.
 
 Every image has an id that is the same on every machine: its path relative to the source; for one of many in a
-file `file.parquet#row` or `file.tar#member`. With several sources the source's name stands in front.
+file `file.parquet#row` or `file.tar#member`. With several sources, the source's name comes first.
 """
 
 import itertools
@@ -25,7 +25,7 @@ MADE_FOLDERS = (("run directory", ("config.json", "metrics.jsonl")), ("study", (
 
 
 def list_scenes(sources: Sequence[Path], image_column: str | None = None) -> list[SceneRef]:
-    """List every image of the sources, in the order of their ids; say once what was passed over or had to be chosen.
+    """List every image of the sources, in the order of their ids; report once what was skipped or had to be chosen.
 
     image_column: the column of Parquet files that holds the images; by default as `parquet.choose_column` has it.
 
@@ -53,7 +53,7 @@ def list_scenes(sources: Sequence[Path], image_column: str | None = None) -> lis
     refs.sort(key=lambda ref: ref.image_id)
     twice = [a.image_id for a, b in itertools.pairwise(refs) if a.image_id == b.image_id]
     if twice:
-        raise ScenesError(f"two images have one id: {name_some(twice)}; rename one of the files")
+        raise ScenesError(f"two images have the same id: {name_some(twice)}; rename one of the files")
     if image_column is not None and not notes.num_parquet:
         raise ScenesError(
             f"no Parquet file among the scenes has a column {image_column}, because there is none; "

@@ -2,7 +2,7 @@
 
 Scenes hold several real handwritten digits (scikit-learn's load_digits) on smooth clutter, with known label maps.
 Two crops of a whole scene rarely show the same digit, two crops of a region do: what the project is about, in
-minutes on a CPU. Single digits that stand in no scene are the labelled set.
+minutes on a CPU. Single digits that are in no scene are the labelled set.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""Worker processes: spawned, stopped together, and with a sentence when one of them dies."""
+"""Worker processes: spawned and stopped together, with an error message when one of them dies."""
 
 import os
 import sys
@@ -41,7 +41,7 @@ def worker_processes(count: int, stop: Flag, doing: str, option: str) -> Iterato
 
 
 def end_with_parent() -> None:
-    """Leave when the parent was killed; a pool's workers would else wait for work for ever."""
+    """Leave when the parent was killed; a pool's workers would otherwise wait for work for ever."""
     parent = parent_process()
 
     def watch() -> None:

@@ -115,7 +115,7 @@ def open_index(
 ) -> RegionIndex:
     """Map the index of a bank's images, making it first if store, filter or images are new.
 
-    One process makes it, with up to `num_workers` others if the store is large; whoever wants it meanwhile waits.
+    One process makes it, with up to `num_workers` others if the store is large; others that need it wait.
 
     Raises:
         PartsError: the store lacks some of the bank's images.
@@ -138,7 +138,7 @@ def open_index(
                     _build(bank, store, config, beside, num_workers)
     index = index or _load(path)
     if index is None:
-        raise PartsError(f"the region index {path} is damaged as soon as it is written; is its disk faulty?")
+        raise PartsError(f"the region index {path} is damaged right after it was written; is its disk faulty?")
     return index
 
 
@@ -200,7 +200,7 @@ def _build(bank: SceneBank, store: PartsFolder, config: FilterConfig, folder: Pa
     if damaged:
         say(
             f"{len(damaged)} rows of the region store {store.path} are damaged and count as images that failed: "
-            f"{name_some(damaged)}; samclr regions verify {store.path} tells what is wrong"
+            f"{name_some(damaged)}; samclr regions verify {store.path} says what is wrong"
         )
     start = np.concatenate([[0], np.cumsum(counts.clip(0))])
     _save(folder / "start.npy", start)

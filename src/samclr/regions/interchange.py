@@ -44,7 +44,7 @@ def export_coco(store: PartsFolder, path: Path) -> tuple[int, int]:
 def export_sa1b(store: PartsFolder, folder: Path) -> tuple[int, int]:
     """Write one JSON file an image, named after it as SA-1B's are; returns the numbers of images and regions.
 
-    An id that would lead out of the folder, as one from a foreign tar may, gives a safe name, and that is said.
+    An id that would lead out of the folder, as one from a foreign tar may, gives a safe name, which is reported.
 
     Raises:
         PartsError: two images would share a file, as a.jpg and a.png do, here or where case does not count.
@@ -79,7 +79,7 @@ def _images(store: PartsFolder) -> Iterator[ImageRegions]:
         if isinstance(found, ImageRegions):
             yield found
         elif row["status"] == OK:
-            say(f"left out, for its row is damaged: {found.message}")
+            say(f"left out, as its row is damaged: {found.message}")
 
 
 def _annotations(found: ImageRegions) -> Iterator[Annotation]:

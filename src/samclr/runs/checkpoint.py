@@ -61,7 +61,7 @@ def checkpoints(run: Path) -> list[Path]:
 
 
 def load_checkpoint(run: Path) -> dict[str, Any] | None:
-    """The newest whole checkpoint on the CPU, or None if there is none yet. Says so when it passes over a damaged one.
+    """The newest whole checkpoint on the CPU, or None if there is none yet. Reports a damaged one that it skips.
 
     Raises:
         RunError: none of the checkpoints is whole.

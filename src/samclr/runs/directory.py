@@ -101,7 +101,7 @@ class MetricsLog:
     def __init__(self, run: Path, first_step: int):
         """Open for appending and drop what was written for `first_step` and later by a killed process.
 
-        Damaged lines are dropped too, and said; the steps that they were of have no row from then on.
+        Damaged lines are dropped too, and reported; their steps have no row from then on.
         """
         self._path = run / METRICS_FILE
         kept = [row for row in read_metrics(run) if row["step"] < first_step]
@@ -120,7 +120,7 @@ class MetricsLog:
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """Rows of metrics.jsonl. Damaged lines are left out and said; a last line cut short by a kill is left out."""
+    """Rows of metrics.jsonl. Damaged lines are left out and reported; a last line cut short by a kill is left out."""
     path = run / METRICS_FILE
     *lines, last = path.read_bytes().split(b"\n") if path.exists() else [b""]
     rows = [_row_of(line) for line in lines]
@@ -130,7 +130,7 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     elif b"}" in last:  # a kill leaves the beginning of a line
         damaged += 1
     if damaged:
-        say(f"{path}: {damaged} of {len(rows)} lines are damaged and left out; all others are kept")
+        say(f"{path}: {damaged} of {len(rows)} lines are damaged and left out; the others are kept")
     return [row for row in rows if row is not None]
 
 

@@ -81,7 +81,7 @@ class TarReader:
     def _next_archive(self, block: bytes, at: int, start: int) -> int:
         """Where the next archive begins, 0 if this was the last; ValueError if `block` is not an end mark."""
         if not block:
-            whole = "it ends without an end mark, as a file does that was not copied whole"
+            whole = "it ends without an end mark, as an incompletely copied file does"
             raise ValueError(whole if at else "it is empty")
         if block.strip(b"\0"):
             if at == 0 or at != start:

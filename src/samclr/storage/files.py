@@ -170,7 +170,7 @@ def room_for(path: Path, needed_bytes: int | None = None) -> Iterator[None]:
         need = "" if needed_bytes is None else f" of {_amount(needed_bytes)}"
         raise FilesError(
             f"no room for {path}{need}: its disk has {_amount(shutil.disk_usage(folder).free)} free "
-            f"({error.strerror}); free some, or name a place on another disk, and run the same command again"
+            f"({error.strerror}); free some, or name a place on another disk, and rerun the same command"
         ) from None
 
 

@@ -58,7 +58,7 @@ class PartsFolder:
         if manifest.get("kind") != kind or manifest.get("format") != FORMAT:
             raise PartsError(
                 f"{path} is a {manifest.get('kind')} of format {manifest.get('format')}; "
-                f"expected a {kind} of format {FORMAT}: name another folder or make it again"
+                f"expected a {kind} of format {FORMAT}: name another folder or remake it"
             )
         self.kind = kind
         try:

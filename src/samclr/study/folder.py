@@ -32,7 +32,7 @@ Stage = Literal["done", "running", "failed", "waiting", "missing"]
 
 @dataclass(frozen=True, kw_only=True)
 class StudyFolder:
-    """The places in a study's folder, and what stands there."""
+    """The places in a study's folder, and what they hold."""
 
     path: Path
 
@@ -76,7 +76,7 @@ class StudyFolder:
         return [m.key for m in plan.measurements_of(run.arm) if m.key not in measured]
 
     def stage(self, plan: Plan, run: Run) -> Stage:
-        """Where a run stands."""
+        """The state of a run."""
         if self.is_done(plan, run):
             return "done"
         if run.arm.missing:
@@ -221,6 +221,6 @@ def _of_another_version(path: Path, saved: Any) -> str:
     if version == __version__:
         return f"{path} does not fit this samclr {version}: it was changed by hand or is damaged; name a new --out"
     return (
-        f"{path} was written by samclr {version}, this is {__version__}; results of two versions do not stand in "
+        f"{path} was written by samclr {version}, this is {__version__}; results of two versions are not put in "
         f"one table: name a new --out, or continue with samclr {version}"
     )

@@ -21,7 +21,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 
 def carry_out_task(folder: Path, name: str) -> int:
-    """Carry out a run or make a store; its outcome as an exit status."""
+    """Execute a run or make a store; returns the outcome as an exit status."""
     study, plan = open_study(folder)
     try:
         for run in plan.runs():

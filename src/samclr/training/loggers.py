@@ -33,14 +33,14 @@ def _create(name: str, config: PretrainConfig, run: Path) -> Any:
 
 
 def log_rows(loggers: list[Any], rows: list[dict[str, Any]]) -> None:
-    """Hand the rows of metrics.jsonl on."""
+    """Log the rows of metrics.jsonl."""
     for logger in loggers:
         for row in rows:
             logger.log_metrics({name: value for name, value in row.items() if name != "step"}, step=row["step"])
 
 
 def close_loggers(loggers: list[Any]) -> None:
-    """Write what is left."""
+    """Write what is buffered."""
     for logger in loggers:
         logger.save()
         logger.finalize("success")

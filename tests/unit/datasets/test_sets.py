@@ -177,7 +177,7 @@ def test_a_source_means_the_same_from_every_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "data")
     assert default_bank([Path("camvid:train@camvid")], None) == bank
     assert default_bank([Path("camvid:val@camvid")], None) != bank
-    with pytest.raises(UsageError, match="lies inside the scenes"):
+    with pytest.raises(UsageError, match="is inside the scenes"):
         refuse_inside_scenes(tmp_path / "data/camvid/store", [Path("camvid@camvid")], "--out")
 
 

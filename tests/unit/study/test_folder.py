@@ -81,7 +81,7 @@ def test_another_version_is_refused(files, tmp_path, begun):
     saved = read_json(path, {})  # without its checksum
     path.write_text(json.dumps(saved | {"samclr": "0.0.9"}))
     sentence = (
-        "was written by samclr 0.0.9, this is 0.1.0; results of two versions do not stand in one table: "
+        "was written by samclr 0.0.9, this is 0.1.0; results of two versions are not put in one table: "
         "name a new --out, or continue with samclr 0.0.9"
     )
     with pytest.raises(RunError, match=sentence):
