@@ -56,7 +56,7 @@ def list_scenes(sources: Sequence[Path], image_column: str | None = None) -> lis
         raise ScenesError(f"two images have the same id: {name_some(twice)}; rename one of the files")
     if image_column is not None and not notes.num_parquet:
         raise ScenesError(
-            f"no Parquet file among the scenes has a column {image_column}, because there is none; "
+            f"no Parquet file among the scenes has a column {image_column}: there is no Parquet file; "
             f"leave image_column out"
         )
     for line in notes.lines():

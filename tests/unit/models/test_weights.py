@@ -200,7 +200,7 @@ def test_a_folder_of_hugging_faces_layout_says_what_it_holds(tmp_path):
         assert target.backbone.normalisation == HALF
         assert torch.equal(target.backbone.norm.weight, model.norm.weight)
     (tmp_path / "hf/model.safetensors").unlink()
-    with pytest.raises(ConfigError, match="the folder is not whole"):
+    with pytest.raises(ConfigError, match="the folder is incomplete"):
         open_target(str(tmp_path / "hf"), NOTHING, False, None)
 
 

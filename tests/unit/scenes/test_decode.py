@@ -190,7 +190,7 @@ def test_heic_is_read_where_its_plugin_is_installed():
 )
 def test_formats_that_are_not_listed_are_not_even_looked_at(head, monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
-    with pytest.raises(DecodeError, match="no image format that samclr reads"):
+    with pytest.raises(DecodeError, match="not an image format that samclr reads"):
         decode_rgb(head + bytes(2000))
 
 
