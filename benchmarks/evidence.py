@@ -1,6 +1,7 @@
 """The study behind docs/results.md: `controls` and `temperature` on CamVid's and BSDS500's train splits.
 
-    samclr study benchmarks/evidence.py --out runs/evidence --scenes photos=camvid:train@DIR photos=bsds500:train@DIR \
+    samclr study run benchmarks/evidence.py --out runs/evidence \
+        --scenes photos=camvid:train@DIR photos=bsds500:train@DIR \
         --on cifar10=DIR/cifar10 --dense-on camvid=DIR/camvid
 
 The budget was fixed before the first run: 260 steps of 128 images at 64 px, three paired seeds, for every arm. About

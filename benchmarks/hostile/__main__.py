@@ -7,9 +7,11 @@ and no silent difference but in raw pixels that nobody asked to verify. docs/rel
 """
 
 import argparse
+import io
 import json
 import sys
 import tempfile
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ def main() -> int:
     """Run the campaign; exit status 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("flips", "imports", "files", "options", "paths"))
-    parser.add_argument("--kind", help="flips: of files whose kind has this in its name")
+    parser.add_argument("--kind", help="of flips, options and paths only the rows with this in their name")
     parser.add_argument("--flips", type=int, default=50, help="flipped bytes of each kind of file")
     parser.add_argument("--quick", action="store_true", help="a tenth of everything")
     parser.add_argument("--out", type=Path, help="also write the rows as JSON")
@@ -48,10 +50,10 @@ def main() -> int:
         if wanted in (None, "files"):
             rows.append(_show(read_all(folder / "files")))
         if wanted in (None, "options"):
-            for row in try_all(folder / "options", step):
+            for row in try_all(folder / "options", step, arguments.kind):
                 rows.append(_show(row))
         if wanted in (None, "paths"):
-            for row in try_paths(folder / "paths", step):
+            for row in try_paths(folder / "paths", step, arguments.kind):
                 rows.append(_show(row))
     if arguments.out:
         arguments.out.write_text(json.dumps(rows, indent=1))
@@ -76,7 +78,22 @@ def _show(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _import_everything() -> None:
-    """Once, so that each command is a fork of this process."""
+    """Once, so that each command is a fork of this process; and tyro keeps what it has read of the classes' sources."""
+    from options import commands
+
+    import samclr.demo.demo
+    import samclr.evaluation.dense
+    import samclr.evaluation.evaluate
+    import samclr.pages.look
+    import samclr.pages.report
+    import samclr.runs.export
+    import samclr.training.dry_run
+    import samclr.training.pretrain  # noqa: F401
+    from samclr.cli.main import main as command
+
+    for words in commands(Path()).values():
+        with redirect_stdout(io.StringIO()), suppress(SystemExit):
+            command([word for word in words[:2] if isinstance(word, str) and word[0] != "-"] + ["--help"])
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ from runner import samclr
 from support.scenes import write_labelled, write_scenes
 
 ODD = ("-1", "0", "nan", "inf", "1e30", "99999999999999999999999", "", "x", "None", "../x\x1b[2J")
-HUGE = ("1000000000",)  # within the bounds of many whole numbers, and beyond what any machine can do
-SIZES = ("px", "size", "width", "prototypes", "projector", "bootstrap", "epochs", "side", "workers", "threads", "num")
-OPTION = re.compile(r"^[│\s]*(?:-\w, )?(--[a-z0-9-]+)(?: (\S.*?))?\s*│?$", re.M)
+HUGE = "1000000000"  # what 32 bits hold, and of most things beyond what any machine can do
+VALUES = (*ODD, HUGE)
+OPTION = re.compile(r"^[│\s]*(?:-\w, )?(--[a-z0-9-]+)(?: ([A-Z{\[].*?))?\s*│?$", re.M)
 TINY = ("--backbone", "small-cnn", "--size-px", 24, "--global-batch-size", 8, "--min-area-px", 20, "--steps", 1)
 TINY_RUN = (*TINY, "--device", "cpu", "--workers", 1)
 HANG_S = 120
@@ -43,7 +43,7 @@ def commands(place: Path) -> dict[str, tuple[Any, ...]]:
         "report": ("report", place / "run", "--out", place / "report.html"),
         "data list": ("data", "list"),
         "data check": ("data", "check", "cifar10", "--root", scenes),
-        "study": ("study", "smoke", "--out", out, "--list"),
+        "study": ("study", "run", "smoke", "--out", out, "--list"),
         "demo": ("demo", "--out", out, "--recipes", "nothing"),
     }
 
@@ -65,21 +65,25 @@ def make_sound(sound: Path, cache: Path) -> None:
     assert samclr("pretrain", "samclr", *run, cache=cache).status == 0
 
 
-def values_for(option: str) -> tuple[str, ...]:
-    """The odd values, and of sizes and counts also one that is huge."""
-    return ODD + HUGE if any(word in option for word in SIZES) else ODD
+def values_for(option: str, turn: int, seen: set[str]) -> tuple[str, ...]:
+    """All values; of an option of `pretrain` that another recipe was given before, two, at each turn others."""
+    return (VALUES[turn % len(VALUES)], VALUES[(turn + 5) % len(VALUES)]) if option in seen else VALUES
 
 
-def try_all(folder: Path, step: int = 1) -> Iterator[dict[str, Any]]:
-    """A row of counts for each command."""
+def try_all(folder: Path, step: int = 1, kind: str | None = None) -> Iterator[dict[str, Any]]:
+    """A row of counts for each command whose name holds `kind`."""
     sound, cache = folder / "sound", folder / "cache"
     make_sound(sound, cache)
     samclr("regions", "export", sound / "store", "--out", sound / "coco.json", cache=cache)
-    for name, words in commands(sound).items():
+    seen: set[str] = set()  # by an earlier recipe of pretrain
+    for turn, (name, words) in enumerate(commands(sound).items()):
+        if (kind or "") not in name:
+            continue
         counts = dict.fromkeys(("refused", "accepted", "silent", "hang", "crash", "unexpected"), 0)
         odd, number = [], 0
-        for option in options_of(words, cache):
-            for value in values_for(option):
+        options = options_of(words, cache)
+        for option in options:
+            for value in values_for(option, turn, seen if words[0] == "pretrain" else set()):
                 number += 1
                 if number % step:
                     continue
@@ -91,4 +95,5 @@ def try_all(folder: Path, step: int = 1) -> Iterator[dict[str, Any]]:
                 counts[what] += 1
                 if what in ("silent", "hang", "crash", "unexpected"):
                     odd.append(f"{name} {option} {value!r}: {what}: {outcome.text.strip()[-200:]}")
+        seen |= set(options) if words[0] == "pretrain" else set()
         yield {"what": f"options: {name}", "tried": sum(counts.values()), **counts, "odd": odd}

@@ -26,7 +26,10 @@ def _device(place: Path) -> Path:
 
 def odd_paths(place: Path) -> dict[str, str]:
     """What a user may type where a path is wanted; nothing of it is what any command wants, but for `.`."""
-    (place / "empty").mkdir(exist_ok=True)
+    for name in ("missing", "empty", "new\nline", "x\x1b[2J", "x\udcff"):  # what commands before have put there
+        left = place / name
+        shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+    (place / "empty").mkdir()
     (place / "words.txt").write_text("words")
     (place / "loop").unlink(missing_ok=True)
     (place / "loop").symlink_to(place / "loop")
@@ -81,10 +84,8 @@ def places(place: Path) -> dict[str, tuple[Any, ...]]:
         "evaluate --dense-on": ("evaluate", "small-cnn", "--dense-on", None, *measured),
         "evaluate --out": ("evaluate", "small-cnn", "--on", shades, *measured, "--out", None),
         "export RUN": ("export", None, "--out", out),
-        **{
-            f"export {layout} --out": ("export", run, "--layout", layout, "--out", None)
-            for layout in ("timm", "huggingface", "onnx")
-        },
+        **{f"export {layout} --out": ("export", run, "--layout", layout, "--out", None) for layout in ("timm", "onnx")},
+        "export huggingface --out": ("export", place / "resnet", "--layout", "huggingface", "--out", None),
         "report RUN": ("report", None, "--out", out),
         "report --out": ("report", run, "--out", None),
         "look STORE": ("look", None, "--scenes", scenes, "--out", out),
@@ -100,24 +101,28 @@ def places(place: Path) -> dict[str, tuple[Any, ...]]:
         "regions export --out": ("regions", "export", store, "--out", None),
         "regions export sa1b --out": ("regions", "export", store, "--layout", "sa1b", "--out", None),
         "data check --root": ("data", "check", "cifar10", "--root", None),
-        "study WHAT": ("study", None, "--out", out, "--list"),
+        "study STUDY": ("study", "run", None, "--out", out, "--list"),
         "study status": ("study", "status", None),
         "study page": ("study", "page", None),
-        "study --out": ("study", "smoke", "--out", None, "--list"),
+        "study --out": ("study", "run", "smoke", "--out", None, "--list"),
         "demo --out": ("demo", "--out", None, "--recipes", "nothing"),
     }
 
 
-def try_paths(folder: Path, step: int = 1) -> Iterator[dict[str, Any]]:
-    """A row of counts for each place. A path that is refused leaves nothing half-written."""
+def try_paths(folder: Path, step: int = 1, kind: str | None = None) -> Iterator[dict[str, Any]]:
+    """A row of counts for each place whose name holds `kind`. A path that is refused leaves nothing half-written."""
     sound, cache = folder / "sound", folder / "cache"
     make_sound(sound, cache)
+    resnet = ("--scenes", sound / "scenes", *TINY_RUN[2:], "--backbone", "resnet10t", "--out", sound / "resnet")
+    assert samclr("pretrain", "simclr", *resnet, cache=cache).status == 0  # Hugging Face has no small-cnn
     samclr("regions", "export", sound / "store", "--out", sound / "coco.json", cache=cache)
     number = 0
     for name, words in places(sound).items():
+        if (kind or "") not in name:
+            continue
         counts = dict.fromkeys(("refused", "accepted", "silent", "hang", "crash", "unexpected"), 0)
         odd = []
-        for kind, path in odd_paths(sound).items():
+        for odd_kind, path in odd_paths(sound).items():
             number += 1
             if number % step:
                 continue
@@ -133,5 +138,5 @@ def try_paths(folder: Path, step: int = 1) -> Iterator[dict[str, Any]]:
                 what = "silent"
             counts[what] += 1
             if what in ("silent", "hang", "crash", "unexpected"):
-                odd.append(f"{name}, {kind}: {what}: {left} {outcome.text.strip()[-200:]}")
+                odd.append(f"{name}, {odd_kind}: {what}: {left} {outcome.text.strip()[-200:]}")
         yield {"what": f"paths: {name}", "tried": sum(counts.values()), **counts, "odd": odd}

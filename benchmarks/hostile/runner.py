@@ -13,6 +13,7 @@ from pathlib import Path
 
 HANG_S = 60
 MEMORY_BYTES = 12 << 30
+MOST_TEXT = 200_000  # characters; the help of pretrain has 29,000
 BAD_WORDS = ("unexpected", "Traceback (most recent call last)")
 
 
@@ -90,7 +91,7 @@ def _wait(process: int, reader: int, hang_s: float) -> tuple[str, int | None]:
         os.waitpid(process, 0)
     chunks += _read(reader)
     os.close(reader)
-    return b"".join(chunks).decode(errors="replace")[-20_000:], status
+    return b"".join(chunks).decode(errors="replace")[-MOST_TEXT:], status
 
 
 def _read(reader: int) -> list[bytes]:

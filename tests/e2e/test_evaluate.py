@@ -12,7 +12,7 @@ from PIL import Image
 from support.runs import small_config
 from support.scenes import write_labelled, write_labelled_scenes
 
-from samclr import terminal
+from samclr import log
 from samclr.config.evaluation import DenseConfig
 from samclr.config.pretrain import ModelConfig, ViewsConfig
 from samclr.datasets.labelled_scenes import open_labelled_scenes
@@ -178,7 +178,7 @@ def test_images_of_mixed_sizes_keep_their_order(tmp_path):
 
 
 def test_dense_sets_say_what_was_passed_over_and_which_images_have_more_pages(tmp_path, call):
-    terminal._SAID.clear()
+    log._SAID.clear()
     fields = write_labelled_scenes(tmp_path / "fields", 6)
     for name in ("photo.psd", "notes.txt"):
         (fields / "images/train" / name).write_bytes(b"")
@@ -217,7 +217,7 @@ def all_void(fields):
         (all_void, (), "none of the 6 training label maps has a pixel that counts"),
         (lambda f: os.rename(f / "labels", f / "marks"), (), "has no layout that is known"),
         (lambda f: None, ("--dense-stage", 3), "--dense-stage 3: the backbone has stages 0 to 0"),
-        (lambda f: None, ("--dense-k", 0), "dense-k is 0; expected a whole number of at least 1"),
+        (lambda f: None, ("--dense-k", 0), "dense-k is 0; expected a whole number from 1 to 65536"),
     ],
 )
 def test_wrong_scenes_are_one_sentence(harm, more, message, tmp_path, call):

@@ -66,6 +66,15 @@ def test_the_normalisation_stands_in_all_that_is_written(runs, name, own, tmp_pa
         torch.testing.assert_close(target.backbone(target.backbone.normalisation(pixels)), expected)
 
 
+def test_an_onnx_file_may_have_any_name_that_files_have(runs, tmp_path, call):
+    name = "x\udcff\x1b[2J.onnx"  # is not UTF-8, and holds what a terminal would obey
+    status, shown, _ = call("export", runs / "plain", "--layout", "onnx", "--out", tmp_path / name)
+    assert status == 0
+    assert shown.startswith("onnxruntime.InferenceSession(")
+    assert shown.strip().isprintable()
+    assert onnxruntime.InferenceSession((tmp_path / name).read_bytes()).get_inputs()[0].name == "pixels"
+
+
 @pytest.mark.parametrize(("name", "own"), [("plain", IMAGENET), ("odd", ODD)])
 def test_hugging_face_feeds_it_as_it_was_trained(runs, name, own, tmp_path):
     from transformers import AutoImageProcessor, AutoModel

@@ -77,3 +77,11 @@ def test_folders_in_the_files_names_are_stated(photos, tmp_path, call):
     status, _, said = call(*words)
     assert (status, "add --strip-prefix data/x/" in said) == (1, True)
     assert call(*words, "--strip-prefix", "data/x/")[0] == 0
+
+
+def test_a_prefix_that_no_name_has_is_said(photos, tmp_path, call):
+    file = write(tmp_path / "x.json", ["a.png", "b.png"])
+    words = ("regions", "import", file, "--scenes", photos, "--out", tmp_path / "store", "--strict")
+    status, _, said = call(*words, "--strip-prefix", "data/x")
+    assert status == 0
+    assert "images of x.json whose names do not begin with data/x, matched as they are: 2 (a.png, b.png)" in said

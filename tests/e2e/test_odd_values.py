@@ -3,7 +3,10 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
+import torch
+from support.scenes import write_labelled
 from support.settings import settings_classes
 
 from samclr.config.serialise import hints_of
@@ -70,6 +73,17 @@ def test_a_link_to_itself_is_one_sentence(tmp_path, call):
     assert "unexpected" not in said
 
 
+@pytest.mark.parametrize("out", ["/proc/x/results.json", "loop", "file/results.json"])
+def test_a_place_that_takes_no_results_is_said_before_anything_is_measured(out, tmp_path, call):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "file").write_text("words")
+    shades = write_labelled(tmp_path / "shades")
+    status, shown, said = call("evaluate", "small-cnn", "--on", shades, "--image-px", 24, "--out", tmp_path / out)
+    assert (status, shown, said.count("\n")) == (1, "", 1)
+    assert said.startswith("samclr: error: ")
+    assert "unexpected" not in said
+
+
 def test_a_device_is_not_written_over(tmp_path, scenes, call):
     import os
 
@@ -79,3 +93,44 @@ def test_a_device_is_not_written_over(tmp_path, scenes, call):
     assert status == 1
     assert "which is not written over" in said
     assert (tmp_path / "pipe").is_fifo()
+
+
+def test_options_that_change_nothing_are_said(scenes, tmp_path, call):
+    asked = ("--scenes", scenes, "--out", tmp_path / "run", "--backbone", "small-cnn", "--size-px", 24)
+    _, _, said = call("pretrain", "simclr", *asked, "--redraw", "--padding=2", "--knn-k", 3, "--dry-run")
+    assert said.splitlines() == [
+        "--padding changes nothing here: it counts only with --strategy region or random-box",
+        "--redraw changes nothing here: it counts only with --strategy random-box",
+        "--knn-k changes nothing here: it counts only with --knn-on",
+    ]
+    assert call("pretrain", "simclr", *asked, "--queue-size", 8)[0] == 2  # MoCo's
+    assert call("pretrain", "simclr", *asked, "--steps", 3, "--lr", 0.1, "--dry-run")[2] == ""
+
+
+def test_a_column_of_parquet_files_needs_parquet_files(tmp_path, call):
+    shades = write_labelled(tmp_path / "shades")
+    status, _, said = call("evaluate", "small-cnn", "--on", shades, "--image-px", 24, "--image-column", "photo")
+    assert status == 1
+    assert (
+        "no set has Parquet files with a column photo, because none has Parquet files; leave image_column out" in said
+    )
+
+
+def test_views_that_no_machine_can_hold_are_refused_before_memory_is_taken(scenes, tmp_path, call):
+    asked = ("--scenes", scenes, "--out", tmp_path / "run", "--backbone", "small-cnn", "--device", "cpu")
+    status, _, said = call("pretrain", "simclr", *asked, "--size-px", 2048, "--global-batch-size", 1_000_000)
+    assert status == 2
+    assert "a step's views take 125,829 GB, and this machine has" in said
+    assert "lower global_batch_size (1000000), regions_per_image (1), num_views (2) or size_px (2048)" in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("take", [lambda: bytearray(2**60), lambda: np.zeros(2**57), lambda: torch.zeros(2**50)])
+def test_want_of_memory_is_one_sentence(take, call, monkeypatch):
+    import samclr.regions.sam.catalogue
+
+    monkeypatch.setattr(samclr.regions.sam.catalogue, "segmenter_rows", take)
+    status, _, said = call("segmenters")
+    assert (status, said.count("\n")) == (1, 1)
+    assert "out of memory" in said
+    assert said.endswith("give smaller sizes (px), smaller batches or fewer workers\n")

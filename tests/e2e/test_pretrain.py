@@ -21,6 +21,7 @@ from support.scenes import write_labelled
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import samclr as package
+from samclr._version import __version__
 from samclr.config.pretrain import ModelConfig, OptimConfig
 from samclr.config.recipes import RECIPES
 from samclr.errors import ConfigError, RunError
@@ -128,14 +129,16 @@ def test_a_run_of_another_version_is_one_sentence(scenes, store, tmp_path, call)
     (run / "config.json").write_text(json.dumps(saved | {"samclr": "0.0.9"}))
     status, _, text = call(*begin)
     assert status == 0, text
-    assert "was begun by samclr 0.0.9 and continues with 0.1.0" in text
+    assert f"was begun by samclr 0.0.9 and continues with {__version__}" in text
     saved["config"]["warmth"] = 1
-    for version, remedy in (("0.0.9", "use samclr 0.0.9 for it"), ("0.1.0", "it was changed by hand")):
+    for version, remedy in (("0.0.9", "use samclr 0.0.9 for it"), (__version__, "it was changed by hand")):
         (run / "config.json").write_text(json.dumps(saved | {"samclr": version}))
         for words in (begin, ["report", run], ["evaluate", run, "--on", scenes]):
             status, _, text = call(*words)
             assert status == 1
-            sentence = f"does not fit this samclr, 0.1.0 (config has the unknown setting 'warmth'); {remedy}, or name"
+            sentence = (
+                f"does not fit this samclr, {__version__} (config has the unknown setting 'warmth'); {remedy}, or name"
+            )
             assert sentence in " ".join(text.split())
 
 

@@ -64,7 +64,7 @@ def test_the_page_has_commands_for_every_set_and_study():
     assert [command[2] for command in COMMANDS if command[0] == "data"] == [
         "cityscapes", "ade20k", "cifar10", "stl10", "imagenette",
     ]  # fmt: skip
-    assert [command[1] for command in COMMANDS if command[0] == "study"] == [
+    assert [command[2] for command in COMMANDS if command[0] == "study"] == [
         "paper", "paper", "temperature", "controls", "padding",
     ]  # fmt: skip
 
@@ -89,9 +89,9 @@ def test_checks(command, data, call):
     assert "get it from: " in text
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] == "study"], ids=lambda command: command[3])
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] == "study"], ids=lambda command: command[4])
 def test_studies(command, data, call, monkeypatch):
-    monkeypatch.setitem(STUDIES, command[1], made_small(STUDIES[command[1]]))
+    monkeypatch.setitem(STUDIES, command[2], made_small(STUDIES[command[2]]))
     status, out, err = call(*command, "--list", "--json")
     assert status == 0, err
     runs = json.loads(out)["runs"]
@@ -106,6 +106,6 @@ def test_studies(command, data, call, monkeypatch):
     table = (folder / "table.md").read_text()
     assert "missing" not in table
     assert ("not run yet" in table) == trial
-    if command[1] == "paper":
+    if command[2] == "paper":
         assert "| SAMCLR |" in table
         assert re.search(r"\[63\.9\].*\[63\.4\]", table)  # Cityscapes, CIFAR-10: kNN and the probe on crops

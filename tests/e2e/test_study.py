@@ -87,7 +87,7 @@ def test_the_page_says_it_all(whole):
     for text in (
         *("6 of 8 runs are done", "2 missing", "quoted 50.0", "runs on request only", "Differences", "n = 2"),
         *("Accuracy of each class", "dark", "light", "CPU hours", "segmentation included"),
-        f"samclr study {files.file} --out {folder.path}",
+        f"samclr study run {files.file} --out {folder.path}",
         "--only &#39;boxes.simclr.region.sam-hq-vit-h.t0.2.c1.3&#39;",
         "samclr pretrain simclr",
         "region views, pair by pair",
@@ -120,7 +120,7 @@ def run_killed(arguments, signum, when, patience_s=240):
 def test_killed_and_started_again_it_ends_in_the_same_table(whole, tmp_path):
     files, folder, _ = whole
     out = tmp_path / "killed"
-    arguments = ["study", files.file, "--out", out, *files.flags()]
+    arguments = ["study", "run", files.file, "--out", out, *files.flags()]
     run = out / "runs" / f"{IMAGE}.seed0"
     status, _ = run_killed(arguments, signal.SIGKILL, lambda: len(read_metrics(run)) >= 2)
     assert status == -signal.SIGKILL
@@ -144,7 +144,7 @@ def test_sigterm_stops_all_and_a_failed_run_stops_no_other(tmp_path):
     out = tmp_path / "out"
     long = files.file.read_text().replace("steps=4", "steps=2000")
     files.file.write_text(long)
-    arguments = ["study", files.file, "--out", out, *files.flags(), "--seeds", 0]
+    arguments = ["study", "run", files.file, "--out", out, *files.flags(), "--seeds", 0]
     run = out / "runs" / f"{IMAGE}.seed0"
     status, stderr = run_killed(arguments, signal.SIGTERM, lambda: len(read_metrics(run)) >= 3)
     assert status == 143
@@ -155,7 +155,7 @@ def test_sigterm_stops_all_and_a_failed_run_stops_no_other(tmp_path):
     assert {row["stage"] for row in status_rows(folder, plan)} <= {"waiting", "missing", "done", "failed"}
     write_study(folder, plan)  # a page of what is there by now
     assert "not run yet" in (out / "page.html").read_text()
-    done = samclr("study", files.file, "--out", tmp_path / "short", *files.flags(), "--seeds", 0, "--steps", 2)
+    done = samclr("study", "run", files.file, "--out", tmp_path / "short", *files.flags(), "--seeds", 0, "--steps", 2)
     assert done.returncode == 1
     assert "2 done, 1 failed, 1 missing of 4 runs" in done.stderr
     status = json.loads(samclr("study", "status", tmp_path / "short", "--json").stdout)["runs"]
@@ -183,7 +183,7 @@ def test_ray_carries_out_the_same_study(whole, tmp_path):
     files, folder, _ = whole
     out = tmp_path / "ray"
     only = ["--only", IMAGE, "untrained"]
-    done = samclr("study", files.file, "--out", out, *files.flags(), "--engine", "ray", "--seeds", 0, *only)
+    done = samclr("study", "run", files.file, "--out", out, *files.flags(), "--engine", "ray", "--seeds", 0, *only)
     assert done.returncode == 0, done.stderr
     assert "2 done, 0 failed, 0 missing of 2 runs" in done.stderr
     other, plan = open_study(out)

@@ -11,9 +11,9 @@ from support.scenes import write_labelled
 from samclr._version import __version__
 
 COMMANDS = [
-    *("pack", "segment", "segmenters", "look", "pretrain", "evaluate", "export", "report", "demo", "study"),
+    *("pack", "segment", "segmenters", "look", "pretrain", "evaluate", "export", "report", "demo"),
     *("regions verify", "regions stats", "regions score", "regions import", "regions export"),
-    *("data list", "data check"),
+    *("data list", "data check", "study run", "study list", "study status", "study page"),
 ]
 
 
@@ -80,28 +80,36 @@ def test_version():
         (["evaluate", "small-cnn", "--on", "{p}/scenes"], 1, "has no train split"),
         (["export", "{p}", "--out", "{p}/x.safetensors"], 1, "is not a run directory"),
         (["report", "{p}"], 1, "is not a run directory"),
-        (["study", "smoke"], 2, "study smoke needs a folder for its runs: add --out DIR"),
-        (["study", "papr", "--out", "{p}/s"], 2, "no study 'papr'; choose one of paper, temperature, controls"),
-        (["study", "status"], 2, "study status needs the study's folder: samclr study status DIR"),
+        (["study", "smoke"], 2, "samclr study smoke is samclr study run smoke since 0.2"),
+        (["study", "run", "smoke"], 2, "--out"),
+        (["study", "run", "papr", "--out", "{p}/s"], 2, "no study 'papr'; choose one of paper, temperature, controls"),
+        (["study", "status"], 2, "DIR"),
         (["study", "status", "{p}"], 1, "holds no study: it has no study.json; name what `samclr study NAME --out`"),
-        (["study", "smoke", "{p}/s"], 2, "is one word too many; to name the folder, give --out"),
         (
-            ["study", "smoke", "--out", "{p}/s", "--parallel", "0"],
+            ["study", "run", "smoke", "--out", "{p}/s", "--parallel", "0"],
             2,
-            "--parallel is 0; expected a whole number from 1 to 4096",
+            "--parallel is 0; expected a whole number from 1 to 1024",
         ),
-        (["study", "smoke", "--out", "{p}/empty", "--index", "99"], 2, "--index 99 names no run; "),
-        (["study", "controls", "--out", "{p}/s"], 2, "has no scenes to train on: add --scenes SCENES=PATH"),
+        (["study", "run", "smoke", "--out", "{p}/empty", "--index", "99"], 2, "--index 99 names no run; "),
+        (["study", "run", "controls", "--out", "{p}/s"], 2, "has no scenes to train on: add --scenes SCENES=PATH"),
         (
-            ["study", "controls", "--out", "{p}/s", "--scenes", "a={p}/scenes"],
+            ["study", "run", "controls", "--out", "{p}/s", "--scenes", "a={p}/scenes"],
             2,
             "study controls has no set to measure on: add --on SET=PATH",
         ),
-        (["study", "controls", "--out", "{p}/s", "--scenes", "{p}/scenes"], 2, "is not NAME=PATH; give for example"),
-        (["study", "controls", "--out", "{p}/s", "--scenes", "a={p}/none"], 1, "no such folder or file"),
-        (["study", "padding", "--out", "{p}/s", "--on", "a=x", "a=y"], 2, "--on names a twice; give it one path"),
         (
-            ["study", "paper", "--out", "{p}/scenes"],
+            ["study", "run", "controls", "--out", "{p}/s", "--scenes", "{p}/scenes"],
+            2,
+            "is not NAME=PATH; give for example",
+        ),
+        (["study", "run", "controls", "--out", "{p}/s", "--scenes", "a={p}/none"], 1, "no such folder or file"),
+        (
+            ["study", "run", "padding", "--out", "{p}/s", "--on", "a=x", "a=y"],
+            2,
+            "--on names a twice; give it one path",
+        ),
+        (
+            ["study", "run", "paper", "--out", "{p}/scenes"],
             2,
             "study paper has no scenes to train on: add --scenes cityscapes",
         ),

@@ -40,7 +40,7 @@ from samclr.scenes.reading import read_bytes
 from samclr.scenes.refs import SceneRef, file_stamp
 from samclr.scenes.remote import as_uri
 from samclr.storage.checksums import checksum_of_file
-from samclr.storage.files import room_for
+from samclr.storage.files import amount_of, room_for
 from samclr.storage.parts import OK, PartsFolder
 
 KIND = "scene bank"
@@ -267,8 +267,9 @@ def pack_scenes(
     needed, free = missing_bytes(folder, refs, max_side, codec), shutil.disk_usage(bank_path).free
     if needed > free:
         raise PartsError(
-            f"the bank {bank_path} needs {needed / 1e9:.1f} GB more, the disk has {free / 1e9:.1f} GB free; "
-            f"name another disk (--bank DIR), cap the size (--max-side PX) or compress (--codec jpeg)"
+            f"no room for the bank {bank_path}: it needs {amount_of(needed)} more, its disk has {amount_of(free)} "
+            f"free; name another disk (--bank DIR, $SAMCLR_CACHE), cap the size (--max-side PX) or compress "
+            f"(--codec jpeg)"
         )
     work = PackWork(max_side=max_side, codec=codec, verify=verify)
     report = fill(folder, refs, work, options, "packing")

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from tyro.conf import Positional, Suppress, arg, subcommand
+from tyro.conf import (
+    CascadeSubcommandArgs,
+    FlagCreatePairsOff,
+    OmitArgPrefixes,
+    OmitSubcommandPrefixes,
+    Positional,
+    Suppress,
+    arg,
+    subcommand,
+)
 
 from samclr.cli.data import Data
 from samclr.cli.options import Column, Fill, Json, Scenes
@@ -19,10 +28,11 @@ from samclr.cli.study import StudyCommand
 from samclr.config.evaluation import DenseConfig, ProtocolsConfig, TargetConfig
 from samclr.config.pretrain import Codec, KnnConfig, PretrainConfig, ProbeConfig
 from samclr.config.recipes import RECIPES
-from samclr.config.serialise import Bounds, Seed, Seeds, Settings, Side
+from samclr.config.serialise import Bounds, CountsWith, Seed, Seeds, Settings, Side
 from samclr.errors import UsageError
-from samclr.log import say, show_fill, show_results, show_rows
+from samclr.log import say, show, show_fill, show_results, show_rows
 
+STYLE = (OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs, FlagCreatePairsOff)  # of options
 STOPPED_STATUS = 143  # as a shell reports a process that SIGTERM ended
 
 
@@ -66,9 +76,10 @@ def _shallow(config: PretrainConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class FromConfig(Settings):
-    """Rerun the config.json of another run."""
+    """Rerun the config.json of another run. Any option of a recipe that follows overrides what stands there."""
 
     file: Annotated[Positional[Path], arg(help="A config.json, or the run directory that holds it.")]
+    overrides: Suppress[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,13 +144,10 @@ class Pretrain(Settings):
 
     def config(self) -> PretrainConfig:
         """The recipe with its overrides and absolute paths, or the configuration of another run."""
-        if isinstance(self.recipe, FromConfig):
-            from samclr.runs.checkpoint import load_config
-
-            return load_config(self.recipe.file.parent if self.recipe.file.is_file() else self.recipe.file)
         from samclr.datasets.names import absolute
 
-        config = PretrainConfig(**_shallow(self.recipe))
+        given = self._from_file(self.recipe) if isinstance(self.recipe, FromConfig) else self.recipe
+        config = PretrainConfig(**_shallow(given))
         data = config.data
         return replace(
             config,
@@ -149,6 +157,18 @@ class Pretrain(Settings):
                 regions=data.regions and data.regions.absolute(),
                 bank=data.bank and data.bank.absolute(),
             ),
+        )
+
+    def _from_file(self, given: FromConfig) -> PretrainConfig:
+        from samclr.runs.checkpoint import load_config
+
+        saved = load_config(given.file.parent if given.file.is_file() else given.file)
+        return tyro.cli(
+            RecipeOptions,
+            prog=f"samclr pretrain from-config {given.file}",
+            default=RecipeOptions(**_shallow(saved)),
+            args=given.overrides,
+            config=STYLE,
         )
 
 
@@ -168,15 +188,17 @@ class Evaluate(Settings):
         tuple[Path, ...],
         arg(help="Labelled sets: folders, NAME@ROOT, or names of folders in $SAMCLR_DATA.", metavar="SET..."),
     ] = ()
-    image_column: Column = None
-    download: Annotated[bool, arg(help="Download missing sets given as NAME@ROOT, through torchvision.")] = False
+    image_column: Annotated[Column, CountsWith("on")] = None
+    download: Annotated[
+        bool, arg(help="Download missing sets given as NAME@ROOT, through torchvision."), CountsWith("on")
+    ] = False
     dense_on: Annotated[
         tuple[Path, ...], arg(help="Sets with label maps, for segmentation by patch features.", metavar="SET...")
     ] = ()
     knn: KnnConfig = field(default_factory=KnnConfig)
-    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    probe: Annotated[ProbeConfig, CountsWith("on")] = field(default_factory=ProbeConfig)
     protocols: ProtocolsConfig = field(default_factory=ProtocolsConfig)
-    dense: DenseConfig = field(default_factory=DenseConfig)
+    dense: Annotated[DenseConfig, CountsWith("dense_on")] = field(default_factory=DenseConfig)
     model: TargetConfig = field(default_factory=TargetConfig)
     untrained: Annotated[bool, arg(help="Measure the same backbone before any training, as a floor.")] = False
     device: Annotated[str, arg(help="Device: auto (CUDA or MPS where available), cpu, cuda, cuda:1 ..., or mps.")] = (
@@ -237,7 +259,7 @@ class Export(Settings):
 
         loads = export_run(self.target, self.out, self.layout)
         say(f"wrote {self.out}")
-        print(loads)
+        show(loads)
         return 0
 
 

@@ -1,24 +1,32 @@
 """The command line: parse, run, and turn every error into one line and an exit status."""
 
+import os
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import tyro
-from tyro.conf import CascadeSubcommandArgs, FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes
 
 from samclr._version import __version__
-from samclr.cli.commands import Command
+from samclr.cli.commands import STYLE, Command
+from samclr.config.serialise import idle_settings
 from samclr.errors import ConfigError, SamclrError, UsageError
 from samclr.log import fail, printable_stderr, say
 from samclr.processes.stopping import Stopped
-from samclr.storage.files import NO_ROOM
+from samclr.storage.files import NO_ROOM, no_room
 
+TORCH_HAS_NO_MEMORY = ("can't allocate memory", "out of memory")
+LESS_MEMORY = "give smaller sizes (px), smaller batches or fewer workers"
 DESCRIPTION = """Contrastive pre-training on complex scenes, with both views from one segmented region.
 
 Example: samclr segment photos/ --out photos.regions
          samclr pretrain samclr --scenes photos/ --regions photos.regions --out runs/photos
          samclr evaluate runs/photos --on cifar10/
          samclr report runs/photos
+
+`samclr --version` prints the version; --debug, with any command, shows the traceback of an error.
 """
 
 
@@ -27,20 +35,21 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
-    if given == ["--version"]:
-        print(f"samclr {__version__}")
-        return
     try:
+        if given == ["--version"]:
+            print(f"samclr {__version__}", flush=True)
+            return
         _refuse_empty(given)
+        _refuse_old_words(given)
         with printable_stderr() if not all(map(str.isprintable, given)) else nullcontext():
-            command = tyro.cli(
-                Command,
-                prog="samclr",
-                description=DESCRIPTION,
-                args=given or ["--help"],
-                config=(OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs, FlagCreatePairsOff),
-            )
+            try:
+                command = _parsed(given or ["--help"])
+            finally:
+                sys.stdout.flush()  # of --help
+        for remark in idle_settings(command, _typed(given)):
+            say(remark)
         status = command.run()
+        sys.stdout.flush()
     except SamclrError as error:
         fail(_with_option(error, given), debug)
         status = 2 if isinstance(error, UsageError | ConfigError) else 1
@@ -59,16 +68,37 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:  # a fault of ours: still one line, with the way to the rest
         if str(error).startswith("Symlink loop from "):  # pathlib's words before Python 3.13
             fail(f"{error}: a link that leads back to itself", debug)
+        elif _is_of_memory(error):
+            what = str(error).partition("\n")[0]
+            fail(f"out of memory{f' ({what})' if what else ''}; {LESS_MEMORY}", debug)
         else:
             fail(f"unexpected {type(error).__name__}: {error}; run again with --debug for the traceback", debug)
         status = 1
     sys.exit(status)
 
 
+def _is_of_memory(error: Exception) -> bool:
+    """Whether Python, numpy (a MemoryError of its own) or torch could not have the memory that it asked for."""
+    return isinstance(error, MemoryError) or any(word in str(error) for word in TORCH_HAS_NO_MEMORY)
+
+
+def _parsed(given: list[str]) -> Any:
+    options = {"prog": "samclr", "description": DESCRIPTION, "args": given, "config": STYLE}
+    if "from-config" not in given:
+        return tyro.cli(Command, **options)  # type: ignore[call-overload]
+    command, overrides = tyro.cli(Command, return_unknown_args=True, **options)  # type: ignore[call-overload]
+    if overrides:
+        command = replace(command, recipe=replace(command.recipe, overrides=tuple(overrides)))
+    return command
+
+
 def _of_system(error: OSError) -> str:
-    where = f": {error.filename}" if error.filename else ""
-    more = "; free some of it and run the same command again" if error.errno in NO_ROOM else ""
-    return f"{error.strerror or error}{where}{more}"
+    if error.errno in NO_ROOM:
+        if not error.filename:  # of what is printed: all else is written inside `room_for`
+            place = os.path.realpath("/dev/stdout")
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # at its end Python would try once more, and print a traceback
+        return str(no_room(Path(error.filename or place), error))
+    return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
 
 
 def _refuse_empty(given: list[str]) -> None:
@@ -78,11 +108,23 @@ def _refuse_empty(given: list[str]) -> None:
             raise UsageError(f"an empty value follows {word.strip() or before}; expected a name, a number or a path")
 
 
+def _refuse_old_words(given: list[str]) -> None:
+    """`samclr study NAME`, as of 0.1, is answered by what it is now."""
+    first = (given[1:2] or [""])[0]
+    if given[:1] == ["study"] and first and first[0] != "-" and first not in ("list", "run", "status", "page"):
+        raise UsageError(f"samclr study {first} is samclr study run {first} since 0.2; list, status and page stay")
+
+
 def _with_option(error: SamclrError, given: list[str]) -> str:
     """The message; a setting at its start that the user typed as an option is shown as that option."""
     setting = getattr(error, "setting", None)
     if setting is None:
         return str(error)
-    option = f"--{setting.replace('_', '-')}"
-    typed = {argument.partition("=")[0].replace("_", "-") for argument in given}
-    return option + str(error).removeprefix(setting) if option in typed else str(error)
+    shown = f"--{setting.replace('_', '-')}" if setting in _typed(given) else setting
+    return shown + str(error).removeprefix(setting)
+
+
+def _typed(given: list[str]) -> set[str]:
+    """Names of the settings that the user typed as options: `--min-area-px=20` is min_area_px."""
+    options = {word.partition("=")[0][2:].replace("-", "_") for word in given if word.startswith("--")}
+    return options | {name.removeprefix("no_") for name in options}

@@ -13,7 +13,7 @@ from tyro.conf import Positional, arg, subcommand
 from samclr.cli.options import Column, Fill, Json, Scenes
 from samclr.config.pretrain import FilterConfig
 from samclr.config.segmenters import Labels, SegmenterConfig
-from samclr.config.serialise import CountOrZero, Seed, Settings
+from samclr.config.serialise import Bounds, Seed, Settings
 from samclr.log import say, show, show_fill, show_rows, show_table
 
 Store = Annotated[Positional[Path], arg(help="Folder of the region store.")]
@@ -88,7 +88,8 @@ class Verify(Settings):
 
     def run(self) -> int:
         """Run the command."""
-        from samclr.regions.store import open_store, verify_store
+        from samclr.regions.store import KIND, open_store, verify_store
+        from samclr.storage.parts import command_of
 
         faults = verify_store(open_store(self.store))
         if self.json:
@@ -96,6 +97,8 @@ class Verify(Settings):
         else:
             for line in (*faults, f"{len(faults)} faults in {self.store}"):
                 show(line)
+        if faults:
+            say(f"delete the files named in {self.store} and run {command_of(KIND)} again: it makes their rows anew")
         return 1 if faults else 0
 
 
@@ -225,7 +228,11 @@ class Look(Settings):
     image_column: Column = None
     out: Annotated[Path | None, arg(help="The page; by default look.html in the store.")] = None
     filter: FilterConfig = field(default_factory=FilterConfig)
-    num_scenes: Annotated[CountOrZero, arg(help="Scenes drawn at random; the worst and emptiest come on top.")] = 12
+    num_scenes: Annotated[
+        int,
+        Bounds(at_least=0, at_most=2000),
+        arg(help="Scenes drawn at random; the worst and emptiest come on top."),
+    ] = 12
     seed: Annotated[Seed, arg(help="Which scenes are drawn.")] = 0
 
     def run(self) -> int:

@@ -4,114 +4,136 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, arg, subcommand
 
 from samclr.cli.options import Json
 from samclr.config.segmenters import Labels
-from samclr.config.serialise import Count, CountOrZero, Seeds, Settings, Threads
+from samclr.config.serialise import Bounds, CountsWith, Seeds, Settings, Steps, Threads
 from samclr.errors import UsageError
 from samclr.log import say, show_rows
 
 STOPPED_STATUS = 143
-READY = "list"
-OF_A_FOLDER = ("status", "page")
+NOT_LISTED = CountsWith("list", (False,))
+OF_ALL_RUNS = CountsWith("index", (None,))
+Folder = Annotated[Positional[Path], arg(metavar="DIR", help="Folder of a study.")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyCommand(Settings):
-    """Compare arms: a grid of runs under one budget, measured alike, with a table and a page.
+class ListStudies(Settings):
+    """List the ready studies and their questions.
 
-    WHAT is a ready study (paper, temperature, controls, padding, smoke), a Python file with STUDY = Study(...), or
-    list (the ready ones). `status DIR` shows the state of its runs, `page DIR` rewrites tables and page.
-    Safe to interrupt: rerun the same command to resume; what is finished is not repeated.
-
-    Example: samclr study smoke --out runs/smoke
-             samclr study controls --out runs/controls --scenes photos=photos/ --on cifar10=cifar10/
-             samclr study status runs/controls
+    Example: samclr study list
     """
 
-    what: Annotated[Positional[str], arg(metavar="WHAT", help="A study, or list, status, page; see above.")] = READY
-    folder: Annotated[Positional[Path | None], arg(metavar="DIR", help="Folder of a study: status and page only.")] = (
-        None
-    )
-    out: Annotated[Path | None, arg(help="Folder for runs, region stores, tables and page.")] = None
-    scenes: Annotated[
-        tuple[str, ...],
-        arg(metavar="NAME=PATH...", help="Images to train on. A name given twice joins its paths."),
-    ] = ()
-    image_column: Annotated[
-        tuple[str, ...],
-        arg(metavar="NAME=COLUMN...", help="Column of scenes' Parquet files that holds the images."),
-    ] = ()
-    on: Annotated[tuple[str, ...], arg(metavar="NAME=PATH...", help="Labelled sets to measure on.")] = ()
-    dense_on: Annotated[tuple[str, ...], arg(metavar="NAME=PATH...", help="Sets with label maps to measure on.")] = ()
-    labels: Annotated[
-        tuple[str, ...], arg(metavar="NAME=DIR...", help="Label maps of scenes, for the segmenter labels.")
-    ] = ()
-    ignore_label: Annotated[Labels, arg(help="Values of label maps that are not regions, such as void.")] = ()
-    steps: Annotated[Count | None, arg(help="Steps of each run, instead of the study's.")] = None
-    seeds: Annotated[Seeds | None, arg(help="Seeds to run, instead of the study's.")] = None
-    only: Annotated[
-        tuple[str, ...], arg(metavar="ARM...", help="Run only these: names of arms or runs, with * and ?.")
-    ] = ()
-    engine: Annotated[
-        Literal["local", "ray"],
-        arg(help="Where runs are executed: in processes here, or on a Ray cluster (samclr[ray])."),
-    ] = "local"
-    parallel: Annotated[
-        Threads | None, arg(help="Runs at a time; by default one per GPU, or one per core without GPUs.")
-    ] = None
-    list: Annotated[bool, arg(help="Print the runs with their numbers and run none.")] = False
-    index: Annotated[CountOrZero | None, arg(help="Run only the run of this number, as SLURM arrays do.")] = None
     json: Json = False
 
     def run(self) -> int:
         """Run the command."""
-        if self.what == READY:
-            return self._show_ready()
-        if self.what in OF_A_FOLDER:
-            if self.folder is None:
-                raise UsageError(f"study {self.what} needs the study's folder: samclr study {self.what} DIR")
-            return self._status(self.folder) if self.what == "status" else self._page(self.folder)
-        if self.folder is not None:
-            raise UsageError(f"{self.folder} is one word too many; to name the folder, give --out {self.folder}")
-        return self._carry_out()
-
-    def _show_ready(self) -> int:
         from samclr.study.studies import STUDIES
 
         rows = [{"study": study.name, "question": study.summary} for study in STUDIES.values()]
         show_rows("ready studies", rows, self.json, key="studies")
         return 0
 
-    def _status(self, path: Path) -> int:
+
+@dataclass(frozen=True, kw_only=True)
+class StudyStatus(Settings):
+    """Show the state of a study's runs, and why some failed or are missing.
+
+    Example: samclr study status runs/controls
+    """
+
+    folder: Folder
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
         from samclr.study.folder import open_study
         from samclr.study.status import status_rows
 
-        rows = status_rows(*open_study(path))
-        show_rows(str(path), rows, self.json, key="runs")
+        show_rows(str(self.folder), status_rows(*open_study(self.folder)), self.json, key="runs")
         return 0
 
-    def _page(self, path: Path) -> int:
+
+@dataclass(frozen=True, kw_only=True)
+class StudyPage(Settings):
+    """Rewrite a study's tables and page from what is there now.
+
+    Example: samclr study page runs/controls
+    """
+
+    folder: Folder
+
+    def run(self) -> int:
+        """Run the command."""
         from samclr.study.folder import open_study
         from samclr.study.page import write_study
 
-        page = write_study(*open_study(path))
+        page = write_study(*open_study(self.folder))
         say(f"page: {page}   tables: {page.with_name('table.md')}, {page.with_name('table.csv')}")
         return 0
 
-    def _carry_out(self) -> int:
-        if self.out is None:
-            raise UsageError(f"study {self.what} needs a folder for its runs: add --out DIR")
-        if self.parallel is not None and self.parallel < 1:
-            raise UsageError(f"--parallel is {self.parallel}; expected at least 1")
+
+@dataclass(frozen=True, kw_only=True)
+class RunStudy(Settings):
+    """Run a study: a grid of runs under one budget, measured alike, with a table and a page.
+
+    Safe to interrupt: rerun the same command to resume; what is finished is not repeated.
+
+    Example: samclr study run smoke --out runs/smoke
+             samclr study run controls --out runs/controls --scenes photos=photos/ --on cifar10=cifar10/
+    """
+
+    study: Annotated[
+        Positional[str],
+        arg(metavar="STUDY", help="A ready study (`study list`), or a Python file with STUDY = Study(...)."),
+    ]
+    out: Annotated[Path, arg(help="Folder for runs, region stores, tables and page.")]
+    scenes: Annotated[
+        tuple[str, ...],
+        arg(metavar="NAME=PATH...", help="Images to train on. A name given twice joins its paths."),
+    ] = ()
+    on: Annotated[tuple[str, ...], arg(metavar="NAME=PATH...", help="Labelled sets to measure on.")] = ()
+    dense_on: Annotated[tuple[str, ...], arg(metavar="NAME=PATH...", help="Sets with label maps to measure on.")] = ()
+    image_column: Annotated[
+        tuple[str, ...],
+        arg(metavar="NAME=COLUMN...", help="Column of scenes' Parquet files that holds the images."),
+    ] = ()
+    labels: Annotated[
+        tuple[str, ...], arg(metavar="NAME=DIR...", help="Label maps of scenes, for the segmenter labels.")
+    ] = ()
+    ignore_label: Annotated[Labels, arg(help="Values of label maps that are not regions, such as void.")] = ()
+    steps: Annotated[Steps | None, arg(help="Steps of each run, instead of the study's.")] = None
+    seeds: Annotated[Seeds | None, arg(help="Seeds to run, instead of the study's.")] = None
+    only: Annotated[
+        tuple[str, ...],
+        arg(metavar="ARM...", help="Run only these: names of arms or runs, with * and ?."),
+    ] = ()
+    engine: Annotated[
+        Literal["local", "ray"],
+        arg(help="Where runs are executed: in processes here, or on a Ray cluster (samclr[ray])."),
+        *(NOT_LISTED, OF_ALL_RUNS),
+    ] = "local"
+    parallel: Annotated[
+        Threads | None, arg(help="Runs at a time; by default one per GPU, or one per core without GPUs.")
+    ] = None
+    list: Annotated[bool, arg(help="Print the runs with their numbers and run none.")] = False
+    index: Annotated[
+        Annotated[int, Bounds(at_least=0, at_most=10**6)] | None,
+        arg(help="Run only the run of this number, as SLURM arrays do."),
+        NOT_LISTED,
+    ] = None
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
         from samclr.study.job import plan_study, run_one, run_study, select_runs
         from samclr.study.load import load_study
         from samclr.study.page import write_study
         from samclr.study.status import status_rows
 
-        study, given = load_study(self.what), self._given()
-        folder, plan = plan_study(study, self.what, self.out, given, self.parallel)
+        study, given = load_study(self.study), self._given()
+        folder, plan = plan_study(study, self.study, self.out, given, self.parallel)
         if self.list:
             rows = [{"index": number} | row for number, row in enumerate(status_rows(folder, plan))]
             show_rows(str(self.out), rows, self.json, key="runs")
@@ -146,6 +168,26 @@ class StudyCommand(Settings):
             seeds=self.seeds,
             only=self.only,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyCommand(Settings):
+    """Compare arms: a grid of runs under one budget, measured alike, with a table and a page.
+
+    Example: samclr study run smoke --out runs/smoke
+    """
+
+    command: Annotated[
+        Annotated[ListStudies, subcommand("list")]
+        | Annotated[RunStudy, subcommand("run")]
+        | Annotated[StudyStatus, subcommand("status")]
+        | Annotated[StudyPage, subcommand("page")],
+        arg(name=""),
+    ]
+
+    def run(self) -> int:
+        """Run the command."""
+        return self.command.run()
 
 
 def _named(values: tuple[str, ...], flag: str, what: str = "PATH") -> "dict[str, list[str]]":

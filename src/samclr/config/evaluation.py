@@ -4,16 +4,19 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from samclr.config.normalisation import Normalisation
-from samclr.config.pretrain import Deviation, InputSide, Mean, Stem, stated_normalisation
+from samclr.config.pretrain import Deviation, Mean, Stem, stated_normalisation
 from samclr.config.serialise import (
+    BatchSize,
     Bounds,
     Count,
-    CountOrZero,
+    CountsWith,
+    Epochs,
+    InputSide,
     PositiveShare,
     Rate,
     Seed,
     Settings,
-    Side,
+    Steps,
     Temperature,
     to_dict,
 )
@@ -59,7 +62,7 @@ class IntervalConfig(Settings):
         bootstrap_seed: Seed of the resamples; with equal seeds every backbone gets the same ones.
     """
 
-    bootstrap: Annotated[int, Bounds(at_least=100)] = 1000
+    bootstrap: Annotated[int, Bounds(at_least=100, at_most=10**6)] = 1000
     bootstrap_seed: Seed = 0
 
 
@@ -73,7 +76,7 @@ class FewShotConfig(Settings):
     """
 
     few_shot: Annotated[tuple[float, ...], Bounds(over=0, under=1)] = ()
-    few_shot_seed: Seed = 0
+    few_shot_seed: Annotated[Seed, CountsWith("few_shot")] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +94,10 @@ class CropProbeConfig(Settings):
     """
 
     crop_probe: bool = False
-    crop_epochs: Count = 90
-    crop_batch_size: Count = 128
+    crop_epochs: Epochs = 90
+    crop_batch_size: BatchSize = 128
     crop_lr: Rate = 0.1
-    crop_px: Side = 128
+    crop_px: InputSide = 128
     crop_min_scale: PositiveShare = 0.08
     crop_seed: Seed = 0
 
@@ -116,12 +119,12 @@ class FineTuneConfig(Settings):
     """
 
     fine_tune: bool = False
-    tune_epochs: Count = 30
-    tune_batch_size: Count = 128
+    tune_epochs: Epochs = 30
+    tune_batch_size: BatchSize = 128
     tune_backbone_lr: Rate = 0.02
     tune_head_lr: Rate = 0.2
     tune_weight_decay: Annotated[float, Bounds(at_least=0, at_most=1000)] = 1e-4
-    tune_px: Side = 128
+    tune_px: InputSide = 128
     tune_min_scale: PositiveShare = 0.08
     tune_seed: Seed = 0
 
@@ -144,16 +147,16 @@ class DenseConfig(Settings):
         dense_temperature: A neighbour weighs exp(cosine similarity / dense_temperature).
     """
 
-    dense_px: Side = 360
-    dense_stage: CountOrZero | None = None
+    dense_px: InputSide = 360
+    dense_stage: Annotated[int, Bounds(at_least=0, at_most=1000)] | None = None
     dense_num_train: Count | None = None
     dense_num_test: Count | None = None
-    dense_steps: Count = 2000
-    dense_batch_size: Count = 1024
+    dense_steps: Steps = 2000
+    dense_batch_size: BatchSize = 1024
     dense_lr: Rate = 0.1
     dense_seed: Seed = 0
     dense_memory: Count = 20_480
-    dense_k: Count = 30
+    dense_k: Annotated[int, Bounds(at_least=1, at_most=65_536)] = 30
     dense_temperature: Temperature = 0.02
 
     def __post_init__(self) -> None:
@@ -169,8 +172,8 @@ class ProtocolsConfig(Settings):
     """What is measured on labelled sets besides kNN and the probe on cached features."""
 
     few_shot: FewShotConfig = field(default_factory=FewShotConfig)
-    crop_probe: CropProbeConfig = field(default_factory=CropProbeConfig)
-    fine_tune: FineTuneConfig = field(default_factory=FineTuneConfig)
+    crop_probe: Annotated[CropProbeConfig, CountsWith("crop_probe")] = field(default_factory=CropProbeConfig)
+    fine_tune: Annotated[FineTuneConfig, CountsWith("fine_tune")] = field(default_factory=FineTuneConfig)
     interval: IntervalConfig = field(default_factory=IntervalConfig)
 
     def settings(self) -> dict[str, Any]:

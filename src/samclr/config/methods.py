@@ -1,14 +1,17 @@
 """What every method's settings have, and how a method is declared. Its own settings are in its spec."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from samclr.config.registry import METHODS
-from samclr.config.serialise import Count, Settings, Share
+from samclr.config.serialise import Bounds, Settings, Share
+from samclr.errors import ConfigError
 
 if TYPE_CHECKING:
     from samclr.config.recipes import Recipe
 
+MOST_KEPT = 2**28  # numbers of a queue or of prototypes: 1 GB
+Width = Annotated[int, Bounds(at_least=1, at_most=16_384)]
 SameImage = Literal["keep", "ignore"]
 
 
@@ -22,8 +25,8 @@ class ProjectorConfig(Settings):
         projector_norm: Use batch norm in the head.
     """
 
-    projector_hidden: Count | None = None
-    projector_out: Count = 128
+    projector_hidden: Width | None = None
+    projector_out: Width = 128
     projector_norm: bool = True
 
 
@@ -37,8 +40,19 @@ class MethodConfig(Settings):
 
     name: ClassVar[str]
     has_local_views: ClassVar[bool] = False
+    kept: ClassVar[str] = ""  # the setting that says how many embeddings the method keeps, if it keeps some
 
     projector: ProjectorConfig = field(default_factory=ProjectorConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        width, count = self.projector.projector_out, getattr(self, self.kept) if self.kept else 0
+        if count * width > MOST_KEPT:
+            raise ConfigError(
+                f"{self.kept} is {count}; times projector_out, {width}, that is {count * width} numbers; "
+                f"expected at most {MOST_KEPT}",
+                self.kept,
+            )
 
     @classmethod
     def named(cls, name: str) -> type["MethodConfig"]:

@@ -12,20 +12,34 @@ from samclr.config.methods import MethodConfig
 from samclr.config.normalisation import Channels, Normalisation
 from samclr.config.registry import METHODS
 from samclr.config.serialise import (
+    BatchSize,
     Bounds,
     Count,
-    CountOrZero,
+    CountsWith,
+    Epochs,
+    InputSide,
     NotNegative,
     Positive,
     Rate,
     Seed,
     Settings,
     Side,
+    Steps,
+    StepsOrZero,
     Temperature,
     Threads,
     to_dict,
 )
-from samclr.config.views import AugmentConfig, FilterConfig, LocalViews, Role, Strategy, ViewGroup, ViewsConfig
+from samclr.config.views import (
+    WITH_REGIONS,
+    AugmentConfig,
+    FilterConfig,
+    LocalViews,
+    Role,
+    Strategy,
+    ViewGroup,
+    ViewsConfig,
+)
 from samclr.errors import ConfigError
 
 __all__ = [
@@ -35,7 +49,6 @@ __all__ = [
 
 Codec = Literal["raw", "jpeg"]
 BankPlace = Literal["auto", "device", "pinned", "map"]
-InputSide = Annotated[int, Bounds(at_least=1, at_most=2048)]
 Mean = Annotated[Channels, Bounds(at_least=-1e6, at_most=1e6)]
 Deviation = Annotated[Channels, Bounds(over=0, at_most=1e6)]
 Stem = Literal["standard", "conv3x3-stride2", "conv3x3-stride1"]
@@ -57,7 +70,7 @@ class DataConfig(Settings):
 
     scenes: tuple[Path, ...] = ()
     image_column: str | None = None
-    regions: Path | None = None
+    regions: Annotated[Path | None, WITH_REGIONS] = None
     bank: Path | None = None
     max_side: Side | None = None
     codec: Codec = "raw"
@@ -130,17 +143,17 @@ class OptimConfig(Settings):
         decay_norm_and_bias: Apply weight decay to norms and biases, too.
     """
 
-    global_batch_size: Annotated[int, Bounds(at_least=2)] = 256
-    steps: Count = 17_600
-    epochs: Positive | None = None
+    global_batch_size: Annotated[int, Bounds(at_least=2, at_most=1_048_576)] = 256
+    steps: Annotated[Steps, CountsWith("epochs", (None,))] = 17_600
+    epochs: Annotated[float, Bounds(over=0, at_most=1e6)] | None = None
     optimizer: Literal["sgd", "adamw", "lars"] = "sgd"
     lr: Rate = 0.06
-    sgd_momentum: Annotated[float, Bounds(at_least=0, under=1)] = 0.9
+    sgd_momentum: Annotated[float, Bounds(at_least=0, under=1), CountsWith("optimizer", ("sgd", "lars"))] = 0.9
     weight_decay: Annotated[float, Bounds(at_least=0, at_most=1000)] = 5e-4
     weight_decay_end: Annotated[float, Bounds(at_least=0, at_most=1000)] | None = None
     clip_norm: Positive | None = None
     clip_per: Literal["model", "parameter"] = "model"
-    warmup_steps: CountOrZero = 0
+    warmup_steps: StepsOrZero = 0
     schedule: Literal["cosine", "constant"] = "cosine"
     decay_norm_and_bias: bool = True
 
@@ -182,7 +195,7 @@ class KnnConfig(Settings):
         knn_temperature: A vote weighs exp(cosine similarity / knn_temperature).
     """
 
-    image_px: Side = 128
+    image_px: InputSide = 128
     num_train: Count | None = None
     num_test: Count | None = None
     knn_k: Count = 20
@@ -204,9 +217,9 @@ class ProbeConfig(Settings):
     """
 
     skip_linear: bool = False
-    probe_epochs: Count = 90
-    probe_batch_size: Count = 256
-    probe_lr: Rate = 0.1
+    probe_epochs: Epochs = 90
+    probe_batch_size: BatchSize = 256
+    probe_lr: Annotated[Rate, CountsWith("probe_sweep", ((),))] = 0.1
     probe_sweep: Annotated[tuple[float, ...], Bounds(over=0, at_most=1e6)] = ()
     probe_seed: Seed = 0
 
@@ -248,11 +261,11 @@ class RuntimeConfig(Settings):
     precision: TrainingPrecision = "float32"
     num_threads: Threads | None = None
     workers: Threads | None = None
-    bank_on: BankPlace = "auto"
+    bank_on: Annotated[BankPlace, CountsWith("codec", ("raw",))] = "auto"
     checkpoint_every_s: NotNegative = 120.0
     log: tuple[Literal["csv", "tensorboard", "wandb"], ...] = ()
     knn_on: Path | None = None
-    knn_every: Count = 10
+    knn_every: Annotated[Epochs, CountsWith("knn_on")] = 10
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -272,14 +285,14 @@ class PretrainConfig(Settings):
     method: MethodConfig = field(default_factory=lambda: METHODS["simclr"].config())
     seed: Seed = 0
     data: DataConfig = field(default_factory=DataConfig)
-    filter: FilterConfig = field(default_factory=FilterConfig)
+    filter: Annotated[FilterConfig, WITH_REGIONS] = field(default_factory=FilterConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
     group: ViewGroup = field(default_factory=ViewGroup)
     local: LocalViews = field(default_factory=LocalViews)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
-    knn: KnnConfig = field(default_factory=KnnConfig)
+    knn: Annotated[KnnConfig, CountsWith("knn_on")] = field(default_factory=KnnConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     def __post_init__(self) -> None:

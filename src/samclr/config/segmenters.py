@@ -5,10 +5,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from samclr.config.devices import Precision, check_device
-from samclr.config.serialise import Bounds, Count, CountOrZero, Positive, Settings, Share, to_dict
+from samclr.config.serialise import Bounds, CountOrZero, CountsWith, Positive, Settings, Share, to_dict
 from samclr.errors import ConfigError
 
 Labels = Annotated[tuple[int, ...], Bounds(at_least=0, at_most=2**32 - 1)]
+OF_COLOURS = CountsWith("segmenter", ("felzenszwalb",))
+OF_LABELS = CountsWith("segmenter", ("labels",))
+OF_SAM = CountsWith("segmenter", other_than=("felzenszwalb", "labels"))
+WITH_LAYERS = CountsWith("crop_n_layers")
 Threshold = Annotated[float, Bounds(at_least=-1, at_most=2)]  # predicted scores may leave 0 to 1 a little
 
 
@@ -35,9 +39,9 @@ class MaskConfig(Settings):
     stability_score_offset: Annotated[float, Bounds(at_least=0)] = 1.0
     box_nms_thresh: Share = 0.7
     crop_n_layers: Annotated[int, Bounds(at_least=0, at_most=6)] = 0
-    crop_nms_thresh: Share = 0.7
-    crop_overlap_ratio: Share = 512 / 1500
-    crop_n_points_downscale_factor: Annotated[int, Bounds(at_least=1, at_most=1024)] = 1
+    crop_nms_thresh: Annotated[Share, WITH_LAYERS] = 0.7
+    crop_overlap_ratio: Annotated[Share, WITH_LAYERS] = 512 / 1500
+    crop_n_points_downscale_factor: Annotated[int, Bounds(at_least=1, at_most=1024), WITH_LAYERS] = 1
     min_mask_region_area: CountOrZero = 0
 
     def __post_init__(self) -> None:
@@ -64,8 +68,8 @@ class ComputeConfig(Settings):
 
     device: str = "auto"
     precision: Precision | Literal["auto"] = "auto"
-    memory_gb: Positive = 1.0
-    encode_together: Count = 4
+    memory_gb: Annotated[float, Bounds(over=0, at_most=4096)] = 1.0
+    encode_together: Annotated[int, Bounds(at_least=1, at_most=256)] = 4
     compile: bool = False
 
     def __post_init__(self) -> None:
@@ -87,13 +91,13 @@ class SegmenterConfig(Settings):
     """
 
     segmenter: str = "felzenszwalb"
-    scale: Positive = 500.0
-    sigma: Annotated[float, Bounds(at_least=0, at_most=1000)] = 0.8
-    min_size: CountOrZero = 400
-    labels: Path | None = None
-    ignore_label: Labels = ()
-    masks: MaskConfig = field(default_factory=MaskConfig)
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    scale: Annotated[Positive, OF_COLOURS] = 500.0
+    sigma: Annotated[float, Bounds(at_least=0, at_most=1000), OF_COLOURS] = 0.8
+    min_size: Annotated[CountOrZero, OF_COLOURS] = 400
+    labels: Annotated[Path | None, OF_LABELS] = None
+    ignore_label: Annotated[Labels, OF_LABELS] = ()
+    masks: Annotated[MaskConfig, OF_SAM] = field(default_factory=MaskConfig)
+    compute: Annotated[ComputeConfig, OF_SAM] = field(default_factory=ComputeConfig)
 
     def maker(self) -> dict[str, Any]:
         """What the store's manifest keeps: the name, and the settings that this segmenter uses.

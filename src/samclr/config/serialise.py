@@ -1,7 +1,8 @@
 """Settings: checked when made, to JSON and back, with a fingerprint.
 
-A setting's annotation says what it may be: `Annotated[float, Bounds(over=0)]`, or one of the names below. Classes of
-settings derive from `Settings`, which compares every field with its annotation, in Python as on the command line.
+A setting's annotation says what it may be: `Annotated[float, Bounds(over=0)]`, or one of the names below, and beside
+what it counts: `Annotated[bool, CountsWith("strategy", ("random-box",))]`. Classes of settings derive from `Settings`,
+which compares every field with its annotation, in Python as on the command line.
 """
 
 import difflib
@@ -12,14 +13,14 @@ import math
 import numbers
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from samclr.errors import ConfigError, UsageError
 
-LARGEST = 2**31 - 1  # of numbers that nothing else bounds: what 32 bits hold
+LARGEST = 2**31 - 1  # of fractions that nothing else bounds; whole numbers each have a top of their own
 UNIONS = (types.UnionType, typing.Union)
 
 
@@ -65,12 +66,49 @@ PositiveShare = Annotated[float, Bounds(over=0, at_most=1)]
 ShareRange = Annotated[tuple[float, float], Bounds(over=0, at_most=1, rising=True)]
 Rate = Annotated[float, Bounds(over=0, at_most=1e6)]
 Temperature = Annotated[float, Bounds(at_least=1e-4, at_most=1e4)]
-Count = Annotated[int, Bounds(at_least=1)]
-CountOrZero = Annotated[int, Bounds(at_least=0)]
-Side = Annotated[int, Bounds(at_least=1, at_most=65_535)]
-Threads = Annotated[int, Bounds(at_least=1, at_most=4096)]
+Count = Annotated[int, Bounds(at_least=1, at_most=10**9)]  # of what there is: a larger one takes no more memory
+CountOrZero = Annotated[int, Bounds(at_least=0, at_most=10**9)]
+Steps = Annotated[int, Bounds(at_least=1, at_most=10**8)]
+StepsOrZero = Annotated[int, Bounds(at_least=0, at_most=10**8)]
+Epochs = Annotated[int, Bounds(at_least=1, at_most=10**5)]
+BatchSize = Annotated[int, Bounds(at_least=1, at_most=65_536)]
+Side = Annotated[int, Bounds(at_least=1, at_most=65_535)]  # of an image in its file
+InputSide = Annotated[int, Bounds(at_least=1, at_most=2048)]  # of what a model gets
+Threads = Annotated[int, Bounds(at_least=1, at_most=1024)]
 Seed = Annotated[int, Bounds(at_least=0, at_most=2**63 - 1)]
 Seeds = Annotated[tuple[int, ...], Bounds(at_least=0, at_most=2**63 - 1, filled=True)]
+
+
+@dataclass(frozen=True)
+class CountsWith:
+    """Says of a setting, or of a group of them, beside which value of another one it counts; else it changes nothing.
+
+    Attributes:
+        setting: the other's name; in a command that has no such setting, this one counts.
+        values: those beside which it counts; none given, all but None, False, 0 and ().
+        other_than: those beside which it does not.
+        said: how a remark puts it, where the option would not do.
+    """
+
+    setting: str
+    values: tuple[Any, ...] = ()
+    other_than: tuple[Any, ...] = ()
+    said: str = ""
+
+    def holds(self, value: Any) -> bool:
+        """Whether it counts beside this value."""
+        if self.values or self.other_than:
+            return value not in self.other_than and (not self.values or value in self.values)
+        return bool(value)
+
+    def text(self) -> str:
+        """As a remark says it: `with --strategy region or random-box`."""
+        option = f"--{self.setting.replace('_', '-')}"
+        if self.said or not any(self.values or (True,)):
+            return self.said or f"without {option}"
+        if self.other_than:
+            return f"with another {option} than {' and '.join(map(str, self.other_than))}"
+        return f"with {option}" + (f" {' or '.join(map(str, self.values))}" if self.values else "")
 
 
 class Settings:
@@ -93,6 +131,35 @@ def hints_of(kind: Any) -> dict[str, Any]:
     """The annotation of each field, with its bounds."""
     hints = typing.get_type_hints(kind, include_extras=True)
     return {one.name: hints[one.name] for one in fields(kind)}
+
+
+def idle_settings(command: Any, typed: Container[str]) -> list[str]:
+    """A sentence for each reason why settings among `typed` change nothing in this command."""
+    found = list(_with_conditions(command, ()))
+    values = {name: value for name, value, _ in found}
+    idle: dict[CountsWith, list[str]] = {}
+    for name, _, conditions in found:
+        for one in conditions:
+            if name in typed and one.setting in values and not one.holds(values[one.setting]):
+                idle.setdefault(one, []).append(f"--{name.replace('_', '-')}")
+                break
+    return [
+        f"{', '.join(names)} {'changes' if len(names) == 1 else 'change'} nothing here: "
+        f"{'it counts' if len(names) == 1 else 'they count'} only {one.text()}"
+        for one, names in idle.items()
+    ]
+
+
+def _with_conditions(config: Any, outer: tuple[CountsWith, ...]) -> Iterator[tuple[str, Any, tuple[CountsWith, ...]]]:
+    """Name, value and conditions of every setting, those of its groups among them."""
+    kind_of: Any = type(config)
+    for name, kind in hints_of(kind_of).items():
+        value, own = getattr(config, name), tuple(getattr(kind, "__metadata__", ()))
+        conditions = outer + tuple(one for one in own if isinstance(one, CountsWith))
+        if isinstance(value, Settings):
+            yield from _with_conditions(value, conditions)
+        else:
+            yield name, value, conditions
 
 
 class _UnfitError(Exception):

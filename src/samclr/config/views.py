@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from samclr.config.serialise import Bounds, CountOrZero, Settings, Share, ShareRange, Side
+from samclr.config.serialise import Bounds, CountOrZero, CountsWith, InputSide, Settings, Share, ShareRange
 from samclr.errors import ConfigError
 
 Strategy = Literal["image", "region", "random-box"]
 Role = Literal["global", "local"]
+WITH_REGIONS = CountsWith("strategy", ("region", "random-box"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +30,13 @@ class ViewsConfig(Settings):
     """
 
     strategy: Strategy = "region"
-    regions_per_image: Annotated[int, Bounds(at_least=1, at_most=65_535)] = 1
-    min_coverage: Share = 0.0
-    coverage_tries: Annotated[int, Bounds(at_least=1, at_most=1000)] = 10
-    image_view_share: Share = 0.0
+    regions_per_image: Annotated[int, Bounds(at_least=1, at_most=1000)] = 1
+    min_coverage: Annotated[Share, CountsWith("strategy", ("region",))] = 0.0
+    coverage_tries: Annotated[int, Bounds(at_least=1, at_most=1000), CountsWith("min_coverage")] = 10
+    image_view_share: Annotated[Share, WITH_REGIONS] = 0.0
     background_mix_prob: Share = 0.0
-    redraw: bool = False
-    max_window_aspect: Annotated[float, Bounds(at_least=1)] | None = None
+    redraw: Annotated[bool, CountsWith("strategy", ("random-box",))] = False
+    max_window_aspect: Annotated[Annotated[float, Bounds(at_least=1)] | None, WITH_REGIONS] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,7 +60,7 @@ class ViewGroup(Settings):
 
     role: Role = "global"
     num_views: Annotated[int, Bounds(at_least=1, at_most=1000)] = 2
-    size_px: Side = 128
+    size_px: InputSide = 128
     crop_scale: ShareRange = (0.08, 1.0)
     crop_ratio: Annotated[tuple[float, float], Bounds(at_least=1e-3, at_most=1e3, rising=True)] = (3 / 4, 4 / 3)
 
@@ -75,8 +76,8 @@ class LocalViews(Settings):
     """
 
     num_local_views: Annotated[int, Bounds(at_least=0, at_most=1000)] = 0
-    local_size_px: Side = 64
-    local_crop_scale: ShareRange = (0.05, 0.4)
+    local_size_px: Annotated[InputSide, CountsWith("num_local_views")] = 64
+    local_crop_scale: Annotated[ShareRange, CountsWith("num_local_views")] = (0.05, 0.4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +127,7 @@ class FilterConfig(Settings):
     max_area_frac: Share = 1.0
     containment_frac: Share = 0.9
     padding: Annotated[float, Bounds(over=0, at_most=1000)] = 1.3
-    min_box_px: CountOrZero = 0
+    min_box_px: Annotated[int, Bounds(at_least=0, at_most=65_535)] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -24,6 +24,7 @@ from samclr.log import say, say_once
 from samclr.models.fingerprints import cache_key
 from samclr.scenes.decode import DecodeError, load_scene, pages_text
 from samclr.scenes.reading import content_hash, read_bytes
+from samclr.storage.files import amount_of
 
 LOAD_AHEAD = 16
 IMAGES_AT_ONCE = 8
@@ -138,6 +139,7 @@ def _check_room(needed: int, cache: Path) -> None:
     free = shutil.disk_usage(cache).free
     if needed > free:
         raise EvaluationError(
-            f"patch features of the training images need about {needed / 1e9:.1f} GB in {cache}, which has "
-            f"{free / 1e9:.1f} GB free; take fewer images (--dense-num-train), or name another disk by $SAMCLR_CACHE"
+            f"no room for the training images' patch features in {cache}: they need about {amount_of(needed)}, its "
+            f"disk has {amount_of(free)} free; take fewer images (--dense-num-train), or name another disk by "
+            f"$SAMCLR_CACHE"
         )

@@ -164,7 +164,13 @@ def _untrained(
 
 def open_sets(sets: Sequence[Path], download: bool = False, image_column: str | None = None) -> list[LabelledSet]:
     """Open labelled sets, so that a wrong one is said before any is measured. Raises EvaluationError."""
-    return [open_labelled(path, download, image_column) for path in sets]
+    opened = [open_labelled(path, download, image_column) for path in sets]
+    if opened and image_column is not None and not any(one.test.refs[0].path.endswith(".parquet") for one in opened):
+        raise EvaluationError(
+            f"no set has Parquet files with a column {image_column}, because none has Parquet files; "
+            f"leave image_column out"
+        )
+    return opened
 
 
 def evaluate(

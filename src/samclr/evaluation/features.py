@@ -20,7 +20,7 @@ from samclr.evaluation.squares import decode_square
 from samclr.log import say
 from samclr.models.fingerprints import cache_key
 from samclr.storage.checksums import is_whole, seal
-from samclr.storage.files import replacing_path
+from samclr.storage.files import remove_leftovers, replacing_path
 
 BATCH = 256
 SQUARE = "shorter side bilinear, centre crop"  # what decode_square does
@@ -50,6 +50,7 @@ def split_features(
 
 def is_sound(path: Path) -> bool:
     """Whether a file of the cache is there and whole. That it is damaged is said: it is made anew then."""
+    remove_leftovers(path.parent)
     if not path.exists():
         return False
     if not is_whole(path):
@@ -64,7 +65,7 @@ class GrowingArray:
     def __init__(self, path: Path):
         self._stack = ExitStack()
         self._beside = self._stack.enter_context(replacing_path(path))
-        self._file = open(self._beside, "wb")  # noqa: SIM115 - closed by __exit__
+        self._file = self._stack.enter_context(open(self._beside, "wb"))  # noqa: SIM115 - it is
         self.num_rows, self._rest = 0, ()
 
     def append(self, rows: Float[np.ndarray, "b *rest"]) -> None:
@@ -81,13 +82,13 @@ class GrowingArray:
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if kind is None:
+        with self._stack:  # a disk may be full as late as here
+            if error is not None:
+                raise error
             self._file.seek(0)
             self._write_header()
-        self._file.close()
-        if kind is None:
+            self._file.close()
             seal(self._beside)
-        self._stack.__exit__(kind, error, trace)
 
     def _write_header(self) -> None:
         header = {"descr": "<f4", "fortran_order": False, "shape": (self.num_rows, *self._rest)}

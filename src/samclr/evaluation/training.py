@@ -28,7 +28,7 @@ from samclr.log import say
 from samclr.models.backbone import feature_width
 from samclr.models.fingerprints import cache_key
 from samclr.storage.checksums import seal, without_seal
-from samclr.storage.files import replacing_path
+from samclr.storage.files import remove_leftovers, replacing_path
 
 SAVE_EVERY_S = 60.0
 SAY_EVERY_S = 30.0
@@ -170,6 +170,7 @@ def _save(
 
 def _load(path: Path) -> dict[str, Any] | None:
     """What was saved; None if there is nothing, or something damaged: the protocol is run anew then, which is said."""
+    remove_leftovers(path.parent)
     if not path.exists():
         return None
     content = without_seal(path.read_bytes())

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from samclr.config.methods import MethodSpec, MomentumMethodConfig, ProjectorConfig
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.recipes import Recipe
-from samclr.config.serialise import Bounds, CountOrZero, Share, Temperature
+from samclr.config.serialise import Bounds, CountsWith, Share, StepsOrZero, Temperature
 from samclr.config.views import AugmentConfig, LocalViews, ViewGroup, ViewsConfig
 
 
@@ -27,18 +27,19 @@ class DinoConfig(MomentumMethodConfig):
 
     name: ClassVar[str] = "dino"
     has_local_views: ClassVar[bool] = True
+    kept: ClassVar[str] = "num_prototypes"
 
     projector: ProjectorConfig = field(
         default_factory=lambda: ProjectorConfig(projector_hidden=2048, projector_out=256)
     )
     temperature: Temperature = 0.1
-    num_prototypes: Annotated[int, Bounds(at_least=2)] = 2048
+    num_prototypes: Annotated[int, Bounds(at_least=2, at_most=2**18)] = 2048
     teacher_temperature: Temperature = 0.04
-    teacher_temperature_start: Temperature = 0.04
-    teacher_temperature_steps: CountOrZero = 0
+    teacher_temperature_start: Annotated[Temperature, CountsWith("teacher_temperature_steps")] = 0.04
+    teacher_temperature_steps: StepsOrZero = 0
     centering: Literal["center", "sinkhorn"] = "center"
-    center_momentum: Share = 0.9
-    freeze_steps: CountOrZero = 0
+    center_momentum: Annotated[Share, CountsWith("centering", ("center",))] = 0.9
+    freeze_steps: StepsOrZero = 0
 
 
 DINO = PretrainConfig(

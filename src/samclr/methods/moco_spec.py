@@ -1,12 +1,12 @@
 """MoCo and SAMMoCo: settings and recipes."""
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from samclr.config.methods import MethodSpec, MomentumMethodConfig, ProjectorConfig, SameImage
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.recipes import Recipe
-from samclr.config.serialise import Count, Temperature
+from samclr.config.serialise import Bounds, Temperature
 from samclr.config.views import ViewsConfig
 
 
@@ -25,14 +25,15 @@ class MocoConfig(MomentumMethodConfig):
     """
 
     name: ClassVar[str] = "moco"
+    kept: ClassVar[str] = "queue_size"
 
     projector: ProjectorConfig = field(
         default_factory=lambda: ProjectorConfig(projector_hidden=2048, projector_norm=False)
     )
     temperature: Temperature = 0.1
-    queue_size: Count = 4096
+    queue_size: Annotated[int, Bounds(at_least=1, at_most=2**20)] = 4096
     symmetric: bool = True
-    key_splits: Count = 1
+    key_splits: Annotated[int, Bounds(at_least=1, at_most=65_536)] = 1
     same_image_negatives: SameImage = "keep"
 
 

@@ -16,11 +16,13 @@ from samclr.config.normalisation import UNCHANGED
 from samclr.config.pretrain import PretrainConfig, Strategy
 from samclr.datasets.sources import list_scenes
 from samclr.errors import RunError
+from samclr.log import say
 from samclr.regions.coarsest import coarsest
 from samclr.regions.index import RegionIndex, open_index
 from samclr.regions.records import ImageRegions
-from samclr.regions.store import open_store, read_regions
+from samclr.regions.store import damaged_text, open_store, read_bucket, read_regions
 from samclr.scenes.refs import SceneRef
+from samclr.storage.parts import OK
 from samclr.training.data import bank_path
 from samclr.views.augment import augment
 from samclr.views.crop import ViewCropper
@@ -80,7 +82,8 @@ def _gallery_scene(
     ref: SceneRef,
     strategies: Sequence[Strategy],
 ) -> GalleryScene:
-    found = _regions_of(config, ref)
+    height, width = bank.native_hw[image].tolist()
+    found = _regions_of(config, ref, (height, width))
     kept = [] if found is None else coarsest(found, config.filter)
     picture = Image.fromarray(np.asarray(bank.level(image, 0)))
     if found is not None:
@@ -96,14 +99,17 @@ def _gallery_scene(
     )
 
 
-def _regions_of(config: PretrainConfig, ref: SceneRef) -> ImageRegions | None:
+def _regions_of(config: PretrainConfig, ref: SceneRef, native_hw: tuple[int, int]) -> ImageRegions | None:
     if config.data.regions is None:
         return None
     store = open_store(config.data.regions)
-    for row in store.read(bucket=store.bucket_of(ref.locality_key)).to_pylist():
+    for row in read_bucket(store, store.bucket_of(ref.locality_key)).to_pylist():
         if row["image_id"] == ref.image_id:
             found = read_regions(row)
-            return found if isinstance(found, ImageRegions) else None
+            if isinstance(found, ImageRegions) and (found.height, found.width) == native_hw:
+                return found
+            if row["status"] == OK:
+                say(damaged_text(store, [ref.image_id], "drawn without regions"))
     return None
 
 

@@ -4,6 +4,7 @@ import base64
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,17 @@ from skimage.measure import approximate_polygon, find_contours
 
 from samclr._version import __version__
 from samclr.config.pretrain import FilterConfig
-from samclr.errors import PartsError
+from samclr.errors import PartsError, name_some
+from samclr.log import say
 from samclr.pages.charts import make_histogram
 from samclr.pages.render import render
 from samclr.regions.coarsest import coarsest, padded_box
 from samclr.regions.records import ImageRegions, Region, SegmentError
-from samclr.regions.store import read_regions
+from samclr.regions.store import KIND, damaged_text, read_bucket, read_regions
 from samclr.scenes.decode import DecodeError, load_scene
 from samclr.scenes.refs import SceneRef
 from samclr.storage.files import write_text
-from samclr.storage.parts import OK, PartsFolder
+from samclr.storage.parts import OK, PartsFolder, command_of
 
 SHOWN_PX = 480  # longer side of a scene on the page
 MAX_EXAMINED = 2000  # images whose regions go through the filter for the histograms and the lists of extremes
@@ -52,15 +54,15 @@ def write_look(
         good if len(good) <= MAX_EXAMINED else sorted(random.choice(good, MAX_EXAMINED, replace=False).tolist())
     )
     examined: Examined = {}
+    damaged: list[str] = []
     for found in _read(store, by_id, examined_ids):
         if isinstance(found, SegmentError):
             errors.append((found.image_id, found.message))
+            damaged.append(found.message)
         else:
             examined[found.image_id] = (found, coarsest(found, config))
     if not examined:
-        raise PartsError(
-            f"all {len(examined_ids)} rows of {store.path} that were looked at are damaged: {errors[-1][1]}"
-        )
+        raise PartsError(damaged_text(store, damaged, "none of those looked at can be shown"))
     examined_ids = [image_id for image_id in examined_ids if image_id in examined]
 
     def kept_share(image_id: str) -> float:
@@ -79,6 +81,7 @@ def write_look(
         ("emptiest", "The emptiest", "Least of the image is left to train on after the filter.", emptiest),
         ("worst", "The worst", "Lowest mean predicted IoU of their regions.", worst),
     ]
+    _say_missing(store, by_id, states)
     page = out or store.path / "look.html"
     write_text(
         page,
@@ -95,14 +98,25 @@ def write_look(
             parts=[
                 {
                     "anchor": anchor, "title": title, "note": note,
-                    "scenes": [_scene(by_id[i], *examined[i], config) for i in ids],
+                    "scenes": [_scene(by_id[i], *examined[i], config, damaged) for i in ids],
                 }
                 for anchor, title, note, ids in parts
                 if ids
             ],
         ),
     )  # fmt: skip
+    if damaged:
+        say(damaged_text(store, list(dict.fromkeys(damaged)), "shown without regions or left out"))
     return page
+
+
+def _say_missing(store: PartsFolder, by_id: dict[str, SceneRef], states: list[dict[str, Any]]) -> None:
+    missing = sorted(by_id.keys() - {row["image_id"] for row in states})
+    if missing:
+        say(
+            f"{len(missing)} of {len(by_id)} scenes have no row in the region store {store.path}: "
+            f"{name_some(missing)}; {command_of(KIND)} makes them"
+        )
 
 
 Examined = dict[str, tuple[ImageRegions, list[int]]]
@@ -111,7 +125,7 @@ Examined = dict[str, tuple[ImageRegions, list[int]]]
 def _read(store: PartsFolder, by_id: dict[str, SceneRef], ids: Sequence[str]) -> list[ImageRegions | SegmentError]:
     wanted, found = set(ids), list[ImageRegions | SegmentError]()
     for bucket in sorted({store.bucket_of(by_id[image_id].locality_key) for image_id in ids}):
-        found += [read_regions(row) for row in store.read(bucket=bucket).to_pylist() if row["image_id"] in wanted]
+        found += [read_regions(row) for row in read_bucket(store, bucket).to_pylist() if row["image_id"] in wanted]
     return found
 
 
@@ -159,15 +173,21 @@ def _histograms(examined: Examined) -> list[Any]:
     ]
 
 
-def _scene(ref: SceneRef, found: ImageRegions, kept: list[int], config: FilterConfig) -> dict[str, Any]:
-    scale = min(1.0, SHOWN_PX / max(found.height, found.width))
-    width, height = max(1, round(found.width * scale)), max(1, round(found.height * scale))
+def _scene(
+    ref: SceneRef, found: ImageRegions, kept: list[int], config: FilterConfig, damaged: list[str]
+) -> dict[str, Any]:
+    """One scene as the template takes it; what is wrong with its row is added to `damaged`."""
+    ref_note = ""
     try:
         image = Image.fromarray(load_scene(ref).pixels)
     except DecodeError as error:
         image, ref_note = Image.new("RGB", (found.width, found.height), (90, 90, 90)), f" ({error})"
-    else:
-        ref_note = ""
+    if image.size != (found.width, found.height):
+        fault = f"its row says {found.width}x{found.height} px, the image has {image.width}x{image.height} px"
+        damaged.append(f"{ref.image_id}: {fault}")
+        found, kept, ref_note = replace(found, height=image.height, width=image.width, regions=()), [], f" ({fault})"
+    scale = min(1.0, SHOWN_PX / max(found.height, found.width))
+    width, height = max(1, round(found.width * scale)), max(1, round(found.height * scale))
     buffer = io.BytesIO()
     image.resize((width, height), Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=82)
     colour = {

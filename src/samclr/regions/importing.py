@@ -164,6 +164,8 @@ def _match(
         Note(key="loosened", text=f"images of {source.name} that match a scene only with {kind}", count=count)
         for kind, count in found.loosened.items()
     ]
+    prefix = f"images of {source.name} whose names do not begin with {options.strip_prefix}, matched as they are"
+    notes.append(Note.of("without_prefix", prefix, sorted(found.without_prefix)))
     for key, names, what in (
         ("unmatched", found.unmatched, f"images of {source.name} without a scene, left out"),
         (

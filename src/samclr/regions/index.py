@@ -36,9 +36,9 @@ from samclr.processes.workers import shared_flag, worker_processes
 from samclr.regions.coarsest import coarsest, padded_box
 from samclr.regions.records import ImageRegions, SegmentError, check_rle
 from samclr.regions.run_lengths import cover_cells
-from samclr.regions.store import read_regions
+from samclr.regions.store import damaged_text, read_bucket, read_regions
 from samclr.storage.checksums import is_whole, seal
-from samclr.storage.files import replacing_path
+from samclr.storage.files import remove_leftovers, replacing_path
 from samclr.storage.locks import locked
 from samclr.storage.parts import OK, PartsFolder, bucket_of_part
 
@@ -126,6 +126,7 @@ def open_index(
         images.update(":".join((*name, "\n")).encode())
     key_text = json.dumps([INDEX_FORMAT, store.fingerprint(), images.hexdigest(), asdict(config)])
     path = cache / "index" / hashlib.sha256(key_text.encode()).hexdigest()[:20]
+    remove_leftovers(path.parent)
     index = _load(path)
     if index is None:
         with locked(cache / "index-locks" / path.name):
@@ -189,7 +190,8 @@ def _build(bank: SceneBank, store: PartsFolder, config: FilterConfig, folder: Pa
     jobs = [
         _Job(
             bucket=int(bucket), images=(images := np.flatnonzero(done & (bucket_of == bucket))),
-            image_ids=[image_ids[number] for number in images], folder=folder / f"b{bucket:05d}",
+            image_ids=[image_ids[number] for number in images], native_hw=bank.native_hw[images],
+            folder=folder / f"b{bucket:05d}",
         )
         for bucket in np.unique(bucket_of[done])
     ]  # fmt: skip
@@ -198,10 +200,7 @@ def _build(bank: SceneBank, store: PartsFolder, config: FilterConfig, folder: Pa
         counts[job.images] = found
     damaged = [image_ids[number] for number in np.flatnonzero(counts == DAMAGED)]
     if damaged:
-        say(
-            f"{len(damaged)} rows of the region store {store.path} are damaged and count as images that failed: "
-            f"{name_some(damaged)}; samclr regions verify {store.path} says what is wrong"
-        )
+        say(damaged_text(store, damaged, "count as images that failed"))
     start = np.concatenate([[0], np.cumsum(counts.clip(0))])
     _save(folder / "start.npy", start)
     _save(folder / "segment_errors.npy", np.array(int((~done).sum()) + len(damaged)))
@@ -217,6 +216,7 @@ class _Job:
     bucket: int
     images: Int[np.ndarray, "n"]
     image_ids: list[str]
+    native_hw: Int[np.ndarray, "n 2"]
     folder: Path
 
 
@@ -230,7 +230,7 @@ def _run(
         yield from map(work, jobs)
         return
     doing = f"indexing {store.path}"
-    with stop_signals(shared_flag()) as stop, worker_processes(workers, stop, doing, "--num-workers") as pool:
+    with stop_signals(shared_flag()) as stop, worker_processes(workers, stop, doing, "--workers") as pool:
         for counts in pool.map(work, jobs):
             if stop.is_set():  # an index is made whole or not at all
                 raise stopped(f"stopped while {doing}; run the same command again")
@@ -239,12 +239,12 @@ def _run(
 
 def _index_bucket(path: Path, kind: str, config: FilterConfig, job: _Job) -> Int[np.ndarray, "n"]:
     """Filter the regions of a job's images and write their arrays."""
-    rows = PartsFolder(path, kind).read(bucket=job.bucket)
+    rows = read_bucket(PartsFolder(path, kind), job.bucket)
     rows = rows.take(pc.index_in(pa.array(job.image_ids, pa.string()), rows["image_id"].combine_chunks()))
     counts, boxes, mask_boxes, areas, grids = [], array("i"), array("i"), array("q"), []
-    for row in rows.to_pylist():
+    for row, native_hw in zip(rows.to_pylist(), job.native_hw.tolist(), strict=True):
         found = read_regions(row)
-        if isinstance(found, SegmentError):
+        if isinstance(found, SegmentError) or [found.height, found.width] != native_hw:
             counts.append(DAMAGED)
             continue
         kept = coarsest(found, config)

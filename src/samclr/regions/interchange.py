@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from samclr.errors import FilesError, PartsError
+from samclr.errors import FilesError, PartsError, name_some
 from samclr.log import say
 from samclr.regions.records import ImageRegions
-from samclr.regions.store import iterate_rows, read_regions
+from samclr.regions.store import damaged_text, iterate_rows, read_regions
 from samclr.scenes.refs import stem_of
 from samclr.storage.files import confined, replacing, safe_name, write_text
 from samclr.storage.parts import OK, PartsFolder
@@ -28,8 +28,11 @@ def export_coco(store: PartsFolder, path: Path) -> tuple[int, int]:
         info = {"description": "regions by samclr", "maker": store.maker}
         out.write(f'{{"info": {json.dumps(info)}, "licenses": [], "categories": [{{"id": 1, "name": "region"}}],\n')
         out.write('"annotations": [\n')
+        outside = []
         for found in _images(store):
             num_images += 1
+            if leads_out(found.image_id):
+                outside.append(found.image_id)
             images.append({"id": num_images, "file_name": found.image_id, "height": found.height, "width": found.width})
             for annotation in _annotations(found):
                 num_regions += 1
@@ -38,6 +41,11 @@ def export_coco(store: PartsFolder, path: Path) -> tuple[int, int]:
         out.write("\n],\n")
         _write_list(out, "images", images)
         out.write("}\n")
+    if outside:
+        say(
+            f"{len(outside)} image ids of the region store {store.path} lead out of their folder and stand in {path} "
+            f"as they are: {name_some(outside)}; before images are opened by them, give the scenes other names"
+        )
     return num_images, num_regions
 
 
@@ -65,21 +73,33 @@ def export_sa1b(store: PartsFolder, folder: Path) -> tuple[int, int]:
 
 
 def _json_path(folder: Path, image_id: str) -> Path:
-    try:
-        path = confined(folder, stem_of(image_id))
-    except FilesError:
+    if leads_out(stem_of(image_id)):
         path = folder / safe_name(image_id)
         say(f"the name {image_id!r} leads out of {folder}: written as {path.name}.json")
+    else:
+        path = confined(folder, stem_of(image_id))
     return path.with_name(path.name + ".json")
 
 
+def leads_out(image_id: str) -> bool:
+    """Whether an id is not a path inside a folder, as one from a foreign tar may be."""
+    try:
+        confined(Path(), image_id)
+    except FilesError:
+        return True
+    return False
+
+
 def _images(store: PartsFolder) -> Iterator[ImageRegions]:
+    damaged = []
     for row in iterate_rows(store):
         found = read_regions(row)
         if isinstance(found, ImageRegions):
             yield found
         elif row["status"] == OK:
-            say(f"left out, as its row is damaged: {found.message}")
+            damaged.append(found.message)
+    if damaged:
+        say(damaged_text(store, damaged, "left out"))
 
 
 def _annotations(found: ImageRegions) -> Iterator[Annotation]:

@@ -17,12 +17,13 @@ LOOSER: dict[str, Callable[[str], str]] = {  # each on top of those above it
 
 @dataclass(kw_only=True)
 class Matches:
-    """scene_of: from an entry's name to its scene. loosened: how many matched only so. unmatched, ambiguous: names."""
+    """scene_of: from an entry's name to its scene. loosened: how many matched only so. The others: names."""
 
     scene_of: dict[str, str] = field(default_factory=dict)
     loosened: Counter[str] = field(default_factory=Counter)
     unmatched: list[str] = field(default_factory=list)
     ambiguous: list[str] = field(default_factory=list)
+    without_prefix: list[str] = field(default_factory=list)
 
 
 def match_names(names: Iterable[str], image_ids: Iterable[str], strip_prefix: str = "") -> Matches:
@@ -33,6 +34,8 @@ def match_names(names: Iterable[str], image_ids: Iterable[str], strip_prefix: st
     """
     ids, found, open_names = list(image_ids), Matches(), list(names)
     stripped = strip_prefix.replace("\\", "/").rstrip("/") + "/" if strip_prefix else ""
+    if stripped:
+        found.without_prefix = [name for name in open_names if not name.replace("\\", "/").startswith(stripped)]
     taken = set[str]()
     for kind, view in {"": _as_is, **_chained()}.items():
         scenes, wanted = _grouped(ids, view), _grouped(open_names, view, stripped)

@@ -21,9 +21,9 @@ from samclr.datasets.label_maps import (
 from samclr.errors import ScenesError, name_some
 from samclr.log import say
 from samclr.regions.records import ImageRegions, SegmentError
-from samclr.regions.store import iterate_rows, read_regions
+from samclr.regions.store import damaged_text, iterate_rows, read_regions
 from samclr.scenes.refs import stem_of
-from samclr.storage.parts import PartsFolder
+from samclr.storage.parts import OK, PartsFolder
 
 RECALL_IOU = 0.5
 MAX_SEGMENTS = 10_000  # of one label map; a picture taken for a label map has more
@@ -48,6 +48,7 @@ def score_store(store: PartsFolder, segmentations: Path, ignore_label: Sequence[
     broken: dict[str, str] = {}
     covering, recall, counts = [], [], []
     failed: list[str] = []
+    damaged: list[str] = []
     num_people = 0
     for row in iterate_rows(store):
         maps = people.by_stem.get(stem_of(row["image_id"]), [])
@@ -61,13 +62,15 @@ def score_store(store: PartsFolder, segmentations: Path, ignore_label: Sequence[
         if not scores:
             continue
         if isinstance(found, SegmentError):
-            failed.append(f"{found.image_id} ({found.message})")
+            (damaged if row["status"] == OK else failed).append(f"{found.image_id} ({found.message})")
         counts.append(len(found.regions) if isinstance(found, ImageRegions) else 0)
         num_people += len(scores)
         covering.append(np.mean([best for best, _ in scores]))
         recall.append(np.mean([share for _, share in scores]))
     without = [image_id for image_id in image_ids if stem_of(image_id) not in people.by_stem]
     _say_some("images failed and count as uncovered", failed)
+    if damaged:
+        say(damaged_text(store, damaged, "count as uncovered"))
     _say_some("label maps cannot be used", list(broken.values()))
     left_out = [f"{name} (of no image of the store)" for name in people.strays]
     left_out += [f"{name} ({why})" for name, why in people.doubtful.items()]

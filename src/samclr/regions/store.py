@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 from pycocotools import mask as coco_mask
 
-from samclr.errors import RegionError
+from samclr.errors import RegionError, name_some
 from samclr.regions.records import ImageRegions, Region, SegmentError
-from samclr.storage.parts import HEAD_SCHEMA, OK, PartsFolder
+from samclr.storage.parts import HEAD_SCHEMA, OK, PartsFolder, command_of
 
 KIND = "region store"
 REGION_TYPE = pa.struct(
@@ -55,10 +55,14 @@ def regions_to_row(found: ImageRegions) -> dict[str, Any]:
 
 def row_to_regions(row: dict[str, Any]) -> ImageRegions:
     """The ImageRegions of an `ok` row. Raises RegionError if the row is damaged or contradicts itself."""
+    image_id = row["image_id"]
     try:
         return _row_to_regions(row)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise RegionError(f"{row['image_id']}: its row in the region store is damaged: {error}") from None
+    except RegionError as error:
+        text = str(error)
+        raise RegionError(text if text.startswith(image_id) else f"{image_id}: {text}") from None
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise RegionError(f"{image_id}: its row in the region store is damaged: {error!r}") from None
 
 
 def read_regions(row: dict[str, Any]) -> ImageRegions | SegmentError:
@@ -91,15 +95,28 @@ def _row_to_regions(row: dict[str, Any]) -> ImageRegions:
     )
 
 
+def read_bucket(store: PartsFolder, bucket: int) -> pa.Table:
+    """All columns of one bucket's rows. Raises PartsError if a part cannot be read, or lacks one."""
+    return store.read(STORE_SCHEMA.names, bucket, STORE_SCHEMA)
+
+
 def iterate_rows(store: PartsFolder) -> Iterator[dict[str, Any]]:
     """Every row, a bucket in memory at a time."""
     for bucket in range(store.num_buckets):
-        yield from store.read(bucket=bucket).to_pylist()
+        yield from read_bucket(store, bucket).to_pylist()
+
+
+def damaged_text(store: PartsFolder, damaged: Sequence[str], outcome: str) -> str:
+    """What a reader says of damaged rows: whose they are, what becomes of them, and the remedy."""
+    return (
+        f"{len(damaged)} rows of the region store {store.path} are damaged and {outcome}: {name_some([*damaged])}; "
+        f"samclr regions verify {store.path} names the files to delete, whose rows {command_of(KIND)} then redoes"
+    )
 
 
 def verify_store(store: PartsFolder) -> list[str]:
-    """Decode every mask and compare it with its box, area and image; returns a sentence for each fault."""
-    faults = []
+    """Decode every mask, compare it with its box, area and image; returns a sentence for each fault, with its file."""
+    faults: list[tuple[str, str]] = []
     for row in iterate_rows(store):
         if row["status"] != OK:
             continue
@@ -115,8 +132,11 @@ def verify_store(store: PartsFolder) -> list[str]:
                 if (x, y, x + w, y + h) != region.box_xyxy:
                     raise RegionError(f"{where}: box_xyxy is {region.box_xyxy}, its mask's {(x, y, x + w, y + h)}")
         except RegionError as error:
-            faults.append(str(error))
-    return faults
+            faults.append((row["image_id"], str(error)))
+    place: dict[str, str] = {}
+    for stem, rows in store.parts(["image_id"]) if faults else ():
+        place |= dict.fromkeys(rows["image_id"].to_pylist(), f"{stem}.parquet")
+    return [f"{fault}; its row is in {place[image_id]}" for image_id, fault in faults]
 
 
 def store_stats(store: PartsFolder) -> dict[str, Any]:

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from samclr._version import __version__
-from samclr.config.pretrain import PretrainConfig
-from samclr.errors import ConfigError, FilesError, RunError
-from samclr.models.backbone import create_backbone
 from samclr.config.normalisation import IMAGENET
+from samclr.config.pretrain import PretrainConfig
 from samclr.config.serialise import from_dict, to_dict, upgraded
-from samclr.storage.files import read_json, write_bytes
+from samclr.errors import ConfigError, FilesError, RunError
 from samclr.log import say
+from samclr.models.backbone import create_backbone
+from samclr.storage.files import read_json, write_bytes
 
 CONFIG_FILE = "config.json"
 CONFIG_FORMAT = 3
@@ -130,7 +130,9 @@ def read_config(saved: dict[str, Any]) -> PretrainConfig:
     format_number = int(saved.get("format", 1))
     if format_number > CONFIG_FORMAT:
         raise ConfigError(f"its format is {format_number}, this version reads up to {CONFIG_FORMAT}")
-    return from_dict(PretrainConfig, upgraded(saved["config"], format_number, CONFIG_ADDITIONS, CONFIG_MOVES, CONFIG_WORDS))
+    return from_dict(
+        PretrainConfig, upgraded(saved["config"], format_number, CONFIG_ADDITIONS, CONFIG_MOVES, CONFIG_WORDS)
+    )
 
 
 def load_backbone(run: str | Path) -> nn.Module:

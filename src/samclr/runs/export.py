@@ -11,16 +11,16 @@ from safetensors.torch import save
 from torch import nn
 
 from samclr._version import __version__
-from samclr.runs.card import model_card
-from samclr.runs.checkpoint import load_backbone, load_config
+from samclr.config.normalisation import Normalisation, normalisation_of
 from samclr.config.pretrain import PretrainConfig
 from samclr.errors import RunError, UsageError
 from samclr.models.fingerprints import weights_fingerprint
 from samclr.models.weights import FOLDER_CONFIG, FOLDER_WEIGHTS, is_weights_folder
-from samclr.config.normalisation import Normalisation, normalisation_of
+from samclr.runs.card import model_card
+from samclr.runs.checkpoint import load_backbone, load_config
 from samclr.runs.directory import read_json
 from samclr.storage.checksums import checksum_of_weights
-from samclr.storage.files import replacing_path, write_bytes, write_json, write_text
+from samclr.storage.files import write_bytes, write_json, write_text
 
 Layout = Literal["timm", "torchvision", "huggingface", "onnx"]
 ONNX_TOLERANCE = 1e-4  # of the largest feature
@@ -140,24 +140,23 @@ def _save_onnx(backbone: nn.Module, out: Path, config: PretrainConfig) -> float:
         raise UsageError("--layout onnx needs ONNX: pip install 'samclr[onnx]'") from None
     side_px = config.group.size_px
     pixels = torch.randn(2, 3, side_px, side_px)
-    with replacing_path(out) as beside:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch about its own workings
-            torch.onnx.export(
-                backbone, (pixels,), beside, input_names=["pixels"], output_names=["features"],
-                dynamic_shapes=({0: torch.export.Dim("n", min=1)},), external_data=False, verbose=False,
-            )  # fmt: skip
-        model = onnx.load(beside)
-        onnx.helper.set_model_props(model, _facts(backbone, config))
-        onnx.save(model, beside)
-        session = onnxruntime.InferenceSession(beside, providers=["CPUExecutionProvider"])
-        other = torch.randn(3, 3, side_px, side_px)
-        with torch.no_grad():
-            expected = backbone(other)
-        (found,) = session.run(None, {"pixels": other.numpy()})
-        difference = float((torch.from_numpy(found) - expected).abs().max() / expected.abs().max())
-        if difference > ONNX_TOLERANCE:
-            raise RunError(
-                f"the ONNX model's features differ from torch's by {difference:.1e} of the largest; not written"
-            )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about its own workings
+        program = torch.onnx.export(
+            backbone, (pixels,), input_names=["pixels"], output_names=["features"],
+            dynamic_shapes=({0: torch.export.Dim("n", min=1)},), verbose=False,
+        )  # fmt: skip
+    assert program is not None
+    model = program.model_proto
+    onnx.helper.set_model_props(model, _facts(backbone, config))
+    content = model.SerializeToString(deterministic=True)  # bytes, since ONNX opens no path that is not UTF-8
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    other = torch.randn(3, 3, side_px, side_px)
+    with torch.no_grad():
+        expected = backbone(other)
+    (found,) = session.run(None, {"pixels": other.numpy()})
+    difference = float((torch.from_numpy(found) - expected).abs().max() / expected.abs().max())
+    if difference > ONNX_TOLERANCE:
+        raise RunError(f"the ONNX model's features differ from torch's by {difference:.1e} of the largest; not written")
+    write_bytes(out, content)
     return difference

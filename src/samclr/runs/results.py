@@ -9,10 +9,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from samclr.config.serialise import fingerprint
 from samclr.errors import FilesError, RunError, SamclrError
 from samclr.runs.directory import RESULTS_FILE
-from samclr.config.serialise import fingerprint
-from samclr.storage.files import confined, read_json, safe_name, write_json
+from samclr.storage.files import confined, read_json, room_for, safe_name, write_json
 from samclr.storage.locks import locked
 
 Row = dict[str, Any]
@@ -38,6 +38,8 @@ def results_place(out: Path | None, run: Path | None) -> Path | None:
         return None
     place = Path(os.path.realpath(place))
     read_rows(place)
+    with room_for(place):
+        place.parent.mkdir(parents=True, exist_ok=True)  # what cannot be made is said before anything is measured
     return place
 
 
@@ -97,8 +99,8 @@ def rows_of_run(run: Path, weights: str | None = None) -> list[Row]:
 
 def _weights_of(run: Path) -> str | None:
     """None where the run has no weights that can be read."""
-    from samclr.runs.checkpoint import load_backbone
     from samclr.models.fingerprints import weights_fingerprint
+    from samclr.runs.checkpoint import load_backbone
 
     try:
         return weights_fingerprint(load_backbone(run))

@@ -88,7 +88,7 @@ def _as_meant(image: Image.Image, tags: dict[int, Any]) -> Image.Image:
         return image
     values, white = np.asarray(image).astype(np.int64), 4095 if tags.get(BITS, (16,))[0] == 12 else 65535
     if values.min() < 0 or values.max() > white:
-        raise DecodeError("integer pixels outside 0 to 65535 have no agreed range; convert to 8 or 16 bits")
+        raise DecodeError("integer pixels outside 0 to 65535 have no agreed range; convert to 8 or 16 bitss")
     if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
         values = white - values
     grey = Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
@@ -99,7 +99,7 @@ def _as_meant(image: Image.Image, tags: dict[int, Any]) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise DecodeError("floating-point pixels have no agreed range; convert to 8 or 16 bits")
+        raise DecodeError("floating-point pixels have no agreed range; convert to 8 or 16 bitss")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))

@@ -307,6 +307,10 @@ def unfinished_buckets(
     Files' stamps alone are compared, in threads, since on a network each is waited for.
     """
     paths, left = folder.paths_by_bucket(), folder.buckets_with_leftovers()
+    for bucket in left - buckets.keys():  # of images that are not asked for now
+        with folder.lock(bucket) as is_dead:
+            if is_dead:
+                folder.remove_leftovers(bucket)
 
     def has_work(bucket: int) -> bool:
         if bucket in left:

@@ -104,7 +104,9 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> "pa.Table"
 
     with open(path, "rb") as file:
         sums = _sums(file)
-        with pq.ParquetFile(file) as parquet:
+        # Read ahead, it would be by a thread of Arrow's, whose last grip on what Python's file gave may outlast Python:
+        # "terminate called without an active exception" at the end of a command.
+        with pq.ParquetFile(file, pre_buffer=False) as parquet:
             if sums is not None:
                 _check_chunks(file, _chunks(parquet.metadata), sums, columns)
             names = None if columns is None else [name for name in columns if name in parquet.schema_arrow.names]

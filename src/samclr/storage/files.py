@@ -1,21 +1,22 @@
 """Files that appear whole or not at all, names from data that stay inside their folder, and JSON.
 
-Every final file of samclr is written beside its name and renamed. What a killed process left beside it is removed
-when the same file is written again.
+Every final file of samclr is written beside its name and renamed. What a killed process left in a folder is removed
+by the next process that writes to it, or reads a cache there.
 """
 
 import errno
-import glob
 import itertools
 import json
 import os
+import re
 import shutil
 import socket
 import stat
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any
 
@@ -24,7 +25,11 @@ from samclr.storage.checksums import checksum_of_json
 
 CHECKSUM = "checksum"  # the key of a sealed JSON file
 LEFTOVER_AGE_S = 86_400.0  # what another machine's process left is removed when it has not grown for a day
+LISTED_A_CALL = 100
+CLOCK_S = 3600.0  # by so much a network disk's clock may be behind
 _COUNTER = itertools.count()
+_LEFTOVER = re.compile(r".+\.([0-9a-f]{8})-(\d+)-\d+\.tmp")
+_CALLS_TO_COME: dict[Path, int] = {}  # before a folder is listed again
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -56,7 +61,7 @@ def replacing_path(path: Path, needed_bytes: int | None = None) -> Iterator[Path
     beside = path.with_name(f"{path.name}.{_owner()}.tmp")
     with room_for(path, needed_bytes):
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(path)
+        remove_leftovers(path.parent)
         try:
             yield beside
             if beside.is_dir():
@@ -166,19 +171,35 @@ def room_for(path: Path, needed_bytes: int | None = None) -> Iterator[None]:
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
-        folder = next((p for p in (path, *path.parents) if p.is_dir()), Path("."))
-        need = "" if needed_bytes is None else f" of {_amount(needed_bytes)}"
-        raise FilesError(
-            f"no room for {path}{need}: its disk has {_amount(shutil.disk_usage(folder).free)} free "
-            f"({error.strerror}); free some, or name a place on another disk, and rerun the same command"
-        ) from None
+        raise no_room(path, error, needed_bytes) from None
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove what killed processes left beside `path`: of this machine at once, of another after a day."""
-    for left in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
+def no_room(path: Path, error: OSError, needed_bytes: int | None = None) -> FilesError:
+    """The error for a file that the system has no room for."""
+    folder = next((p for p in (path, *path.parents) if p.is_dir()), Path("."))
+    need = "" if needed_bytes is None else f" of {amount_of(needed_bytes)}"
+    return FilesError(
+        f"no room for {path}{need}: its disk has {amount_of(shutil.disk_usage(folder).free)} free "
+        f"({error.strerror}); free some, or name a place on another disk, and rerun the same command"
+    )
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left in a folder, whatever it was to become: of this machine at once, of another
+    after a day.
+
+    Full folders are listed at some calls alone: for each of a hundred thousand files it would take hours.
+    """
+    folder = folder.absolute()
+    if _CALLS_TO_COME.get(folder, 0) > 0:
+        _CALLS_TO_COME[folder] -= 1
+        return
+    entries = list(folder.glob("*"))
+    _CALLS_TO_COME[folder] = len(entries) // LISTED_A_CALL
+    for left in entries:
         if _is_dead(left):
-            _remove(left)
+            with suppress(PermissionError):  # another user's, in a folder that many share
+                _remove(left)
 
 
 def confined(folder: Path, name: str) -> Path:
@@ -210,26 +231,40 @@ def _owner() -> str:
     return f"{_machine()}-{os.getpid()}-{next(_COUNTER)}"
 
 
+@cache
 def _machine() -> str:
-    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
+    """This machine, or container: in others, which may have the same name, numbers mean other processes."""
+    try:
+        container = os.readlink("/proc/self/ns/pid")
+    except OSError:  # not Linux
+        container = ""
+    return f"{zlib.crc32((socket.gethostname() + container).encode()):08x}"
 
 
 def _is_dead(left: Path) -> bool:
-    machine, process, *_ = [*left.name.split(".")[-2].split("-"), "", ""]
-    if not process.isdigit():
+    owner = _LEFTOVER.fullmatch(left.name)
+    if owner is None:
         return False
-    if machine == _machine():
-        return not _is_alive(int(process))
     try:
-        return time.time() - left.stat().st_mtime > LEFTOVER_AGE_S
-    except OSError:
+        written = left.stat().st_mtime
+    except OSError:  # renamed or removed meanwhile
         return False
+    if owner[1] != _machine():
+        return time.time() - written > LEFTOVER_AGE_S
+    return not _is_alive(int(owner[2]), written)
 
 
-def _is_alive(process: int) -> bool:
+def _is_alive(process: int, written: float) -> bool:
+    """Whether the process that wrote something then is there still, and not a later one of the same number."""
     import psutil
 
-    return process == os.getpid() or psutil.pid_exists(process)
+    try:
+        found = psutil.Process(process)
+        return found.status() != psutil.STATUS_ZOMBIE and found.create_time() < written + CLOCK_S
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
 
 
 def _replace_folder(beside: Path, path: Path) -> None:
@@ -254,5 +289,8 @@ def _sync(path: Path) -> None:
         os.fsync(handle.fileno())
 
 
-def _amount(num_bytes: int) -> str:
+def amount_of(num_bytes: int) -> str:
+    """Bytes as a message shows them."""
+    if num_bytes < 1e5:
+        return f"{num_bytes:,} bytes"
     return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e7 else f"{num_bytes / 1e6:.2f} MB"

@@ -33,7 +33,8 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
         path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, thread_local=False, fallback_to_soft=False, preserve_lock_file=True)
     try:
-        lock.acquire(timeout=-1 if wait else 0)
+        with room_for(path):
+            lock.acquire(timeout=-1 if wait else 0)
     except Timeout:
         yield False
         return

@@ -23,7 +23,7 @@ from jaxtyping import Int
 from samclr.errors import FilesError, PartsError
 from samclr.log import say
 from samclr.storage.checksums import read_parquet, write_parquet
-from samclr.storage.files import is_sealed, read_json, room_for, write_bytes, write_json
+from samclr.storage.files import is_sealed, read_json, remove_leftovers, room_for, write_bytes, write_json
 from samclr.storage.locks import locked
 
 FORMAT = 1
@@ -45,6 +45,7 @@ HEAD_SCHEMA = pa.schema(
 )
 # Columns that parts of older versions lack; they are read as null.
 ADDED_SCHEMA = pa.schema([("num_bytes", pa.int64()), ("crc32", pa.int64())])
+NEVER_EMPTY = ("image_id", "content_hash", "status")
 MANIFEST, MANIFEST_COPY = "manifest.json", "manifest-copy.json"
 
 
@@ -87,6 +88,7 @@ class PartsFolder:
                     manifest = {"kind": kind, "format": FORMAT, "maker": maker}
                     manifest |= {"num_buckets": num_buckets, "part_rows": part_rows}
                     write_json(path / MANIFEST, manifest, sealed=True)
+        remove_leftovers(path)
         folder = cls(path, kind)
         content, copy = (path / MANIFEST).read_bytes(), path / MANIFEST_COPY
         if not copy.exists() or copy.read_bytes() != content:
@@ -159,12 +161,14 @@ class PartsFolder:
         columns: Sequence[str] | None = None,
         paths: Sequence[Path] | None = None,
         damaged: dict[Path, str] | None = None,
+        schema: pa.Schema = HEAD_SCHEMA,
     ) -> Iterator[tuple[str, pa.Table]]:
         """Stem and rows of some parts or all, one in memory at a time. Of several rows of an image the last counts.
 
         Columns of ADDED_SCHEMA that a part lacks are null.
 
         damaged: where given, parts that cannot be read are noted here and passed over.
+        schema: what their columns must be, as far as it names them.
 
         Raises:
             PartsError: a part cannot be read.
@@ -176,12 +180,14 @@ class PartsFolder:
                     if name not in rows.column_names and name in ADDED_SCHEMA.names:
                         rows = rows.append_column(name, pa.nulls(len(rows), ADDED_SCHEMA.field(name).type))
                 rows = rows if columns is None else rows.select(list(columns))
+                _check_columns(rows, schema)
             except (OSError, ValueError, KeyError, pa.ArrowException) as error:
                 if damaged is not None and getattr(error, "errno", None) is None:  # not of a disk that fails
                     damaged[path] = str(error)
                     continue
                 raise PartsError(
-                    f"{path} is damaged ({error}); delete this file and run the same command again"
+                    f"{path} is damaged ({error}); delete this file and run {command_of(self.kind)} again, "
+                    f"which redoes its rows"
                 ) from None
             yield path.stem, rows
 
@@ -194,9 +200,11 @@ class PartsFolder:
             numbers = np.array([number_of.get(image_id, -1) for image_id in rows["image_id"].to_pylist()], np.int64)
             yield stem, numbers[numbers >= 0], rows.filter(numbers >= 0)
 
-    def read(self, columns: Sequence[str] | None = None, bucket: int | None = None) -> pa.Table:
+    def read(
+        self, columns: Sequence[str] | None = None, bucket: int | None = None, schema: pa.Schema = HEAD_SCHEMA
+    ) -> pa.Table:
         """Rows in the order of image_id, each image once."""
-        tables = [rows for _, rows in self.parts(columns, self.part_paths(bucket))]
+        tables = [rows for _, rows in self.parts(columns, self.part_paths(bucket), schema=schema)]
         if not tables:
             names = list(columns) if columns is not None else HEAD_SCHEMA.names
             return pa.table({name: pa.array([], pa.string()) for name in names})
@@ -244,6 +252,21 @@ def _read_manifest(path: Path, kind: str) -> dict[str, Any]:
     if not manifest:
         raise PartsError(f"{path} is not a {kind}: it has no {MANIFEST}" if fault == "is missing" else fault)
     return dict(manifest)
+
+
+def command_of(kind: str) -> str:
+    """What fills a folder of a kind."""
+    commands = {"scene bank": "samclr pack", "region store": "the command that made the store"}
+    return commands.get(kind, "the same command")
+
+
+def _check_columns(rows: pa.Table, schema: pa.Schema) -> None:
+    """Raise ValueError if a column is of another type, or an image or its state has no name."""
+    for field in rows.schema:
+        if field.name in schema.names and not field.type.equals(schema.field(field.name).type):
+            raise ValueError(f"its column {field.name} is {field.type}, expected {schema.field(field.name).type}")
+        if field.name in NEVER_EMPTY and rows[field.name].null_count:
+            raise ValueError(f"its column {field.name} has empty fields")
 
 
 def bucket_of_part(stem: str) -> int:

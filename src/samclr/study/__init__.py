@@ -1,6 +1,6 @@
 """Studies: a grid of runs under one budget, carried out, measured and compared.
 
-A file of one's own, for `samclr study FILE.py`, takes these names and ends with `STUDY = Study(...)`.
+A file of one's own, for `samclr study run FILE.py`, takes these names and ends with `STUDY = Study(...)`.
 """
 
 from samclr.study.recipe import DENSE_METRICS, METRICS, Evaluation, Grid, Metric, Reference, Study

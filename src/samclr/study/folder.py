@@ -115,7 +115,7 @@ def open_study(path: Path) -> tuple[StudyFolder, Plan]:
     """
     saved = read_json(path / STUDY_FILE, {}, AGAIN)
     if not saved:
-        raise RunError(f"{path} holds no study: it has no {STUDY_FILE}; name what `samclr study NAME --out` made")
+        raise RunError(f"{path} holds no study: it has no {STUDY_FILE}; name what `samclr study run NAME --out` made")
     if not isinstance(saved, dict) or saved.get("format") != FORMAT:
         raise RunError(_of_another_version(path, saved))
     try:
@@ -134,7 +134,6 @@ def begin_study(path: Path, plan: Plan) -> tuple[StudyFolder, Plan]:
     folder = StudyFolder(path=path)
     if not (path / STUDY_FILE).exists() and path.exists() and not _may_begin(path) and not (path / STUDY_FILE).exists():
         raise RunError(f"{path} exists and holds no study; name a new or empty folder with --out")
-    path.mkdir(parents=True, exist_ok=True)
     with folder.lock("plan", wait=True):
         if (path / STUDY_FILE).exists():
             _, before = open_study(path)

@@ -43,7 +43,7 @@ def commands_of(folder: StudyFolder, plan: Plan, run: Run) -> list[str]:
 
 def study_command(folder: StudyFolder, plan: Plan, *more: str) -> str:
     """The command that resumes the study, here or in another folder."""
-    words = ["study", plan.source, "--out", str(folder.path)]
+    words = ["study", "run", plan.source, "--out", str(folder.path)]
     scenes = [f"{name}={path}" for name, paths in plan.scenes for path in paths if not _is_own(folder, path)]
     words += ["--scenes", *scenes] if scenes else []
     columns = [f"{name}={column}" for name, column in plan.image_columns]

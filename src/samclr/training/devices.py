@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psutil
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
@@ -33,7 +34,7 @@ def create_fabric(config: PretrainConfig) -> Fabric:
 
     Raises:
         RunError: there is no such device or precision here.
-        ConfigError: the batch does not divide evenly among the ranks.
+        ConfigError: the batch does not divide evenly among the ranks, or takes more memory than there is.
     """
     runtime = config.runtime
     if runtime.num_threads is not None:
@@ -62,7 +63,22 @@ def create_fabric(config: PretrainConfig) -> Fabric:
         raise ConfigError(
             f"global_batch_size {images} does not divide among {ranks} devices; give a multiple of {ranks}"
         )
+    _check_memory(config, fabric)
     return fabric
+
+
+def _check_memory(config: PretrainConfig, fabric: Fabric) -> None:
+    """Settings of which each is legal may together ask for more than any machine has: of views, bytes, then floats."""
+    rows = config.optim.global_batch_size * config.views.regions_per_image // fabric.world_size
+    numbers = rows * sum(group.num_views * 3 * group.size_px**2 for group in config.groups)
+    needed, has = numbers * (5 if fabric.device.type == "cpu" else 1), psutil.virtual_memory().total
+    if needed > has:
+        raise ConfigError(
+            f"a step's views take {needed / 1e9:,.0f} GB, and this machine has {has / 1e9:,.0f} GB of memory; lower "
+            f"global_batch_size ({config.optim.global_batch_size}), regions_per_image "
+            f"({config.views.regions_per_image}), num_views ({config.group.num_views}) or size_px "
+            f"({config.group.size_px})"
+        )
 
 
 def set_up(fabric: Fabric, method: Method, optimizer: torch.optim.Optimizer, runtime: RuntimeConfig) -> tuple[Any, Any]:

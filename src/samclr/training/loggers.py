@@ -1,5 +1,8 @@
 """Loggers beside metrics.jsonl: CSV, TensorBoard and Weights & Biases, by Lightning's loggers."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +35,32 @@ def _create(name: str, config: PretrainConfig, run: Path) -> Any:
         raise UsageError(f"--log {name} needs a package ({error.name}): pip install '{NEEDS[name]}'") from None
 
 
+@contextmanager
+def writers_fail_once() -> Iterator[None]:
+    """Inside the block nothing is printed of what TensorBoard's thread dies of, as its next call raises that, too."""
+    before = threading.excepthook
+
+    def hook(ended: threading.ExceptHookArgs) -> None:
+        if type(ended.thread).__name__ != "_AsyncWriterThread":
+            before(ended)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
 def log_rows(loggers: list[Any], rows: list[dict[str, Any]]) -> None:
-    """Log the rows of metrics.jsonl."""
+    """Log the rows of metrics.jsonl. Raises OSError if they cannot be written."""
     for logger in loggers:
         for row in rows:
-            logger.log_metrics({name: value for name, value in row.items() if name != "step"}, step=row["step"])
+            try:
+                logger.log_metrics({name: value for name, value in row.items() if name != "step"}, step=row["step"])
+            except ValueError as error:
+                if isinstance(error.__cause__, OSError):  # which Lightning takes for a value of a wrong kind
+                    raise error.__cause__ from None
+                raise
 
 
 def close_loggers(loggers: list[Any]) -> None:

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from samclr.storage.bus_errors import bus_error_is_said
 from samclr.storage.files import room_for
 from samclr.training.data import TrainingData, bank_path, num_workers, prepare_data
 from samclr.training.devices import advice_on_memory, agree, clip_gradients, create_fabric, set_up, step_optimizer
-from samclr.training.loggers import close_loggers, create_loggers, log_rows
+from samclr.training.loggers import close_loggers, create_loggers, log_rows, writers_fail_once
 from samclr.training.micro_batches import backward
 from samclr.training.monitor import CollapseMonitor, identical_pairs_warning, sample_identical_pairs
 from samclr.training.optim import create_optimizer, set_rates
@@ -67,7 +67,10 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
     config = resolve_config(config, tell=fabric.is_global_zero)
     bank = bank_path(config) if config.data.scenes else Path()
     generators = [fabric.device] if fabric.device.type == "cuda" else []
-    with _held(run, fabric), bus_error_is_said(bank), room_for(run), torch.random.fork_rng(generators):
+    quiet = bus_error_is_said(bank), writers_fail_once(), room_for(run), torch.random.fork_rng(generators)
+    with _held(run, fabric), ExitStack() as stack:
+        for context in quiet:
+            stack.enter_context(context)
         return _train(fabric, config, run)
 
 
@@ -149,8 +152,8 @@ def _train(fabric: Fabric, config: PretrainConfig, run: Path) -> PretrainResult:
         if fabric.is_global_zero:
             _save(run, method, optimizer, config, steps_done, totals)
 
-    memory = advice_on_memory(config.runtime)
-    with TrainingProgress(num_steps, first_step) as progress, stop_signals() as stop, memory:
+    memory, log_open = advice_on_memory(config.runtime), closing(metrics_log) if metrics_log else nullcontext()
+    with TrainingProgress(num_steps, first_step) as progress, stop_signals() as stop, memory, log_open:
         step_end = time.perf_counter()
         for plan, crops in loader:
             set_rates(optimizer, plan.step, num_steps, config.optim)
@@ -187,7 +190,6 @@ def _train(fabric: Fabric, config: PretrainConfig, run: Path) -> PretrainResult:
     summary: dict[str, Any] = {"data_fingerprint": data.fingerprint, "data": counts, "plan_counts": totals}
     summary |= {"steps_done": steps_done, "num_steps": num_steps, "torch": torch.__version__}
     if metrics_log is not None:
-        metrics_log.close()
         close_loggers(loggers)
         write_json(run / SUMMARY_FILE, summary | {"errors": data.bank.errors}, sealed=True)
     return PretrainResult(

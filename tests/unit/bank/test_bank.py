@@ -111,7 +111,7 @@ def test_a_full_disk_is_noticed_before_the_work(scenes, tmp_path, monkeypatch):
     refs = list_scenes([scenes])
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 10, 1000))
-    with pytest.raises(PartsError, match=r"needs .* GB more, the disk has 0.0 GB free; name another disk"):
+    with pytest.raises(PartsError, match=r"needs .* more, its disk has 1,000 bytes free; name another disk"):
         pack_scenes(refs, tmp_path / "bank", None, FillOptions())
 
 

@@ -11,10 +11,26 @@ import pytest
 from support.settings import settings_classes
 
 from samclr.cli.commands import RecipeOptions
+from samclr.cli.regions import Look, Segment
+from samclr.cli.study import RunStudy
 from samclr.config.methods import ProjectorConfig
 from samclr.config.pretrain import OptimConfig, PretrainConfig, ViewGroup
-from samclr.config.serialise import LARGEST, UNIONS, Bounds, Settings, from_dict, hints_of, to_dict
+from samclr.config.segmenters import SegmenterConfig
+from samclr.config.serialise import (
+    LARGEST,
+    UNIONS,
+    Bounds,
+    CountsWith,
+    Settings,
+    from_dict,
+    hints_of,
+    idle_settings,
+    to_dict,
+)
+from samclr.config.views import ViewsConfig
 from samclr.errors import ConfigError
+from samclr.methods.dino_spec import DinoConfig
+from samclr.methods.moco_spec import MocoConfig
 
 NEEDED = {  # of commands, whose places have no defaults
     "scenes": (Path("x"),),
@@ -108,6 +124,9 @@ def test_a_field_has_bounds_and_refuses_all_else(kind, name, hint):
         if one in (int, float):
             low = bounds is not None and (bounds.at_least is not None or bounds.over is not None)
             assert low, f"{kind.__name__}.{name} has no bounds: use samclr.config.serialise.Count, Positive or another"
+            assert one is float or bounds.at_most != LARGEST, (
+                f"{kind.__name__}.{name} has no top: say up to which number it makes sense"
+            )
     for value in bad_values(hint):
         with pytest.raises(ConfigError) as refused:
             made(kind, **{name: value})
@@ -135,7 +154,12 @@ def test_numbers_of_numpy_lists_and_text_become_pythons_own():
     ("make", "text"),
     [
         (lambda: OptimConfig(clip_norm=0), "clip_norm is 0; expected a number over 0"),
-        (lambda: OptimConfig(steps=10**12), f"expected a whole number of at least 1, and at most {LARGEST}"),
+        (lambda: OptimConfig(steps=10**12), "expected a whole number from 1 to 100000000"),
+        (lambda: OptimConfig(clip_norm=1e12), f"expected a number over 0, and at most {LARGEST}"),
+        (
+            lambda: MocoConfig(queue_size=2**20, projector=ProjectorConfig(projector_out=512)),
+            f"queue_size is {2**20}; times projector_out, 512, that is {2**29} numbers; expected at most {2**28}",
+        ),
         (lambda: OptimConfig(optimizer="adam"), "optimizer is 'adam'; expected sgd or adamw or lars"),
         (lambda: OptimConfig(steps=9, warmup_steps=9), "warmup_steps is 9; expected fewer than the run's 9 steps"),
         (lambda: OptimConfig(clip_per="parameter"), "clip_per parameter clips nothing without clip_norm; give both"),
@@ -167,3 +191,59 @@ def test_a_file_names_the_place_of_a_bad_value():
     with pytest.raises(ConfigError, match=r"config\.optim: warmup_steps is 1000000"):
         from_dict(PretrainConfig, saved)
     assert from_dict(ProjectorConfig, {"projector_hidden": None}) == ProjectorConfig()
+
+
+def test_a_condition_names_a_setting_and_values_that_it_may_have():
+    conditions = {
+        (one, name)
+        for _, name, hint in FIELDS
+        for one in getattr(hint, "__metadata__", ())
+        if isinstance(one, CountsWith)
+    }
+    named = {one.setting: [hint for _, other, hint in FIELDS if other == one.setting] for one, _ in conditions}
+    assert len(conditions) > 30
+    for one, name in conditions:
+        assert named[one.setting], f"{name} counts with {one.setting}, which is no setting"
+        words = {word for hint in named[one.setting] for kind, _ in parts(hint) for word in typing.get_args(kind)}
+        assert {word for word in one.values if word} <= words | {"felzenszwalb", "labels"}
+
+
+def test_what_is_typed_and_changes_nothing_is_said():
+    def said(command, *typed):
+        return idle_settings(command, set(typed))
+
+    image = PretrainConfig(recipe="simclr", views=ViewsConfig(strategy="image"), method=DinoConfig())
+    assert said(image) == []
+    assert said(image, "redraw", "lr", "temperature") == [
+        "--redraw changes nothing here: it counts only with --strategy random-box"
+    ]
+    assert said(image, "padding", "regions", "min_area_px") == [
+        "--regions, --min-area-px, --padding change nothing here: they count only with --strategy region or random-box"
+    ]
+    assert said(image, "knn_k", "knn_every") == [
+        "--knn-k, --knn-every change nothing here: they count only with --knn-on"
+    ]
+    assert said(image, "steps", "centering", "center_momentum") == []
+    epochs = dataclasses.replace(image, optim=OptimConfig(epochs=2), method=DinoConfig(centering="sinkhorn"))
+    assert said(epochs, "steps", "center_momentum") == [
+        "--center-momentum changes nothing here: it counts only with --centering center",
+        "--steps changes nothing here: it counts only without --epochs",
+    ]
+    assert said(Look(store=Path("x"), scenes=(Path("x"),)), "padding") == []
+    colours, labels, sam = (
+        Segment(scenes=(Path("x"),), out=Path("x"), settings=SegmenterConfig(segmenter=name))
+        for name in ("felzenszwalb", "labels", "sam-hq-vit-h")
+    )
+    assert said(sam, "points_per_side", "device") == said(colours, "scale") == said(labels, "ignore_label") == []
+    assert said(sam, "scale", "sigma") == [
+        "--scale, --sigma change nothing here: they count only with --segmenter felzenszwalb"
+    ]
+    assert said(colours, "device", "ignore_label") == [
+        "--ignore-label changes nothing here: it counts only with --segmenter labels",
+        "--device changes nothing here: it counts only with another --segmenter than felzenszwalb and labels",
+    ]
+    listed = RunStudy(study="smoke", out=Path("x"), list=True, index=3)
+    assert said(listed, "index", "seeds") == ["--index changes nothing here: it counts only without --list"]
+    assert said(dataclasses.replace(listed, list=False), "engine") == [
+        "--engine changes nothing here: it counts only without --index"
+    ]

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-import samclr.log as terminal
+from samclr import log
 from samclr.datasets import sources
 from samclr.datasets.sources import list_scenes
 from samclr.errors import ScenesError
@@ -111,7 +111,7 @@ def test_parquet_without_images_names_its_columns(tmp_path):
 
 def said(capsys, folder):
     """Ids, and what listing says."""
-    terminal._SAID.clear()
+    log._SAID.clear()
     found = [ref.image_id for ref in list_scenes([folder])]
     return found, capsys.readouterr().err
 

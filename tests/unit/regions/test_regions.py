@@ -1,6 +1,4 @@
 import json
-import socket
-import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +20,7 @@ from samclr.regions.records import ImageRegions, Region, check_rle, region_from_
 from samclr.regions.segment import SegmentWork, segment_scenes
 from samclr.regions.store import open_store, row_to_regions, store_stats, verify_store
 from samclr.scenes.fill import FillOptions
+from samclr.storage import files
 from samclr.storage.parts import bucket_of_part
 
 LABELS = SegmenterConfig(segmenter="labels", ignore_label=(0,))
@@ -302,8 +301,7 @@ def test_grids_of_a_large_index_are_checked_as_they_are_used(tmp_path, monkeypat
 def test_what_a_killed_process_left_of_an_index_is_no_hindrance(tmp_path):
     bank, store, index = index_of(tmp_path, FilterConfig(min_area_px=10))
     (made,) = (tmp_path / "cache/index").iterdir()
-    machine = f"{zlib.crc32(socket.gethostname().encode()):08x}"
-    half = made.rename(made.with_name(f"{made.name}.{machine}-4194305-0.tmp"))
+    half = made.rename(made.with_name(f"{made.name}.{files._machine()}-4194305-0.tmp"))
     (half / "b00000").mkdir()
     again = open_index(bank, store, FilterConfig(min_area_px=10), tmp_path / "cache")
     assert (again.grid == index.grid).all()

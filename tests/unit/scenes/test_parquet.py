@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from support.true_layouts import png
 
-import samclr.log as terminal
+from samclr import log
 from samclr.bank.bank import SceneBank, pack_scenes
 from samclr.datasets.labelled import open_labelled
 from samclr.datasets.sources import list_scenes
@@ -73,7 +73,7 @@ def test_damaged_metadata_of_hugging_face_counts_as_none(tmp_path, metadata):
 
 def test_what_was_taken_is_said_and_can_be_named(tmp_path, capsys):
     path = write(tmp_path / "x.parquet", {"mask": structs(MASK), "image": structs(IMAGE)})
-    terminal._SAID.clear()
+    log._SAID.clear()
     (ref,) = list_scenes([path])
     assert read_bytes(ref) == IMAGE
     text = (
@@ -126,7 +126,7 @@ def test_lists_of_images_are_named(tmp_path):
 def test_empty_rows_are_their_own_errors_and_empty_files_are_said(tmp_path, capsys):
     write(tmp_path / "a.parquet", {"image": structs(IMAGE, None, b"")})
     write(tmp_path / "b.parquet", {"image": structs()})
-    terminal._SAID.clear()
+    log._SAID.clear()
     first, *rest = list_scenes([tmp_path])
     assert "1 Parquet file without rows: b.parquet" in capsys.readouterr().err
     load_scene(first)

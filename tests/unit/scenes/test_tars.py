@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from support.true_layouts import png, write_tar
 
-import samclr.log as terminal
+from samclr import log
 from samclr.config.segmenters import SegmenterConfig
 from samclr.datasets.sources import list_scenes
 from samclr.errors import ScenesError
@@ -169,7 +169,7 @@ def tar_bytes(members, tar_format=tarfile.GNU_FORMAT, kinds=None, pax=None):
 
 def said(capsys, *sources):
     """Ids, and what listing says."""
-    terminal._SAID.clear()
+    log._SAID.clear()
     found = ids(*sources)
     return found, capsys.readouterr().err
 

@@ -57,7 +57,7 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(FilesError, match=rf"no room for {tmp_path}/a.txt of 0.00 MB: its disk has .* GB free") as error:
+    with pytest.raises(FilesError, match=rf"no room for {tmp_path}/a.txt of 4 bytes: its disk has .* GB free") as error:
         write_text(tmp_path / "a.txt", "text")
     assert "run the same command again" in str(error.value)
     assert names(tmp_path) == []

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -165,3 +166,25 @@ def test_several_processes_create_or_open_one_folder(tmp_path):
         for trial in range(50):
             path = tmp_path / str(trial)
             list(pool.map(lambda _, path=path: PartsFolder.create_or_open(path, "store", MAKER, 100), range(4)))
+
+
+READING = """
+import os, sys
+from pathlib import Path
+import pyarrow as pa
+from samclr.storage.checksums import read_parquet, write_parquet
+path = Path(sys.argv[1])
+write_parquet(pa.table({"a": list(range(1000)), "b": ["x"] * 1000}), path)
+before = set(os.listdir("/proc/self/task"))
+assert read_parquet(path, ["b"]).num_rows == 1000
+print(len(set(os.listdir("/proc/self/task")) - before))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted as Linux lists them")
+def test_reading_a_part_starts_no_thread_that_python_does_not_know_of(tmp_path):
+    """Such a thread may hold on to what Python's file gave it until after the end of Python, which aborts then."""
+    done = subprocess.run(
+        [sys.executable, "-c", READING, tmp_path / "a.parquet"], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.returncode) == ("0\n", 0), done.stderr
