@@ -180,7 +180,7 @@ def no_room(path: Path, error: OSError, needed_bytes: int | None = None) -> File
     need = "" if needed_bytes is None else f" of {amount_of(needed_bytes)}"
     return FilesError(
         f"no room for {path}{need}: its disk has {amount_of(shutil.disk_usage(folder).free)} free "
-        f"({error.strerror}); free some, or name a place on another disk, and rerun the same command"
+        f"({error.strerror}); free some, or name a place on another disk, and run the same command again"
     )
 
 
