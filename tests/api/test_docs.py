@@ -26,6 +26,7 @@ NOT_RUN = {
 # What stands in a block, and what is run in its place.
 SMALLER = {
     "--segmenter sam-hq-vit-h": "--segmenter felzenszwalb",  # its weights are not to be had here
+    "--image-px 128": "--image-px 32",
     "batch_size=256, steps=10_000": "batch_size=4, steps=2, size_px=32",
     "batch_size=64, steps=100": "batch_size=4, steps=2, size_px=32",
 }
