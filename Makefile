@@ -5,7 +5,7 @@ BIN = .venv/bin
 # An oracle of the tests. Its build wants torch, and in a build environment of its own would download a second one.
 SAM2 = --no-build-isolation "sam2>=1.1"
 
-.PHONY: help demo demo-seeds demo-methods test ratios lint types .venv clean
+.PHONY: help demo demo-seeds demo-methods test ratios lint types docs .venv clean
 
 help:
 	@echo "make demo        the main job on generated scenes: under three minutes on two cores, after the set-up"
@@ -13,6 +13,7 @@ help:
 	@echo "make demo-methods  six recipes (SimCLR, MoCo, DINO; image and region views), three seeds: about half an hour"
 	@echo "make test        the tests: under ten minutes on two cores, after the set-up"
 	@echo "make lint types  style and types"
+	@echo "make docs        this documentation as a site in site/: seconds"
 	@echo "make ratios      speed against lightly and torchvision, as ratios with those stored"
 	@echo "The set-up (.venv) downloads about 5 GB from the package registry once: two to five minutes."
 
@@ -42,6 +43,10 @@ lint: .venv
 types: .venv
 	$(BIN)/mypy
 
+docs: .venv
+	@echo "== docs: site/index.html; every warning is an error"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 # The marker is written last, so an interrupted set-up is done again.
 .venv: .venv/ready
 
@@ -50,9 +55,9 @@ types: .venv
 		{ echo "samclr needs Python 3.11 to 3.13; name one: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "== set-up: an environment in .venv, about 5 GB from the package registry; two to five minutes, once"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,docs]"
 	SAM2_BUILD_CUDA=0 $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(SAM2)
 	@touch .venv/ready
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs site

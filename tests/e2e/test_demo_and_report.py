@@ -73,7 +73,7 @@ def test_the_page_holds_the_numbers(demo):
     page = (out / "report.html").read_text()
     for arm in arms:
         assert f"{100 * arm['top1']:.1f}%" in page
-    assert "views cut from fewer pixels than they have" in page
+    assert "views enlarged from fewer pixels than they have" in page
     assert "https://" not in page
     assert "http://" not in page
 

@@ -68,5 +68,5 @@ def test_a_store_of_other_scenes(made, tmp_path):
     write_scenes(tmp_path / "others", 2)
     (tmp_path / "others" / "a").rename(tmp_path / "others" / "z")
     refs = [ref for ref in list_scenes([tmp_path / "others"]) if ref.image_id.startswith("z/")]
-    with pytest.raises(PartsError, match="no usable row for any of the 1 scenes; was it made for other ones"):
+    with pytest.raises(PartsError, match="no usable row for any of the 1 scenes; was it made for other scenes"):
         write_look(open_store(folder / "store"), refs, FILTER, 5, 0, None)

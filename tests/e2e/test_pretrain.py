@@ -85,7 +85,7 @@ def test_sigterm_saves_and_leaves(scenes, store, tmp_path):
     process.send_signal(signal.SIGTERM)
     _, text = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert "the same command goes on" in text
+    assert "rerun the same command to resume" in text
     assert load_checkpoint(tmp_path / "run")["steps_done"] >= 5
 
 
@@ -118,7 +118,7 @@ def test_other_settings_or_data_are_refused_by_name(scenes, store, tmp_path):
         pretrain(config, tmp_path / "run")
     (tmp_path / "other").mkdir()
     (tmp_path / "other/mine.txt").write_text("keep")
-    with pytest.raises(RunError, match="is no run directory; name a new or empty folder"):
+    with pytest.raises(RunError, match="is not a run directory; name a new or empty folder"):
         pretrain(config, tmp_path / "other")
 
 
@@ -130,7 +130,7 @@ def test_a_run_of_another_version_is_one_sentence(scenes, store, tmp_path, call)
     (run / "config.json").write_text(json.dumps(saved | {"samclr": "0.0.9"}))
     status, _, text = call(*begin)
     assert status == 0, text
-    assert f"was begun by samclr 0.0.9 and goes on with {__version__}" in text
+    assert f"was begun by samclr 0.0.9 and continues with {__version__}" in text
     saved["config"]["warmth"] = 1
     for version, remedy in (("0.0.9", "use samclr 0.0.9 for it"), (__version__, "it was changed by hand")):
         (run / "config.json").write_text(json.dumps(saved | {"samclr": version}))
@@ -164,7 +164,7 @@ def test_of_a_damaged_checkpoint_the_one_before_is_used(scenes, store, tmp_path,
     newest = damaged
     pretrain(config, tmp_path / "run")
     assert not damaged.exists()
-    assert f"{newest} is damaged; going on from {older.name}" in capsys.readouterr().err
+    assert f"{newest} is damaged; resuming from {older.name}" in capsys.readouterr().err
     assert all(torch.equal(before[name], now) for name, now in weights(tmp_path / "run").items())
     for path in checkpoints(tmp_path / "run"):
         path.write_bytes(b"junk")
@@ -389,4 +389,4 @@ def test_a_bank_that_is_cut_while_training_ends_with_a_sentence(scenes, tmp_path
     assert "run samclr pack --verify" in said.splitlines()[-1]
     again = samclr("pack", scenes, "--bank", tmp_path / "bank", "--verify")
     assert again.returncode == 0
-    assert "damaged parts of the bank were made anew: " in again.stderr
+    assert "damaged parts of the bank were rebuilt: " in again.stderr

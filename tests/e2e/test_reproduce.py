@@ -86,7 +86,7 @@ def test_checks(command, data, call):
     text = " ".join((out + err).split())
     for fault in FAULTS[command[2]]:
         assert fault in text
-    assert "got at: " in text
+    assert "get it from: " in text
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] == "study"], ids=lambda command: command[4])

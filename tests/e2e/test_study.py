@@ -85,7 +85,7 @@ def test_the_page_says_it_all(whole):
     files, folder, _ = whole
     page = (folder.path / "page.html").read_text()
     for text in (
-        *("6 of 8 runs are done", "2 missing", "quoted 50.0", "runs on request alone", "Differences", "n = 2"),
+        *("6 of 8 runs are done", "2 missing", "quoted 50.0", "runs on request only", "Differences", "n = 2"),
         *("Accuracy of each class", "dark", "light", "CPU hours", "segmentation included"),
         f"samclr study run {files.file} --out {folder.path}",
         "--only &#39;boxes.simclr.region.sam-hq-vit-h.t0.2.c1.3&#39;",
@@ -148,7 +148,7 @@ def test_sigterm_stops_all_and_a_failed_run_stops_no_other(tmp_path):
     run = out / "runs" / f"{IMAGE}.seed0"
     status, stderr = run_killed(arguments, signal.SIGTERM, lambda: len(read_metrics(run)) >= 3)
     assert status == 143
-    assert "stopped; the same command goes on" in stderr
+    assert "stopped; rerun the same command to resume" in stderr
     folder, plan = open_study(out)
     steps = folder.steps_done(plan.runs()[1])
     assert 3 <= steps < 2000

@@ -51,9 +51,9 @@ def test_version():
         (["fly"], 2, "Unrecognized options"),
         (["pack", "{p}/missing"], 1, "no such folder or file"),
         (["pack", "{p}/empty"], 1, "no image under"),
-        (["segment", "{p}/scenes", "--out", "{p}/scenes/store"], 2, "lies inside the scenes"),
+        (["segment", "{p}/scenes", "--out", "{p}/scenes/store"], 2, "is inside the scenes"),
         (["segment", "{p}/scenes", "--out", "{p}/s", "--segmenter", "labels"], 2, "add --labels DIR"),
-        (["regions", "stats", "{p}"], 1, "is no region store"),
+        (["regions", "stats", "{p}"], 1, "is not a region store"),
         (["pretrain", "samclr", "--scenes", "{p}/scenes", "--out", "{p}/run"], 2, "samclr segment SCENES --out STORE"),
         (["pretrain", "simclr", "--out", "{p}/run"], 1, "no scenes were given"),
         (
@@ -78,8 +78,8 @@ def test_version():
         ),
         (["evaluate", "small-cnn", "--on", "{p}/none"], 1, "no labelled set at"),
         (["evaluate", "small-cnn", "--on", "{p}/scenes"], 1, "has no train split"),
-        (["export", "{p}", "--out", "{p}/x.safetensors"], 1, "is no run directory"),
-        (["report", "{p}"], 1, "is no run directory"),
+        (["export", "{p}", "--out", "{p}/x.safetensors"], 1, "is not a run directory"),
+        (["report", "{p}"], 1, "is not a run directory"),
         (["study", "smoke"], 2, "samclr study smoke is samclr study run smoke since 0.2"),
         (["study", "run", "smoke"], 2, "--out"),
         (["study", "run", "papr", "--out", "{p}/s"], 2, "no study 'papr'; choose one of paper, temperature, controls"),
@@ -100,7 +100,7 @@ def test_version():
         (
             ["study", "run", "controls", "--out", "{p}/s", "--scenes", "{p}/scenes"],
             2,
-            "is no NAME=PATH; give for instance",
+            "is not NAME=PATH; give for example",
         ),
         (["study", "run", "controls", "--out", "{p}/s", "--scenes", "a={p}/none"], 1, "no such folder or file"),
         (

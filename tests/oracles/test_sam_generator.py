@@ -172,7 +172,7 @@ def test_out_of_memory_halves_and_goes_on(stage, pool, monkeypatch, capsys):
     found = ours(net, config, images, pool)
     assert [len(masks) for masks in found] == [len(masks) for masks in expected]
     said = capsys.readouterr().err
-    assert "out of memory: images encoded together halved to 1, going on" in said or "points decoded together" in said
+    assert "out of memory: images encoded together halved to 1, continuing" in said or "points decoded together" in said
 
 
 def test_a_crop_layer_without_survivors_gives_none_where_the_reference_crashes(pool):

@@ -87,7 +87,7 @@ def differences_of(image, region):
         ({0: 0.61, 1: 0.62, 2: 0.64}, "better", "better, +12.3 points (95 % interval +8.5 to +16.1, n = 3)."),
         ({0: 0.40, 1: 0.41, 2: 0.39}, "worse", "worse, -10.0 points"),
         ({0: 0.40, 1: 0.61, 2: 0.52}, "open", "not told apart, +1.0 points"),
-        ({0: 0.61}, "one seed", "+11.0 points (n = 1, no interval: a direction and no proof)."),
+        ({0: 0.61}, "one seed", "+11.0 points (n = 1, no interval: a direction, not a proof)."),
         ({0: 0.61, 7: 0.9}, "one seed", "+11.0 points (n = 1"),  # a seed that the other arm lacks does not count
     ],
 )

@@ -84,9 +84,7 @@ class SceneBank:
         self._part_paths = [str(path / f"{stems[part]}.bin") for part in used]  # as text: asked for at each crop
         for name, part in zip(self._part_paths, used, strict=True):
             if fault := fault_of_size(Path(name), ends[part]):
-                raise PartsError(
-                    f"{name} {fault}; run samclr pack on the same scenes with --bank {path} to make it anew"
-                )
+                raise PartsError(f"{name} {fault}; run samclr pack on the same scenes with --bank {path} to rebuild it")
         # Views on np.memmap are slow to make; on the plain array beneath it they are not.
         self.parts = [np.asarray(np.memmap(name, np.uint8, "r")) for name in self._part_paths]
         self._inodes = [os.stat(name).st_ino for name in self._part_paths]
@@ -96,13 +94,13 @@ class SceneBank:
 
     @property
     def image_ids(self) -> list[str]:
-        """Ids of the images, read anew at each call."""
+        """Ids of the images, read from the file at each call."""
         ids: list[str] = self._names["image_id"].to_pylist()
         return ids
 
     @property
     def content_hashes(self) -> list[str]:
-        """Hashes of their files, read anew at each call."""
+        """Hashes of their files, read from the file at each call."""
         hashes: list[str] = self._names["content_hash"].to_pylist()
         return hashes
 
@@ -144,7 +142,7 @@ class SceneBank:
         part = self._part_paths[self.part_of[image]]
         return PartsError(
             f"the pixels of {self.image_ids[image]} in {part} are damaged ({why}); run samclr pack --verify on the "
-            f"same scenes with --bank {self.path} to make them anew, then the same command again"
+            f"same scenes with --bank {self.path} to rebuild them, then rerun the same command"
         )
 
     def level(self, image: int, level: int) -> UInt8[np.ndarray, "h w 3"]:
@@ -257,7 +255,7 @@ def pack_scenes(
     codec: Codec = "raw",
     verify: bool = False,
 ) -> tuple[PartsFolder, FillReport]:
-    """Give every scene a row and its pixels a place in the bank; what is damaged there is made anew, and said.
+    """Give every scene a row and its pixels a place in the bank; damaged parts are rebuilt and reported.
 
     verify: read all pixels that are there, to find damaged ones; else files that are missing or cut are found.
 
@@ -277,7 +275,7 @@ def pack_scenes(
     report = fill(folder, refs, work, options, "packing")
     if report.healed:
         faults = [f"{path} ({fault})" for path, fault in sorted(report.healed.items())]
-        say(f"{len(faults)} damaged parts of the bank were made anew: {name_some(faults)}")
+        say(f"{len(faults)} damaged parts of the bank were rebuilt: {name_some(faults)}")
     if work.unverified:
         say(f"{len(work.unverified)} images were packed by an older version, without checksums: not verified")
     return folder, report

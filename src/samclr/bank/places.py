@@ -1,4 +1,4 @@
-"""Where a bank lies by default, and where none may."""
+"""Where a bank is kept by default, and where none may be."""
 
 import hashlib
 import os
@@ -20,8 +20,8 @@ def default_bank(scenes: Sequence[Path], max_side: int | None, codec: Codec = "r
 
 
 def refuse_inside_scenes(made: Path, scenes: Sequence[Path], flag: str) -> None:
-    """Raise UsageError if a folder we write lies in a folder of images, which stays as it is."""
+    """Raise UsageError if a folder to write is inside a folder of images, which is never written to."""
     for source in scenes:
         folder = local_folder(source)
         if folder is not None and made.resolve().is_relative_to(folder):
-            raise UsageError(f"{flag} {made} lies inside the scenes {source}; name a folder elsewhere")
+            raise UsageError(f"{flag} {made} is inside the scenes {source}; name a folder elsewhere")

@@ -1,4 +1,4 @@
-"""Where a bank's images lie: the rows of its parts, and how long the files of pixels beside them must be."""
+"""Where a bank's images are: the rows of its parts, and how long the files of pixels beside them must be."""
 
 from collections.abc import Sequence
 from pathlib import Path

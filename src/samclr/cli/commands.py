@@ -45,11 +45,11 @@ class Pack(Settings):
     scenes: Positional[Scenes]
     image_column: Column = None
     bank: Annotated[Path | None, arg(help="Folder of the bank; by default one in the user's cache.")] = None
-    max_side: Annotated[Side | None, arg(help="Cap on the longer side, px; native size by default.")] = None
-    codec: Annotated[Codec, arg(help="Raw pixels: fast, 4 bytes a pixel; or jpeg: a fraction of that, slower.")] = "raw"
-    verify: Annotated[bool, arg(help="Read the whole bank and make damaged parts anew; else sizes are checked.")] = (
-        False
+    max_side: Annotated[Side | None, arg(help="Cap on the longer side, in px; native size by default.")] = None
+    codec: Annotated[Codec, arg(help="Format of pixels: raw (fast, 4 bytes each) or jpeg (a fraction, slower).")] = (
+        "raw"
     )
+    verify: Annotated[bool, arg(help="Read the whole bank and rebuild damaged parts; else only check sizes.")] = False
     fill: Fill = field(default_factory=Fill)
     json: Json = False
 
@@ -75,9 +75,9 @@ def _shallow(config: PretrainConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class FromConfig(Settings):
-    """Run the config.json of another run again. Any option of a recipe that follows overrides what stands there."""
+    """Rerun the config.json of another run. Any option of a recipe that follows overrides what stands there."""
 
-    file: Annotated[Positional[Path], arg(help="A config.json, or the run directory it lies in.")]
+    file: Annotated[Positional[Path], arg(help="A config.json, or the run directory that holds it.")]
     overrides: Suppress[tuple[str, ...]] = ()
 
 
@@ -136,7 +136,7 @@ class Pretrain(Settings):
             if count and name not in ("images", "regions"):
                 say(f"{count} {name.replace('_', ' ')}")
         if result.stopped:
-            say(f"stopped: {state} are saved; the same command goes on")
+            say(f"stopped: {state} are saved; rerun the same command to resume")
             return STOPPED_STATUS
         say(f"done: {state}")
         return 0
@@ -182,14 +182,14 @@ class Evaluate(Settings):
     Example: samclr evaluate runs/photos --on cifar10/ --image-px 48
     """
 
-    target: Annotated[Positional[str], arg(help="What to measure, see above.")]
+    target: Annotated[Positional[str], arg(help="What to measure; see above.")]
     on: Annotated[
         tuple[Path, ...],
         arg(help="Labelled sets: folders, NAME@ROOT, or names of folders in $SAMCLR_DATA.", metavar="SET..."),
     ] = ()
     image_column: Annotated[Column, CountsWith("on")] = None
     download: Annotated[
-        bool, arg(help="Fetch sets given as NAME@ROOT that are not there, by torchvision."), CountsWith("on")
+        bool, arg(help="Download missing sets given as NAME@ROOT, through torchvision."), CountsWith("on")
     ] = False
     dense_on: Annotated[
         tuple[Path, ...], arg(help="Sets with label maps, for segmentation by patch features.", metavar="SET...")
@@ -200,11 +200,11 @@ class Evaluate(Settings):
     dense: Annotated[DenseConfig, CountsWith("dense_on")] = field(default_factory=DenseConfig)
     model: TargetConfig = field(default_factory=TargetConfig)
     untrained: Annotated[bool, arg(help="Measure the same backbone before any training, as a floor.")] = False
-    device: Annotated[str, arg(help="auto (CUDA or MPS where there is one), cpu, cuda, cuda:1 and so on, or mps.")] = (
+    device: Annotated[str, arg(help="Device: auto (CUDA or MPS where available), cpu, cuda, cuda:1 ..., or mps.")] = (
         "auto"
     )
     seed: Annotated[Seed | None, arg(help="Seed of an untrained backbone; by default the run's, else 0.")] = None
-    out: Annotated[Path | None, arg(help="File the results are added to; by default the run's results.json.")] = None
+    out: Annotated[Path | None, arg(help="File that results are added to; by default the run's results.json.")] = None
     json: Json = False
 
     def run(self) -> int:
@@ -250,7 +250,7 @@ class Export(Settings):
     """
 
     target: Annotated[Positional[Path], arg(metavar="RUN", help="Run directory.")]
-    out: Annotated[Path, arg(help="File to write; for huggingface a folder.")]
+    out: Annotated[Path, arg(help="File to write; for huggingface, a folder.")]
     layout: Annotated[
         Literal["timm", "torchvision", "huggingface", "onnx"],
         arg(help="timm, torchvision: safetensors; huggingface: a folder; onnx: compared with torch before it is kept."),
@@ -292,14 +292,14 @@ class Demo(Settings):
     """
 
     out: Annotated[Path, arg(help="Folder for scenes, store, runs, results.json and report.html.")] = Path("runs/demo")
-    seeds: Annotated[Seeds, arg(help="A run of each recipe for each seed.")] = (0,)
+    seeds: Annotated[Seeds, arg(help="Seeds; each recipe runs once per seed.")] = (0,)
     recipes: Annotated[
         Annotated[tuple[Literal[tuple(RECIPES)], ...], Bounds(at_least=0, filled=True)],
-        arg(help="What is compared, under one budget."),
+        arg(help="Recipes to compare under one budget."),
     ] = ("simclr", "samclr")
     segmenter: Annotated[
         Literal["sam-digits", "felzenszwalb", "labels"],
-        arg(help="Where regions come from: the small SAM that ships with samclr, colours alone, or ground truth."),
+        arg(help="Where regions come from: the small SAM that ships with samclr, colours only, or ground truth."),
     ] = "sam-digits"
     json: Json = False
 

@@ -1,4 +1,4 @@
-"""The commands about data sets: which are known, and whether a copy is whole.
+"""The commands about data sets: which are known, and whether a copy is complete.
 
 Each imports what it needs when it runs, so that --help is instant.
 """
@@ -24,7 +24,7 @@ if not TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ListSets(Settings):
-    """List the data sets that are known by name: splits, uses; with --json layouts, terms and where each is got.
+    """List the data sets known by name: splits and uses; with --json also layouts, terms and sources.
 
     --scenes takes NAME@ROOT, or NAME:SPLIT@ROOT for another split than the one marked *.
 
@@ -49,17 +49,17 @@ class ListSets(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class Check(Settings):
-    """Compare a copy of a data set with its release: counts, label maps, sizes on a sample, sums where they are known.
+    """Compare a copy of a data set with its release: counts, label maps, sizes on a sample, known checksums.
 
-    Ends with status 1 if it is not whole, and says what is missing and where it is got.
+    Ends with status 1 if it is not complete, and says what is missing and where to get it.
 
     Example: samclr data check cityscapes --root data/cityscapes
     """
 
     name: Annotated[Positional[SetName], arg(help="A data set of `samclr data list`.")]
-    root: Annotated[Path | None, arg(help="Folder that holds it; by default looked up in $SAMCLR_DATA.")] = None
+    root: Annotated[Path | None, arg(help="Folder that holds the set; by default looked up in $SAMCLR_DATA.")] = None
     download: Annotated[
-        bool, arg(help="Fetch it into --root first, by torchvision (CIFAR-10, STL-10, ImageNette).")
+        bool, arg(help="Download it into --root first, through torchvision (CIFAR-10, STL-10, ImageNette).")
     ] = False
     json: Json = False
 
@@ -70,7 +70,7 @@ class Check(Settings):
 
         data_set = DATA_SETS[self.name]
         if self.root is None and (self.download or DATA_VARIABLE not in os.environ):
-            raise UsageError(f"in which folder does {self.name} lie? Add --root DIR, or set ${DATA_VARIABLE}")
+            raise UsageError(f"where is {self.name}? Add --root DIR, or set ${DATA_VARIABLE}")
         if self.download and self.root is not None:
             from samclr.datasets.download import download
 
@@ -94,7 +94,7 @@ class Check(Settings):
         if found.complete:
             say(f"complete: {data_set.title}")
             return 0
-        say(f"incomplete: {data_set.title}, layout {data_set.layout}; got at: {data_set.got_at}")
+        say(f"incomplete: {data_set.title}, layout {data_set.layout}; get it from: {data_set.got_at}")
         if data_set.downloads:
             say(f"samclr data check {self.name} --root DIR --download fetches it")
         return 1

@@ -18,7 +18,7 @@ Scenes = Annotated[
 ]
 Column = Annotated[
     str | None,
-    arg(help="Column of Parquet files that holds the images; found by itself by default.", metavar="NAME"),
+    arg(help="Column of Parquet files that holds the images; detected by default.", metavar="NAME"),
 ]
 Json = Annotated[bool, arg(help="Print the table as JSON.")]
 
@@ -27,9 +27,11 @@ Json = Annotated[bool, arg(help="Print the table as JSON.")]
 class Fill(Settings):
     """Options of the jobs that work through all images."""
 
-    workers: Annotated[Threads | None, arg(help="Processes; by default one per core.")] = None
-    retry_errors: Annotated[bool, arg(help="Try images again that failed before.")] = False
-    replace_changed: Annotated[bool, arg(help="Make rows anew whose file was replaced, instead of stopping.")] = False
+    workers: Annotated[Threads | None, arg(help="Worker processes; by default one per core.")] = None
+    retry_errors: Annotated[bool, arg(help="Retry images that failed before.")] = False
+    replace_changed: Annotated[
+        bool, arg(help="Redo the rows of images whose file was replaced, instead of stopping.")
+    ] = False
     strict: Annotated[bool, arg(help="End with status 1 if any image failed.")] = False
 
     def options(self, default_workers: int | None = None) -> Any:

@@ -38,7 +38,7 @@ class ListStudies(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class StudyStatus(Settings):
-    """Tell where the runs of a study stand, and why some failed or are missing.
+    """Show the state of a study's runs, and why some failed or are missing.
 
     Example: samclr study status runs/controls
     """
@@ -57,7 +57,7 @@ class StudyStatus(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class StudyPage(Settings):
-    """Write a study's tables and page again, of what is there by now.
+    """Rewrite a study's tables and page from what is there now.
 
     Example: samclr study page runs/controls
     """
@@ -76,7 +76,7 @@ class StudyPage(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class RunStudy(Settings):
-    """Carry out a study: a grid of runs under one budget, measured alike, with a table and a page.
+    """Run a study: a grid of runs under one budget, measured alike, with a table and a page.
 
     Safe to interrupt: rerun the same command to resume; what is finished is not repeated.
 
@@ -102,25 +102,25 @@ class RunStudy(Settings):
     labels: Annotated[
         tuple[str, ...], arg(metavar="NAME=DIR...", help="Label maps of scenes, for the segmenter labels.")
     ] = ()
-    ignore_label: Annotated[Labels, arg(help="Values of label maps that are no region, such as void.")] = ()
-    steps: Annotated[Steps | None, arg(help="The budget of each run, instead of the study's.")] = None
+    ignore_label: Annotated[Labels, arg(help="Values of label maps that are not regions, such as void.")] = ()
+    steps: Annotated[Steps | None, arg(help="Steps of each run, instead of the study's.")] = None
     seeds: Annotated[Seeds | None, arg(help="Seeds to run, instead of the study's.")] = None
     only: Annotated[
         tuple[str, ...],
-        arg(metavar="ARM...", help="Carry out these alone: names of arms or runs, with * and ?."),
+        arg(metavar="ARM...", help="Run only these: names of arms or runs, with * and ?."),
     ] = ()
     engine: Annotated[
         Literal["local", "ray"],
-        arg(help="Where it runs: processes here, or a Ray cluster (samclr[ray])."),
+        arg(help="Where runs are executed: in processes here, or on a Ray cluster (samclr[ray])."),
         *(NOT_LISTED, OF_ALL_RUNS),
     ] = "local"
-    parallel: Annotated[Threads | None, arg(help="Runs at a time; by default one a GPU, without GPUs one a core.")] = (
-        None
-    )
-    list: Annotated[bool, arg(help="Print the runs with their numbers, and carry out none.")] = False
+    parallel: Annotated[
+        Threads | None, arg(help="Runs at a time; by default one per GPU, or one per core without GPUs.")
+    ] = None
+    list: Annotated[bool, arg(help="Print the runs with their numbers and run none.")] = False
     index: Annotated[
         Annotated[int, Bounds(at_least=0, at_most=10**6)] | None,
-        arg(help="Carry out the run of this number alone, as SLURM arrays do."),
+        arg(help="Run only the run of this number, as SLURM arrays do."),
         NOT_LISTED,
     ] = None
     json: Json = False
@@ -148,10 +148,10 @@ class RunStudy(Settings):
         counts = {name: len(tally.names(name)) for name in ("done", "failed", "missing")}
         say(f"{', '.join(f'{count} {name}' for name, count in counts.items())} of {len(runs)} runs; page: {page}")
         if tally.stopped:
-            say("stopped; the same command goes on")
+            say("stopped; rerun the same command to resume")
             return STOPPED_STATUS
         if counts["failed"]:
-            say(f"samclr study status {self.out} tells why runs failed; the same command tries them again")
+            say(f"samclr study status {self.out} says why runs failed; rerun the same command to retry them")
         return 1 if counts["failed"] else 0
 
     def _given(self) -> Any:
@@ -196,7 +196,7 @@ def _named(values: tuple[str, ...], flag: str, what: str = "PATH") -> "dict[str,
         name, equals, given = value.partition("=")
         if not (name and equals and given) or not name.replace("-", "").replace("_", "").isalnum():
             example = "DIR" if what == "PATH" else what
-            raise UsageError(f"{flag} {value!r} is no NAME={what}; give for instance {flag} photos={example}")
+            raise UsageError(f"{flag} {value!r} is not NAME={what}; give for example {flag} photos={example}")
         found.setdefault(name, []).append(given)
     return found
 

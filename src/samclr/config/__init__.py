@@ -1,6 +1,6 @@
 """All settings as frozen dataclasses, validated when made. Nothing here imports torch, numpy or the command line.
 
-Settings of methods (SimclrConfig, MocoConfig, DinoConfig and those of other packages) are had from here too.
+Settings of methods (SimclrConfig, MocoConfig, DinoConfig and those of other packages) can be imported from here, too.
 """
 
 from typing import Any

@@ -7,5 +7,5 @@ import platformdirs
 
 
 def cache_folder() -> Path:
-    """$SAMCLR_CACHE, or the place this system keeps caches in."""
+    """$SAMCLR_CACHE, or the system's folder for caches."""
     return Path(os.environ.get("SAMCLR_CACHE") or platformdirs.user_cache_dir("samclr"))

@@ -1,4 +1,4 @@
-"""Where computation runs and how precisely: the same words for every command."""
+"""Device and precision of a computation: the same words in every command."""
 
 import re
 from typing import Literal
@@ -11,6 +11,6 @@ _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,4})?")
 
 
 def check_device(device: str) -> None:
-    """Raise ConfigError for what is not the name of a device."""
+    """Raise ConfigError if this is not the name of a device."""
     if not _DEVICE.fullmatch(device):
         raise ConfigError(f"device is {device!r}; expected auto, cpu, cuda, cuda:NUMBER or mps", "device")

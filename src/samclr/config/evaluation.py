@@ -25,16 +25,16 @@ from samclr.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class TargetConfig(Settings):
-    """What a file of weights does not say of itself, and how an untrained model is made.
+    """What a file of weights does not say about itself, and how an untrained model is made.
 
-    Runs, exports and timm's models know it: there it need not be given, and what contradicts them is refused.
+    Runs, exports and timm's models state it themselves: leave it out there; a contradiction is an error.
 
     Attributes:
-        backbone: any timm model name, or small-cnn: whose weights the file holds.
-        stem: of ResNets, see pretrain.
-        mean: of red, green and blue, values from 0 to 1, which the input is normalised by, with std.
-        std: deviation, see mean.
-        input_px: the size, in px, that a backbone of one image size is built for; by default --image-px.
+        backbone: The model whose weights the file holds: any timm model name, or small-cnn.
+        stem: ResNets only: the first layers; see pretrain.
+        mean: Mean of red, green and blue, on values from 0 to 1, that the input is normalised by; goes with std.
+        std: Standard deviation of red, green and blue; see mean.
+        input_px: Image size, in px, to build a backbone of fixed size for; by default --image-px.
     """
 
     backbone: str | None = None
@@ -58,8 +58,8 @@ class IntervalConfig(Settings):
     """95 % confidence intervals of all results, by the bootstrap over test images (Efron 1979), percentiles.
 
     Attributes:
-        bootstrap: resamples.
-        bootstrap_seed: of the resamples; equal seeds resample equal images whatever the backbone.
+        bootstrap: Number of resamples.
+        bootstrap_seed: Seed of the resamples; with equal seeds every backbone gets the same ones.
     """
 
     bootstrap: Annotated[int, Bounds(at_least=100, at_most=10**6)] = 1000
@@ -68,11 +68,11 @@ class IntervalConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class FewShotConfig(Settings):
-    """The probe on cached features with few labels, as many of each class.
+    """The probe on cached features with few labels, equally many per class.
 
     Attributes:
-        few_shot: shares of the training labels, such as 0.01 0.1; none by default.
-        few_shot_seed: of the choice of images.
+        few_shot: Shares of the training labels to use, such as 0.01 0.1; none by default.
+        few_shot_seed: Seed for the choice of images.
     """
 
     few_shot: Annotated[tuple[float, ...], Bounds(over=0, under=1)] = ()
@@ -84,13 +84,13 @@ class CropProbeConfig(Settings):
     """The paper's linear probe: a frozen backbone, random resized crops and flips, SGD with cosine.
 
     Attributes:
-        crop_probe: run it; it costs crop_epochs passes of the training split through the backbone.
-        crop_epochs: epochs.
-        crop_batch_size: images a step.
-        crop_lr: learning rate for a batch of 256; scaled with the batch.
-        crop_px: side of a crop, and of the test images.
-        crop_min_scale: least share of the image that a crop covers; the largest is all of it.
-        crop_seed: of order, crops and flips.
+        crop_probe: Run this probe; it costs crop_epochs passes of the training split through the backbone.
+        crop_epochs: Epochs of the probe on crops.
+        crop_batch_size: Images per step.
+        crop_lr: Learning rate for a batch of 256; scaled with the batch size.
+        crop_px: Side of the crops and of the test images, in px.
+        crop_min_scale: Smallest share of the image that a crop covers; the largest is the whole image.
+        crop_seed: Seed for order, crops and flips.
     """
 
     crop_probe: bool = False
@@ -104,18 +104,18 @@ class CropProbeConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuneConfig(Settings):
-    """All weights trained on, from the backbone's, with crops and flips as in the paper's probe.
+    """Fine-tuning: all weights are trained, with crops and flips as in the paper's probe.
 
     Attributes:
-        fine_tune: run it; a copy of the backbone is trained, the run keeps its own.
-        tune_epochs: epochs.
-        tune_batch_size: images a step.
-        tune_backbone_lr: learning rate of the backbone for a batch of 256; scaled with the batch.
-        tune_head_lr: likewise of the classifier.
-        tune_weight_decay: on all weights.
-        tune_px: side of a crop, and of the test images.
-        tune_min_scale: least share of the image that a crop covers; the largest is all of it.
-        tune_seed: of order, crops and flips.
+        fine_tune: Run fine-tuning; a copy of the backbone is trained, the run keeps its own.
+        tune_epochs: Epochs of fine-tuning.
+        tune_batch_size: Images per step.
+        tune_backbone_lr: Learning rate of the backbone for a batch of 256; scaled with the batch size.
+        tune_head_lr: Learning rate of the classifier, scaled likewise.
+        tune_weight_decay: Weight decay on all weights.
+        tune_px: Side of the crops and of the test images, in px.
+        tune_min_scale: Smallest share of the image that a crop covers; the largest is the whole image.
+        tune_seed: Seed for order, crops and flips.
     """
 
     fine_tune: bool = False
@@ -131,20 +131,20 @@ class FineTuneConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class DenseConfig(Settings):
-    """Segmentation by frozen patch features: a linear probe, and labels taken over from the nearest patches.
+    """Segmentation from frozen patch features: a linear probe, and the labels of the nearest patches.
 
     Attributes:
-        dense_px: images are resized to this on the shorter side (then to whole patches); labels never are.
-        dense_stage: which feature map, from 0; by default the last. ResNets: 0 stem, 1 to 4; ViTs: a block.
-        dense_num_train: take a seeded random subset of the training images; None takes all.
-        dense_num_test: likewise of the test images.
-        dense_steps: steps of the probe's SGD (momentum 0.9, no weight decay, cosine to zero).
-        dense_batch_size: patches a step.
-        dense_lr: learning rate, on standardised features.
-        dense_seed: of subsets, order and memory.
-        dense_memory: training patches to look among.
-        dense_k: neighbours whose labels are taken over.
-        dense_temperature: a neighbour weighs exp(cosine similarity / dense_temperature).
+        dense_px: Shorter side that images are resized to (then to whole patches), in px; labels are never resized.
+        dense_stage: Which feature map, from 0; by default the last. ResNets: 0 is the stem, then 1 to 4; ViTs: a block.
+        dense_num_train: Size of a seeded random subset of the training images; None takes all.
+        dense_num_test: Size of a seeded random subset of the test images; None takes all.
+        dense_steps: Steps of the probe's SGD (momentum 0.9, no weight decay, cosine to zero).
+        dense_batch_size: Patches per step.
+        dense_lr: Learning rate, on standardised features.
+        dense_seed: Seed for subsets, order and memory.
+        dense_memory: Training patches to search among.
+        dense_k: Neighbours whose labels are used.
+        dense_temperature: A neighbour weighs exp(cosine similarity / dense_temperature).
     """
 
     dense_px: InputSide = 360
@@ -169,7 +169,7 @@ class DenseConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ProtocolsConfig(Settings):
-    """What is measured on labelled sets beside kNN and the probe on cached features."""
+    """What is measured on labelled sets besides kNN and the probe on cached features."""
 
     few_shot: FewShotConfig = field(default_factory=FewShotConfig)
     crop_probe: Annotated[CropProbeConfig, CountsWith("crop_probe")] = field(default_factory=CropProbeConfig)

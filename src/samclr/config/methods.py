@@ -1,4 +1,4 @@
-"""What every method's settings have, and how a method is declared. Its own settings stand in its spec."""
+"""What every method's settings have, and how a method is declared. Its own settings are in its spec."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -20,9 +20,9 @@ class ProjectorConfig(Settings):
     """Projection head.
 
     Attributes:
-        projector_hidden: width of the head's hidden layers; None takes the backbone's feature width.
-        projector_out: width of the embeddings; of methods with prototypes that of the bottleneck before them.
-        projector_norm: batch norm in the head.
+        projector_hidden: Width of the head's hidden layers; None takes the backbone's feature width.
+        projector_out: Width of the embeddings; with prototypes, of the bottleneck before them.
+        projector_norm: Use batch norm in the head.
     """
 
     projector_hidden: Width | None = None
@@ -65,8 +65,8 @@ class MomentumMethodConfig(MethodConfig):
     """Base of the settings of methods with a momentum encoder.
 
     Attributes:
-        ema_momentum: share that the momentum encoder keeps at a step.
-        ema_momentum_end: where a cosine schedule takes it; None keeps it constant.
+        ema_momentum: Share of its weights that the momentum encoder keeps at each step.
+        ema_momentum_end: Value at the end of a cosine schedule; None keeps ema_momentum constant.
     """
 
     ema_momentum: Share = 0.99

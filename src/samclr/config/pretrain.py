@@ -1,6 +1,6 @@
 """All settings as frozen dataclasses, validated when made.
 
-Nothing here imports torch or numpy, so the command line can show every default at once.
+Nothing here imports torch or numpy, so that the command line shows every default at once.
 """
 
 from dataclasses import dataclass, field
@@ -57,16 +57,16 @@ Stem = Literal["standard", "conv3x3-stride2", "conv3x3-stride1"]
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(Settings):
-    """Where images and regions lie.
+    """Where images and regions are.
 
     Attributes:
-        scenes: folders of images, Parquet files, tar shards, hub:OWNER/NAME, or data sets as NAME[:SPLIT]@ROOT
+        scenes: Folders of images, Parquet files, tar shards, hub:OWNER/NAME, or data sets as NAME[:SPLIT]@ROOT
             (samclr data list); several are joined.
-        image_column: the column of Parquet files that holds the images; None finds it, and says so where several could.
-        regions: a region store made by `samclr segment`; needed by the strategies region and random-box.
-        bank: folder of the scene bank; by default one in the user's cache, made when missing.
-        max_side: cap on the longer side in the bank, px; None keeps the native size.
-        codec: the bank's pixels: raw (fast, 4 bytes a pixel) or jpeg (a fraction of that, decoded at each crop).
+        image_column: Column of Parquet files that holds the images; None detects it and reports any ambiguity.
+        regions: Region store made by `samclr segment`; needed by the strategies region and random-box.
+        bank: Folder of the scene bank, made if missing; by default one in the user's cache.
+        max_side: Cap on the longer side in the bank, in px; None keeps the native size.
+        codec: How the bank stores pixels: raw (fast, 4 bytes each) or jpeg (a fraction of that, decoded at each crop).
     """
 
     scenes: tuple[Path, ...] = ()
@@ -82,16 +82,16 @@ class ModelConfig(Settings):
     """Backbone.
 
     Attributes:
-        backbone: any timm model name, or small-cnn (four layers, for demos).
-        stem: ResNets only: standard (7x7 stride 2), or a 3x3 convolution of stride 2 (max-pooling stays),
-            or of stride 1 without max-pooling (the usual one for CIFAR-10).
-        pretrained: weights to begin with: "timm" downloads those of timm, else a file of timm's names (safetensors or
-            torch's, or a folder of Hugging Face's layout); None begins at random.
-        input_px: for backbones of one image size (BEiT, CaiT, Mixer, ...): the size, in px, that they are built for.
-            None takes that of the views; those of any size need none.
-        mean: of red, green and blue, values from 0 to 1, which the input is normalised by, with std. None takes what
-            the pretrained weights were trained with, and ImageNet's for weights that begin at random.
-        std: deviation, see mean.
+        backbone: Any timm model name, or small-cnn (four layers, for demos).
+        stem: ResNets only: standard (7x7, stride 2), or a 3x3 convolution of stride 2 (with max-pooling) or of
+            stride 1 (without it, as is usual for CIFAR-10).
+        pretrained: Weights to begin with: "timm" downloads timm's; otherwise a file with timm's names (safetensors or
+            torch), or a folder in the Hugging Face layout. None begins at random.
+        input_px: Image size, in px, to build a backbone of fixed size (BEiT, CaiT, Mixer, ...) for. None takes the
+            size of the views; other backbones need none.
+        mean: Mean of red, green and blue, on values from 0 to 1, that the input is normalised by; goes with std. None
+            takes that of the pretrained weights, or ImageNet's for weights that begin at random.
+        std: Standard deviation of red, green and blue; see mean.
     """
 
     backbone: str = "resnet18"
@@ -129,19 +129,19 @@ class OptimConfig(Settings):
     """Optimiser and its schedule.
 
     Attributes:
-        global_batch_size: images a step, over all devices.
-        steps: length of the run.
-        epochs: length in epochs of floor(images / global_batch_size) steps; overrides steps.
-        optimizer: sgd and adamw by torch, lars by timm.
-        lr: learning rate after warm-up, for the batch as it is.
-        sgd_momentum: momentum of sgd and lars.
-        weight_decay: decoupled for adamw.
-        weight_decay_end: where a cosine schedule takes it; None keeps it constant.
-        clip_norm: gradients are scaled down to this norm; None leaves them.
-        clip_per: whose norm: that of all gradients together (model), or each parameter's own (parameter), as DINO does.
-        warmup_steps: linear warm-up of the learning rate.
-        schedule: cosine to zero, or constant after warm-up.
-        decay_norm_and_bias: whether weight decay also acts on norms and biases.
+        global_batch_size: Images per step, over all devices.
+        steps: Length of the run, in steps.
+        epochs: Length of the run in epochs of floor(images / global_batch_size) steps; overrides steps.
+        optimizer: Optimiser: torch's sgd or adamw, or timm's lars.
+        lr: Learning rate after warm-up; not scaled with the batch size.
+        sgd_momentum: Momentum of sgd and lars.
+        weight_decay: Weight decay; decoupled for adamw.
+        weight_decay_end: Weight decay at the end of a cosine schedule; None keeps it constant.
+        clip_norm: Norm that gradients are scaled down to; None does not clip.
+        clip_per: Clip by the norm of all gradients together (model) or of each parameter's (parameter), as DINO does.
+        warmup_steps: Steps of linear warm-up of the learning rate.
+        schedule: Learning rate after warm-up: cosine to zero, or constant.
+        decay_norm_and_bias: Apply weight decay to norms and biases, too.
     """
 
     global_batch_size: Annotated[int, Bounds(at_least=2, at_most=1_048_576)] = 256
@@ -189,11 +189,11 @@ class KnnConfig(Settings):
     """Weighted kNN (Wu et al. 2018) on a labelled set.
 
     Attributes:
-        image_px: side to which labelled images are resized and centre-cropped.
-        num_train: take a seeded random subset of the training split; None takes all.
-        num_test: likewise of the test split.
-        knn_k: neighbours that vote.
-        knn_temperature: a vote weighs exp(cosine similarity / knn_temperature).
+        image_px: Side that labelled images are resized and centre-cropped to, in px.
+        num_train: Size of a seeded random subset of the training split; None takes all.
+        num_test: Size of a seeded random subset of the test split; None takes all.
+        knn_k: Neighbours that vote.
+        knn_temperature: A vote weighs exp(cosine similarity / knn_temperature).
     """
 
     image_px: InputSide = 128
@@ -208,13 +208,13 @@ class ProbeConfig(Settings):
     """Linear probe on cached features.
 
     Attributes:
-        skip_linear: measure kNN alone.
-        probe_epochs: epochs of SGD with cosine.
-        probe_batch_size: features a step.
-        probe_lr: SGD's learning rate for a batch of 256; scaled with the batch.
-        probe_sweep: learning rates to choose among on a fifth of the training split, held out; the probe is then
-            trained on all of it. None by default: probe_lr is taken.
-        probe_seed: order of the features, and what is held out.
+        skip_linear: Skip the linear probe.
+        probe_epochs: Epochs of SGD with a cosine schedule.
+        probe_batch_size: Features per step.
+        probe_lr: Learning rate of SGD for a batch of 256; scaled with the batch size.
+        probe_sweep: Learning rates to choose among on a held-out fifth of the training split; the probe is then
+            trained on all of it. None by default: probe_lr is used.
+        probe_seed: Seed for the order of the features and for what is held out.
     """
 
     skip_linear: bool = False
@@ -227,30 +227,30 @@ class ProbeConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeConfig(Settings):
-    """How a run is carried out; a resumed run may change it.
+    """How a run is executed; a resumed run may change it.
 
     Results change by rounding alone, but for precision, and with batch norm for num_devices and micro_batch_size, which
     decide whose statistics are taken together.
 
     Attributes:
-        device: auto (CUDA or MPS where there is one), cpu, cuda, cuda:1 and so on, or mps.
-        num_devices: devices of each machine.
-        num_nodes: machines.
-        micro_batch_size: rows (images times regions_per_image) that a device encodes at a time; the loss
+        device: Device: auto (CUDA or MPS where available), cpu, cuda, cuda:1 ..., or mps.
+        num_devices: Devices per machine.
+        num_nodes: Number of machines.
+        micro_batch_size: Rows (images times regions_per_image) that a device encodes at a time; the loss
             stays that of the whole batch (gradient caching).
-        activation_checkpointing: keep few activations and compute the rest again, for large ViTs.
-        compile: have the backbone compiled at its first step (torch.compile): a minute's wait, then faster steps.
-        precision: of the encoders: float32; bfloat16 and float16 keep weights in float32 (mixed precision), their -true
+        activation_checkpointing: Keep few activations and recompute the rest; saves memory with large ViTs.
+        compile: Compile the backbone at the first step (torch.compile): a minute's wait, then faster steps.
+        precision: Precision of the encoders: float32; bfloat16 and float16 keep weights in float32 (mixed), their -true
             forms do not. Losses are float32 or better throughout.
-        num_threads: threads of torch on the CPU; results are bit-equal only at equal thread counts.
-        workers: processes that pack and that index regions, and threads that crop; None takes one per core.
-        bank_on: where a raw bank lies: on the GPU (device), whose kernels then crop; in pinned memory, which the GPU
-            reads over the bus (each device's process has a copy); or on the disk (map), mapped, and CPU threads crop.
-            auto: the GPU if half of its free memory is enough, else the map.
-        checkpoint_every_s: seconds between checkpoints; 0 saves after each step.
-        log: also log to these, beside metrics.jsonl, in the run directory (wandb: online).
-        knn_on: labelled set whose kNN and linear top-1 are logged during training.
-        knn_every: epochs between two measurements.
+        num_threads: Threads of torch on the CPU; results are bit-equal only at equal thread counts.
+        workers: Processes that pack and index regions, and threads that crop; None takes one per core.
+        bank_on: Where a raw bank is kept: on the GPU (device), whose kernels then crop; in pinned memory, which the
+            GPU reads over the bus (one copy per process); or on the disk (map), where CPU threads crop.
+            auto takes the GPU if half of its free memory is enough, else the disk.
+        checkpoint_every_s: Seconds between checkpoints; 0 saves after each step.
+        log: Loggers to use besides metrics.jsonl, in the run directory (wandb: online).
+        knn_on: Labelled set whose kNN and linear top-1 are logged during training.
+        knn_every: Epochs between two measurements of knn_on.
     """
 
     device: str = "auto"
@@ -278,8 +278,8 @@ class PretrainConfig(Settings):
     """One pre-training run. `config.json` holds it whole and alone reproduces the run.
 
     Attributes:
-        recipe: the recipe that the settings began as.
-        seed: of weights, image order, regions, boxes and colours.
+        recipe: Recipe that the settings began as.
+        seed: Seed for weights, image order, regions, boxes and colours.
     """
 
     recipe: str = "samclr"
@@ -317,7 +317,7 @@ class PretrainConfig(Settings):
         return self.optim.global_batch_size * self.views.regions_per_image * views
 
     def settings(self) -> dict[str, Any]:
-        """Everything that decides the result: all but the places of files and the way of running."""
+        """Everything that decides the result: all but where files are and how the run is executed."""
         settings = to_dict(self)
         del settings["runtime"], settings["knn"]
         settings["data"] = {"max_side": self.data.max_side, "codec": self.data.codec}

@@ -1,8 +1,8 @@
-"""What there is by name: methods, segmenters, data sets, protocols. Each is a spec, found, never imported from here.
+"""Methods, segmenters, data sets and protocols by name. Each is a spec, which is discovered, never imported from here.
 
 The built-in specs are the attribute SPEC of every module `..._spec` in their room (samclr/methods/byol_spec.py);
 those of other packages are found through entry points of the room's name, or handed over by `register`. A spec
-imports no torch: what needs torch stands in another file, which the spec names as "module:attribute".
+imports no torch: what needs torch is in another file, which the spec names as "module:attribute".
 """
 
 import difflib
@@ -40,10 +40,10 @@ class Registry(Mapping[str, SpecT], Generic[SpecT]):
         self._is_filled = False
 
     def register(self, spec: SpecT) -> SpecT:
-        """Add a spec and return it; the same one twice is no fault.
+        """Add a spec and return it; adding the same one twice is harmless.
 
         Raises:
-            PluginError: it is no spec of this kind, or its name is taken.
+            PluginError: it is not a spec of this kind, or its name is taken.
         """
         self._fill()
         return self._add(spec, "register")

@@ -21,16 +21,16 @@ class MaskConfig(Settings):
     """SAM only: how masks are generated, in the reference's words and with its defaults.
 
     Attributes:
-        points_per_side: prompts per side of the grid laid over each crop.
-        pred_iou_thresh: masks with a predicted IoU up to this are dropped.
-        stability_score_thresh: masks less stable than this are dropped; see stability_score_offset.
-        stability_score_offset: stability = area above +offset by area above -offset, in logits.
-        box_nms_thresh: of two masks of one crop whose boxes overlap by more (IoU), the better scored one stays.
-        crop_n_layers: further layers of crops to search; layer i has 2^i x 2^i of them.
-        crop_nms_thresh: as box_nms_thresh, between crops; the mask of the smaller crop stays.
-        crop_overlap_ratio: overlap of the crops of the first layer, as a share of the image's shorter side.
-        crop_n_points_downscale_factor: layer i has points_per_side / factor^i points a side.
-        min_mask_region_area: holes and islands smaller than this are removed from masks, px; 0 leaves them.
+        points_per_side: Prompts per side of the grid laid over each crop.
+        pred_iou_thresh: Drop masks with a predicted IoU of at most this.
+        stability_score_thresh: Drop masks less stable than this; see stability_score_offset.
+        stability_score_offset: Stability is the area above +offset divided by the area above -offset, in logits.
+        box_nms_thresh: Of two masks of one crop whose boxes overlap by more than this (IoU), keep the better one.
+        crop_n_layers: Further layers of crops to search; layer i has 2^i x 2^i crops.
+        crop_nms_thresh: As box_nms_thresh, between crops; the mask of the smaller crop is kept.
+        crop_overlap_ratio: Overlap of the crops of the first layer, as a share of the image's shorter side.
+        crop_n_points_downscale_factor: Layer i has points_per_side / factor^i points per side.
+        min_mask_region_area: Remove holes and islands smaller than this from masks, in px; 0 keeps them.
     """
 
     points_per_side: Annotated[int, Bounds(at_least=1, at_most=1024)] = 32
@@ -56,14 +56,14 @@ class MaskConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig(Settings):
-    """SAM only: how the model is run; of these, precision alone changes results.
+    """SAM only: how the model is run; only precision changes results.
 
     Attributes:
-        device: auto (CUDA or MPS where there is one), cpu, cuda, cuda:1 and so on, or mps.
-        precision: auto (float16 autocast on CUDA, float32 elsewhere), float32, float16 or bfloat16.
-        memory_gb: what decoder and masks may take at a time, beyond weights, images and the encoder.
-        encode_together: images (or crops) that go through the encoder at once.
-        compile: compile the encoder (torch.compile): slow to start, faster over thousands of images.
+        device: Device: auto (CUDA or MPS where available), cpu, cuda, cuda:1 ..., or mps.
+        precision: Precision: auto (float16 autocast on CUDA, float32 elsewhere), float32, float16 or bfloat16.
+        memory_gb: Memory for decoder and masks at a time, in GB, beyond weights, images and the encoder.
+        encode_together: Images (or crops) that go through the encoder at once.
+        compile: Compile the encoder (torch.compile): slow to start, faster over thousands of images.
     """
 
     device: str = "auto"
@@ -82,12 +82,12 @@ class SegmenterConfig(Settings):
     """Names a segmenter with its settings; the same for every row of a region store.
 
     Attributes:
-        segmenter: a name of `samclr segmenters`, a Hugging Face id of a SAM, or a folder with one.
-        scale: felzenszwalb only: larger gives larger pieces.
+        segmenter: A name from `samclr segmenters`, a Hugging Face id of a SAM, or a folder with one.
+        scale: felzenszwalb only: larger values give larger pieces.
         sigma: felzenszwalb only: blur before segmenting, px.
-        min_size: felzenszwalb only: least size of a piece, px.
+        min_size: felzenszwalb only: smallest size of a piece, in px.
         labels: labels only: folder of label maps with the images' relative stems; by default the data set's own.
-        ignore_label: labels only: values that are no region, such as void.
+        ignore_label: labels only: values that are not regions, such as void.
     """
 
     segmenter: str = "felzenszwalb"

@@ -1,4 +1,4 @@
-"""Settings of views: where they come from, how they are augmented, which regions are seen. Nothing heavy here."""
+"""Settings of views: where they come from, how they are augmented, which regions are seen. Imports nothing heavy."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -16,17 +16,17 @@ class ViewsConfig(Settings):
     """Where the views of an image come from.
 
     Attributes:
-        strategy: image = the whole image; region = one segmented region; random-box = a box of the region's size
-            at a random place, the control for "smaller crops".
-        regions_per_image: regions drawn per image and step, each with its own positive pair.
-        min_coverage: least share of a view that its region's mask must cover; crops are drawn again until it does.
-        coverage_tries: crops tried for min_coverage before the best of them is taken and counted.
-        image_view_share: share of the pairs that use the whole image in spite of the strategy.
-        background_mix_prob: region only: share of the views in which everything outside the region's mask is taken from
-            a crop of another image, so that surroundings cannot tell a pair.
-        redraw: random-box only: a new place at each step instead of one fixed place per region.
-        max_window_aspect: windows of regions longer than this, over their shorter side, are widened about their centre
-            as far as the image goes, so that thin ones hold different crops; None leaves them.
+        strategy: Where both views of a pair come from: image = the whole image; region = one segmented region;
+            random-box = a box of the region's size at a random place, the control for "smaller crops".
+        regions_per_image: Regions drawn per image and step, each with its own positive pair.
+        min_coverage: Smallest share of a view that its region's mask must cover; crops are redrawn until it does.
+        coverage_tries: Crops tried for min_coverage before the best of them is taken and counted.
+        image_view_share: Share of the pairs that use the whole image, whatever the strategy.
+        background_mix_prob: region only: share of the views in which everything outside the region's mask is replaced
+            by a crop of another image, so that surroundings cannot give a pair away.
+        redraw: random-box only: draw a new place at each step instead of one fixed place per region.
+        max_window_aspect: Widen regions' windows whose aspect (longer by shorter side) is larger than this, about their
+            centre and as far as the image goes, so that thin ones hold different crops; None does not.
     """
 
     strategy: Strategy = "region"
@@ -51,11 +51,11 @@ class ViewGroup(Settings):
     """Views of one size and role; a plan holds one group or more.
 
     Attributes:
-        role: global views, or local ones as DINO has them.
-        num_views: views of each region (or image).
-        size_px: side of a view.
-        crop_scale: range of a view's share of its window's area, as in torchvision's RandomResizedCrop.
-        crop_ratio: range of a crop's aspect (width / height).
+        role: Global views, or local ones as in DINO.
+        num_views: Views of each region (or image).
+        size_px: Side of a view, in px.
+        crop_scale: Range of a view's share of its window's area, as in torchvision's RandomResizedCrop.
+        crop_ratio: Range of a crop's aspect (width / height).
     """
 
     role: Role = "global"
@@ -67,12 +67,12 @@ class ViewGroup(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class LocalViews(Settings):
-    """Smaller views of the same region (or image), as DINO has them.
+    """Smaller views of the same region (or image), as in DINO.
 
     Attributes:
-        num_local_views: of each region (or image); 0 for none.
-        local_size_px: side of a local view.
-        local_crop_scale: range of a local view's share of its window's area.
+        num_local_views: Local views of each region (or image); 0 for none.
+        local_size_px: Side of a local view, in px.
+        local_crop_scale: Range of a local view's share of its window's area.
     """
 
     num_local_views: Annotated[int, Bounds(at_least=0, at_most=1000)] = 0
@@ -98,17 +98,17 @@ class AugmentConfig(Settings):
     """SimCLR's augmentation (Chen et al. 2020, appendix A) with lightly's numbers.
 
     Attributes:
-        flip_prob: share of views that are mirrored.
-        jitter_prob: share of views whose colours are jittered.
-        jitter_strength: factor on 0.8 brightness, 0.8 contrast, jitter_saturation and 0.2 hue; at most 2.5, where the
+        flip_prob: Share of views that are mirrored.
+        jitter_prob: Share of views whose colours are jittered.
+        jitter_strength: Factor on 0.8 brightness, 0.8 contrast, jitter_saturation and 0.2 hue; at most 2.5, where the
             hue turns by half the circle.
-        jitter_saturation: 0.8 as in SimCLR and MoCo v2, 0.4 as in BYOL and DINO.
-        grey_prob: share of views in grey.
-        blur_prob: share of views that are blurred.
-        blur_sigma: range of the Gaussian blur's sigma, px.
-        solarise_prob: share of views whose light half is inverted.
-        asymmetric: as in BYOL and DINO, of the global views the first is always blurred and never solarised, the others
-            are blurred with 0.1 and solarised with 0.2; local views keep the shares above.
+        jitter_saturation: Strength on saturation: 0.8 as in SimCLR and MoCo v2, 0.4 as in BYOL and DINO.
+        grey_prob: Share of views that are turned grey.
+        blur_prob: Share of views that are blurred.
+        blur_sigma: Range of the Gaussian blur's sigma, in px.
+        solarise_prob: Share of views whose light half is inverted.
+        asymmetric: As in BYOL and DINO: the first global view is always blurred and never solarised, the others are
+            blurred with 0.1 and solarised with 0.2; local views keep the shares above.
     """
 
     flip_prob: Share = 0.5
@@ -127,12 +127,12 @@ class FilterConfig(Settings):
     """Which regions training sees, and how much context their boxes get.
 
     Attributes:
-        min_area_px: drop regions with fewer mask pixels, counted at native size.
-        min_area_frac: drop regions under this share of the image; for sets of mixed sizes.
-        max_area_frac: drop regions over this share of the image (1 keeps all), before the containment test.
-        containment_frac: a region with more than this share of its area inside one kept larger region is dropped.
-        padding: box height and width are multiplied by this about the centre, then clipped to the image.
-        min_box_px: drop regions whose padded box is shorter than this on its shorter side.
+        min_area_px: Drop regions with fewer mask pixels, counted at native size.
+        min_area_frac: Drop regions under this share of the image; for sets of mixed sizes.
+        max_area_frac: Drop regions over this share of the image (1 keeps all), before the containment test.
+        containment_frac: Drop regions with more than this share of their area inside one larger region that is kept.
+        padding: Factor on a box's height and width about its centre; the box is then clipped to the image.
+        min_box_px: Drop regions whose padded box is shorter than this on its shorter side, in px.
     """
 
     min_area_px: CountOrZero = 1000

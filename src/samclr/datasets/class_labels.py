@@ -209,7 +209,7 @@ def class_of(image_id: str) -> str:
 def folder_classes(folder: Path, image_ids: Sequence[str]) -> SplitClasses:
     """The classes of a split's images, which are the names of its folders that hold any.
 
-    Says which folders are no classes: hidden ones, those of operating systems, and empty ones.
+    Says which folders are not classes: hidden ones, those of operating systems, and empty ones.
     """
     counts = Counter(map(class_of, image_ids))
     names = tuple(sorted(counts))

@@ -15,7 +15,7 @@ def download(data_set: DataSet, root: Path) -> None:
     if not data_set.downloads:
         known = ", ".join(name for name, one in DATA_SETS.items() if one.downloads)
         raise ScenesError(
-            f"{data_set.title} cannot be downloaded by samclr (only {known} can); it is got at: {data_set.got_at}"
+            f"{data_set.title} cannot be downloaded by samclr (only {known} can); get it from: {data_set.got_at}"
         )
     from torchvision.datasets import CIFAR10, STL10, Imagenette
 

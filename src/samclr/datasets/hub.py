@@ -32,7 +32,7 @@ def fetch(source: HubSource) -> dict[str, Path]:
             if all(path.exists() for path in found.values()):
                 return found
     except (OSError, KeyError, TypeError, FilesError) as error:
-        say(f"{note} is damaged and made anew ({error})")
+        say(f"{note} is damaged and is rebuilt ({error})")
     try:
         folder, files, commit = _download(source)
         found = {file: confined(folder, file) for file in files}

@@ -1,7 +1,7 @@
 """List the images of folders, data sets, Parquet files, tar shards and object storage.
 
 Every image has an id that is the same on every machine: its path relative to the source; for one of many in a
-file `file.parquet#row` or `file.tar#member`. With several sources the source's name stands in front.
+file `file.parquet#row` or `file.tar#member`. With several sources, the source's name comes first.
 """
 
 import itertools
@@ -25,7 +25,7 @@ MADE_FOLDERS = (("run directory", ("config.json", "metrics.jsonl")), ("study", (
 
 
 def list_scenes(sources: Sequence[Path], image_column: str | None = None) -> list[SceneRef]:
-    """List every image of the sources, in the order of their ids; say once what was passed over or had to be chosen.
+    """List every image of the sources, in the order of their ids; report once what was skipped or had to be chosen.
 
     image_column: the column of Parquet files that holds the images; by default as `parquet.choose_column` has it.
 
@@ -53,10 +53,10 @@ def list_scenes(sources: Sequence[Path], image_column: str | None = None) -> lis
     refs.sort(key=lambda ref: ref.image_id)
     twice = [a.image_id for a, b in itertools.pairwise(refs) if a.image_id == b.image_id]
     if twice:
-        raise ScenesError(f"two images have one id: {name_some(twice)}; rename one of the files")
+        raise ScenesError(f"two images have the same id: {name_some(twice)}; rename one of the files")
     if image_column is not None and not notes.num_parquet:
         raise ScenesError(
-            f"no Parquet file among the scenes has a column {image_column}, because there is none; "
+            f"no Parquet file among the scenes has a column {image_column}: there is no Parquet file; "
             f"leave image_column out"
         )
     for line in notes.lines():
@@ -128,8 +128,8 @@ def _list_one(source: Path, column: str | None, notes: ListingNotes) -> Iterator
         raise ScenesError(f"{source} is a compressed tar, which does not support random access; unpack it to a .tar")
     if not source.name.lower().endswith((*image_suffixes(), PARQUET_SUFFIX, TAR_SUFFIX)):
         raise ScenesError(
-            f"{source} is no image and no Parquet file: expected a folder, a {PARQUET_SUFFIX} or {TAR_SUFFIX} file, "
-            f"or one of {', '.join(image_suffixes())}"
+            f"{source} is neither an image nor a Parquet file: expected a folder, a {PARQUET_SUFFIX} or {TAR_SUFFIX} "
+            f"file, or one of {', '.join(image_suffixes())}"
         )
     yield from list_file(SceneRef(image_id=portable(source.name), path=str(source)), column, notes)
 

@@ -2,7 +2,7 @@
 
 Scenes hold several real handwritten digits (scikit-learn's load_digits) on smooth clutter, with known label maps.
 Two crops of a whole scene rarely show the same digit, two crops of a region do: what the project is about, in
-minutes on a CPU. Single digits that stand in no scene are the labelled set.
+minutes on a CPU. Single digits that are in no scene are the labelled set.
 """
 
 import time
@@ -90,7 +90,7 @@ def run_demo(
             runs.append(run)
             result = pretrain(config, run)
             if result.stopped:
-                raise RunError(f"stopped at step {result.steps_done}; the same command goes on")
+                raise RunError(f"stopped at step {result.steps_done}; rerun the same command to resume")
             if number == 0:
                 arms.append(_arm(run, data, config, "untrained", None))
             arms.append(_arm(run, data, config, config.views.strategy, segmenter if region else None))

@@ -34,7 +34,7 @@ class SmallCnn(nn.Module):
 
 
 def create_backbone(config: ModelConfig, size_px: int = DEFAULT_PX) -> nn.Module:
-    """Make an untrained backbone: [n 3 h w] -> features [n d]; its attribute `input_sizes` tells d.
+    """Make an untrained backbone: [n 3 h w] -> features [n d]; its attribute `input_sizes` knows d.
 
     One of any size gets timm's options for that. Another is built for `config.input_px`, else for `size_px` if it
     does not take that as timm builds it.
@@ -63,7 +63,7 @@ def _bare_backbone(config: ModelConfig, size_px: int) -> nn.Module:
 
 
 def load_pretrained(backbone: nn.Module, config: ModelConfig) -> None:
-    """Begin with trained weights, for continued pre-training. A classifier in the file is left out, and that is said.
+    """Begin with trained weights, for continued pre-training. A classifier in the file is left out and reported.
 
     Raises:
         ConfigError: the weights cannot be had, do not fit the backbone, or say that they are another's.
@@ -88,7 +88,9 @@ def _options(backbone: nn.Module) -> dict[str, Any]:
 def _timm_weights(name: str, options: dict[str, Any]) -> dict[str, Tensor]:
     trained = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     if trained is None or not trained.has_weights:
-        raise ConfigError(f"timm has no trained weights of {name}; begin at random, or give a file of weights")
+        raise ConfigError(
+            f"timm has no trained weights of {name}; start from random weights, or give a file of weights"
+        )
     try:
         weights: dict[str, Tensor] = timm.create_model(name, pretrained=True, num_classes=0, **options).state_dict()
     except Exception as error:  # no network: whatever the hub's client raises
@@ -112,5 +114,5 @@ def _replace_stem(backbone: nn.Module, config: ModelConfig) -> None:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of trained numbers."""
+    """Number of trained parameters."""
     return sum(p.numel() for p in module.parameters())

@@ -56,7 +56,7 @@ def structure_fingerprint(module: nn.Module) -> str:
 
 
 def _plain(value: Any) -> str | None:
-    """A setting as text that is the same in every process; None for what is no setting."""
+    """A setting as text that is the same in every process; None for what is not a setting."""
     if value is None or isinstance(value, bool | int | float | str):
         return repr(value)
     if isinstance(value, list | tuple):

@@ -185,7 +185,7 @@ def _near(px: int, patch: int) -> list[int]:
 
 
 class _WrongSizeError(ConfigError):
-    """A model does not take images of a size; the text is the model's own."""
+    """A model does not accept images of a size; the text is the model's own."""
 
 
 @lru_cache(maxsize=16)

@@ -77,7 +77,7 @@ def read_facts(path: Path) -> Facts:
             input_px=int(metadata["input_px"]) if "input_px" in metadata else None,
         )
     except (SafetensorError, OSError, ValueError, RecursionError, ConfigError, FilesError) as error:
-        raise ConfigError(f"{path} is not a whole file of weights ({_first_line(error)}); give another") from None
+        raise ConfigError(f"{path} is not a complete file of weights ({_first_line(error)}); give another") from None
 
 
 def _check_whole(file: Path) -> None:
@@ -113,7 +113,7 @@ def weights_file(path: Path) -> Path:
     if is_weights_folder(path):
         found = next((path / name for name in FOLDER_WEIGHTS if (path / name).is_file()), None)
         if found is None:
-            raise ConfigError(f"{path} has no {' or '.join(FOLDER_WEIGHTS)}; the folder is not whole, fetch it again")
+            raise ConfigError(f"{path} has no {' or '.join(FOLDER_WEIGHTS)}; the folder is incomplete, fetch it again")
         return found
     if not path.is_file():
         kind = "a folder without weights" if path.is_dir() else "not a regular file" if path.exists() else "not there"
@@ -136,7 +136,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")  # of torch about foreign files
             found = load_state_dict(str(file), use_ema=False, weights_only=True)
     except SafetensorError as error:
-        raise ConfigError(f"{path} is not a whole safetensors file ({_first_line(error)}); give another") from None
+        raise ConfigError(f"{path} is not a complete safetensors file ({_first_line(error)}); give another") from None
     except Exception as error:  # unpickling raises anything on broken or foreign bytes
         raise ConfigError(
             f"{path} holds no weights that can be read ({type(error).__name__}): it is damaged, or holds other things "
@@ -156,7 +156,7 @@ def _is_plain(value: object) -> bool:
 
 
 def load_weights(backbone: nn.Module, tensors: dict[str, Tensor], source: str, model: ModelConfig) -> None:
-    """Put the tensors into the backbone: every one of its own, and none left over but a classifier's, which is said.
+    """Put the tensors into the backbone: all of its own, and none left over but a classifier's, which is reported.
 
     Raises:
         ConfigError: they do not fit; what is missing, of another shape or kind, or left over is named.
@@ -179,7 +179,7 @@ def load_weights(backbone: nn.Module, tensors: dict[str, Tensor], source: str, m
         )
     broken = [name for name, value in fitting.items() if not bool(torch.isfinite(value.float()).all())]
     if broken:
-        raise ConfigError(f"the weights {source} are not finite in {name_some(broken)}; give a whole file")
+        raise ConfigError(f"the weights {source} are not finite in {name_some(broken)}; give an intact file")
     if left_out:
         say(f"the weights {source}: the classifier is left out ({name_some(left_out)})")
     backbone.load_state_dict(fitting, strict=False)
@@ -196,7 +196,7 @@ def _below(name: str, modules: Sequence[str]) -> bool:
 
 
 def _misfit(name: str, value: Tensor, wanted: Tensor) -> str:
-    """How a tensor differs from what is wanted, other than by its precision."""
+    """How a tensor differs from what is expected, other than by its precision."""
     if value.shape != wanted.shape:
         return f"{name} {list(value.shape)}, expected {list(wanted.shape)}"
     if value.is_complex() or value.is_floating_point() != wanted.is_floating_point():

@@ -62,7 +62,7 @@ def make_gallery(
     refs = list_scenes(config.data.scenes, config.data.image_column)
     path = bank_path(config)
     if not path.exists():
-        raise RunError(f"the scene bank {path} is gone; samclr pack makes it again")
+        raise RunError(f"the scene bank {path} is gone; rebuild it with samclr pack")
     bank = SceneBank(path, refs)
     by_id = {ref.image_id: ref for ref in refs}
     index = None

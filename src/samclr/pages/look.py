@@ -47,7 +47,7 @@ def write_look(
     errors = [(row["image_id"], row["status"]) for row in states if row["status"] != OK]
     if not good:
         raise PartsError(
-            f"{store.path} has no usable row for any of the {len(refs)} scenes; was it made for other ones?"
+            f"{store.path} has no usable row for any of the {len(refs)} scenes; was it made for other scenes?"
         )
     random = np.random.default_rng(seed)
     examined_ids = (

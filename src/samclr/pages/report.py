@@ -41,9 +41,9 @@ PLAN_TEXTS = {
     "repeated_regions": "regions repeated, as the image has fewer than asked for",
     "crop_fallbacks": "central crops, as ten tries found none that fits",
     "identical_pairs": "pairs whose views show the same box",
-    "coverage_fallbacks": "views under the wanted coverage after all tries",
-    "mixed_backgrounds": "views whose background is of another image",
-    "upscaled_views": "views cut from fewer pixels than they have",
+    "coverage_fallbacks": "views under the requested coverage after all tries",
+    "mixed_backgrounds": "views with the background of another image",
+    "upscaled_views": "views enlarged from fewer pixels than they have",
 }
 
 
@@ -51,10 +51,10 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     """Write the page to `out`, by default `report.html` in the first run, and return its path.
 
     Raises:
-        RunError: no run was named, or one is no run directory.
+        RunError: no run was named, or one is not a run directory.
     """
     if not runs:
-        raise RunError("no run was named; give one run directory or more: samclr report RUN...")
+        raise RunError("no run was named; give one or more run directories: samclr report RUN...")
     configs = {run: load_config(run) for run in runs}
     metrics = {run: read_metrics(run) for run in runs}
     labels = _labels(runs)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: long jobs end with the image or step in hand, keep what is done, and say so."""
+"""Ctrl-C and SIGTERM: long jobs end after the current image or step, keep what is done, and say so."""
 
 import signal
 import threading

@@ -1,4 +1,4 @@
-"""Worker processes: spawned, stopped together, and with a sentence when one of them dies."""
+"""Worker processes: spawned and stopped together, with an error message when one of them dies."""
 
 import os
 import sys
@@ -43,7 +43,7 @@ def worker_processes(count: int, stop: Flag, doing: str, option: str) -> Iterato
 
 
 def end_with_parent() -> None:
-    """Leave when the parent was killed; a pool's workers would else wait for work for ever."""
+    """Leave when the parent was killed; a pool's workers would otherwise wait for work for ever."""
     parent = parent_process()
 
     def watch() -> None:
@@ -73,11 +73,11 @@ def _why_broken(doing: str, option: str) -> str:
     script = getattr(main, "__file__", None)
     if script is not None and getattr(main, "__spec__", None) is None and not _is_guarded(script):
         return (
-            f"the worker processes could not start: each imports {script} anew, which has no "
+            f"the worker processes could not start: each imports {script} again, which has no "
             f'`if __name__ == "__main__":` around what it runs; add it, or use one worker'
         )
     return (
-        f"a worker process died while {doing}, perhaps for want of memory; what was done is kept: "
+        f"a worker process died while {doing}, perhaps for lack of memory; what was done is kept: "
         f"run the same command again with fewer {option}"
     )
 

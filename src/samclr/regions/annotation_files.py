@@ -1,4 +1,4 @@
-"""COCO's and SA-1B's JSON files read into entries, one an image; what is odd is an entry's fault or a note."""
+"""COCO's and SA-1B's JSON files read into entries, one an image; oddities become an entry's error or a note."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ USED_KEYS = {
     *("counts", "iscrowd", "predicted_iou", "score", "stability_score", "point_coords"),
 }
 BOUND = f"split it into files of less than {MAX_BYTES >> 30} GiB and make a store of each"
-CHANGED = "its JSON file was changed while it was imported; import it again"
+CHANGED = "its JSON file was changed during the import; import it again"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -99,7 +99,7 @@ def _read_folder(folder: Path) -> Source:
             continue
         if entry.name in entries:
             raise PartsError(
-                f"{entries[entry.name].file} and {file} have one file_name, {short(entry.name)}; make each one unique"
+                f"{entries[entry.name].file} and {file} share the file_name {short(entry.name)}; make each one unique"
             )
         entries[entry.name] = entry
     if not entries:
@@ -240,7 +240,7 @@ def _coco_entries(images: list[Any], annotations: list[Any], source: Path) -> tu
     return {entry.name: entry for entry in entries}, [
         Note.of("malformed_images", f"malformed image entries of {source.name}, left out", odd, is_failure=True),
         Note.of("lost_annotations", "annotations that name no image of the file, left out", lost, is_failure=True),
-        Note.of("twin_annotation_ids", "annotations with the id of another one, which does no harm", twice),
+        Note.of("twin_annotation_ids", "annotations with the id of another one, which is harmless", twice),
     ]
 
 

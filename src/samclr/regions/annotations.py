@@ -51,7 +51,7 @@ def unpacked(value: Any) -> Any:
 
 
 def as_object(value: Any, where: str) -> dict[str, Any]:
-    """The JSON object that `value` is. Raises RegionError if it is none, or has a key twice."""
+    """`value` as a JSON object. Raises RegionError if it is not one, or has a key twice."""
     value = unpacked(value)
     if not isinstance(value, dict):
         raise RegionError(f"{where} is {short(value)}; expected an object")

@@ -5,7 +5,7 @@ Arrays: `start` [n+1] first region row of each image; per region `box_xyxy` [r 4
 that the mask covers, as 0 to 255.
 
 Each file ends with its checksum, looked at on opening, but for that of large grids: of those each region's is looked
-at when it is first used. A damaged index is made anew.
+at when it is first used. A damaged index is rebuilt.
 """
 
 import hashlib
@@ -99,13 +99,13 @@ class UncheckedGrids:
     checked: Bool[np.ndarray, "r"]
 
     def check(self, region: Int[np.ndarray, "m"], grids: UInt8[np.ndarray, "m 32 32"]) -> None:
-        """Raise PartsError if a grid is not what was written; the index is then made anew when it is opened next."""
+        """Raise PartsError if a grid is not what was written; the index is then rebuilt when it is next opened."""
         for place in np.flatnonzero(~self.checked[region]):
             if zlib.crc32(grids[place].tobytes()) != self.crc32[region[place]]:
                 (self.path / "grid_crc32.npy").unlink(missing_ok=True)
                 raise PartsError(
                     f"the region index {self.path} is damaged: the checksum of a grid does not fit; "
-                    f"run the same command again, it makes the index anew"
+                    f"rerun the same command, which rebuilds the index"
                 )
             self.checked[region[place]] = True
 
@@ -115,7 +115,7 @@ def open_index(
 ) -> RegionIndex:
     """Map the index of a bank's images, making it first if store, filter or images are new.
 
-    One process makes it, with up to `num_workers` others if the store is large; whoever wants it meanwhile waits.
+    One process makes it, with up to `num_workers` others if the store is large; others that need it wait.
 
     Raises:
         PartsError: the store lacks some of the bank's images.
@@ -133,13 +133,13 @@ def open_index(
             index = _load(path)  # another process may have made it
             if index is None:
                 if path.exists():
-                    say(f"the region index {path} is damaged; it is made anew")
+                    say(f"the region index {path} is damaged and is rebuilt")
                 with replacing_path(path) as beside:
                     beside.mkdir()
                     _build(bank, store, config, beside, num_workers)
     index = index or _load(path)
     if index is None:
-        raise PartsError(f"the region index {path} is damaged as soon as it is written; is its disk faulty?")
+        raise PartsError(f"the region index {path} is damaged right after it was written; is its disk faulty?")
     return index
 
 

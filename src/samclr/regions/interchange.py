@@ -52,7 +52,7 @@ def export_coco(store: PartsFolder, path: Path) -> tuple[int, int]:
 def export_sa1b(store: PartsFolder, folder: Path) -> tuple[int, int]:
     """Write one JSON file an image, named after it as SA-1B's are; returns the numbers of images and regions.
 
-    An id that would lead out of the folder, as one from a foreign tar may, gives a safe name, and that is said.
+    An id that would lead out of the folder, as one from a foreign tar may, gives a safe name, which is reported.
 
     Raises:
         PartsError: two images would share a file, as a.jpg and a.png do, here or where case does not count.
@@ -82,7 +82,7 @@ def _json_path(folder: Path, image_id: str) -> Path:
 
 
 def leads_out(image_id: str) -> bool:
-    """Whether an id is no path inside a folder, as one from a foreign tar may be."""
+    """Whether an id is not a path inside a folder, as one from a foreign tar may be."""
     try:
         confined(Path(), image_id)
     except FilesError:

@@ -1,4 +1,4 @@
-"""Which scene an imported entry means: by its whole path, never by its base name; what was loosened is counted."""
+"""Which scene an imported entry means: by its whole path, never by its base name; loosened matches are counted."""
 
 import unicodedata
 from collections import Counter

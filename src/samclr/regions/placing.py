@@ -1,4 +1,4 @@
-"""Where masks made for one picture lie on the photo as samclr reads it: scaled or turned only as the user states."""
+"""Where masks made for one picture are on the photo as samclr reads it: scaled or turned only as the user states."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ Size = tuple[int, int]  # height, width
 
 @dataclass(frozen=True, kw_only=True)
 class Photo:
-    """The photo that masks shall lie on, and what the user states about the picture they were made for.
+    """The photo that masks are placed on, and what the user states about the picture they were made for.
 
     Attributes:
         height, width: in px, after EXIF rotation.

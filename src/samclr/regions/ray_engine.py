@@ -1,8 +1,8 @@
 """`samclr segment --engine ray`: the same store, filled by actors of a Ray cluster.
 
 Actors read images (from a shared folder or object storage) and segment them; the driver alone writes the store, so
-the store may lie on its own disk. A killed actor's part is done again by a new one; a row that is there already is
-not written twice.
+the store may lie on its own disk. A killed actor's part is redone by a new one; a row that exists already is not
+written twice.
 """
 
 import pickle
@@ -50,7 +50,7 @@ def segment_scenes_on_ray(
 
     Raises:
         UsageError: Ray is not installed, or its cluster cannot be joined.
-        PartsError: the cluster is lost, or actors die at one part again and again.
+        PartsError: the cluster is lost, or actors die repeatedly at one part.
         Stopped: a signal ended it; what was done is kept.
     """
     ray = join_cluster()
@@ -109,7 +109,7 @@ def _results(ray: Any, tasks: list[dict[str, Any]], config: SegmenterConfig, num
             task["deaths"] = task.get("deaths", 0) + 1
             if task["deaths"] == MAX_DEATHS:
                 raise PartsError(
-                    f"{MAX_DEATHS} actors died at one part of bucket {task['bucket']}, the last with: "
+                    f"{MAX_DEATHS} actors died at one part of bucket {task['bucket']}, the last one with: "
                     f"{_first_line(error)}; what was done is kept"
                 ) from None
             waiting.appendleft(task)
@@ -130,7 +130,7 @@ class SegmentActor:
         self.work = SegmentWork(config=config)
 
     def segment(self, refs: bytes) -> tuple[bytes, Tally]:
-        """Make the rows of one part, as Arrow bytes, and what the work tells of itself."""
+        """Make the rows of one part, as Arrow bytes, and what the work reports."""
         rows = self.work(pickle.loads(refs), NO_COMPANION)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, rows.schema) as writer:

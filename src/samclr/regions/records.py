@@ -53,7 +53,7 @@ class ImageRegions:
     Every mask's run lengths are checked here, once, so that no code that decodes them meets others.
 
     Raises:
-        RegionError: the size is none of an image, or a mask or box does not fit it.
+        RegionError: the size is not that of an image, or a mask or box does not fit it.
     """
 
     image_id: str

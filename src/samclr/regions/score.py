@@ -33,7 +33,7 @@ def score_store(store: PartsFolder, segmentations: Path, ignore_label: Sequence[
     """Means over images, each the mean over its human segmentations; images that failed count as uncovered.
 
     Pixels of a value in `ignore_label` belong to no segment and are left out of intersections and unions; where none is
-    given, those that the store's own segmenter `labels` ignored are, and that is said. Label maps that are broken, of
+    given, those that the store's own segmenter `labels` ignored are, which is reported. Label maps that are broken, of
     another size or of no image are left out, counted and named; so are images without one.
 
     Raises:

@@ -27,7 +27,7 @@ STORE_SCHEMA = pa.schema([*HEAD_SCHEMA, ("regions", pa.list_(REGION_TYPE)), ("se
 
 
 def open_store(path: Path) -> PartsFolder:
-    """Open a region store for reading. Raises PartsError if `path` is none."""
+    """Open a region store for reading. Raises PartsError if `path` is not one."""
     return PartsFolder(path, KIND)
 
 
@@ -110,7 +110,7 @@ def damaged_text(store: PartsFolder, damaged: Sequence[str], outcome: str) -> st
     """What a reader says of damaged rows: whose they are, what becomes of them, and the remedy."""
     return (
         f"{len(damaged)} rows of the region store {store.path} are damaged and {outcome}: {name_some([*damaged])}; "
-        f"samclr regions verify {store.path} names the files to delete, whose rows {command_of(KIND)} then makes anew"
+        f"samclr regions verify {store.path} names the files to delete, whose rows {command_of(KIND)} then redoes"
     )
 
 

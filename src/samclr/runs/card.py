@@ -1,7 +1,7 @@
 """The model card beside exported weights: what was trained on what, how, and what these very weights are worth.
 
-A number stands in it only if it was measured: of the exported weights, told by their fingerprint, or of the same
-backbone before any training, marked as the floor that it is.
+It holds a number only if it was measured: for the exported weights, identified by their fingerprint, or for the same
+backbone before any training, marked as a floor.
 """
 
 import json

@@ -66,7 +66,7 @@ def checkpoints(run: Path) -> list[Path]:
 
 
 def load_checkpoint(run: Path) -> dict[str, Any] | None:
-    """The newest whole checkpoint on the CPU, or None if there is none yet. Says so when it passes over a damaged one.
+    """The newest whole checkpoint on the CPU, or None if there is none yet. Reports a damaged one that it skips.
 
     Raises:
         RunError: none of the checkpoints is whole.
@@ -82,9 +82,9 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
         if _checksum(content) == path.stem.split("-")[2]:
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         rest = paths[paths.index(path) + 1 :]
-        say(f"{path} is damaged" + (f"; going on from {rest[0].name}" if rest else ""))
+        say(f"{path} is damaged" + (f"; resuming from {rest[0].name}" if rest else ""))
     if paths:
-        raise RunError(f"every checkpoint in {run} is damaged; delete them to start the run anew")
+        raise RunError(f"every checkpoint in {run} is damaged; delete them to start the run over")
     return None
 
 
@@ -106,7 +106,7 @@ def load_config(run: Path) -> PretrainConfig:
     """The configuration of a run. Raises RunError if there is none, or one that does not fit this version."""
     path = run / CONFIG_FILE
     if not path.exists():
-        raise RunError(f"{run} is no run directory: it has no {CONFIG_FILE}; name what `samclr pretrain --out` made")
+        raise RunError(f"{run} is not a run directory: it has no {CONFIG_FILE}; name what `samclr pretrain --out` made")
     try:
         saved = read_json(path, {}, "restore it, or name another run directory")
     except FilesError as error:

@@ -57,7 +57,7 @@ def _is_empty(run: Path) -> bool:
 def open_run(run: Path, config: PretrainConfig, write: bool = True) -> None:
     """Start a run directory, or check that the one there is of the same settings. Of several ranks one writes.
 
-    A run that never saved a checkpoint, because its start failed for instance, is begun anew.
+    A run that never saved a checkpoint, because its start failed for example, is started over.
 
     Raises:
         RunError: the folder holds something else, or a run with other settings (the first three are named).
@@ -71,12 +71,14 @@ def open_run(run: Path, config: PretrainConfig, write: bool = True) -> None:
             )
         before = read_json(run / CONFIG_FILE, {}).get("samclr")
         if write and before != __version__:
-            say(f"{run} was begun by samclr {before} and goes on with {__version__}: views may differ between the two")
+            say(
+                f"{run} was begun by samclr {before} and continues with {__version__}: views may differ between the two"
+            )
     elif (run / CONFIG_FILE).exists():
         if write:
             (run / SUMMARY_FILE).unlink(missing_ok=True)
     elif run.exists() and (not run.is_dir() or not _is_empty(run)):
-        raise RunError(f"{run} exists and is no run directory; name a new or empty folder with `out`")
+        raise RunError(f"{run} exists and is not a run directory; name a new or empty folder with `out`")
     if write:
         run.mkdir(parents=True, exist_ok=True)
         write_json(run / CONFIG_FILE, saved_config(config), sealed=True)
@@ -101,7 +103,7 @@ class MetricsLog:
     def __init__(self, run: Path, first_step: int):
         """Open for appending and drop what was written for `first_step` and later by a killed process.
 
-        Damaged lines are dropped too, and said; the steps that they were of have no row from then on.
+        Damaged lines are dropped too, and reported; their steps have no row from then on.
         """
         self._path = run / METRICS_FILE
         kept = [row for row in read_metrics(run) if row["step"] < first_step]
@@ -120,7 +122,7 @@ class MetricsLog:
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """Rows of metrics.jsonl. Damaged lines are left out and said; a last line cut short by a kill is left out."""
+    """Rows of metrics.jsonl. Damaged lines are left out and reported; a last line cut short by a kill is left out."""
     path = run / METRICS_FILE
     *lines, last = path.read_bytes().split(b"\n") if path.exists() else [b""]
     rows = [_row_of(line) for line in lines]
@@ -130,7 +132,7 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     elif b"}" in last:  # a kill leaves the beginning of a line
         damaged += 1
     if damaged:
-        say(f"{path}: {damaged} of {len(rows)} lines are damaged and left out; all others are kept")
+        say(f"{path}: {damaged} of {len(rows)} lines are damaged and left out; the others are kept")
     return [row for row in rows if row is not None]
 
 

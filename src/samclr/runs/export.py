@@ -93,7 +93,7 @@ def _save_weights(backbone: nn.Module, out: Path, config: PretrainConfig) -> Non
 
 
 def _facts(backbone: nn.Module, config: PretrainConfig) -> dict[str, str]:
-    """What a file says of its weights, so that whoever reads it need not be told."""
+    """What a file says about its weights, so that its reader needs no further settings."""
     own: Normalisation = normalisation_of(backbone)
     facts = {"backbone": config.model.backbone, "stem": config.model.stem, "samclr": __version__}
     if config.model.input_px is not None:

@@ -80,7 +80,7 @@ def cifar_pixels(path: str, mtime_ns: int) -> UInt8[np.ndarray, "n h w 3"]:
         except OSError:
             raise
         except Exception as error:  # unpickling raises anything on broken bytes
-            raise ValueError(f"no CIFAR batch ({type(error).__name__}: {error})") from None
+            raise ValueError(f"not a CIFAR batch ({type(error).__name__}: {error})") from None
     return data.reshape(-1, 3, *CIFAR_HW).transpose(0, 2, 3, 1)
 
 
@@ -89,7 +89,7 @@ def stl_pixels(path: str, mtime_ns: int) -> UInt8[np.ndarray, "n h w 3"]:
     """All images of one binary file, mapped. Columns come first in the file. Raises OSError or ValueError."""
     image_bytes, size = 3 * STL_HW[0] * STL_HW[1], os.stat(regular(path)).st_size
     if size == 0 or size % image_bytes:
-        raise ValueError(f"no STL-10 file: {size:,} bytes are no multiple of {image_bytes:,}, one image")
+        raise ValueError(f"not an STL-10 file: {size:,} bytes is not a multiple of {image_bytes:,}, one image")
     return np.asarray(np.memmap(path, np.uint8, "r")).reshape(-1, 3, STL_HW[1], STL_HW[0]).transpose(0, 3, 2, 1)
 
 

@@ -1,4 +1,4 @@
-"""Decode any supported image to upright 8-bit RGB, or say why it cannot be."""
+"""Decode any supported image to upright 8-bit RGB, or say why that is impossible."""
 
 import warnings
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Scene:
 
 
 class DecodeError(ValueError):
-    """The bytes are no image that can be used; the text becomes the row's status."""
+    """The bytes are not a usable image; the text becomes the row's status."""
 
 
 def decode_rgb(encoded: bytes) -> UInt8[np.ndarray, "h w 3"]:
@@ -73,7 +73,7 @@ def _decode(encoded: bytes) -> tuple[UInt8[np.ndarray, "h w 3"], bool, int]:
     except DecodeError:
         raise
     except UnidentifiedImageError:  # its own text names a memory address, other in each run
-        raise DecodeError("cannot decode: no image format that samclr reads") from None
+        raise DecodeError("cannot decode: not an image format that samclr reads") from None
     except MemoryError:
         raise DecodeError("not enough memory to decode the image") from None
     except Exception as error:  # decoders raise anything on broken bytes: OSError, SyntaxError, struct.error ...
@@ -97,7 +97,7 @@ def _as_meant(image: Image.Image, tags: dict[int, Any]) -> Image.Image:
         return image
     values, white = np.asarray(image).astype(np.int64), 4095 if tags.get(BITS, (16,))[0] == 12 else 65535
     if values.min() < 0 or values.max() > white:
-        raise DecodeError("integer pixels outside 0 to 65535 have no agreed range; convert to 8 or 16 bit")
+        raise DecodeError("integer pixels outside 0 to 65535 have no agreed range; convert to 8 or 16 bitss")
     if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
         values = white - values
     grey = Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
@@ -108,7 +108,7 @@ def _as_meant(image: Image.Image, tags: dict[int, Any]) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise DecodeError("floating-point pixels have no agreed range; convert to 8 or 16 bit")
+        raise DecodeError("floating-point pixels have no agreed range; convert to 8 or 16 bitss")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
@@ -117,7 +117,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def pages_text(count: int) -> str:
-    """What is said of images of which the first page alone is used."""
+    """The remark about images of which only the first page is used."""
     return f"{count:,} image{'s have' if count > 1 else ' has'} several pages or frames: the first is used"
 
 

@@ -1,7 +1,7 @@
-"""Fill a folder of parts from a list of images, in as many processes as wanted.
+"""Fill a folder of parts from a list of images, in any number of processes.
 
-Pack and segment are this job with different work: look what is missing, do it part by part, notice files
-that were replaced, count what failed.
+Pack and segment are this job with different work: find what is missing, do it part by part, notice replaced
+files, count failures.
 """
 
 import os
@@ -31,13 +31,13 @@ from samclr.storage.parts import OK, PartsFolder
 BUSY_WAIT_S = 0.5
 MORE_PAGES = "more_pages"  # in a tally: images of several pages or frames
 Tally = dict[str, float]
-STOPPING = "stopping after the images in hand; press Ctrl-C again to stop at once"
+STOPPING = "stopping after the current images; press Ctrl-C again to stop at once"
 COMMAND_OF = {"scene bank": "samclr pack", "region store": "samclr segment"}
 
 
 @runtime_checkable
 class Work(Protocol):
-    """Makes the rows of one part. Must survive pickling, and turn every image's fault into that row's status.
+    """Makes the rows of one part. Must survive pickling, and turn every image's error into that row's status.
 
     Work that takes long for an image asks `stop_requested` between two, and returns the rows it has when told to stop.
 
@@ -49,7 +49,7 @@ class Work(Protocol):
 
 @runtime_checkable
 class HealingWork(Work, Protocol):
-    """Work that makes damaged parts anew, as it needs nothing but the images."""
+    """Work that rebuilds damaged parts, as it needs nothing but the images."""
 
     part_columns: tuple[str, ...]
 
@@ -167,7 +167,7 @@ def finish_report(report: FillReport, folder: PartsFolder, refs: Sequence[SceneR
         raise ScenesError(
             f"{len(report.changed)} images were replaced since {folder.path} was made: "
             f"{name_some(sorted(report.changed))}; run {COMMAND_OF[folder.kind]} with --replace-changed "
-            f"to make their rows anew, or restore the files"
+            f"to redo their rows, or restore the files"
         )
     if more_pages := int(report.tally.get(MORE_PAGES, 0)):
         say(pages_text(more_pages))
@@ -190,7 +190,7 @@ def add_tally(into: Tally, more: Tally) -> None:
 
 
 def tally_text(report: FillReport) -> str:
-    """The last line of the progress bar, for good."""
+    """The last line of the progress bar, which stays."""
     return tally_note(report.tally, report.num_new, time.monotonic() - report.wall_s)
 
 
@@ -208,8 +208,7 @@ def check_stopped(stop: Flag, report: FillReport, folder: PartsFolder) -> None:
     """Raise Stopped if a signal ended the job before all rows were there."""
     if stop.is_set():
         raise stopped(
-            f"stopped: {report.num_new} new images are kept in {folder.path}; "
-            f"run the same command again to go on with the rest"
+            f"stopped: {report.num_new} new images are kept in {folder.path}; rerun the same command to do the rest"
         )
 
 
@@ -283,10 +282,10 @@ def _fill_bucket(
 def sound_parts(
     folder: PartsFolder, paths: Sequence[Path], work: Work | None, columns: list[str], damaged: dict[Path, str]
 ) -> Iterator[pa.Table]:
-    """Some columns of each part. Damaged parts are noted instead, if `work` can make them anew.
+    """Some columns of each part. Damaged parts are noted instead, if `work` can rebuild them.
 
     Raises:
-        PartsError: a part is damaged that `work` cannot make anew.
+        PartsError: a part is damaged that `work` cannot rebuild.
     """
     if not isinstance(work, HealingWork):
         yield from (rows for _, rows in folder.parts(columns, paths))
@@ -333,7 +332,7 @@ def unfinished_buckets(
 def missing_rows(
     folder: PartsFolder, bucket: int, refs: list[SceneRef], options: FillOptions
 ) -> tuple[list[SceneRef], list[str]]:
-    """Images of a bucket that want a row, and those whose file was replaced and that shall keep their row."""
+    """Images of a bucket that need a row, and those whose file was replaced and that keep their row."""
     todo, changed = [], []
     columns = ["image_id", "status", "content_hash", "file_size", "mtime_ns"]
     rows = {row["image_id"]: row for row in folder.read(columns, bucket).to_pylist()}
@@ -359,7 +358,7 @@ def _hash_now(ref: SceneRef) -> str:
 
 
 def progress_bar() -> Progress:
-    """Images done and to come, with a note for what the work tells of itself."""
+    """Images done and to come, with a note for what the work reports."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),

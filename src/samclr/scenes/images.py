@@ -1,4 +1,4 @@
-"""The one way in which an encoded image is opened: from memory or a regular file, as one of the formats listed here."""
+"""The only way to open an encoded image: from memory or a regular file, as one of the formats listed here."""
 
 import importlib
 import io

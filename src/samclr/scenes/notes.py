@@ -1,4 +1,4 @@
-"""What a listing passed over or had to choose, gathered and said once when it ends: nothing is left out in silence."""
+"""What a listing skipped or had to choose, collected and reported once at its end: nothing is dropped silently."""
 
 from collections import Counter
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
 """Images in Parquet files: a column of structs of bytes and path, as Hugging Face has it, or of plain bytes.
 
-Which column that is, is never guessed in silence: `choose_column` has the rule, and tells what else there was.
+The column is never guessed silently: `choose_column` has the rule, and reports what else there was.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The bytes of one image, wherever it lies, and their hash."""
+"""The bytes of one image, wherever it is, and their hash."""
 
 import hashlib
 

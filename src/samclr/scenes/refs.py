@@ -1,4 +1,4 @@
-"""Where one image lies: a file, or a place in a file that holds many. And the walk that finds such files."""
+"""Where one image is: a file, or a place in a file that holds many. And the walk that finds such files."""
 
 import importlib.util
 import os
@@ -35,7 +35,7 @@ class LabelFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)  # there may be millions
 class SceneRef:
-    """Where one image lies. `row` is set for one of many in a file (Parquet, tar, array), else the path is the image.
+    """Where one image is. `row` is set for one of many in a file (Parquet, tar, array), else the path is the image.
 
     `span` is the first byte and the length of an image that lies encoded in its file, as in a tar. `stamp` is that of
     `file_stamp` where listing told it, as it does for object storage; else the file is asked. `label` is the data
@@ -119,5 +119,5 @@ def stem_of(image_id: str) -> str:
 
 
 def portable(name: str) -> str:
-    """A file name that is no valid UTF-8 keeps its odd bytes as visible escapes."""
+    """A file name that is not valid UTF-8 keeps its odd bytes as visible escapes."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -68,7 +68,7 @@ def read_remote(uri: str) -> bytes:
 
 
 def open_remote(uri: str) -> "pa.NativeFile":
-    """One object, to be read here and there. Raises OSError."""
+    """One object, opened for random access. Raises OSError."""
     system, path = _open(uri)
     return system.open_input_file(path)
 

@@ -29,7 +29,7 @@ class TarReader:
     """Iterates over the members of all archives in a file, those after an end mark too (`cat a.tar b.tar`).
 
     Attributes:
-        bytes_after_end: bytes after the last end mark that are no tar.
+        bytes_after_end: bytes after the last end mark that are not a tar.
     """
 
     def __init__(self, file: IO[bytes]):
@@ -79,9 +79,9 @@ class TarReader:
         return bytes(self._file.read(length))
 
     def _next_archive(self, block: bytes, at: int, start: int) -> int:
-        """Where the next archive begins, 0 if this was the last; ValueError if `block` is no end mark."""
+        """Where the next archive begins, 0 if this was the last; ValueError if `block` is not an end mark."""
         if not block:
-            whole = "it ends without an end mark, as a file does that was not copied whole"
+            whole = "it ends without an end mark, as an incompletely copied file does"
             raise ValueError(whole if at else "it is empty")
         if block.strip(b"\0"):
             if at == 0 or at != start:

@@ -59,7 +59,7 @@ def index_tar(path: str, mtime_ns: int) -> TarIndex:
                     continue
                 passed_over["replaced by a later one of the same name"] += name in by_name
                 by_name[name] = rank, name, member.span
-            passed_over["blocks after the end mark that are no tar"] += -(-reader.bytes_after_end // BLOCK)
+            passed_over["blocks after the end mark that are not a tar"] += -(-reader.bytes_after_end // BLOCK)
     except (OSError, ValueError) as error:
         fault = f"{type(error).__name__}: {error}"
     samples: dict[str, list[_Member]] = {}

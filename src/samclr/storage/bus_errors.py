@@ -25,8 +25,8 @@ def bus_error_is_said(bank: Path) -> Iterator[None]:
     libc.signal.restype, libc.signal.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_void_p)
     text = (
         f"samclr: error: a mapped file was cut, or its disk failed, while it was read (SIGBUS): probably of the bank "
-        f"{bank}; run samclr pack --verify on the same scenes with --bank {bank} to make it anew, then the same "
-        f"command again, which goes on from the last checkpoint\n"
+        f"{bank}; run samclr pack --verify on the same scenes with --bank {bank} to rebuild it, then rerun the same "
+        f"command, which resumes from the last checkpoint\n"
     )
     before = libc.signal(signal.SIGBUS, _handler(libc, os.fsencode(text)))
     try:

@@ -40,7 +40,7 @@ def checksum_of_weights(content: bytes) -> str:
     """Eight hex digits that change with any tensor, name or entry of a safetensors file but its own `checksum`.
 
     Raises:
-        ValueError: it is no such file.
+        ValueError: it is not such a file.
     """
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])

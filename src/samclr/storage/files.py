@@ -55,7 +55,7 @@ def replacing_path(path: Path, needed_bytes: int | None = None) -> Iterator[Path
     a socket by nothing.
 
     Raises:
-        FilesError: the disk is full, `path` is no name of a file, or something other than a file or folder is there.
+        FilesError: the disk is full, `path` does not name a file, or something other than a file or folder is there.
     """
     _refuse_irreplaceable(path)
     beside = path.with_name(f"{path.name}.{_owner()}.tmp")

@@ -53,13 +53,13 @@ class PartsFolder:
     """One folder of parts: `manifest.json`, `bKKKKK-pNNNNN.parquet` and, for a bank, `.bin` beside each."""
 
     def __init__(self, path: Path, kind: str):
-        """Open an existing folder. Raises PartsError if it is none, or is of another kind or version."""
+        """Open an existing folder. Raises PartsError if it is not one, or is of another kind or version."""
         self.path = path
         manifest = _read_manifest(path, kind)
         if manifest.get("kind") != kind or manifest.get("format") != FORMAT:
             raise PartsError(
                 f"{path} is a {manifest.get('kind')} of format {manifest.get('format')}; "
-                f"expected a {kind} of format {FORMAT}: name another folder or make it again"
+                f"expected a {kind} of format {FORMAT}: name another folder or remake it"
             )
         self.kind = kind
         try:
@@ -80,7 +80,7 @@ class PartsFolder:
         """
         if not _has_manifest(path):
             if path.exists() and _holds_other_things(path) and not _has_manifest(path):  # none came meanwhile
-                raise PartsError(f"{path} exists and is no {kind}; name a new or empty folder")
+                raise PartsError(f"{path} exists and is not a {kind}; name a new or empty folder")
             with locked(path / "locks" / "create"):
                 if not _has_manifest(path):
                     part_rows = min(max(num_expected // 1024, MIN_PART_ROWS), MAX_PART_ROWS)
@@ -136,7 +136,7 @@ class PartsFolder:
         return len(rows)
 
     def discard(self, path: Path) -> None:
-        """Delete a damaged part of a locked bucket, its rows before their companion, so that they are made anew."""
+        """Delete a damaged part of a locked bucket, its rows before their companion, so that they are redone."""
         path.unlink(missing_ok=True)
         path.with_suffix(".bin").unlink(missing_ok=True)
 
@@ -187,7 +187,7 @@ class PartsFolder:
                     continue
                 raise PartsError(
                     f"{path} is damaged ({error}); delete this file and run {command_of(self.kind)} again, "
-                    f"which makes its rows anew"
+                    f"which redoes its rows"
                 ) from None
             yield path.stem, rows
 
@@ -233,7 +233,7 @@ def _holds_other_things(path: Path) -> bool:
 
 
 def _read_manifest(path: Path, kind: str) -> dict[str, Any]:
-    """The manifest of a folder; if it is damaged or gone, it is made anew from its copy."""
+    """The manifest of a folder; if it is damaged or gone, it is restored from its copy."""
     remedy = f"restore it, or remove {path} and make it again"
     try:
         manifest, fault = read_json(path / MANIFEST, {}, remedy), "is missing"
@@ -245,12 +245,12 @@ def _read_manifest(path: Path, kind: str) -> dict[str, Any]:
         copy = read_json(path / MANIFEST_COPY, {}, remedy)
         if copy and (not manifest or is_sealed(path / MANIFEST_COPY)):
             why = "is missing" if fault == "is missing" and not manifest else "is damaged"
-            say(f"{path / MANIFEST} {why}; it is made anew from its copy")
+            say(f"{path / MANIFEST} {why}; it is restored from its copy")
             with suppress(OSError):  # where it cannot be written, reading goes on all the same
                 write_bytes(path / MANIFEST, (path / MANIFEST_COPY).read_bytes())
             manifest = copy
     if not manifest:
-        raise PartsError(f"{path} is no {kind}: it has no {MANIFEST}" if fault == "is missing" else fault)
+        raise PartsError(f"{path} is not a {kind}: it has no {MANIFEST}" if fault == "is missing" else fault)
     return dict(manifest)
 
 

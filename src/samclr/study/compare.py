@@ -137,7 +137,7 @@ def phrase(difference: Difference) -> str:
     names = f"{pair.arm.title} against {pair.baseline.title} {where}"
     confound = f" They differ in {' and '.join(pair.differing)} at once." if len(pair.differing) > 1 else ""
     if difference.low is None or difference.high is None:
-        return f"{names}: {points} (n = 1, no interval: a direction and no proof).{confound}"
+        return f"{names}: {points} (n = 1, no interval: a direction, not a proof).{confound}"
     interval = f"95 % interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f}, n = {n}"
     words = {"better": "better", "worse": "worse", "open": "not told apart"}[difference.verdict]
     return f"{names}: {words}, {points} ({interval}).{confound}"

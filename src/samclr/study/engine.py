@@ -1,4 +1,4 @@
-"""Carry out many runs: a process each, as many at a time as there are slots, region stores first where needed."""
+"""Execute many runs: one process each, as many at a time as there are slots, region stores first where needed."""
 
 import os
 import time
@@ -109,7 +109,7 @@ class _Queue:
 def carry_out_all(
     folder: StudyFolder, plan: Plan, runs: Sequence[Run], slots: Slots, say: Callable[[str], None]
 ) -> Tally:
-    """Carry out what is not done yet. A failed run stops no other; SIGTERM and Ctrl-C stop all."""
+    """Execute what is not done yet. A failed run does not stop others; SIGTERM and Ctrl-C stop all."""
     tally = Tally(outcomes={run.name: "done" for run in runs if folder.is_done(plan, run)})
     todo = [run for run in runs if run.name not in tally.outcomes]
     tally.outcomes |= {run.name: "missing" for run in todo if run.arm.missing}
@@ -152,10 +152,10 @@ def _stop_all(slots: Slots, handles: list[Any]) -> None:
 
 
 def _note_death(folder: StudyFolder, name: str, status: int) -> None:
-    """A process that could not say itself why it ended."""
+    """A process that could not say why it ended."""
     if not folder.state(name).get("error"):
         words = next((line for line in reversed(read_log_tail(folder.log(name)).splitlines()) if line.strip()), "none")
-        text = f"its process ended with status {status}; its last words in {folder.log(name)}: {words[:300]}"
+        text = f"its process ended with status {status}; the last lines of {folder.log(name)}: {words[:300]}"
         folder.update_state(name, error=text)
 
 

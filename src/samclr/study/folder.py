@@ -32,7 +32,7 @@ Stage = Literal["done", "running", "failed", "waiting", "missing"]
 
 @dataclass(frozen=True, kw_only=True)
 class StudyFolder:
-    """The places in a study's folder, and what stands there."""
+    """The places in a study's folder, and what they hold."""
 
     path: Path
 
@@ -76,7 +76,7 @@ class StudyFolder:
         return [m.key for m in plan.measurements_of(run.arm) if m.key not in measured]
 
     def stage(self, plan: Plan, run: Run) -> Stage:
-        """Where a run stands."""
+        """The state of a run."""
         if self.is_done(plan, run):
             return "done"
         if run.arm.missing:
@@ -126,7 +126,7 @@ def open_study(path: Path) -> tuple[StudyFolder, Plan]:
 
 
 def begin_study(path: Path, plan: Plan) -> tuple[StudyFolder, Plan]:
-    """Begin a study's folder or go on in it: what the new plan adds (seeds, scenes, sets) is taken in.
+    """Begin a study's folder or continue in it: what the new plan adds (seeds, scenes, sets) is taken in.
 
     Raises:
         RunError: the folder holds something else, or a study of another version, or with other settings.
@@ -175,7 +175,7 @@ def merge(path: Path, old: Plan, new: Plan) -> Plan:
 
 def check_run_directory(directory: Path, run: Run, stores: Path) -> None:
     """Raise RunError, in one sentence, if the run directory is of another version or has other settings."""
-    saved = read_json(directory / "config.json", {}, f"restore it, or remove {directory}: the run is made anew then")
+    saved = read_json(directory / "config.json", {}, f"restore it, or remove {directory}: the run is then redone")
     if not saved:
         return
     version = saved.get("samclr")
@@ -200,7 +200,7 @@ def store_of(plan: Plan, arm: Arm) -> Store | None:
 
 
 def _settings(plan: Plan) -> dict[str, Any]:
-    """What must not change while a study goes on: arms that can run, and how they are measured."""
+    """What must not change while a study continues: arms that can run, and how they are measured."""
     settings: dict[str, Any] = {
         arm.name: arm.config.settings() | {"region store": arm.store} for arm in plan.arms if not arm.missing
     }
@@ -220,6 +220,6 @@ def _of_another_version(path: Path, saved: Any) -> str:
     if version == __version__:
         return f"{path} does not fit this samclr {version}: it was changed by hand or is damaged; name a new --out"
     return (
-        f"{path} was written by samclr {version}, this is {__version__}; results of two versions do not stand in "
-        f"one table: name a new --out, or go on with samclr {version}"
+        f"{path} was written by samclr {version}, this is {__version__}; results of two versions are not put in "
+        f"one table: name a new --out, or continue with samclr {version}"
     )

@@ -1,4 +1,4 @@
-"""The job `samclr study`: plan, carry out, write the tables and the page."""
+"""The job `samclr study`: plan, execute, write the tables and the page."""
 
 import os
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Engine = Literal["local", "ray"]
 
 
 def plan_study(study: Study, source: str, out: Path, given: Given, parallel: int | None) -> tuple[StudyFolder, Plan]:
-    """Begin the folder `out`, or go on in it. Paths that the command leaves out are those of the time before.
+    """Begin the folder `out`, or continue in it. Paths that the command leaves out are those of the time before.
 
     Raises:
         UsageError: the study lacks what it needs, or has no arm of a name in `given.only`.
@@ -68,7 +68,7 @@ def run_study(
     device: str,
     say: Callable[[str], None],
 ) -> Tally:
-    """Carry out the runs that are not done."""
+    """Execute the runs that are not done."""
     slots: Any
     if engine == "ray":
         from samclr.study.ray_slots import RaySlots
@@ -81,7 +81,7 @@ def run_study(
 
 
 def run_one(folder: StudyFolder, plan: Plan, index: int) -> tuple[Run, Outcome]:
-    """Carry out one run of the list in this process, as a task of a SLURM array does."""
+    """Execute one run of the list in this process, as a task of a SLURM array does."""
     runs = plan.runs()
     if not 0 <= index < len(runs):
         raise UsageError(f"--index {index} names no run; {folder.path} has 0 to {len(runs) - 1}: see --list")

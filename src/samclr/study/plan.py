@@ -65,7 +65,7 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything that the study's folder must know to go on, to be shown and to be compared."""
+    """Everything that the study's folder must know to be resumed, shown and compared."""
 
     study: str
     source: str

@@ -62,7 +62,7 @@ def make_plan(study: Study, source: str, given: Given, num_threads: int) -> Plan
 
 
 def with_paths_of(given: Given, plan: Plan) -> Given:
-    """What the command says, completed by what it said the time before."""
+    """What the command says, completed by what it said the last time."""
     on, dense_on = (
         {m.set: m.path for m in plan.measurements if m.path is not None and m.protocol == protocol}
         for protocol in ("labelled", "dense")
@@ -171,7 +171,7 @@ def _missing(study: Study, arm: Arm, given: Given) -> tuple[str, str]:
     asked = any(matches(arm.name, pattern) for pattern in given.only)
     if arm.segmenter in study.on_request and not asked:
         return (
-            f"{arm.segmenter} runs on request alone: its weights are downloaded and it wants a GPU",
+            f"{arm.segmenter} runs on request only: its weights are downloaded and it needs a GPU",
             f"--only '{arm.name}'",
         )
     return "", ""

@@ -93,7 +93,7 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """A number to stand beside ours, a share from 0 to 1, with its source in `Study.quoted`.
+    """A published number to show beside ours, a share from 0 to 1; its source is in `Study.quoted`.
 
     Attributes:
         arm: name of the arm, `*` and `?` as in file names; one that is quoted and not run has a name of its own.
@@ -116,7 +116,7 @@ class Study:
     Attributes:
         name: of the page.
         summary: the question, in a sentence.
-        grids: joined; an arm that stands in two is one arm.
+        grids: joined; an arm that is in two of them is one arm.
         seeds: of the runs; equal seeds share weights, image order and colours, so arms are compared pair by pair.
         optim: the budget. Steps and not epochs, so that arms are comparable.
         evaluations: what is measured of each run.

@@ -1,4 +1,4 @@
-"""Carry out one run of a study, or make one region store, in this process. Both go on where a killed one stopped."""
+"""Execute one run of a study, or make one region store, in this process. Both resume where a killed one stopped."""
 
 import os
 import time
@@ -30,7 +30,7 @@ Outcome = Literal["done", "failed", "missing", "stopped", "busy"]
 
 
 def carry_out(folder: StudyFolder, plan: Plan, run: Run) -> Outcome:
-    """Segment if needed, train, measure. A fault becomes the run's error and is told by the outcome, not raised."""
+    """Segment if needed, train, measure. A fault becomes the run's error and its outcome; it is not raised."""
     if folder.is_locked(run.name):  # perhaps by `study status` alone, which looks for a moment
         time.sleep(LOOK_S)
     with folder.lock(run.name) as locked:
@@ -146,7 +146,7 @@ def train_seconds(run: Path, config: PretrainConfig) -> float:
 
 
 def device_name(config: PretrainConfig) -> str:
-    """The kind of device that a run is carried out on."""
+    """The kind of device that a run is executed on."""
     return choose_device(config.runtime.device).type
 
 

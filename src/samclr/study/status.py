@@ -1,4 +1,4 @@
-"""Where the runs of a study stand."""
+"""The state of a study's runs."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from samclr.study.plan import Plan
 
 
 def status_rows(folder: StudyFolder, plan: Plan) -> list[dict[str, Any]]:
-    """A row for each run, in the order in which they are carried out."""
+    """A row for each run, in the order of execution."""
     rows = []
     for run in plan.runs():
         stage = folder.stage(plan, run)

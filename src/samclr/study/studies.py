@@ -94,7 +94,7 @@ CONTROLS = Study(
 
 PADDING = Study(
     name="padding",
-    summary="The paper multiplies boxes by c = 1.3 and shows no other: which c is best?",
+    summary="The paper multiplies boxes by c = 1.3 and shows no other value: which c is best?",
     grids=(Grid(strategies=("region",), temperatures=(0.07,), paddings=(1.0, 1.15, 1.3, 1.5, 1.75, 2.0)),),
 )
 
@@ -102,7 +102,7 @@ PADDING = Study(
 SMOKE = Study(
     name="smoke",
     summary="The controls in minutes on a CPU: scenes of handwritten digits on clutter, and a small SAM that ships "
-    "with samclr. It shows that everything works; digits are no photographs.",
+    "with samclr. It shows that everything works; digits are not photographs.",
     grids=(
         Grid(strategies=("image",), temperatures=(0.2,)),
         Grid(strategies=("random-box",), segmenters=("sam-digits",), temperatures=(0.2,)),

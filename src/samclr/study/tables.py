@@ -1,6 +1,6 @@
 """The study's numbers: each arm's mean and deviation over seeds beside the quoted ones, as CSV and as Markdown.
 
-They hold results alone, so that a study that was killed and went on ends in the same bytes.
+They hold only results, so that a study that was killed and resumed ends in the same bytes.
 """
 
 import csv

@@ -22,7 +22,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 
 def carry_out_task(folder: Path, name: str) -> int:
-    """Carry out a run or make a store; its outcome as an exit status. Remarks go to the task's log."""
+    """Execute a run or make a store; returns the outcome as an exit status. Remarks go to the task's log."""
     show_remarks()
     study, plan = open_study(folder)
     try:
@@ -36,7 +36,7 @@ def carry_out_task(folder: Path, name: str) -> int:
 
 
 def outcome_of(status: int) -> Outcome:
-    """The outcome that an exit status tells; whatever else ends a process is a failure."""
+    """The outcome that an exit status stands for; whatever else ends a process is a failure."""
     return next((outcome for outcome, number in STATUS.items() if number == status), "failed")
 
 

@@ -42,7 +42,7 @@ def create_fabric(config: PretrainConfig) -> Fabric:
     many = runtime.num_devices * runtime.num_nodes > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1
     accelerator, _, number = runtime.device.partition(":")
     if number and many:
-        raise ConfigError(f"device is {runtime.device} and several devices are asked for; give device {accelerator}")
+        raise ConfigError(f"device is {runtime.device}, but several devices are asked for; give device {accelerator}")
     try:
         fabric = Fabric(
             accelerator=accelerator,
@@ -133,13 +133,13 @@ def advice_on_memory(runtime: RuntimeConfig) -> Iterator[None]:
         if runtime.bank_on in ("auto", "device"):
             options.insert(0, "`bank_on` map (the bank may lie on the device)")
         raise RunError(
-            f"the device has too little memory ({str(error).splitlines()[0]}); the last checkpoint stands: run again "
+            f"the device has too little memory ({str(error).splitlines()[0]}); the last checkpoint is kept: run again "
             f"with {', '.join(options[:-1])} or {options[-1]}"
         ) from None
 
 
 def agree(fabric: Fabric, step: int, *wishes: bool) -> tuple[bool, ...]:
-    """What any rank wishes, all do. Several ranks compare every twentieth step; until then nobody does anything."""
+    """What any rank wants, all do. Several ranks compare every twentieth step; until then none acts."""
     if num_ranks() == 1:
         return wishes
     if (step + 1) % AGREE_EVERY:

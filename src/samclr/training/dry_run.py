@@ -1,4 +1,4 @@
-"""What a run would cost: measured on two steps of random pixels, nothing packed or written."""
+"""What a run would cost: measured on two steps of random pixels; nothing is packed or written."""
 
 import shutil
 import time
@@ -29,7 +29,7 @@ CHECKPOINT_COPIES = 3  # weights and two optimiser moments at most
 
 
 def estimate(config: PretrainConfig, run: Path) -> list[dict[str, Any]]:
-    """Rows of (what, value): steps, time, disk and memory of a run. Of several devices one is tried, with its share."""
+    """Rows of (what, value): steps, time, disk and memory of a run. Of several devices, one is tried with its share."""
     config = resolve_config(config)
     ranks, whole = config.runtime.num_devices * config.runtime.num_nodes, config
     config = replace(
@@ -71,7 +71,7 @@ def estimate(config: PretrainConfig, run: Path) -> list[dict[str, Any]]:
         seconds.append(time.perf_counter() - start)
     step_s = float(np.mean(seconds[1:]))
     views = whole.views_per_step()
-    among = f" on {ranks} devices, what they tell each other not counted" if ranks > 1 else ""
+    among = f" on {ranks} devices, communication between them not counted" if ranks > 1 else ""
     memory = torch.cuda.max_memory_allocated() if fabric.device.type == "cuda" else psutil.Process().memory_info().rss
     needed = missing_bytes(folder, refs, config.data.max_side, config.data.codec)
     existing = run if run.exists() else next(parent for parent in run.absolute().parents if parent.exists())

@@ -52,7 +52,7 @@ def writers_fail_once() -> Iterator[None]:
 
 
 def log_rows(loggers: list[Any], rows: list[dict[str, Any]]) -> None:
-    """Hand the rows of metrics.jsonl on. Raises OSError if they cannot be written."""
+    """Log the rows of metrics.jsonl. Raises OSError if they cannot be written."""
     for logger in loggers:
         for row in rows:
             try:
@@ -64,7 +64,7 @@ def log_rows(loggers: list[Any], rows: list[dict[str, Any]]) -> None:
 
 
 def close_loggers(loggers: list[Any]) -> None:
-    """Write what is left."""
+    """Write what is buffered."""
     for logger in loggers:
         logger.save()
         logger.finalize("success")

@@ -90,7 +90,7 @@ def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
 
 @contextmanager
 def _replayed(state: tuple[Tensor, Tensor | None], device: torch.device) -> Iterator[None]:
-    """Draw what was drawn before, then go on from where the generators stood."""
+    """Draw what was drawn before, then continue from where the generators stood."""
     now = _random_state(device)
     _set_random_state(state, device)
     try:

@@ -1,4 +1,4 @@
-"""Tell while it happens that training goes wrong: NaN, collapse, a loss that never leaves chance."""
+"""Notice during training that it goes wrong: NaN, collapse, a loss that never leaves chance."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ class CollapseMonitor:
         """A warning with advice, or None. Raises RunError when the loss is not finite: such weights are never saved.
 
         metrics: `loss`; and where the method has them `embedding_spread`, `teacher_entropy` and `prototype_entropy`.
-        chance_loss: that of a model that tells nothing apart, where there is one.
+        chance_loss: the loss of a model that cannot tell anything apart, where there is one.
         """
         loss, embedding_spread = metrics["loss"], metrics.get("embedding_spread", 1.0)
         if not math.isfinite(loss):

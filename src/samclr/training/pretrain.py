@@ -43,7 +43,7 @@ FLUSH_STEPS = 20  # steps whose metrics are fetched from the device at once
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainResult:
-    """Where a run stands when `pretrain` returns. `stopped` says that SIGTERM or Ctrl-C ended it early."""
+    """The state of a run when `pretrain` returns. `stopped`: SIGTERM or Ctrl-C ended it early."""
 
     run: Path
     steps_done: int
@@ -53,7 +53,7 @@ class PretrainResult:
 
 
 def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
-    """Train until the last step, or go on from the run's checkpoint. The same call on the same run resumes it.
+    """Train until the last step, or resume from the run's checkpoint. The same call on the same run resumes it.
 
     Raises:
         ConfigError: the backbone does not take such views; nothing was made then.
@@ -74,7 +74,7 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
 
 @contextmanager
 def _held(run: Path, fabric: Fabric) -> Iterator[None]:
-    """Hold the run directory by the first rank, for all; if it is refused, it is to all."""
+    """The first rank locks the run directory for all; if that is refused, it is refused to all."""
     with ExitStack() as stack:
         refusal: Exception | None = None
         if fabric.is_global_zero:

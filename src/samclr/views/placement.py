@@ -1,4 +1,4 @@
-"""Where the bank lies and who crops: the GPU from its own memory where the bank fits, else CPU threads from the map."""
+"""Where the bank is and what crops: the GPU from its own memory where the bank fits, else CPU threads from the map."""
 
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -19,10 +19,10 @@ DEVICE_SHARE = 0.5  # of the device's free memory that a bank may take; the rest
 def open_cropper(
     bank: SceneBank, device: torch.device, place: BankPlace, num_threads: int
 ) -> "tuple[ViewCropper | GpuCropper, str]":
-    """The cropper for `place`, and on a GPU a line that tells what was chosen and why.
+    """The cropper for `place`, and on a GPU a line that says what was chosen and why.
 
     Raises:
-        RunError: the place was asked for and cannot be had.
+        RunError: the place was asked for and is not available.
         PartsError: a file of the bank is damaged.
     """
     why_not = kernels_missing(device) or (None if bank.codec == "raw" else f"the CPU decodes a {bank.codec} bank")
@@ -38,7 +38,7 @@ def open_cropper(
         try:
             cropper = GpuCropper(bank, device, pinned=place == "pinned")
         except RuntimeError as error:  # torch's word for memory that cannot be had, or not be pinned
-            why_not = f"{size} cannot be had there, {str(error).splitlines()[0]}"
+            why_not = f"{size} cannot be allocated there, {str(error).splitlines()[0]}"
             if place != "auto":
                 raise RunError(f"the bank cannot be put on {place}: {why_not}; give `bank_on` map") from None
         else:

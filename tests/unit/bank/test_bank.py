@@ -193,7 +193,7 @@ def test_pixels_that_are_missing_or_cut_are_named_and_packed_anew(photo_folder, 
         SceneBank(tmp_path / "bank", refs)
     _, report = pack_scenes(refs, tmp_path / "bank", None, FillOptions(), codec)
     assert (report.num_new, len(report.healed)) == (2, 1)
-    assert "1 damaged parts of the bank were made anew: " in capsys.readouterr().err
+    assert "1 damaged parts of the bank were rebuilt: " in capsys.readouterr().err
     SceneBank(tmp_path / "bank", refs)
     assert pixels.read_bytes() == before
 

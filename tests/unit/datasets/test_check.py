@@ -117,7 +117,7 @@ def test_the_command_says_what_is_missing_and_where_it_is_got(tmp_path, capsys, 
     assert "val: CamVid has no split val in" in table
     assert "train: 3 images, the release has 367" in table
     assert "incomplete: CamVid, layout images/{train,val,test}/*" in remark
-    assert "got at: the SegNet tutorial's CamVid folder" in remark
+    assert "get it from: the SegNet tutorial's CamVid folder" in remark
     monkeypatch.setitem(DATA_SETS, "bsds500", tiny("bsds500"))
     status, _, remark = call(capsys, "data", "check", "bsds500", "--root", write_bsds500(tmp_path / "bsds500"))
     assert (status, remark) == (0, "complete: BSDS500\n")
@@ -139,7 +139,7 @@ def test_the_command_as_json(tmp_path, capsys):
 def test_a_root_is_needed(capsys, more):
     status, _, text = call(capsys, "data", "check", "cifar10", *more)
     assert status == 2
-    assert text == "samclr: error: in which folder does cifar10 lie? Add --root DIR, or set $SAMCLR_DATA\n"
+    assert text == "samclr: error: where is cifar10? Add --root DIR, or set $SAMCLR_DATA\n"
 
 
 def test_the_root_is_looked_up_in_the_data_folder(tmp_path, capsys, monkeypatch):

@@ -131,7 +131,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path, monkeypatch):
     (root / "cifar-10-batches-py/data_batch_2").write_bytes(harm)
     broken = [ref for ref in scenes_of(f"cifar10@{root}") if "data_batch_2" in ref.path]
     assert len(broken) == 1
-    with pytest.raises(DecodeError, match=r"no CIFAR batch \(UnpicklingError: .*os.system"):
+    with pytest.raises(DecodeError, match=r"not a CIFAR batch \(UnpicklingError: .*os.system"):
         load_scene(broken[0])
     assert not (tmp_path / "harmed").exists()
 
@@ -141,7 +141,7 @@ def test_a_cut_stl10_file_is_one_broken_image(tmp_path, monkeypatch, size):
     root = write_stl10(tmp_path, monkeypatch)
     os.truncate(root / "stl10_binary/unlabeled_X.bin", size)
     (broken,) = scenes_of(f"stl10@{root}")
-    with pytest.raises(DecodeError, match="no STL-10 file"):
+    with pytest.raises(DecodeError, match="not an STL-10 file"):
         load_scene(broken)
 
 
@@ -177,7 +177,7 @@ def test_a_source_means_the_same_from_every_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "data")
     assert default_bank([Path("camvid:train@camvid")], None) == bank
     assert default_bank([Path("camvid:val@camvid")], None) != bank
-    with pytest.raises(UsageError, match="lies inside the scenes"):
+    with pytest.raises(UsageError, match="is inside the scenes"):
         refuse_inside_scenes(tmp_path / "data/camvid/store", [Path("camvid@camvid")], "--out")
 
 

@@ -101,11 +101,11 @@ def save(path: Path, weights: dict[str, torch.Tensor]) -> None:
 
 
 FOREIGN = {
-    "a pickle": "holds no weights that can be read|not a whole",
-    "a pickle that runs code": "holds no weights that can be read|not a whole",
-    "text": "holds no weights that can be read|not a whole",
-    "nothing": "holds no weights that can be read|not a whole",
-    "noise": "holds no weights that can be read|not a whole",
+    "a pickle": "holds no weights that can be read|not a complete",
+    "a pickle that runs code": "holds no weights that can be read|not a complete",
+    "text": "holds no weights that can be read|not a complete",
+    "nothing": "holds no weights that can be read|not a complete",
+    "noise": "holds no weights that can be read|not a complete",
     "a folder": "a folder without weights",
     "a pipe": "not a regular file",
     "other tensors": "missing: layers.0.weight.* not the backbone's: a, b.weight",
@@ -116,7 +116,7 @@ FOREIGN = {
     "one missing": "missing: layers.0.weight",
     "one of another shape": r"layers.0.weight \[1, 3, 3, 3\], expected \[32, 3, 3, 3\]",
     "one too many": "not the backbone's: layers.99.weight",
-    "cut": "holds no weights that can be read|not a whole",
+    "cut": "holds no weights that can be read|not a complete",
 }
 TORCHS = {
     "a list": "holds no weights that can be read",
@@ -127,8 +127,8 @@ TORCHS = {
     "a tensor without numbers": r"holds layers.0.weight \(Tensor\); expected",
 }
 SAFETENSORS = {
-    "a huge header": "not a whole",
-    "a header that is no JSON": "not a whole",
+    "a huge header": "not a complete",
+    "a header that is no JSON": "not a complete",
     "false metadata": "names the stem 'wide'; expected one of standard",
 }
 
@@ -200,7 +200,7 @@ def test_a_folder_of_hugging_faces_layout_says_what_it_holds(tmp_path):
         assert target.backbone.normalisation == HALF
         assert torch.equal(target.backbone.norm.weight, model.norm.weight)
     (tmp_path / "hf/model.safetensors").unlink()
-    with pytest.raises(ConfigError, match="the folder is not whole"):
+    with pytest.raises(ConfigError, match="the folder is incomplete"):
         open_target(str(tmp_path / "hf"), NOTHING, False, None)
 
 
@@ -224,7 +224,7 @@ def test_who_decides_the_normalisation(model, expected):
 def test_a_normalisation_that_cannot_be_is_refused(mean, tmp_path):
     facts = {"backbone": "small-cnn", "stem": "standard", "mean": mean, "std": "[1, 1, 1]"}
     save_file(small_weights(), tmp_path / "x.safetensors", facts)
-    with pytest.raises(ConfigError, match="is not a whole file of weights"):
+    with pytest.raises(ConfigError, match="is not a complete file of weights"):
         read_facts(tmp_path / "x.safetensors")
 
 
@@ -322,5 +322,5 @@ def test_a_flipped_bit_in_an_exported_file_is_noticed(tmp_path):
         damaged[place] ^= 1 << int(random.integers(8))
         path.write_bytes(damaged)
         if b'"checksum"' in damaged[:2000]:  # else its name was hit, and nothing else
-            with pytest.raises(ConfigError, match="is not a whole file of weights"):
+            with pytest.raises(ConfigError, match="is not a complete file of weights"):
                 read_facts(path)

@@ -244,7 +244,7 @@ def test_twins_are_refused_by_name(case):
     folder.mkdir()
     for name in ("1.json", "2.json"):
         (folder / name).write_text(json.dumps({"image": {"file_name": "a.png"}, "annotations": []}))
-    with pytest.raises(PartsError, match=r"1\.json and .*2\.json have one file_name, 'a\.png'"):
+    with pytest.raises(PartsError, match=r"1\.json and .*2\.json share the file_name 'a\.png'"):
         case.import_(folder)
 
 

@@ -273,11 +273,11 @@ def test_any_flip_in_an_index_is_healed_and_said(tmp_path, capsys):
         again = open_index(bank, store, FilterConfig(min_area_px=10), tmp_path / "cache")
         assert all((getattr(again, name) == expected[name]).all() for name in arrays), path
         assert again.segment_errors == 0
-        assert "is damaged; it is made anew" in capsys.readouterr().err
+        assert "is damaged and is rebuilt" in capsys.readouterr().err
     for name in ("grid.npy", "start.npy"):
         (made / name).unlink()
         open_index(bank, store, FilterConfig(min_area_px=10), tmp_path / "cache")
-        assert "is damaged; it is made anew" in capsys.readouterr().err
+        assert "is damaged and is rebuilt" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "cache/index").iterdir()] == [made.name]
 
 
@@ -291,10 +291,10 @@ def test_grids_of_a_large_index_are_checked_as_they_are_used(tmp_path, monkeypat
     monkeypatch.setattr("samclr.regions.index.GRID_BYTES_AT_OPENING", 10)
     index = open_index(bank, store, FilterConfig(min_area_px=10), tmp_path / "cache")
     index.grids(np.array([0, 1, 2, 2]))
-    with pytest.raises(PartsError, match=r"index/.* is damaged: the checksum of a grid .* run the same command again"):
+    with pytest.raises(PartsError, match=r"index/.* is damaged: the checksum of a grid .* rerun the same command"):
         index.grids(np.array([1, 3]))
     index = open_index(bank, store, FilterConfig(min_area_px=10), tmp_path / "cache")
-    assert "is made anew" in capsys.readouterr().err
+    assert "is rebuilt" in capsys.readouterr().err
     assert (index.grids(np.array([3]))[0] == expected).all()
 
 

@@ -227,7 +227,9 @@ def test_a_checkpoint_with_missing_weights_is_refused(tmp_path):
     weights = load_file(folder / "model.safetensors")
     del weights["mask_decoder.iou_token.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(UsageError, match=r"lack mask_decoder.iou_token.weight and 0 more; expected a whole checkpoint"):
+    with pytest.raises(
+        UsageError, match=r"lack mask_decoder.iou_token.weight and 0 more; expected a complete checkpoint"
+    ):
         load_sam(str(folder), CPU)
 
 

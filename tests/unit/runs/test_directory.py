@@ -55,7 +55,7 @@ def test_damaged_lines_are_counted_and_stay_counted_when_the_run_goes_on(tmp_pat
     lines[3], lines[7] = b"\xff\xfe" + lines[3], b"[1, 2]"
     path.write_bytes(b"\n".join(lines)[:-5])  # and a last line cut by a kill
     assert [row["step"] for row in read_metrics(tmp_path / "run")] == [k for k in range(19) if k not in (3, 7)]
-    assert "metrics.jsonl: 2 of 19 lines are damaged and left out; all others are kept" in capsys.readouterr().err
+    assert "metrics.jsonl: 2 of 19 lines are damaged and left out; the others are kept" in capsys.readouterr().err
     log = MetricsLog(tmp_path / "run", 15)
     log.write(ROWS[15:])
     log.close()
@@ -120,7 +120,7 @@ with locked_run(Path({str(tmp_path / "run")!r})):
 def test_a_lock_leaves_nothing_in_a_foreign_folder_or_of_a_run_that_was_refused(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/letter.txt").write_text("dear")
-    with pytest.raises(RunError, match="is no run directory"), locked_run(tmp_path / "mine"):
+    with pytest.raises(RunError, match="is not a run directory"), locked_run(tmp_path / "mine"):
         open_run(tmp_path / "mine", small_config(tmp_path))
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
     with pytest.raises(ValueError, match="refused"), locked_run(tmp_path / "new"):

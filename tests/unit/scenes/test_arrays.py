@@ -49,7 +49,7 @@ def test_a_batch_is_read_as_numpy_wrote_it(tmp_path, protocol):
 def test_a_pickle_of_something_else_is_refused(tmp_path, monkeypatch, content):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "b").write_bytes(content)
-    with pytest.raises(ValueError, match="no CIFAR batch"):
+    with pytest.raises(ValueError, match="not a CIFAR batch"):
         cifar_pixels(str(tmp_path / "b"), 0)
     assert not (tmp_path / "was-run").exists()
 

@@ -71,7 +71,7 @@ def test_sixteen_bits_are_divided_by_257(kind):
     ("encoded", "message"),
     [
         (b"", "the file is empty"),
-        (b"not an image at all", "cannot decode: no image format that samclr reads"),
+        (b"not an image at all", "cannot decode: not an image format that samclr reads"),
         (encode(Image.effect_noise((64, 64), 50))[:700], "cannot decode"),
         (encode(Image.effect_noise((64, 64), 50), "JPEG")[:500], "truncated"),
         (encode(Image.fromarray(np.zeros((3, 3), np.float32)), "TIFF"), "floating-point pixels have no agreed range"),
@@ -190,7 +190,7 @@ def test_heic_is_read_where_its_plugin_is_installed():
 )
 def test_formats_that_are_not_listed_are_not_even_looked_at(head, monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
-    with pytest.raises(DecodeError, match="no image format that samclr reads"):
+    with pytest.raises(DecodeError, match="not an image format that samclr reads"):
         decode_rgb(head + bytes(2000))
 
 

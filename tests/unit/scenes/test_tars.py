@@ -182,7 +182,7 @@ def test_archives_that_follow_one_another_are_all_read(tmp_path, capsys):
     (tmp_path / "x.tar").write_bytes(parts[0] + b"signature" * 200)
     found, text = said(capsys, tmp_path / "x.tar")
     assert found == ["x.tar#0.png"]
-    assert "4 tar members were passed over: blocks after the end mark that are no tar (4)" in text
+    assert "4 tar members were passed over: blocks after the end mark that are not a tar (4)" in text
 
 
 def test_numbers_after_a_dot_belong_to_the_key(tmp_path, capsys):

@@ -68,7 +68,7 @@ def test_another_maker_is_refused(tmp_path):
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(PartsError, match="exists and is no store"):
+    with pytest.raises(PartsError, match="exists and is not a store"):
         PartsFolder.create_or_open(tmp_path, "store", MAKER, 10)
     assert (tmp_path / "mine.txt").read_text() == "keep"
 
@@ -84,7 +84,7 @@ def test_a_manifest_that_does_not_fit_is_named(tmp_path, text, message):
 
 
 def test_no_folder_is_no_store(tmp_path):
-    with pytest.raises(PartsError, match="is no store: it has no manifest"):
+    with pytest.raises(PartsError, match="is not a store: it has no manifest"):
         PartsFolder(tmp_path / "missing", "store")
 
 

@@ -82,8 +82,8 @@ def test_another_version_is_refused(files, tmp_path, begun):
     saved = read_json(path, {})  # without its checksum
     path.write_text(json.dumps(saved | {"samclr": "0.0.9"}))
     sentence = (
-        f"was written by samclr 0.0.9, this is {__version__}; results of two versions do not stand in one table: "
-        "name a new --out, or go on with samclr 0.0.9"
+        f"was written by samclr 0.0.9, this is {__version__}; results of two versions are not put in one table: "
+        "name a new --out, or continue with samclr 0.0.9"
     )
     with pytest.raises(RunError, match=sentence):
         again(files, tmp_path)
@@ -260,7 +260,7 @@ def test_the_image_column_of_a_study_s_scenes(files, tmp_path):
 @pytest.mark.parametrize("value", ["image", "boxes=", "=image"])
 def test_an_image_column_is_named_for_its_scenes(value, files, tmp_path):
     command = parsed(f"samclr study run {files.file} --out {tmp_path / 'o'} --image-column {value}")
-    with pytest.raises(UsageError, match=r"is no NAME=COLUMN; give for instance --image-column photos=COLUMN"):
+    with pytest.raises(UsageError, match=r"is not NAME=COLUMN; give for example --image-column photos=COLUMN"):
         command._given()
 
 

@@ -116,7 +116,7 @@ def test_a_user_s_file(files):
     assert [run.name for run in plan.runs()][:5] == [
         *("untrained.seed0", f"{IMAGE}.seed0", f"{LABELS}.seed0", f"{SAM}.seed0", "untrained.seed1"),
     ]
-    assert "runs on request alone" in plan.arms[3].missing
+    assert "runs on request only" in plan.arms[3].missing
     assert plan.arms[3].adds == f"--only '{SAM}'"
     assert not plan_of(files.study, files.given(only=("*sam-hq*",))).arms[3].missing
     without = plan_of(files.study, files.given(labels={}))

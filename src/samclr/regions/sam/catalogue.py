@@ -1,4 +1,4 @@
-"""Which SAM a name means, where its weights lie, and under which licence. Imports neither torch nor transformers."""
+"""Which SAM a name means, where its weights are, and under which licence. Imports neither torch nor transformers."""
 
 import os
 from dataclasses import dataclass

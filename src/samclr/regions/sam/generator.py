@@ -315,4 +315,4 @@ def _check_finite(values: Tensor, what: str) -> None:
 
 
 def _say_halved(what: str, number: int) -> None:
-    say(f"out of memory: {what} halved to {number}, going on")
+    say(f"out of memory: {what} halved to {number}, continuing")

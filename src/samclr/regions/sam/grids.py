@@ -34,7 +34,7 @@ def crop_boxes(size: tuple[int, int], num_layers: int, overlap_ratio: float) -> 
 
 
 def near_crop_edge(boxes: Int[Tensor, "s 4"], crop: CropBox, size: tuple[int, int]) -> Bool[Tensor, " s"]:
-    """Boxes that touch an edge of the crop which is no edge of the image: their masks are cut off."""
+    """Boxes that touch an edge of the crop that is not an edge of the image: their masks are cut off."""
     offset = torch.tensor([crop[0], crop[1], crop[0], crop[1]], device=boxes.device)
     edges = torch.tensor(crop, device=boxes.device)
     image = torch.tensor([0, 0, size[1], size[0]], device=boxes.device)

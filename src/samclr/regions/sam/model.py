@@ -112,7 +112,7 @@ def _untyped(module: nn.Module) -> Any:
 
 
 def load_sam(segmenter: str, device: torch.device) -> SamModels:
-    """Load by short name, Hugging Face id or folder; the licence is said before a download.
+    """Load by short name, Hugging Face id or folder; the licence is printed before a download.
 
     Raises:
         UsageError: no network, no such or no allowed model, not a SAM, or a folder that lacks a file.
@@ -135,7 +135,7 @@ def load_sam(segmenter: str, device: torch.device) -> SamModels:
     missing = sorted(_missing(model, loading["missing_keys"]))
     if missing:
         raise UsageError(
-            f"the weights of {segmenter} lack {missing[0]} and {len(missing) - 1} more; expected a whole checkpoint"
+            f"the weights of {segmenter} lack {missing[0]} and {len(missing) - 1} more; expected a complete checkpoint"
         )
     return SamModels(model.to(device), processor.image_mean, processor.image_std, published)
 
@@ -156,7 +156,7 @@ def network_facts(segmenter: str) -> dict[str, Any]:
     name = hub_id_or_folder(segmenter)
     folder = Path(name) if Path(name).is_dir() else cached_weights(name)
     if folder is None:
-        raise UsageError(f"the weights of {segmenter} are not in the local cache; run the command again with a network")
+        raise UsageError(f"the weights of {segmenter} are not in the local cache; rerun the command with a network")
     try:
         config = json.loads((folder / "config.json").read_text())
     except (OSError, ValueError) as error:

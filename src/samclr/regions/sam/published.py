@@ -1,7 +1,7 @@
-"""Where transformers' classes compute something else than the networks their weights were published for.
+"""Where transformers' classes compute something other than the networks their weights were published for.
 
 transformers builds them with other layer norms and other resizing than the authors do. docs/segmenting.md lists what
-was compared with what. Here stands what is put right, and how a config.json says that its network is another one:
+was compared with what. Here is what is corrected, and how a config.json says that its network differs:
 
 - `samclr_two_way_eps`: epsilon of norms 1 to 4 of the decoder's two-way blocks. The authors have 1e-5;
   transformers takes `layer_norm_eps`, 1e-6 by default, in SamModel and SamHQModel.
