@@ -1,4 +1,4 @@
-"""Views a second in a foreign loop on one core: samclr.RegionViews beside lightly's transform in a DataLoader.
+"""Views a second of CPU time in a foreign loop: samclr.RegionViews beside lightly's transform in a DataLoader.
 
     OMP_NUM_THREADS=1 python benchmarks/region_views.py [--images png jpeg] [--px 64 128] [--seconds 4] [--json FILE]
 
@@ -7,6 +7,7 @@ strength 0.5, grey, blur. lightly's side opens the file of each item (files), or
 (RegionDataset). Generated scenes as in benchmarks/views.py: 2048x1024 PNG and 480x360 JPEG. Views of whole images.
 cold is the time to pack, with the files in the system's cache; warm is the time to open what is packed. Packing pays
 in the first epoch by whose end packing and all epochs have taken RegionViews less time than lightly's from files.
+Seconds are of CPU time, of all threads together: what one core gives, also beside other work.
 """
 
 import argparse
@@ -41,12 +42,12 @@ class Files(Dataset[list[torch.Tensor]]):
 
 
 def rate(batches: Iterator[int], seconds: float) -> float:
-    """Views a second, after a first batch that is not counted."""
+    """Views a second of CPU time, after a first batch that is not counted."""
     next(batches)
-    views, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
+    views, start = 0, time.process_time()
+    while time.process_time() - start < seconds:
         views += next(batches)
-    return views / (time.perf_counter() - start)
+    return views / (time.process_time() - start)
 
 
 def ours(scenes: Path, bank: Path, px: int) -> Iterator[int]:
@@ -80,9 +81,9 @@ def main() -> None:
             write_scenes(kind, scenes)
             opening = []
             for _ in range(2):
-                start = time.perf_counter()
+                start = time.process_time()
                 samclr.RegionViews(scenes, bank=bank, batch_size=2, steps=1, workers=1)
-                opening.append(time.perf_counter() - start)
+                opening.append(time.process_time() - start)
             for px in arguments.px:
                 transform = SimCLRTransform(input_size=px, cj_strength=0.5)
                 crops = samclr.RegionDataset(scenes, bank=bank, transform=transform, workers=1)

@@ -88,11 +88,11 @@ def test_patches_of_14_px_round_sizes_and_say_so(capsys):
     ("name", "px", "input_px", "says"),
     [
         ("inception_v4", 64, None, "inception_v4 takes no images of 64 px (Calculated padded input size"),
-        ("inception_v4", 64, None, "; give --size-px 96, or name another backbone"),
-        ("efficientformer_l1", 128, None, "; give --size-px 224, or name another backbone"),
+        ("inception_v4", 64, None, "; give `size_px` 96, or name another backbone"),
+        ("efficientformer_l1", 128, None, "; give `size_px` 224, or name another backbone"),
         ("qwen3_vit_306m_enc", 64, None, "gives 2x4x2048 for 2 images; expected one vector an image"),
-        ("resnet18", 64, 64, "resnet18 cannot be built for a size, here 64 px; leave out --input-px"),
-        ("small-cnn", 64, 64, "small-cnn takes images of any size; leave out --input-px"),
+        ("resnet18", 64, 64, "resnet18 cannot be built for a size, here 64 px; leave out `input_px`"),
+        ("small-cnn", 64, 64, "small-cnn takes images of any size; leave out `input_px`"),
         (FIXED, 64, 224, "cait_xxs24_224, built for 224 px, takes no images of 64 px (Input height (64)"),
     ],
 )

@@ -263,21 +263,21 @@ def test_an_export_of_the_first_version_needs_no_option(old, capsys):
 @pytest.mark.parametrize(
     ("target", "given", "untrained", "message"),
     [
-        ("old", {"backbone": "resnet18"}, False, "has the backbone small-cnn, which --backbone resnet18 contradicts"),
-        ("old", {"stem": "conv3x3-stride1"}, False, "the stem standard, which --stem conv3x3-stride1 contradicts"),
+        ("old", {"backbone": "resnet18"}, False, "has the backbone small-cnn, which `backbone` resnet18 contradicts"),
+        ("old", {"stem": "conv3x3-stride1"}, False, "the stem standard, which `stem` conv3x3-stride1 contradicts"),
         (
             "old",
             {"mean": HALF.mean, "std": HALF.std},
             False,
-            "the mean 0.485 0.456 0.406, which --mean 0.5 0.5 0.5 contra",
+            "the mean 0.485 0.456 0.406, which `mean` 0.5 0.5 0.5 contra",
         ),
         (
             "resnet18",
             {"backbone": "resnet34"},
             True,
-            "has the backbone resnet18, which --backbone resnet34 contradicts",
+            "has the backbone resnet18, which `backbone` resnet34 contradicts",
         ),
-        ("resnet18", {"stem": "conv3x3-stride1"}, False, r"leave it out; an untrained one \(--untrained\) may have it"),
+        ("resnet18", {"stem": "conv3x3-stride1"}, False, r"leave it out; an untrained one \(`untrained`\) may have it"),
         ("small-cnn", {"stem": "conv3x3-stride1"}, True, "small-cnn has no stem conv3x3-stride1"),
         ("no-such-thing", {}, False, "is no run directory, no file of weights and no timm model"),
     ],
