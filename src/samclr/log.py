@@ -34,8 +34,8 @@ def show_remarks() -> None:
     """Have remarks shown on stderr from now on, as the command line does; for the processes it starts."""
     if not remarks_are_shown():
         LOGGER.addHandler(_OnStderr())
-        LOGGER.setLevel(logging.INFO)
-        LOGGER.propagate = False
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
 
 
 def remarks_are_shown() -> bool:

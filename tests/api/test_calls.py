@@ -38,7 +38,7 @@ def test_a_store_is_a_mapping(scenes, tmp_path, caplog):
 def test_segment_refuses_what_it_cannot_do(scenes, tmp_path):
     with pytest.raises(ConfigError, match=r"minsize is not an option of segmenters \(did you mean min_size\?\)"):
         samclr.segment(scenes, out=tmp_path / "store", segmenter="felzenszwalb", minsize=20)
-    with pytest.raises(UsageError, match=r"out .* lies inside the scenes"):
+    with pytest.raises(UsageError, match=r"`out` .* lies inside the scenes"):
         samclr.segment(scenes, out=scenes / "store", segmenter="felzenszwalb")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "one.png").write_bytes(b"no image")

@@ -50,18 +50,21 @@ def test_a_remark_is_made_once_and_by_the_first_rank(capsys, monkeypatch):
     assert capsys.readouterr().err == "said one time alone\n"
 
 
-def test_the_library_logs_and_does_not_print(capsys, caplog, monkeypatch):
-    monkeypatch.setattr(LOGGER, "handlers", [])
-    assert not remarks_are_shown()
-    with caplog.at_level("INFO", "samclr"):
-        say("seen by default")
-        tell("seen when asked for")
-    assert [(record.name, record.levelname, record.message) for record in caplog.records] == [
-        ("samclr", "WARNING", "seen by default"),
-        ("samclr", "INFO", "seen when asked for"),
-    ]
-    assert capsys.readouterr() == ("", "")
+def test_the_library_logs_and_does_not_print(capsys, caplog):
     with remarks_on_stderr():
-        tell("seen at the command line")
-    tell("not seen after it")
-    assert capsys.readouterr() == ("", "seen at the command line\n")
+        LOGGER.handlers.clear()
+        LOGGER.propagate = True
+        assert not remarks_are_shown()
+        say("`bank_on` is seen by default")
+        tell("seen when asked for")
+        assert capsys.readouterr() == ("", "")
+        with remarks_on_stderr():
+            say("`bank_on` is an option at the command line")
+            tell("and what goes on is shown")
+        say("not shown after it")
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("WARNING", "`bank_on` is seen by default"),
+        ("INFO", "seen when asked for"),
+        ("WARNING", "not shown after it"),
+    ]
+    assert capsys.readouterr().err == "--bank-on is an option at the command line\nand what goes on is shown\n"

@@ -79,7 +79,7 @@ def test_a_sweep_needs_two_labels_of_a_class():
     one = torch.randn(3, 4)
     labels = torch.arange(3)
     with pytest.raises(
-        EvaluationError, match=r"no learning rate can be chosen from 3 labels, one a class: leave out -"
+        EvaluationError, match=r"no learning rate can be chosen from 3 labels, one a class: leave out `probe_sweep`"
     ):
         linear_probe(one, labels, one, labels, 3, ProbeConfig(probe_epochs=1, probe_sweep=(0.1, 1.0)))
 
