@@ -66,8 +66,8 @@ def measure(task: str, train_path: Path, test_path: Path) -> dict[str, float]:
     from sklearn.neighbors import KNeighborsClassifier
 
     from samclr.config.pretrain import ProbeConfig
-    from samclr.evaluation.knn import knn_predict
     from samclr.evaluation.linear import linear_probe
+    from samclr.evaluation.neighbours import knn_predict
 
     # Copy-on-write, so that torch takes the map; nobody writes.
     train, test = (np.load(path, mmap_mode="c") for path in (train_path, test_path))

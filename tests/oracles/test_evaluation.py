@@ -13,10 +13,10 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from samclr.config.evaluation import IntervalConfig
 from samclr.config.pretrain import ProbeConfig
-from samclr.evaluation import knn, linear
+from samclr.evaluation import linear, neighbours
 from samclr.evaluation.intervals import bootstrap_intervals
-from samclr.evaluation.knn import NO_CLASS, KnnSetting, hits, knn_predict, knn_ranked, rank, top1
 from samclr.evaluation.linear import Standardiser, held_out, linear_probe
+from samclr.evaluation.neighbours import NO_CLASS, KnnSetting, hits, knn_predict, knn_ranked, rank, top1
 from samclr.evaluation.results import class_details
 
 
@@ -61,8 +61,8 @@ SETTINGS = (KnnSetting(k=20, temperature=0.07), KnnSetting(k=200, temperature=0.
 
 @pytest.mark.parametrize("chunks", [(64, 100), (1024, 16_384), (7, 1199)])
 def test_all_settings_in_one_search_chunk_by_chunk(digits, chunks, monkeypatch):
-    monkeypatch.setattr(knn, "QUERIES_AT_ONCE", chunks[0])
-    monkeypatch.setattr(knn, "BANK_AT_ONCE", chunks[1])
+    monkeypatch.setattr(neighbours, "QUERIES_AT_ONCE", chunks[0])
+    monkeypatch.setattr(neighbours, "BANK_AT_ONCE", chunks[1])
     train, train_labels, test, test_labels = digits
     for setting, ranked in zip(SETTINGS, knn_ranked(test, train, train_labels, 10, SETTINGS), strict=True):
         oracle = KNeighborsClassifier(

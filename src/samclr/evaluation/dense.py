@@ -19,8 +19,8 @@ from samclr.draws import epoch_order
 from samclr.evaluation.dense_features import chosen_scenes, scenes_fingerprint, stream_patches, training_patches
 from samclr.evaluation.evaluate import Target, say_fewer
 from samclr.evaluation.intervals import bootstrap_intervals
-from samclr.evaluation.knn import nearest
 from samclr.evaluation.linear import Standardiser, cosine_lr, zero_layer
+from samclr.evaluation.neighbours import nearest
 from samclr.evaluation.segmentation import class_ious, confusion, enlarge_argmax, iou_counts, miou_and_accuracy
 from samclr.evaluation.sizes import check_dense
 from samclr.log import say

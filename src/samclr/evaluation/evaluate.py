@@ -18,8 +18,8 @@ from samclr.datasets.labelled import LabelledSet, open_labelled
 from samclr.errors import EvaluationError, name_some
 from samclr.evaluation.features import split_features
 from samclr.evaluation.few_shot import few_rows, share_name
-from samclr.evaluation.knn import USUAL_SETTINGS, KnnSetting, knn_ranked
 from samclr.evaluation.linear import linear_probe
+from samclr.evaluation.neighbours import USUAL_SETTINGS, KnnSetting, knn_ranked
 from samclr.evaluation.results import Accuracies
 from samclr.evaluation.sizes import fit_protocols
 from samclr.evaluation.training import crop_probe, fine_tune
@@ -156,8 +156,9 @@ def _untrained(
     name: str, model: ModelConfig, image_px: int, seed: int, source: Path | str, run: Path | None = None
 ) -> Target:
     """The same backbone with random weights, also where a run began with trained ones."""
-    torch.manual_seed(seed)
-    backbone = create_backbone(model, image_px).eval()
+    with torch.random.fork_rng(devices=[]):  # the caller's own draws go on as if there had been none
+        torch.default_generator.manual_seed(seed)
+        backbone = create_backbone(model, image_px).eval()
     stem = "" if run is not None or model.stem == "standard" else f", stem {model.stem}"
     return Target(name=f"{name}{stem}{UNTRAINED}", backbone=backbone, model=model, source=source, run=run, seed=seed)
 

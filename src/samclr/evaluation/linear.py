@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from samclr.config.pretrain import ProbeConfig
 from samclr.draws import epoch_order
 from samclr.errors import EvaluationError
-from samclr.evaluation.knn import hits, rank
+from samclr.evaluation.neighbours import hits, rank
 
 ROWS_AT_ONCE = 16_384
 SCORES_AT_ONCE = 16_000_000  # numbers: images x classes

@@ -10,8 +10,8 @@ from samclr.config.normalisation import normalisation_of
 from samclr.config.pretrain import KnnConfig, ProbeConfig
 from samclr.datasets.labelled import open_labelled
 from samclr.evaluation.features import pixel_features
-from samclr.evaluation.knn import knn_predict, top1
 from samclr.evaluation.linear import linear_probe
+from samclr.evaluation.neighbours import knn_predict, top1
 from samclr.evaluation.squares import decode_square
 from samclr.log import say_once
 

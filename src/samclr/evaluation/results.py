@@ -9,8 +9,8 @@ from torch import Tensor
 
 from samclr.config.evaluation import IntervalConfig
 from samclr.evaluation.intervals import bootstrap_intervals
-from samclr.evaluation.knn import hits
 from samclr.evaluation.linear import ProbeResult
+from samclr.evaluation.neighbours import hits
 
 DENSE_CLASSES = 200  # whose confusion is a matrix; 10,000 classes would be 100 million numbers
 

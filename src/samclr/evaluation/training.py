@@ -21,8 +21,8 @@ from samclr.datasets.labelled import LabelledSet
 from samclr.errors import EvaluationError
 from samclr.evaluation.crops import BANK_CROPS, CROP_RATIO, LabelledCrops
 from samclr.evaluation.features import SQUARE, pixel_features, split_features
-from samclr.evaluation.knn import hits, rank
 from samclr.evaluation.linear import ROWS_AT_ONCE, ProbeResult, cosine_lr, zero_layer
+from samclr.evaluation.neighbours import hits, rank
 from samclr.evaluation.squares import decode_square
 from samclr.log import say
 from samclr.models.backbone import feature_width

@@ -24,12 +24,12 @@ from samclr.config.normalisation import IMAGENET
 from samclr.config.pretrain import ModelConfig, ProbeConfig
 from samclr.datasets.labelled import open_labelled
 from samclr.errors import ConfigError, EvaluationError
-from samclr.evaluation import features, knn, linear, training
+from samclr.evaluation import features, linear, neighbours, training
 from samclr.evaluation.crops import LabelledCrops
 from samclr.evaluation.features import GrowingArray, map_array, split_features
 from samclr.evaluation.few_shot import few_rows, share_name
-from samclr.evaluation.knn import USUAL_SETTINGS, knn_ranked
 from samclr.evaluation.linear import linear_probe
+from samclr.evaluation.neighbours import USUAL_SETTINGS, knn_ranked
 from samclr.evaluation.training import crop_probe, fine_tune
 from samclr.models.backbone import create_backbone
 from samclr.models.fingerprints import weights_fingerprint
@@ -273,7 +273,7 @@ def largest_of_knn_and_probe(tmp_path, num):
 
 
 def test_knn_and_probe_never_hold_the_set(tmp_path, monkeypatch):
-    monkeypatch.setattr(knn, "BANK_AT_ONCE", 500)
+    monkeypatch.setattr(neighbours, "BANK_AT_ONCE", 500)
     monkeypatch.setattr(linear, "ROWS_AT_ONCE", 500)
     small, _ = largest_of_knn_and_probe(tmp_path, 4000)
     large, whole = largest_of_knn_and_probe(tmp_path, 16_000)
