@@ -3,7 +3,6 @@
 Each imports what it needs when it runs, so that --help is instant.
 """
 
-import itertools
 import json
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -13,15 +12,14 @@ import tyro
 from tyro.conf import Positional, Suppress, arg, subcommand
 
 from samclr.cli.data import Data
+from samclr.cli.evaluate import Evaluate
 from samclr.cli.options import Column, Fill, Json, Scenes
 from samclr.cli.regions import Look, Regions, Segment, Segmenters
 from samclr.cli.study import StudyCommand
-from samclr.config.evaluation import DenseConfig, ProtocolsConfig, TargetConfig
-from samclr.config.pretrain import Codec, KnnConfig, PretrainConfig, ProbeConfig
+from samclr.config.pretrain import Codec, PretrainConfig
 from samclr.config.recipes import RECIPES
-from samclr.config.serialise import Bounds, Seed, Seeds, Settings, Side
-from samclr.errors import UsageError
-from samclr.log import say, show_fill, show_results, show_rows
+from samclr.config.serialise import Bounds, Seeds, Settings, Side
+from samclr.log import say, show_fill, show_rows
 
 STOPPED_STATUS = 143  # as a shell reports a process that SIGTERM ended
 
@@ -150,69 +148,6 @@ class Pretrain(Settings):
                 bank=data.bank and data.bank.absolute(),
             ),
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluate(Settings):
-    """Measure a backbone: kNN and linear probes on labelled sets, few-shot, fine-tuning, and dense tasks.
-
-    TARGET is a run directory, a file or folder of weights (of `samclr export`, of timm), or the name of a timm model.
-    A set is a folder with train/CLASS/* and test/CLASS/*, or with train*.parquet and test*.parquet, or NAME@ROOT
-    (`samclr data list`).
-
-    Example: samclr evaluate runs/photos --on cifar10/ --image-px 48
-    """
-
-    target: Annotated[Positional[str], arg(help="What to measure, see above.")]
-    on: Annotated[
-        tuple[Path, ...],
-        arg(help="Labelled sets: folders, NAME@ROOT, or names of folders in $SAMCLR_DATA.", metavar="SET..."),
-    ] = ()
-    image_column: Column = None
-    download: Annotated[bool, arg(help="Fetch sets given as NAME@ROOT that are not there, by torchvision.")] = False
-    dense_on: Annotated[
-        tuple[Path, ...], arg(help="Sets with label maps, for segmentation by patch features.", metavar="SET...")
-    ] = ()
-    knn: KnnConfig = field(default_factory=KnnConfig)
-    probe: ProbeConfig = field(default_factory=ProbeConfig)
-    protocols: ProtocolsConfig = field(default_factory=ProtocolsConfig)
-    dense: DenseConfig = field(default_factory=DenseConfig)
-    model: TargetConfig = field(default_factory=TargetConfig)
-    untrained: Annotated[bool, arg(help="Measure the same backbone before any training, as a floor.")] = False
-    seed: Annotated[Seed | None, arg(help="Seed of an untrained backbone; by default the run's, else 0.")] = None
-    out: Annotated[Path | None, arg(help="File the results are added to; by default the run's results.json.")] = None
-    json: Json = False
-
-    def run(self) -> int:
-        """Run the command."""
-        if not self.on and not self.dense_on:
-            raise UsageError(
-                "nothing to measure on: name labelled sets with --on, or sets with label maps with --dense-on"
-            )
-        import torch
-
-        from samclr.evaluation.dense import evaluate_dense_each, open_dense_sets
-        from samclr.evaluation.evaluate import evaluate_each, open_sets, open_target
-        from samclr.evaluation.sizes import check_dense
-
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        target = open_target(self.target, self.model, self.untrained, self.seed, self.knn.image_px)
-        sets, dense_sets = open_sets(self.on, self.download, self.image_column), open_dense_sets(self.dense_on)
-        if dense_sets:
-            check_dense(target.backbone, self.dense)
-        protocols, rows = self.protocols, []
-        try:
-            for row in itertools.chain(
-                evaluate_each(target, sets, self.knn, self.probe, device, self.out, protocols),
-                evaluate_dense_each(target, dense_sets, self.dense, protocols.interval, device, self.out),
-            ):
-                rows.append(row)
-                if not self.json:
-                    show_results(row)
-        finally:  # what is measured is shown, also when a later set fails
-            if self.json and rows:
-                print(json.dumps({"results": rows}))
-        return 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,22 +1,13 @@
-"""Settings of the protocols beyond kNN and the probe on cached features. Nothing here imports torch or numpy."""
+"""How backbones are measured: the target, the images, the intervals, and the settings of protocols by their names."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
 from samclr.config.normalisation import Normalisation
 from samclr.config.pretrain import Deviation, InputSide, Mean, Stem, stated_normalisation
-from samclr.config.serialise import (
-    Bounds,
-    Count,
-    CountOrZero,
-    PositiveShare,
-    Rate,
-    Seed,
-    Settings,
-    Side,
-    Temperature,
-    to_dict,
-)
+from samclr.config.protocols import EvaluationData, Kind, ProtocolConfig, protocols_of
+from samclr.config.registry import PROTOCOLS
+from samclr.config.serialise import Bounds, Seed, Settings
 from samclr.errors import ConfigError
 
 
@@ -64,122 +55,30 @@ class IntervalConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FewShotConfig(Settings):
-    """The probe on cached features with few labels, as many of each class.
+class EvaluationConfig(Settings):
+    """How a backbone is measured.
 
     Attributes:
-        few_shot: shares of the training labels, such as 0.01 0.1; none by default.
-        few_shot_seed: of the choice of images.
+        data: the images of labelled sets, for all protocols on them.
+        interval: of all results.
+        protocols: settings of protocols, one of each at most; those of others are their defaults.
     """
 
-    few_shot: Annotated[tuple[float, ...], Bounds(over=0, under=1)] = ()
-    few_shot_seed: Seed = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class CropProbeConfig(Settings):
-    """The paper's linear probe: a frozen backbone, random resized crops and flips, SGD with cosine.
-
-    Attributes:
-        crop_probe: run it; it costs crop_epochs passes of the training split through the backbone.
-        crop_epochs: epochs.
-        crop_batch_size: images a step.
-        crop_lr: learning rate for a batch of 256; scaled with the batch.
-        crop_px: side of a crop, and of the test images.
-        crop_min_scale: least share of the image that a crop covers; the largest is all of it.
-        crop_seed: of order, crops and flips.
-    """
-
-    crop_probe: bool = False
-    crop_epochs: Count = 90
-    crop_batch_size: Count = 128
-    crop_lr: Rate = 0.1
-    crop_px: Side = 128
-    crop_min_scale: PositiveShare = 0.08
-    crop_seed: Seed = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class FineTuneConfig(Settings):
-    """All weights trained on, from the backbone's, with crops and flips as in the paper's probe.
-
-    Attributes:
-        fine_tune: run it; a copy of the backbone is trained, the run keeps its own.
-        tune_epochs: epochs.
-        tune_batch_size: images a step.
-        tune_backbone_lr: learning rate of the backbone for a batch of 256; scaled with the batch.
-        tune_head_lr: likewise of the classifier.
-        tune_weight_decay: on all weights.
-        tune_px: side of a crop, and of the test images.
-        tune_min_scale: least share of the image that a crop covers; the largest is all of it.
-        tune_seed: of order, crops and flips.
-    """
-
-    fine_tune: bool = False
-    tune_epochs: Count = 30
-    tune_batch_size: Count = 128
-    tune_backbone_lr: Rate = 0.02
-    tune_head_lr: Rate = 0.2
-    tune_weight_decay: Annotated[float, Bounds(at_least=0, at_most=1000)] = 1e-4
-    tune_px: Side = 128
-    tune_min_scale: PositiveShare = 0.08
-    tune_seed: Seed = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class DenseConfig(Settings):
-    """Segmentation by frozen patch features: a linear probe, and labels taken over from the nearest patches.
-
-    Attributes:
-        dense_px: images are resized to this on the shorter side (then to whole patches); labels never are.
-        dense_stage: which feature map, from 0; by default the last. ResNets: 0 stem, 1 to 4; ViTs: a block.
-        dense_num_train: take a seeded random subset of the training images; None takes all.
-        dense_num_test: likewise of the test images.
-        dense_steps: steps of the probe's SGD (momentum 0.9, no weight decay, cosine to zero).
-        dense_batch_size: patches a step.
-        dense_lr: learning rate, on standardised features.
-        dense_seed: of subsets, order and memory.
-        dense_memory: training patches to look among.
-        dense_k: neighbours whose labels are taken over.
-        dense_temperature: a neighbour weighs exp(cosine similarity / dense_temperature).
-    """
-
-    dense_px: Side = 360
-    dense_stage: CountOrZero | None = None
-    dense_num_train: Count | None = None
-    dense_num_test: Count | None = None
-    dense_steps: Count = 2000
-    dense_batch_size: Count = 1024
-    dense_lr: Rate = 0.1
-    dense_seed: Seed = 0
-    dense_memory: Count = 20_480
-    dense_k: Count = 30
-    dense_temperature: Temperature = 0.02
+    data: EvaluationData = field(default_factory=EvaluationData)
+    interval: IntervalConfig = field(default_factory=IntervalConfig)
+    protocols: tuple[ProtocolConfig, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.dense_k > self.dense_memory:
-            raise ConfigError(
-                f"dense_k is {self.dense_k}; expected at most dense_memory, {self.dense_memory}", "dense_k"
-            )
+        names = [config.name for config in self.protocols]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"protocols has settings of one protocol twice: {', '.join(names)}", "protocols")
 
+    def of(self, name: str) -> ProtocolConfig:
+        """The settings of a protocol. Raises UsageError for an unknown one."""
+        spec = PROTOCOLS[name]
+        return next((config for config in self.protocols if config.name == name), None) or spec.config()
 
-@dataclass(frozen=True, kw_only=True)
-class ProtocolsConfig(Settings):
-    """What is measured on labelled sets beside kNN and the probe on cached features."""
-
-    few_shot: FewShotConfig = field(default_factory=FewShotConfig)
-    crop_probe: CropProbeConfig = field(default_factory=CropProbeConfig)
-    fine_tune: FineTuneConfig = field(default_factory=FineTuneConfig)
-    interval: IntervalConfig = field(default_factory=IntervalConfig)
-
-    def settings(self) -> dict[str, Any]:
-        """The settings of those protocols that are run."""
-        settings = to_dict(self.interval)
-        if self.few_shot.few_shot:
-            settings |= {"few_shot": list(self.few_shot.few_shot), "few_shot_seed": self.few_shot.few_shot_seed}
-        if self.crop_probe.crop_probe:
-            settings |= to_dict(self.crop_probe)
-        if self.fine_tune.fine_tune:
-            settings |= to_dict(self.fine_tune)
-        return settings
+    def asked(self, kind: Kind) -> list[ProtocolConfig]:
+        """The settings of the protocols of a kind that are run, in their order."""
+        return [config for spec in protocols_of(kind) if (config := self.of(spec.name)).is_asked]

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from samclr.config.methods import MethodConfig
 from samclr.config.normalisation import Channels, Normalisation
+from samclr.config.protocols import EvaluationData, KnnConfig
 from samclr.config.registry import METHODS
 from samclr.config.serialise import (
     Bounds,
@@ -20,7 +21,6 @@ from samclr.config.serialise import (
     Seed,
     Settings,
     Side,
-    Temperature,
     Threads,
     to_dict,
 )
@@ -28,8 +28,8 @@ from samclr.config.views import AugmentConfig, FilterConfig, LocalViews, Role, S
 from samclr.errors import ConfigError
 
 __all__ = [
-    "AugmentConfig", "Codec", "DataConfig", "FilterConfig", "KnnConfig", "LocalViews", "ModelConfig", "OptimConfig",
-    "PretrainConfig", "ProbeConfig", "Role", "RuntimeConfig", "Strategy", "ViewGroup", "ViewsConfig",
+    "AugmentConfig", "Codec", "DataConfig", "EvaluationData", "FilterConfig", "KnnConfig", "LocalViews", "ModelConfig",
+    "OptimConfig", "PretrainConfig", "Role", "RuntimeConfig", "Strategy", "ViewGroup", "ViewsConfig",
 ]  # fmt: skip
 
 Codec = Literal["raw", "jpeg"]
@@ -172,47 +172,6 @@ class OptimConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class KnnConfig(Settings):
-    """Weighted kNN (Wu et al. 2018) on a labelled set.
-
-    Attributes:
-        image_px: side to which labelled images are resized and centre-cropped.
-        num_train: take a seeded random subset of the training split; None takes all.
-        num_test: likewise of the test split.
-        knn_k: neighbours that vote.
-        knn_temperature: a vote weighs exp(cosine similarity / knn_temperature).
-    """
-
-    image_px: Side = 128
-    num_train: Count | None = None
-    num_test: Count | None = None
-    knn_k: Count = 20
-    knn_temperature: Temperature = 0.07
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProbeConfig(Settings):
-    """Linear probe on cached features.
-
-    Attributes:
-        skip_linear: measure kNN alone.
-        probe_epochs: epochs of SGD with cosine.
-        probe_batch_size: features a step.
-        probe_lr: SGD's learning rate for a batch of 256; scaled with the batch.
-        probe_sweep: learning rates to choose among on a fifth of the training split, held out; the probe is then
-            trained on all of it. None by default: probe_lr is taken.
-        probe_seed: order of the features, and what is held out.
-    """
-
-    skip_linear: bool = False
-    probe_epochs: Count = 90
-    probe_batch_size: Count = 256
-    probe_lr: Rate = 0.1
-    probe_sweep: Annotated[tuple[float, ...], Bounds(over=0, at_most=1e6)] = ()
-    probe_seed: Seed = 0
-
-
-@dataclass(frozen=True, kw_only=True)
 class RuntimeConfig(Settings):
     """How a run is carried out; a resumed run may change it.
 
@@ -275,6 +234,7 @@ class PretrainConfig(Settings):
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    evaluation: EvaluationData = field(default_factory=EvaluationData)
     knn: KnnConfig = field(default_factory=KnnConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
@@ -310,6 +270,6 @@ class PretrainConfig(Settings):
     def settings(self) -> dict[str, Any]:
         """Everything that decides the result: all but the places of files and the way of running."""
         settings = to_dict(self)
-        del settings["runtime"], settings["knn"]
+        del settings["runtime"], settings["evaluation"], settings["knn"]
         settings["data"] = {"max_side": self.data.max_side, "codec": self.data.codec}
         return settings

@@ -25,6 +25,7 @@ CONFIG_ADDITIONS: dict[int, dict[str, Any]] = {2: {"model.mean": [*IMAGENET.mean
 _OF_HEADS = ("projector_hidden", "projector_out", "projector_norm")
 CONFIG_MOVES = {3: {f"model.{name}": f"method.projector.{name}" for name in _OF_HEADS}}
 CONFIG_MOVES[3]["temperature"] = "method.temperature"
+CONFIG_MOVES[3] |= {f"knn.{name}": f"evaluation.{name}" for name in ("image_px", "num_train", "num_test")}
 KEPT = 2
 _NAME = re.compile(r"checkpoint-\d{8,}-[0-9a-f]{16}\.pt")
 BACKBONE_PREFIX = "online_encoder.backbone."

@@ -3,7 +3,7 @@
 import torch
 
 from samclr.config.evaluation import TargetConfig
-from samclr.evaluation.evaluate import open_target
+from samclr.evaluation.targets import open_target
 
 
 def test_an_untrained_backbone_seeds_nothing_of_the_caller():

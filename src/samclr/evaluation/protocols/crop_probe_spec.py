@@ -1,0 +1,53 @@
+"""The paper's linear probe, on crops: settings and titles."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from samclr.config.protocols import ProtocolConfig, ProtocolSpec, Shown
+from samclr.config.serialise import Count, PositiveShare, Rate, Seed, Side
+from samclr.evaluation.protocols.linear_spec import TRAINED_MEASURES
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropProbeConfig(ProtocolConfig):
+    """The paper's linear probe: a frozen backbone, random resized crops and flips, SGD with cosine.
+
+    Attributes:
+        crop_probe: run it; it costs crop_epochs passes of the training split through the backbone.
+        crop_epochs: epochs.
+        crop_batch_size: images a step.
+        crop_lr: learning rate for a batch of 256; scaled with the batch.
+        crop_px: side of a crop, and of the test images.
+        crop_min_scale: least share of the image that a crop covers; the largest is all of it.
+        crop_seed: of order, crops and flips.
+    """
+
+    name: ClassVar[str] = "crop_probe"
+    sides: ClassVar[tuple[str, ...]] = ("crop_px",)
+
+    crop_probe: bool = False
+    crop_epochs: Count = 90
+    crop_batch_size: Count = 128
+    crop_lr: Rate = 0.1
+    crop_px: Side = 128
+    crop_min_scale: PositiveShare = 0.08
+    crop_seed: Seed = 0
+
+    @property
+    def is_asked(self) -> bool:
+        """Only by name: it is dear."""
+        return self.crop_probe
+
+
+SPEC = ProtocolSpec(
+    title="linear on crops",
+    config=CropProbeConfig,
+    build="samclr.evaluation.protocols.crop_probe:build",
+    measures=TRAINED_MEASURES,
+    shown=(
+        Shown(measure="top1_last", title="linear on crops"),
+        Shown(measure="top1_best", title="linear on crops, best epoch"),
+    ),
+    prefix="crop_",
+    order=40,
+)
