@@ -91,6 +91,15 @@ def test_every_protocol_has_typed_results_with_intervals_and_details(tmp_path, c
         assert text in shown
 
 
+def test_a_sweep_without_labels_to_hold_out_costs_no_work(tmp_path, call):
+    labelled = write_labelled(tmp_path / "shades", 10)
+    sweep = ("--probe-sweep", 0.01, 0.1, "--few-shot", 0.1, "--image-px", 24)
+    status, _, said = call("evaluate", "small-cnn", "--on", labelled, *sweep)
+    assert status == 1
+    assert "no learning rate can be chosen from 2 labels, one a class" in said
+    assert not (tmp_path / "cache/features").exists()
+
+
 def test_the_shape_of_json_is_a_promise(tmp_path, call):
     """docs/evaluation.md, "What a result is", explains every name."""
     shades = write_labelled(tmp_path / "shades")

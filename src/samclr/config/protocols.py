@@ -126,6 +126,16 @@ class ProtocolSpec:
         return self.config.name
 
 
+def register_protocol(spec: ProtocolSpec) -> ProtocolSpec:
+    """Add a protocol for this process, and return its spec; a package declares it as an entry point of
+    `samclr.protocols`. The command line has options of those that are there when it is imported.
+
+    Raises:
+        PluginError: it is not a ProtocolSpec, or its name is taken.
+    """
+    return PROTOCOLS.register(spec)
+
+
 def protocols_of(kind: Kind | None = None) -> list[ProtocolSpec]:
     """The protocols of a kind, or all, in their order."""
     specs = [spec for spec in PROTOCOLS.values() if kind in (None, spec.kind)]

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import pytest
 
-from samclr.config import EvaluationData, KnnConfig
-from samclr.config.protocols import ProtocolConfig, protocols_of, refuse_equal_options
+from samclr.config import EvaluationConfig, EvaluationData, KnnConfig
+from samclr.config.protocols import ProtocolConfig, protocols_of, refuse_equal_options, register_protocol
 from samclr.config.registry import PROTOCOLS, resolve
 from samclr.config.serialise import Share, from_dict, to_dict
 from samclr.errors import PluginError
@@ -23,12 +23,28 @@ class NearConfig(ProtocolConfig):
     knn_k: Share = 0.5
 
 
+@dataclass(frozen=True, kw_only=True)
+class OtherConfig(ProtocolConfig):
+    """A protocol without settings."""
+
+    name: ClassVar[str] = "other"
+
+
 def test_the_protocols_of_the_house_are_found_in_their_order():
     assert [spec.name for spec in protocols_of()] == ["knn", "linear", "few_shot", "crop_probe", "fine_tune", "dense"]
     assert [spec.name for spec in protocols_of("dense")] == ["dense"]
     for spec in PROTOCOLS.values():
         assert callable(resolve(spec.build))
         assert {one.measure for one in spec.shown} <= set(spec.measures)
+
+
+def test_another_protocol_is_registered_once(monkeypatch):
+    monkeypatch.setattr(PROTOCOLS, "_specs", dict(PROTOCOLS))
+    spec = replace(SPEC, title="other", config=OtherConfig, prefix="other_")
+    assert register_protocol(spec) is PROTOCOLS["other"]
+    assert EvaluationConfig().of("other") == OtherConfig()
+    with pytest.raises(PluginError, match="two protocols called other"):
+        register_protocol(replace(spec, title="another"))
 
 
 def test_settings_bear_their_prefix():

@@ -5,10 +5,11 @@ from jaxtyping import Int
 
 from samclr.draws import epoch_order
 from samclr.errors import EvaluationError
-from samclr.evaluation.linear import linear_probe
+from samclr.evaluation.linear import held_out, linear_probe
 from samclr.evaluation.protocols.answers import trained
 from samclr.evaluation.protocols.base import LabelledProtocol, LabelledTask, Outcome
 from samclr.evaluation.protocols.few_shot_spec import FewShotConfig
+from samclr.evaluation.protocols.linear_spec import ProbeConfig
 
 
 def few_rows(labels: Int[np.ndarray, "n"], num_classes: int, share: float, seed: int) -> Int[np.ndarray, "few"]:
@@ -39,14 +40,17 @@ class FewShot(LabelledProtocol[FewShotConfig]):
     """The linear probe, with its settings, on a part of the training split."""
 
     def check(self, task: LabelledTask) -> None:
-        """Every class has images enough for its part."""
+        """Every class has images enough for its part, and the probe's sweep for holding some out."""
+        probe = _probe(task)
         for share in self.config.few_shot:
-            self._rows(task, share)
+            rows = self._rows(task, share)
+            if probe.probe_sweep:
+                held_out(task.labelled.train.labels[rows], probe.probe_seed)
 
     def measure(self, task: LabelledTask) -> list[Outcome]:
         """An outcome for each share."""
         (train, test), (labels, test_labels) = task.features, task.labels
-        probe = task.config.of("linear")
+        probe = _probe(task)
         found = []
         for share in self.config.few_shot:
             rows = self._rows(task, share)
@@ -61,6 +65,12 @@ class FewShot(LabelledProtocol[FewShotConfig]):
     def _rows(self, task: LabelledTask, share: float) -> Int[np.ndarray, "few"]:
         labelled = task.labelled
         return few_rows(labelled.train.labels, len(labelled.classes), share, self.config.few_shot_seed)
+
+
+def _probe(task: LabelledTask) -> ProbeConfig:
+    probe = task.config.of("linear")
+    assert isinstance(probe, ProbeConfig)
+    return probe
 
 
 def build(config: FewShotConfig) -> FewShot:

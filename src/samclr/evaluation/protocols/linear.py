@@ -1,6 +1,6 @@
 """The linear probe on cached features."""
 
-from samclr.evaluation.linear import linear_probe
+from samclr.evaluation.linear import held_out, linear_probe
 from samclr.evaluation.protocols.answers import trained
 from samclr.evaluation.protocols.base import LabelledProtocol, LabelledTask, Outcome
 from samclr.evaluation.protocols.linear_spec import ProbeConfig
@@ -8,6 +8,11 @@ from samclr.evaluation.protocols.linear_spec import ProbeConfig
 
 class Linear(LabelledProtocol[ProbeConfig]):
     """A softmax layer on all of the training split."""
+
+    def check(self, task: LabelledTask) -> None:
+        """The sweep has labels enough to hold some out."""
+        if self.config.probe_sweep:
+            held_out(task.labelled.train.labels, self.config.probe_seed)
 
     def measure(self, task: LabelledTask) -> list[Outcome]:
         """One outcome."""
