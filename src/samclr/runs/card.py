@@ -11,11 +11,11 @@ from typing import Any
 from samclr._version import __version__
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.protocols import Kind
+from samclr.config.recipes import RECIPES
+from samclr.models.weights import own_normalisation
+from samclr.runs.directory import SUMMARY_FILE, read_json
 from samclr.runs.grid import result_grid
 from samclr.runs.results import Result, results_of_run
-from samclr.models.weights import own_normalisation
-from samclr.config.recipes import RECIPES
-from samclr.runs.directory import SUMMARY_FILE, read_json
 
 
 def model_card(run: Path, config: PretrainConfig, loads: str, weights: str) -> str:
@@ -31,7 +31,10 @@ def model_card(run: Path, config: PretrainConfig, loads: str, weights: str) -> s
     for kind, first in tables:
         lines += _table(first, kind, results)
     if results:
-        lines += ["", "Top-1 accuracy, and for segmentation as said. In brackets: 95 % intervals over test images. Untrained: the same backbone before any training."]
+        lines += [
+            "",
+            "Top-1 accuracy, and for segmentation as said. In brackets: 95 % intervals over test images. Untrained: the same backbone before any training.",
+        ]
     settings = json.dumps(config.settings(), indent=1)
     return "\n".join([*lines, "", "Settings:", "", "```json", settings, "```", ""])
 

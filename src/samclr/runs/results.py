@@ -179,9 +179,7 @@ def read_results(place: Path) -> list[Result]:
         raise RunError(f"{place} has a row that is not a result ({error}); restore it, or move it away") from None
 
 
-def add_results(
-    place: Path, results: Sequence[Result], details: dict[str, Any], source: str | Path
-) -> list[Result]:
+def add_results(place: Path, results: Sequence[Result], details: dict[str, Any], source: str | Path) -> list[Result]:
     """Add the results of one backbone on one set to a file, and their details to a file in evaluation/ beside it.
 
     source: real path of the run or file, or a model's name. Results of the same identity are replaced; those of the
