@@ -33,7 +33,8 @@ def model_card(run: Path, config: PretrainConfig, loads: str, weights: str) -> s
     if results:
         lines += [
             "",
-            "Top-1 accuracy, and for segmentation as said. In brackets: 95 % intervals over test images. Untrained: the same backbone before any training.",
+            "Top-1 accuracy; for segmentation mean IoU and the share of right pixels. In brackets: 95 % intervals",
+            "over test images. Untrained: the same backbone before any training.",
         ]
     settings = json.dumps(config.settings(), indent=1)
     return "\n".join([*lines, "", "Settings:", "", "```json", settings, "```", ""])
