@@ -107,12 +107,13 @@ def test_rows_of_the_first_version_are_read_and_replaced(tmp_path, call):
     assert "| shades | trained | 100.0% (100.0 to 100.0) | 100.0%" in (tmp_path / "out.md").read_text()
     assert "100.0%" in write_report([run]).read_text()
     # The same asked again: every old result is replaced but for the probe's, which is not asked for.
-    shades = write_labelled(tmp_path / "shades")
-    rows = read_results(run / "results.json")
-    assert call("evaluate", run, "--on", shades, *QUICK)[0] == 0
-    now = read_results(run / "results.json")
-    if now[-1].train_fingerprint == rows[0].train_fingerprint:
-        assert [one.key for one in now] == ["linear", "knn", "knn_k20_t0.07", "knn_k200_t0.1"]
+    status, _, said = call("evaluate", run, "--on", write_labelled(tmp_path / "shades"), *QUICK)
+    assert status == 0, said
+    now = {result.key: result for result in read_results(run / "results.json")}
+    assert list(now) == ["linear", "knn", "knn_k20_t0.07", "knn_k200_t0.1"]
+    assert now["linear"] == before["linear"].result
+    assert now["knn"].model is not None
+    assert now["knn"].settings == before["knn"].result.settings
 
 
 def test_rows_of_the_second_format_are_read(tmp_path):
