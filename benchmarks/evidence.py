@@ -8,7 +8,7 @@ The budget was fixed before the first run: 260 steps of 128 images at 64 px, thr
 three hours on two cores. The SAM arm needs sam-hq-vit-h; where its weights cannot be had it stands as missing.
 """
 
-from samclr.config.pretrain import KnnConfig, OptimConfig
+from samclr.config import EvaluationConfig, EvaluationData, OptimConfig
 from samclr.config.segmenters import SegmenterConfig
 from samclr.study import Study
 from samclr.study.studies import CONTROLS, TEMPERATURE
@@ -19,7 +19,7 @@ STUDY = Study(
     grids=(*CONTROLS.grids, *TEMPERATURE.grids),
     seeds=(0, 1, 2),
     optim=OptimConfig(global_batch_size=128, steps=260, optimizer="adamw", lr=1e-3),
-    knn=KnnConfig(image_px=48, num_train=10_000, num_test=5_000),
+    measuring=EvaluationConfig(data=EvaluationData(image_px=48, num_train=10_000, num_test=5_000)),
     segmenters=(("felzenszwalb", SegmenterConfig(scale=500.0, sigma=0.8, min_size=400)),),
     stem="conv3x3-stride2",
     size_px=64,

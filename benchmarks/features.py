@@ -65,7 +65,7 @@ def measure(task: str, train_path: Path, test_path: Path) -> dict[str, float]:
     import torch
     from sklearn.neighbors import KNeighborsClassifier
 
-    from samclr.config.pretrain import ProbeConfig
+    from samclr.config import ProbeConfig
     from samclr.evaluation.linear import linear_probe
     from samclr.evaluation.neighbours import knn_predict
 

@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from samclr.config.evaluation import TargetConfig
-from samclr.config.pretrain import PretrainConfig, ProbeConfig, ViewsConfig
+from samclr.config.evaluation import EvaluationConfig, TargetConfig
+from samclr.config.pretrain import PretrainConfig, ViewsConfig
 from samclr.demo.demo import NUM_SCENES, demo_config
-from samclr.evaluation.evaluate import evaluate, open_target
+from samclr.evaluation.evaluate import evaluate
+from samclr.evaluation.targets import open_target
 from samclr.training.pretrain import pretrain
 
 STEPS, IMAGES, SCENES = 360, 128, NUM_SCENES["sam-digits"]
@@ -61,8 +62,9 @@ def main() -> None:
                 run = arguments.demo / f"samclr-sam-digits-{SCENES}-seed{seed}"
             pretrain(config, run)
             target = open_target(str(run), TargetConfig(), untrained=False, seed=seed)
-            (row,) = evaluate(target, [digits], config.knn, ProbeConfig(), torch.device("cpu"), None)
-            top1.append(row["knn_top1"])
+            measuring = EvaluationConfig(data=config.evaluation, protocols=(config.knn,))
+            first = evaluate(target, [digits], measuring, torch.device("cpu"))[0]
+            top1.append(first.scores["top1"].value)
         views = config.views_per_step() * config.optim.steps
         row = {"arm": name, "images": images, "regions": regions, "steps": config.optim.steps, "views": views}
         rows.append(row | {"knn_top1": top1})

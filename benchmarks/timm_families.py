@@ -20,7 +20,7 @@ from typing import Any
 import timm
 import torch
 
-from samclr.config.evaluation import DenseConfig
+from samclr.config import DenseConfig
 from samclr.config.pretrain import DataConfig, ModelConfig, PretrainConfig, ViewGroup
 from samclr.errors import SamclrError
 from samclr.evaluation.sizes import check_dense

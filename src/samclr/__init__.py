@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from samclr import methods as methods
     from samclr.config.methods import register_method as register_method
     from samclr.config.pretrain import PretrainConfig as PretrainConfig
+    from samclr.config.protocols import register_protocol as register_protocol
     from samclr.config.views import AugmentConfig as AugmentConfig
     from samclr.config.views import FilterConfig as FilterConfig
     from samclr.evaluation.calls import evaluate as evaluate
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from samclr.regions.region_store import open_regions as open_regions
     from samclr.runs.checkpoint import load_backbone as load_backbone
     from samclr.runs.export import export as export
+    from samclr.runs.results import Result as Result
+    from samclr.runs.results import Score as Score
     from samclr.runs.run import Run as Run
     from samclr.runs.run import open_run as open_run
     from samclr.training.calls import pretrain as pretrain
@@ -54,6 +57,9 @@ _PLACES = {
     "evaluate": "samclr.evaluation.calls",
     "export": "samclr.runs.export",
     "register_method": "samclr.config.methods",
+    "register_protocol": "samclr.config.protocols",
+    "Result": "samclr.runs.results",
+    "Score": "samclr.runs.results",
     "Run": "samclr.runs.run",
     "RegionStore": "samclr.regions.region_store",
     "ImageRegions": "samclr.regions.records",
@@ -72,8 +78,10 @@ __all__ = [
     "RegionDataset",
     "RegionStore",
     "RegionViews",
+    "Result",
     "Run",
     "SamclrError",
+    "Score",
     "ViewBatch",
     "__version__",
     "evaluate",
@@ -83,6 +91,7 @@ __all__ = [
     "open_run",
     "pretrain",
     "register_method",
+    "register_protocol",
     "segment",
 ]
 

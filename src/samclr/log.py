@@ -15,8 +15,6 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
-MEASURE = re.compile(r"(?P<protocol>.+)_(?P<measure>top[15](_last|_best)?|miou|pixel_accuracy)")
-
 FAILURES_SHOWN = 10
 LOGGER = logging.getLogger("samclr")
 _SETTING = re.compile(r"`([a-z][a-z0-9_]*)`")
@@ -134,26 +132,6 @@ def show_table(title: str, rows: list[dict[str, Any]]) -> None:
     console = Console()
     console.width = max(console.width, 100)
     console.print(table)
-
-
-def show_results(row: dict[str, Any]) -> None:
-    """The results of one backbone on one set: a line for each protocol, with 95 % intervals."""
-    lines: dict[str, dict[str, Any]] = {}
-    for key, value in row.items():
-        named = MEASURE.fullmatch(key)
-        if named and isinstance(value, float):
-            line = lines.setdefault(named["protocol"], {"protocol": named["protocol"].replace("_", " ")})
-            line[named["measure"].removesuffix("_last").replace("_", " ")] = _with_interval(value, row, key)
-    columns = dict.fromkeys(name for line in lines.values() for name in line)
-    counts = f"{row['num_train']:,} training and {row['num_test']:,} test images"
-    show_table(
-        f"{row['target']} on {row['on']}: {counts}", [{c: line.get(c) for c in columns} for line in lines.values()]
-    )
-
-
-def _with_interval(value: float, row: dict[str, Any], key: str) -> str:
-    interval = row.get(f"{key}_interval")
-    return f"{value:.1%}" + (f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})" if interval else "")
 
 
 def _cell(name: str, value: Any) -> str:

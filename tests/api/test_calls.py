@@ -9,7 +9,7 @@ from support.runs import small_config
 from support.scenes import box_scene, write_labelled
 
 import samclr
-from samclr.config import IMAGENET, KnnConfig, ProbeConfig
+from samclr.config import IMAGENET, EvaluationConfig, EvaluationData, ProbeConfig
 from samclr.errors import ConfigError, EvaluationError, PartsError, RegionError, RunError, UsageError
 from samclr.evaluation import extract_features, knn, linear_probe, segmentation_probe
 from samclr.regions.segmenters.sam import SamSegmenter
@@ -89,15 +89,13 @@ def test_a_run_is_an_object(scenes, tmp_path):
 def test_evaluate_gives_the_commands_results(scenes, tmp_path, call):
     labelled = write_labelled(tmp_path / "shades")
     run = samclr.training.pretrain(small_config(scenes, recipe="simclr", steps=1), tmp_path / "run")
-    (row,) = samclr.evaluate(
-        run, on=labelled, knn=KnnConfig(image_px=24), probe=ProbeConfig(probe_epochs=2), device="cpu"
-    )
-    (kept,) = run.results()
-    assert kept["knn_top1"] == row["knn_top1"]
+    config = EvaluationConfig(data=EvaluationData(image_px=24), protocols=(ProbeConfig(probe_epochs=2),))
+    found = samclr.evaluate(run, on=labelled, config=config, device="cpu")
+    assert [one.result for one in run.results()] == found
+    assert all(one.is_own and one.is_current for one in run.results())
     status, *_ = call("evaluate", run.path, "--on", labelled, "--image-px", 24, "--probe-epochs", 2)
     assert status == 0
-    (again,) = run.results()
-    assert {name: again[name] for name in row} == row
+    assert [one.result for one in run.results()] == found
     with pytest.raises(UsageError, match="nothing to measure on: name labelled sets with `on`"):
         samclr.evaluate(run)
     with pytest.raises(UsageError, match="device 'abacus' cannot be used"):

@@ -13,7 +13,10 @@ from support.runs import small_config
 from support.scenes import write_labelled, write_labelled_scenes
 
 from samclr import log
+from samclr._version import __version__
+from samclr.config import DenseConfig
 from samclr.config.evaluation import DenseConfig
+from samclr.config.normalisation import IMAGENET
 from samclr.config.pretrain import ModelConfig, ViewsConfig
 from samclr.datasets.labelled_scenes import open_labelled_scenes
 from samclr.evaluation import dense_features
@@ -21,6 +24,7 @@ from samclr.evaluation.dense_features import chosen_scenes, stream_patches, trai
 from samclr.models.backbone import create_backbone
 from samclr.pages.report import write_report
 from samclr.runs.export import export_run
+from samclr.runs.results import Result, read_results
 from samclr.scenes.decode import load_scene
 from samclr.training.pretrain import pretrain
 
@@ -46,38 +50,108 @@ EVERYTHING = (
 )
 
 
-def test_every_protocol_in_one_row_with_intervals_and_details(tmp_path, call):
+def test_every_protocol_has_typed_results_with_intervals_and_details(tmp_path, call):
     labelled, out = write_labelled(tmp_path / "shades", 10), tmp_path / "results.json"
     command = ("evaluate", "small-cnn", "--on", labelled, "--image-px", 24, "--out", out, *EVERYTHING)
     status, shown, said = call(*command, "--json")
     assert status == 0, said
-    (row,) = json.loads(out.read_text())["results"]
-    assert json.loads(shown)["results"] == [row]
-    protocols = ("knn", "knn_k20_t0.07", "knn_k200_t0.1")
+    rows = json.loads(out.read_text())["results"]
+    assert json.loads(shown)["results"] == rows
+    results = {result.key: result for result in map(Result.from_dict, rows)}
+    ranking = ("knn", "knn_k20_t0.07", "knn_k200_t0.1")
     trained = ("linear", "few_shot_20pct", "few_shot_50pct", "crop_probe", "fine_tune")
-    for key in [f"{name}_top1" for name in protocols] + [f"{name}_top1_last" for name in trained]:
-        low, high = row[f"{key}_interval"]
-        assert 0 <= low <= row[key] <= high <= 1
-    assert all(row[f"{name}_top1_best"] >= row[f"{name}_top1_last"] for name in trained)
-    assert "knn_top5" not in row  # of two classes
-    assert row["linear_lr"] in (0.01, 0.1)
-    assert (row["few_shot_20pct_num_train"], row["few_shot_50pct_num_train"]) == (4, 10)
-    details = json.loads((tmp_path / row["details"]).read_text())
+    assert tuple(results) == (*ranking, *trained)
+    for key, result in results.items():
+        assert set(result.scores) == ({"top1"} if key in ranking else {"top1_last", "top1_best"})  # of two classes
+        main = result.scores["top1" if key in ranking else "top1_last"]
+        assert 0 <= main.low <= main.value <= main.high <= 1
+        assert (main.n, result.counts["num_train"], result.counts["num_classes"]) == (20, 20, 2)
+        assert result.settings["bootstrap"] == 200
+    for key in trained:
+        best = results[key].scores["top1_best"]
+        assert best.value >= results[key].scores["top1_last"].value
+        assert best.low is None
+    assert results["linear"].chosen["lr"] in (0.01, 0.1)
+    assert [results[key].counts["num_labels"] for key in trained[1:3]] == [4, 10]
+    assert results["knn_k200_t0.1"].settings["knn_k"] == 200
+    assert results["knn_k200_t0.1"].counts["voters"] == 20
+    assert "probe_lr" in results["few_shot_20pct"].settings
+    assert not {"probe_lr", "crop_px"} & results["fine_tune"].settings.keys()
+    details = json.loads((tmp_path / results["knn"].details).read_text())
     assert details["classes"] == ["dark", "light"]
-    assert set(details["protocols"]) == {*protocols, *trained}
+    assert set(details["protocols"]) == set(results)
     for found in details["protocols"].values():
         assert np.array(found["confusion"]).sum() == 20
         right = np.mean(np.array(found["predicted"]) == np.array(details["labels"]))
         assert right == pytest.approx(np.trace(found["confusion"]) / 20)
         assert np.mean(found["per_class_accuracy"]) == pytest.approx(right)
-    assert len(json.dumps(row)) < 6000
     # Again: replaced, not added; as a table.
     status, shown, _ = call(*command)
     assert status == 0
-    assert json.loads(out.read_text())["results"] == [row]
+    assert json.loads(out.read_text())["results"] == rows
     assert len(list((tmp_path / "evaluation").glob("*.json"))) == 1
-    assert "fine tune" in shown
-    assert f"{row['knn_top1']:.1%} (" in shown
+    for text in ("fine-tuning", "linear, few labels 50pct", "top-1, best epoch", results["knn"].scores["top1"].text):
+        assert text in shown
+
+
+def test_a_sweep_without_labels_to_hold_out_costs_no_work(tmp_path, call):
+    labelled = write_labelled(tmp_path / "shades", 10)
+    sweep = ("--probe-sweep", 0.01, 0.1, "--few-shot", 0.1, "--image-px", 24)
+    status, _, said = call("evaluate", "small-cnn", "--on", labelled, *sweep)
+    assert status == 1
+    assert "no learning rate can be chosen from 2 labels, one a class" in said
+    assert not (tmp_path / "cache/features").exists()
+
+
+def test_the_shape_of_json_is_a_promise(tmp_path, call):
+    """docs/evaluation.md, "What a result is", explains every name."""
+    shades = write_labelled(tmp_path / "shades")
+    options = ("--image-px", 24, "--knn-k", 3, "--skip-linear", "--bootstrap", 100, "--num-test", 10)
+    status, shown, said = call("evaluate", "small-cnn", "--seed", 1, "--on", shades, *options, "--json")
+    assert status == 0, said
+    found = json.loads(shown)
+    assert list(found) == ["results"]
+    first = found["results"][0]
+    for name in ("backbone_fingerprint", "train_fingerprint", "test_fingerprint"):
+        assert len(first[name]) == 16
+        first[name] = "..."
+    score = first["scores"].pop("top1")
+    assert {name: type(value) for name, value in score.items()} == {
+        "value": float,
+        "low": float,
+        "high": float,
+        "n": int,
+    }
+    assert first == {
+        "protocol": "knn",
+        "variant": "",
+        "kind": "labelled",
+        "on": "shades",
+        "target": "small-cnn (untrained)",
+        "source": "small-cnn",
+        "untrained": True,
+        "seed": 1,
+        "step": None,
+        "backbone_fingerprint": "...",
+        "model": {"backbone": "small-cnn", "stem": "standard", "mean": [*IMAGENET.mean], "std": [*IMAGENET.std]},
+        "scores": {},
+        "settings": {
+            "image_px": 24,
+            "num_train": None,
+            "num_test": 10,
+            "bootstrap": 100,
+            "bootstrap_seed": 0,
+            "knn_k": 3,
+            "knn_temperature": 0.07,
+        },
+        "counts": {"num_train": 12, "num_test": 10, "num_classes": 2, "voters": 3},
+        "chosen": {},
+        "train_fingerprint": "...",
+        "test_fingerprint": "...",
+        "samclr": __version__,
+        "details": None,
+        "superseded": False,
+    }
 
 
 def test_dense_tasks_stand_beside_other_rows_in_report_and_card(scenes, tmp_path, call):
@@ -88,32 +162,33 @@ def test_dense_tasks_stand_beside_other_rows_in_report_and_card(scenes, tmp_path
         "evaluate", run, "--on", labelled, "--image-px", 24, "--dense-on", fields, *SMALL_DENSE, "--json"
     )
     assert status == 0, said
-    shades, dense = json.loads((run / "results.json").read_text())["results"]
-    assert [shades["task"], dense["task"]] == ["classification", "dense"]
-    assert (dense["on"], dense["num_train"], dense["num_test"]) == ("fields", 6, 6)
-    assert dense["num_patches"] == 6 * 6 * 8  # 8 px each; of the top row two pixels of eight still count
+    results = {result.key: result for result in read_results(run / "results.json")}
+    assert {result.kind for result in results.values()} == {"labelled", "dense"}
     for name in ("dense_linear", "dense_knn"):
-        assert dense[f"{name}_pixel_accuracy"] > 0.75
-        assert dense[f"{name}_miou"] > 0.6
-        low, high = dense[f"{name}_miou_interval"]
-        assert low <= dense[f"{name}_miou"] <= high
-    details = json.loads((run / dense["details"]).read_text())
+        dense = results[name]
+        assert (dense.on, dense.counts["num_train"], dense.counts["num_test"]) == ("fields", 6, 6)
+        assert dense.counts["num_patches"] == 6 * 6 * 8  # 8 px each; of the top row two pixels of eight still count
+        assert dense.scores["pixel_accuracy"].value > 0.75
+        miou = dense.scores["miou"]
+        assert miou.value > 0.6
+        assert miou.low <= miou.value <= miou.high
+    details = json.loads((run / dense.details).read_text())
     confusion = np.array(details["protocols"]["dense_linear"]["confusion"])
     assert confusion.shape == (11, 11)
     assert confusion.sum() == 6 * 42 * 64  # all pixels but void
     assert details["protocols"]["dense_knn"]["per_class_iou"][5] is None
     assert call("evaluate", run, "--dense-on", fields, *SMALL_DENSE)[0] == 0
-    assert len(json.loads((run / "results.json").read_text())["results"]) == 2
+    assert len(read_results(run / "results.json")) == len(results)
 
+    linear, near = (results[name].scores["miou"] for name in ("dense_linear", "dense_knn"))
     page = write_report([run]).read_text()
-    assert f"{100 * dense['dense_linear_miou']:.1f}%" in page
-    assert f"{100 * shades['knn_top1']:.1f}%" in page
+    assert f"{100 * linear.value:.1f}%" in page
+    assert f"{100 * results['knn'].scores['top1'].value:.1f}%" in page
     export_run(run, tmp_path / "out.safetensors", "timm")
     card = (tmp_path / "out.md").read_text()
+    assert "| measured on | backbone | kNN | linear | linear, best epoch | image size | " in card
     assert "| shades | " in card
-    low, high = dense["dense_linear_miou_interval"]
-    linear = f"{dense['dense_linear_miou']:.1%} ({100 * low:.1f} to {100 * high:.1f})"
-    assert f"| fields | trained, step 2 | {linear} | {dense['dense_knn_miou']:.1%} (" in card
+    assert f"| fields | trained, step 2 | {linear.text} | {near.text} | " in card
     assert "| 48 px | 6 / 6 | k 30, temperature 0.02 |" in card
 
 
@@ -123,9 +198,9 @@ def test_a_vit_on_scenes_that_are_no_squares(tmp_path, call):
         "evaluate", "vit_tiny_patch16_224", "--untrained", "--dense-on", fields, *SMALL_DENSE, "--json"
     )
     assert status == 0, said
-    (row,) = json.loads(shown)["results"]
-    assert row["num_patches"] == 3 * 3 * 4
-    assert 0 < row["dense_linear_miou"] <= 1
+    linear, _ = json.loads(shown)["results"]
+    assert linear["counts"]["num_patches"] == 3 * 3 * 4
+    assert 0 < linear["scores"]["miou"]["value"] <= 1
 
 
 def test_void_never_counts(tmp_path):

@@ -17,7 +17,7 @@ from samclr.config.evaluation import TargetConfig
 from samclr.config.normalisation import IMAGENET, Normalisation
 from samclr.config.pretrain import ModelConfig, ViewsConfig
 from samclr.errors import RunError
-from samclr.evaluation.evaluate import open_target
+from samclr.evaluation.targets import open_target
 from samclr.runs.checkpoint import load_config
 from samclr.runs.export import export_run
 from samclr.training.pretrain import pretrain

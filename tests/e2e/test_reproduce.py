@@ -13,8 +13,16 @@ from pathlib import Path
 import pytest
 from support.true_layouts import write_ade20k, write_cifar10, write_cityscapes, write_imagenette, write_stl10
 
-from samclr.config.evaluation import CropProbeConfig, DenseConfig, ProtocolsConfig
-from samclr.config.pretrain import FilterConfig, KnnConfig, OptimConfig, ProbeConfig
+from samclr.config import (
+    CropProbeConfig,
+    DenseConfig,
+    EvaluationConfig,
+    EvaluationData,
+    FilterConfig,
+    KnnConfig,
+    OptimConfig,
+    ProbeConfig,
+)
 from samclr.config.segmenters import SegmenterConfig
 from samclr.study import Study
 from samclr.study.studies import STUDIES
@@ -27,16 +35,18 @@ FELZENSZWALB = SegmenterConfig(scale=100.0, sigma=0.8, min_size=20)
 
 def made_small(study: Study) -> Study:
     """The study with its arms and sets, in seconds."""
-    crops = CropProbeConfig(crop_probe=study.protocols.crop_probe.crop_probe, crop_epochs=1, crop_px=16)
+    asked = study.measuring.of("crop_probe").is_asked
+    crops = CropProbeConfig(crop_probe=asked, crop_epochs=1, crop_px=16)
+    dense = DenseConfig(dense_px=48, dense_steps=5, dense_k=2)
     return replace(
         study,
         grids=tuple(replace(grid, steps=None) for grid in study.grids),
         seeds=(0,),
         optim=OptimConfig(global_batch_size=4, steps=2, lr=0.05),
-        knn=KnnConfig(image_px=24, knn_k=2),
-        probe=ProbeConfig(probe_epochs=2),
-        protocols=ProtocolsConfig(crop_probe=crops),
-        dense=DenseConfig(dense_px=48, dense_steps=5, dense_k=2),
+        measuring=EvaluationConfig(
+            data=EvaluationData(image_px=24),
+            protocols=(KnnConfig(knn_k=2), ProbeConfig(probe_epochs=2), crops, dense),
+        ),
         segmenters=(("sam-hq-vit-h", FELZENSZWALB), ("felzenszwalb", FELZENSZWALB)),
         filter=FilterConfig(min_area_px=20),
         backbone="small-cnn",

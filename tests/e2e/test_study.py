@@ -14,6 +14,7 @@ from support.command import command, samclr
 from support.study_files import IMAGE, LABELS, SAM, write_study_files
 
 from samclr.runs.directory import read_metrics
+from samclr.runs.results import Result, Score
 from samclr.study.folder import open_study
 from samclr.study.job import plan_study, run_one
 from samclr.study.page import write_study
@@ -43,7 +44,7 @@ def test_the_tables_hold_every_arm(whole):
     assert [row["arm"] for row in rows[::3]] == ["untrained", IMAGE, LABELS, SAM]
     knn = {row["arm"]: row for row in rows if row["metric"] == "knn_top1"}
     results = json.loads((folder.runs / f"{IMAGE}.seed1" / "results.json").read_text())["results"]
-    assert float(knn[IMAGE]["seed 1"]) == results[0]["knn_top1"]
+    assert float(knn[IMAGE]["seed 1"]) == results[0]["scores"]["top1"]["value"]
     assert knn[IMAGE]["n"] == "2"
     assert knn[IMAGE]["quoted"] == "0.5"
     assert knn[SAM]["mean"] == ""
@@ -193,14 +194,24 @@ def test_ray_carries_out_the_same_study(whole, tmp_path):
     assert other.state(f"{IMAGE}.seed0")["trained"]
 
 
+def result(protocol, on, variant="", kind="labelled", **scores):
+    found = {name: Score(value=value, n=10) for name, value in scores.items()}
+    whose = {"target": "run", "source": ".", "untrained": False}
+    return Result(
+        protocol=protocol, variant=variant, kind=kind, on=on, scores=found, settings={}, counts={}, **whose
+    ).to_dict()
+
+
 def test_dense_results_stand_in_the_table_by_their_keys(tmp_path):
     files = write_study_files(tmp_path)
     given = files.given(dense_on={"camvid": tmp_path}, seeds=(0,))
     folder, plan = plan_study(files.study, "tiny", tmp_path / "out", given, parallel=1)
+    knn = result("knn", "tones", top1=0.5, top5=0.9)
+    linear = result("dense", "camvid", variant="linear", kind="dense", miou=0.25)
     rows = {
-        "tones/labelled": {"on": "tones", "knn_top1": 0.5, "knn_top5": 0.9, "measure_s": 1.0, "per_class": {"a": 0.5}}
+        "tones/labelled": {"results": [knn], "measure_s": 1.0, "per_class": {"a": 0.5}},
+        "camvid/dense": {"results": [linear], "measure_s": 1.0, "per_class": {"road": 0.75}},
     }
-    rows["camvid/dense"] = {"on": "camvid", "dense_linear_miou": 0.25, "measure_s": 1.0, "per_class": {"road": 0.75}}
     for run in plan.runs()[:3]:
         folder.update_state(run.name, trained=True, train_s=1.0, device="cuda", threads=4, measured=rows)
     write_study(folder, plan)

@@ -8,14 +8,14 @@ import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
-from samclr.config.evaluation import DenseConfig
+from samclr.config import DenseConfig
 from samclr.config.normalisation import IMAGENET
 from samclr.config.pretrain import ModelConfig
 from samclr.datasets.labelled_scenes import IGNORED
 from samclr.errors import ConfigError, EvaluationError
 from samclr.evaluation import segmentation
-from samclr.evaluation.dense import retrieval, train_probe
 from samclr.evaluation.patches import input_size, num_stages, patch_features, patch_px, stage_number
+from samclr.evaluation.protocols.dense import retrieval, train_probe
 from samclr.evaluation.segmentation import (
     class_ious,
     confusion,

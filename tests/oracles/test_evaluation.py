@@ -11,13 +11,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix, recall_score, top_k_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
 
+from samclr.config import ProbeConfig
 from samclr.config.evaluation import IntervalConfig
-from samclr.config.pretrain import ProbeConfig
 from samclr.evaluation import linear, neighbours
 from samclr.evaluation.intervals import bootstrap_intervals
 from samclr.evaluation.linear import Standardiser, held_out, linear_probe
 from samclr.evaluation.neighbours import NO_CLASS, KnnSetting, hits, knn_predict, knn_ranked, rank, top1
-from samclr.evaluation.results import class_details
+from samclr.evaluation.protocols.answers import class_details
 
 
 @pytest.fixture(scope="module")

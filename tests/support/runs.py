@@ -5,8 +5,8 @@ from pathlib import Path
 
 from samclr.config import (
     DataConfig,
+    EvaluationData,
     FilterConfig,
-    KnnConfig,
     ModelConfig,
     OptimConfig,
     PretrainConfig,
@@ -30,6 +30,6 @@ def small_config(scenes: Path, regions: Path | None = None, recipe: str = "samcl
         method=replace(RECIPES[recipe].config.method, projector=ProjectorConfig(projector_out=16)),
         model=ModelConfig(backbone="small-cnn"),
         optim=replace(optim, global_batch_size=8, steps=steps),
-        knn=KnnConfig(image_px=24),
+        evaluation=EvaluationData(image_px=24),
         runtime=RuntimeConfig(device="cpu", num_threads=1, workers=1),
     )

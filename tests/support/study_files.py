@@ -12,7 +12,7 @@ from samclr.study.recipe import Study
 from support.scenes import write_scenes
 
 FILE = """
-from samclr.config.pretrain import FilterConfig, KnnConfig, OptimConfig, ProbeConfig
+from samclr.config import EvaluationConfig, EvaluationData, FilterConfig, OptimConfig, ProbeConfig
 from samclr.config.segmenters import SegmenterConfig
 from samclr.study import Evaluation, Grid, Reference, Study
 
@@ -25,8 +25,7 @@ STUDY = Study(
     ),
     seeds=(0, 1),
     optim=OptimConfig(global_batch_size=8, steps=4, lr=0.05),
-    knn=KnnConfig(image_px=24),
-    probe=ProbeConfig(probe_epochs=3),
+    measuring=EvaluationConfig(data=EvaluationData(image_px=24), protocols=(ProbeConfig(probe_epochs=3),)),
     segmenters=(("labels", SegmenterConfig(segmenter="labels", ignore_label=(0,))),),
     filter=FilterConfig(min_area_px=20),
     backbone="small-cnn",

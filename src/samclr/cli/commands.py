@@ -21,15 +21,14 @@ from tyro.conf import (
 )
 
 from samclr.cli.data import Data
+from samclr.cli.evaluate import Evaluate
 from samclr.cli.options import Column, Fill, Json, Scenes
 from samclr.cli.regions import Look, Regions, Segment, Segmenters
 from samclr.cli.study import StudyCommand
-from samclr.config.evaluation import DenseConfig, ProtocolsConfig, TargetConfig
-from samclr.config.pretrain import Codec, KnnConfig, PretrainConfig, ProbeConfig
+from samclr.config.pretrain import Codec, PretrainConfig
 from samclr.config.recipes import RECIPES
-from samclr.config.serialise import Bounds, CountsWith, Seed, Seeds, Settings, Side
-from samclr.errors import UsageError
-from samclr.log import say, show, show_fill, show_results, show_rows
+from samclr.config.serialise import Bounds, Seeds, Settings, Side
+from samclr.log import say, show, show_fill, show_rows
 
 STYLE = (OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs, FlagCreatePairsOff)  # of options
 STOPPED_STATUS = 143  # as a shell reports a process that SIGTERM ended
@@ -169,77 +168,6 @@ class Pretrain(Settings):
             args=given.overrides,
             config=STYLE,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluate(Settings):
-    """Measure a backbone: kNN and linear probes on labelled sets, few-shot, fine-tuning, and dense tasks.
-
-    TARGET is a run directory, a file or folder of weights (of `samclr export`, of timm), or the name of a timm model.
-    A set is a folder with train/CLASS/* and test/CLASS/*, or with train*.parquet and test*.parquet, or NAME@ROOT
-    (`samclr data list`).
-
-    Example: samclr evaluate runs/photos --on cifar10/ --image-px 48
-    """
-
-    target: Annotated[Positional[str], arg(help="What to measure; see above.")]
-    on: Annotated[
-        tuple[Path, ...],
-        arg(help="Labelled sets: folders, NAME@ROOT, or names of folders in $SAMCLR_DATA.", metavar="SET..."),
-    ] = ()
-    image_column: Annotated[Column, CountsWith("on")] = None
-    download: Annotated[
-        bool, arg(help="Download missing sets given as NAME@ROOT, through torchvision."), CountsWith("on")
-    ] = False
-    dense_on: Annotated[
-        tuple[Path, ...], arg(help="Sets with label maps, for segmentation by patch features.", metavar="SET...")
-    ] = ()
-    knn: KnnConfig = field(default_factory=KnnConfig)
-    probe: Annotated[ProbeConfig, CountsWith("on")] = field(default_factory=ProbeConfig)
-    protocols: ProtocolsConfig = field(default_factory=ProtocolsConfig)
-    dense: Annotated[DenseConfig, CountsWith("dense_on")] = field(default_factory=DenseConfig)
-    model: TargetConfig = field(default_factory=TargetConfig)
-    untrained: Annotated[bool, arg(help="Measure the same backbone before any training, as a floor.")] = False
-    device: Annotated[str, arg(help="Device: auto (CUDA or MPS where available), cpu, cuda, cuda:1 ..., or mps.")] = (
-        "auto"
-    )
-    seed: Annotated[Seed | None, arg(help="Seed of an untrained backbone; by default the run's, else 0.")] = None
-    out: Annotated[Path | None, arg(help="File that results are added to; by default the run's results.json.")] = None
-    json: Json = False
-
-    def run(self) -> int:
-        """Run the command."""
-        if not self.on and not self.dense_on:
-            raise UsageError(
-                "nothing to measure on: name labelled sets with --on, or sets with label maps with --dense-on"
-            )
-        from samclr.evaluation.calls import each_result
-
-        rows = []
-        try:
-            for row in each_result(
-                self.target,
-                on=self.on,
-                dense_on=self.dense_on,
-                knn=self.knn,
-                probe=self.probe,
-                protocols=self.protocols,
-                dense=self.dense,
-                model=self.model,
-                untrained=self.untrained,
-                seed=self.seed,
-                device=self.device,
-                image_column=self.image_column,
-                download=self.download,
-                out=self.out,
-            ):
-                rows.append(row)
-                if not self.json:
-                    show_results(row)
-        finally:  # what is measured is shown, also when a later set fails
-            if self.json and rows:
-                print(json.dumps({"results": rows}))
-        return 0
 
 
 @dataclass(frozen=True, kw_only=True)

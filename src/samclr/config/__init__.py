@@ -1,31 +1,23 @@
 """All settings as frozen dataclasses, validated when made. Nothing here imports torch, numpy or the command line.
 
-Settings of methods (SimclrConfig, MocoConfig, DinoConfig and those of other packages) can be imported from here, too.
+Settings of methods (SimclrConfig, MocoConfig, DinoConfig) and protocols (ProbeConfig, DenseConfig), those of other
+packages as well, can be imported from here, too.
 """
 
 from typing import Any
 
-from samclr.config.evaluation import (
-    CropProbeConfig,
-    DenseConfig,
-    FewShotConfig,
-    FineTuneConfig,
-    IntervalConfig,
-    ProtocolsConfig,
-    TargetConfig,
-)
+from samclr.config.evaluation import EvaluationConfig, IntervalConfig, TargetConfig
 from samclr.config.methods import MethodConfig, ProjectorConfig
 from samclr.config.normalisation import IMAGENET, Normalisation
 from samclr.config.pretrain import (
     DataConfig,
-    KnnConfig,
     ModelConfig,
     OptimConfig,
     PretrainConfig,
-    ProbeConfig,
     RuntimeConfig,
 )
-from samclr.config.registry import METHODS
+from samclr.config.protocols import EvaluationData, KnnConfig, ProtocolConfig
+from samclr.config.registry import METHODS, PROTOCOLS
 from samclr.config.segmenters import ComputeConfig, MaskConfig, SegmenterConfig
 from samclr.config.views import AugmentConfig, FilterConfig, LocalViews, ViewGroup, ViewsConfig
 
@@ -33,12 +25,10 @@ __all__ = [
     "IMAGENET",
     "AugmentConfig",
     "ComputeConfig",
-    "CropProbeConfig",
     "DataConfig",
-    "DenseConfig",
-    "FewShotConfig",
+    "EvaluationConfig",
+    "EvaluationData",
     "FilterConfig",
-    "FineTuneConfig",
     "IntervalConfig",
     "KnnConfig",
     "LocalViews",
@@ -48,9 +38,8 @@ __all__ = [
     "Normalisation",
     "OptimConfig",
     "PretrainConfig",
-    "ProbeConfig",
     "ProjectorConfig",
-    "ProtocolsConfig",
+    "ProtocolConfig",
     "RuntimeConfig",
     "SegmenterConfig",
     "TargetConfig",
@@ -60,7 +49,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    for spec in METHODS.values() if name.endswith("Config") else ():
-        if spec.config.__name__ == name:
-            return spec.config
+    for registry in (METHODS, PROTOCOLS) if name.endswith("Config") else ():
+        for spec in registry.values():
+            if spec.config.__name__ == name:
+                return spec.config
     raise AttributeError(f"module 'samclr.config' has no attribute {name!r}")

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 from samclr.config.devices import TrainingPrecision, check_device
 from samclr.config.methods import MethodConfig
 from samclr.config.normalisation import Channels, Normalisation
+from samclr.config.protocols import EvaluationData, KnnConfig
 from samclr.config.registry import METHODS
 from samclr.config.serialise import (
-    BatchSize,
     Bounds,
     Count,
     CountsWith,
@@ -26,7 +26,6 @@ from samclr.config.serialise import (
     Side,
     Steps,
     StepsOrZero,
-    Temperature,
     Threads,
     to_dict,
 )
@@ -44,8 +43,8 @@ from samclr.config.views import (
 from samclr.errors import ConfigError
 
 __all__ = [
-    "AugmentConfig", "Codec", "DataConfig", "FilterConfig", "KnnConfig", "LocalViews", "ModelConfig", "OptimConfig",
-    "PretrainConfig", "ProbeConfig", "Role", "RuntimeConfig", "Strategy", "ViewGroup", "ViewsConfig", "view_groups",
+    "AugmentConfig", "Codec", "DataConfig", "EvaluationData", "FilterConfig", "KnnConfig", "LocalViews", "ModelConfig",
+    "OptimConfig", "PretrainConfig", "Role", "RuntimeConfig", "Strategy", "ViewGroup", "ViewsConfig", "view_groups",
 ]  # fmt: skip
 
 Codec = Literal["raw", "jpeg"]
@@ -185,47 +184,6 @@ class OptimConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class KnnConfig(Settings):
-    """Weighted kNN (Wu et al. 2018) on a labelled set.
-
-    Attributes:
-        image_px: Side that labelled images are resized and centre-cropped to, in px.
-        num_train: Size of a seeded random subset of the training split; None takes all.
-        num_test: Size of a seeded random subset of the test split; None takes all.
-        knn_k: Neighbours that vote.
-        knn_temperature: A vote weighs exp(cosine similarity / knn_temperature).
-    """
-
-    image_px: InputSide = 128
-    num_train: Count | None = None
-    num_test: Count | None = None
-    knn_k: Count = 20
-    knn_temperature: Temperature = 0.07
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProbeConfig(Settings):
-    """Linear probe on cached features.
-
-    Attributes:
-        skip_linear: Skip the linear probe.
-        probe_epochs: Epochs of SGD with a cosine schedule.
-        probe_batch_size: Features per step.
-        probe_lr: Learning rate of SGD for a batch of 256; scaled with the batch size.
-        probe_sweep: Learning rates to choose among on a held-out fifth of the training split; the probe is then
-            trained on all of it. None by default: probe_lr is used.
-        probe_seed: Seed for the order of the features and for what is held out.
-    """
-
-    skip_linear: bool = False
-    probe_epochs: Epochs = 90
-    probe_batch_size: BatchSize = 256
-    probe_lr: Annotated[Rate, CountsWith("probe_sweep", ((),))] = 0.1
-    probe_sweep: Annotated[tuple[float, ...], Bounds(over=0, at_most=1e6)] = ()
-    probe_seed: Seed = 0
-
-
-@dataclass(frozen=True, kw_only=True)
 class RuntimeConfig(Settings):
     """How a run is executed; a resumed run may change it.
 
@@ -293,6 +251,7 @@ class PretrainConfig(Settings):
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    evaluation: Annotated[EvaluationData, CountsWith("knn_on")] = field(default_factory=EvaluationData)
     knn: Annotated[KnnConfig, CountsWith("knn_on")] = field(default_factory=KnnConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
@@ -319,6 +278,6 @@ class PretrainConfig(Settings):
     def settings(self) -> dict[str, Any]:
         """Everything that decides the result: all but where files are and how the run is executed."""
         settings = to_dict(self)
-        del settings["runtime"], settings["knn"]
+        del settings["runtime"], settings["evaluation"], settings["knn"]
         settings["data"] = {"max_side": self.data.max_side, "codec": self.data.codec}
         return settings

@@ -16,6 +16,7 @@ from samclr.errors import PluginError, UsageError
 
 if TYPE_CHECKING:
     from samclr.config.methods import MethodSpec
+    from samclr.config.protocols import ProtocolSpec
 
 
 class Spec(Protocol):
@@ -33,9 +34,9 @@ SpecT = TypeVar("SpecT", bound=Spec)
 class Registry(Mapping[str, SpecT], Generic[SpecT]):
     """The specs of one kind by name, in the order in which they were found: built-ins by name, then others."""
 
-    def __init__(self, kind: str, room: str, type_name: str):
-        """kind: as messages say it. room: the package of the built-ins, and the group of entry points."""
-        self.kind, self.room, self._type_name = kind, room, type_name
+    def __init__(self, kind: str, room: str, type_name: str, group: str | None = None):
+        """kind: as messages say it. room: the package of the built-ins. group: of entry points, by default the room."""
+        self.kind, self.room, self.group, self._type_name = kind, room, group or room, type_name
         self._specs: dict[str, SpecT] = {}
         self._is_filled = False
 
@@ -79,7 +80,7 @@ class Registry(Mapping[str, SpecT], Generic[SpecT]):
         for module in sorted(one.name for one in pkgutil.iter_modules(package.__path__)):
             if module.endswith("_spec"):
                 self._add(importlib.import_module(f"{self.room}.{module}").SPEC, f"{self.room}.{module}")
-        for entry in sorted(entry_points(group=self.room), key=lambda entry: entry.name):
+        for entry in sorted(entry_points(group=self.group), key=lambda entry: entry.name):
             self._add(self._load(entry), f"the entry point {entry.value} of {entry.dist and entry.dist.name}")
 
     def _load(self, entry: EntryPoint) -> Any:
@@ -114,3 +115,6 @@ def resolve(path: str) -> Any:
 
 
 METHODS: "Registry[MethodSpec]" = Registry("method", "samclr.methods", "MethodSpec")
+PROTOCOLS: "Registry[ProtocolSpec]" = Registry(
+    "protocol", "samclr.evaluation.protocols", "ProtocolSpec", group="samclr.protocols"
+)

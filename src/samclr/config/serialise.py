@@ -281,7 +281,7 @@ def from_dict(kind: Any, value: Any, where: str = "config") -> Any:
         if hasattr(kind, "named"):
             value = dict(value)
             try:
-                kind = kind.named(str(value.pop("name", "")))
+                kind = kind.named(str(value.pop("name", getattr(kind, "name", ""))))
             except UsageError as error:
                 raise ConfigError(f"{where}: {error}") from None
         settings: Any = kind

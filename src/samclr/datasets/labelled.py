@@ -1,15 +1,10 @@
 """Labelled sets: an image folder (ROOT/train/CLASS/*, ROOT/test/CLASS/*), Parquet, or one of torchvision's layouts."""
 
-import hashlib
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-from jaxtyping import Int
 
 from samclr.datasets.class_labels import (
     SYSTEM_FOLDERS,
@@ -20,42 +15,17 @@ from samclr.datasets.class_labels import (
     read_parquet_classes,
 )
 from samclr.datasets.download import download as download_set
-from samclr.datasets.named_sets import LabelledRefs, read_named, recognise_labelled
+from samclr.datasets.labelled_split import LabelledSplit
+from samclr.datasets.named_sets import read_named, recognise_labelled
 from samclr.datasets.names import DATA_VARIABLE, NamedSource, as_named, parse_named
 from samclr.datasets.sources import list_scenes
-from samclr.draws import epoch_order
 from samclr.errors import EvaluationError, ScenesError, name_some
 from samclr.log import say_once
 from samclr.scenes.notes import ListingNotes
 from samclr.scenes.parquet import choose_column
-from samclr.scenes.reading import content_hash, read_bytes
 from samclr.scenes.refs import SceneRef
 
 TRAIN_NAMES, TEST_NAMES = ("train", "training"), ("test", "val", "valid", "validation")
-SUBSET_SEED = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelledSplit:
-    """Images with labels, not decoded yet. labels: [n] numbers of classes."""
-
-    refs: Sequence[SceneRef]
-    labels: Int[np.ndarray, "n"]
-
-    def subset(self, num: int | None) -> "LabelledSplit":
-        """A seeded random subset, the same in every run; all images where `num` is None or larger."""
-        if num is None or num >= len(self.refs):
-            return self
-        chosen = np.sort(epoch_order(SUBSET_SEED, 0, len(self.refs))[:num])
-        return LabelledSplit(refs=[self.refs[i] for i in chosen], labels=self.labels[chosen])
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Changes with any image, label or their order."""
-        digest = hashlib.sha256(self.labels.astype(np.int64).tobytes())
-        for ref in self.refs:
-            digest.update(content_hash(read_bytes(ref)).encode())
-        return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,13 +102,9 @@ def _open_named(source: NamedSource) -> LabelledSet:
     return LabelledSet(
         name=source.data_set.name,
         classes=classes,
-        train=_as_split(train),
-        test=_as_split(test),
+        train=train,
+        test=test,
     )
-
-
-def _as_split(found: LabelledRefs) -> LabelledSplit:
-    return LabelledSplit(refs=found.refs, labels=found.labels)
 
 
 def _split_files(path: Path, files: list[str], names: tuple[str, ...]) -> list[Path]:

@@ -4,15 +4,13 @@ torchvision reads CIFAR-10 (with its MD5 sums) and names ImageNette's classes. I
 time and loads a split whole, so that set is mapped instead; `samclr data check` compares the sums.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int
 
 from samclr.datasets.catalogue import DATA_SETS, DataSet
 from samclr.datasets.download import imagenette_size
+from samclr.datasets.labelled_split import LabelledSplit
 from samclr.datasets.layouts import list_named
 from samclr.datasets.names import NamedSource
 from samclr.errors import EvaluationError, name_some
@@ -21,14 +19,6 @@ from samclr.scenes.notes import ListingNotes
 from samclr.scenes.refs import SceneRef
 
 CLASS_NAMES_FILE = "class_names.txt"
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelledRefs:
-    """Images of one split with their labels [n], numbers of classes."""
-
-    refs: Sequence[SceneRef]
-    labels: Int[np.ndarray, " n"]
 
 
 def recognise_labelled(folder: Path) -> NamedSource | None:
@@ -49,7 +39,7 @@ def recognise_labelled(folder: Path) -> NamedSource | None:
     return _source(*within[0]) if within else None
 
 
-def read_named(source: NamedSource) -> tuple[tuple[str, ...], LabelledRefs, LabelledRefs]:
+def read_named(source: NamedSource) -> tuple[tuple[str, ...], LabelledSplit, LabelledSplit]:
     """Class names, training and test split of a set.
 
     Raises:
@@ -83,7 +73,7 @@ def _source(data_set: DataSet, root: Path, split: str = "train") -> NamedSource:
 
 def _read_cifar(
     source: NamedSource, train: list[SceneRef], test: list[SceneRef]
-) -> tuple[tuple[str, ...], LabelledRefs, LabelledRefs]:
+) -> tuple[tuple[str, ...], LabelledSplit, LabelledSplit]:
     from torchvision.datasets import CIFAR10
 
     reader = type("Cifar10", (CIFAR10,), {"base_folder": source.root.resolve().name})
@@ -95,11 +85,11 @@ def _read_cifar(
     for refs, one in zip((train, test), read, strict=True):
         if len(refs) != len(one.targets):
             raise _damaged(source, ValueError(f"{len(refs)} images, {len(one.targets)} labels"))
-        splits.append(LabelledRefs(refs=refs, labels=np.array(one.targets, np.int64)))
+        splits.append(LabelledSplit(refs=refs, labels=np.array(one.targets, np.int64)))
     return tuple(read[0].classes), splits[0], splits[1]
 
 
-def _read_stl(root: Path, split: str, refs: list[SceneRef], num_classes: int) -> LabelledRefs:
+def _read_stl(root: Path, split: str, refs: list[SceneRef], num_classes: int) -> LabelledSplit:
     path = root / f"{split}_y.bin"
     if not path.is_file():
         raise EvaluationError(f"STL-10 lacks {path}; samclr data check stl10 --root {root} tells where it is got")
@@ -110,12 +100,12 @@ def _read_stl(root: Path, split: str, refs: list[SceneRef], num_classes: int) ->
             f"{labels.max(initial=-1) + 1}; expected one from 1 to {num_classes} each: "
             f"samclr data check stl10 --root {root} compares the files with the release"
         )
-    return LabelledRefs(refs=refs, labels=labels)
+    return LabelledSplit(refs=refs, labels=labels)
 
 
 def _read_imagenette(
     source: NamedSource, train: list[SceneRef], test: list[SceneRef]
-) -> tuple[tuple[str, ...], LabelledRefs, LabelledRefs]:
+) -> tuple[tuple[str, ...], LabelledSplit, LabelledSplit]:
     from torchvision.datasets import Imagenette
 
     root, folder = source.root.resolve(), source.data_set.folders[0]
@@ -134,7 +124,7 @@ def _read_imagenette(
             f"{root} has other classes in train than in val: {name_some(sorted({*ids} ^ {*read[1].wnids}))}"
         )
     splits = [
-        LabelledRefs(refs=refs, labels=np.array([ids.index(ref.image_id.split("/")[1]) for ref in refs], np.int64))
+        LabelledSplit(refs=refs, labels=np.array([ids.index(ref.image_id.split("/")[1]) for ref in refs], np.int64))
         for refs in (train, test)
     ]
     return tuple(names[0] for names in read[0].classes), splits[0], splits[1]

@@ -18,14 +18,13 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from samclr.config.evaluation import TargetConfig
+from samclr.config.evaluation import EvaluationConfig, TargetConfig
 from samclr.config.pretrain import (
     DataConfig,
+    EvaluationData,
     FilterConfig,
-    KnnConfig,
     OptimConfig,
     PretrainConfig,
-    ProbeConfig,
     RuntimeConfig,
     ViewGroup,
 )
@@ -35,7 +34,8 @@ from samclr.config.segmenters import ComputeConfig, MaskConfig, SegmenterConfig
 from samclr.datasets.sources import list_scenes
 from samclr.draws import epoch_order
 from samclr.errors import FilesError, RunError
-from samclr.evaluation.evaluate import evaluate, open_target
+from samclr.evaluation.evaluate import evaluate
+from samclr.evaluation.targets import open_target
 from samclr.pages.report import write_report
 from samclr.regions.segment import segment_scenes
 from samclr.runs.directory import read_json, write_json
@@ -125,21 +125,22 @@ def demo_config(recipe: str, data: Path, store: Path, bank: Path, steps: int) ->
         augment=replace(config.augment, flip_prob=0.0, jitter_strength=0.6, blur_sigma=(0.1, 1.0)),
         model=replace(config.model, backbone="small-cnn"),
         optim=OptimConfig(global_batch_size=128, steps=steps, optimizer="adamw", lr=spec.demo_lr, warmup_steps=10),
-        knn=KnnConfig(image_px=VIEW_PX),
+        evaluation=EvaluationData(image_px=VIEW_PX),
         runtime=RuntimeConfig(device="cpu"),
     )
 
 
 def _arm(run: Path, data: Path, config: PretrainConfig, strategy: str, segmenter: str | None) -> dict[str, Any]:
     target = open_target(str(run), TargetConfig(), untrained=strategy == "untrained", seed=config.seed)
-    (row,) = evaluate(target, [data / "digits"], config.knn, ProbeConfig(), torch.device("cpu"), None)
+    measuring = EvaluationConfig(data=config.evaluation, protocols=(config.knn,))
+    found = {one.key: one for one in evaluate(target, [data / "digits"], measuring, torch.device("cpu"))}
     return {
         "recipe": None if strategy == "untrained" else config.recipe,
         "strategy": strategy,
         "segmenter": segmenter,
         "seed": config.seed,
-        "top1": row["knn_top1"],
-        "linear_top1": row["linear_top1_last"],
+        "top1": found["knn"].scores["top1"].value,
+        "linear_top1": found["linear"].scores["top1_last"].value,
         "steps": 0 if strategy == "untrained" else config.optim.steps,
         "run": run.name,
     }

@@ -1,31 +1,31 @@
 """The room's functions of the public API: evaluate, and the protocols over arrays of features."""
 
-import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from samclr.config.evaluation import DenseConfig, ProtocolsConfig, TargetConfig
+from samclr.config.evaluation import EvaluationConfig, TargetConfig
 from samclr.config.normalisation import Normalisation, normalisation_of
-from samclr.config.pretrain import KnnConfig, ProbeConfig
 from samclr.datasets.labelled_scenes import IGNORED
 from samclr.errors import EvaluationError, UsageError
-from samclr.evaluation.dense import evaluate_dense_each, open_dense_sets, train_probe
-from samclr.evaluation.evaluate import evaluate_each, open_sets, open_target
+from samclr.evaluation.evaluate import evaluate_each, open_dense_sets, open_sets
 from samclr.evaluation.features import pixel_features
 from samclr.evaluation.linear import linear_probe as fit_linear
 from samclr.evaluation.neighbours import knn_predict, top1
+from samclr.evaluation.protocols.dense import train_probe
+from samclr.evaluation.protocols.dense_spec import DenseConfig
+from samclr.evaluation.protocols.linear_spec import ProbeConfig
 from samclr.evaluation.segmentation import confusion, enlarge_argmax, iou_counts, miou_and_accuracy, patch_shares
-from samclr.evaluation.sizes import check_dense
+from samclr.evaluation.targets import open_target
+from samclr.models.devices import choose_device
+from samclr.runs.results import Result
 
 Array = np.ndarray | Tensor
-Row = dict[str, Any]
 
 
 def evaluate(
@@ -33,10 +33,7 @@ def evaluate(
     *,
     on: "str | Path | Sequence[str | Path]" = (),
     dense_on: "str | Path | Sequence[str | Path]" = (),
-    knn: KnnConfig | None = None,
-    probe: ProbeConfig | None = None,
-    protocols: ProtocolsConfig | None = None,
-    dense: DenseConfig | None = None,
+    config: EvaluationConfig | None = None,
     model: TargetConfig | None = None,
     untrained: bool = False,
     seed: int | None = None,
@@ -44,17 +41,18 @@ def evaluate(
     image_column: str | None = None,
     download: bool = False,
     out: "str | os.PathLike[str] | None" = None,
-) -> list[Row]:
-    """Measure a frozen backbone on labelled sets and on sets with label maps; one result for each set.
+) -> list[Result]:
+    """Measure a frozen backbone on labelled sets and on sets with label maps: a result for each protocol and set.
 
-        rows = samclr.evaluate("runs/photos", on="cifar10", knn=KnnConfig(image_px=48))
-        rows[0]["knn_top1"], rows[0]["knn_top1_interval"]        # a share, and its 95 % interval
+        config = EvaluationConfig(data=EvaluationData(image_px=48), protocols=(KnnConfig(knn_k=200),))
+        results = samclr.evaluate("runs/photos", on="cifar10", config=config)
+        results[0].protocol, results[0].scores["top1"].value     # "knn", and a share; low and high: its 95 % interval
 
     Args:
         target: a run (or Run), a file or folder of weights, or the name of a timm model.
         on: labelled sets, each a folder with train/CLASS/* and test/CLASS/*, Parquet splits, or NAME@ROOT.
         dense_on: sets with label maps, for segmentation by patch features.
-        knn, probe, protocols, dense: settings of the protocols. model: what a file of weights does not say of itself.
+        config: images, intervals, and settings of protocols. model: what a file of weights does not say of itself.
         untrained: measure the same backbone before any training, as a floor. seed: of its weights.
         device: auto, cpu, cuda or cuda:1 and so on.
         image_column: column of Parquet files that holds the images. download: fetch named sets that torchvision has.
@@ -65,35 +63,28 @@ def evaluate(
         EvaluationError: the target or a set cannot be measured. ConfigError: weights that cannot be had or do not fit.
         RunError, FilesError: the run has no checkpoint, or the file of results cannot be added to.
     """
-    return list(
-        each_result(
-            os.fspath(target),
-            on=_paths(on),
-            dense_on=_paths(dense_on),
-            knn=knn or KnnConfig(),
-            probe=probe or ProbeConfig(),
-            protocols=protocols or ProtocolsConfig(),
-            dense=dense or DenseConfig(),
-            model=model or TargetConfig(),
-            untrained=untrained,
-            seed=seed,
-            device=device,
-            image_column=image_column,
-            download=download,
-            out=None if out is None else Path(out),
-        )
+    each = results_of_each(
+        os.fspath(target),
+        on=_paths(on),
+        dense_on=_paths(dense_on),
+        config=config or EvaluationConfig(),
+        model=model or TargetConfig(),
+        untrained=untrained,
+        seed=seed,
+        device=device,
+        image_column=image_column,
+        download=download,
+        out=None if out is None else Path(out),
     )
+    return [result for results in each for result in results]
 
 
-def each_result(
+def results_of_each(
     target: str,
     *,
     on: Sequence[Path],
     dense_on: Sequence[Path],
-    knn: KnnConfig,
-    probe: ProbeConfig,
-    protocols: ProtocolsConfig,
-    dense: DenseConfig,
+    config: EvaluationConfig,
     model: TargetConfig,
     untrained: bool,
     seed: int | None,
@@ -101,19 +92,14 @@ def each_result(
     image_column: str | None,
     download: bool,
     out: Path | None,
-) -> Iterator[Row]:
-    """What `evaluate` gives, each when it is measured. All sets are opened before the first."""
+) -> Iterator[list[Result]]:
+    """What `evaluate` gives, set by set, each when it is measured. All sets are opened before the first."""
     if not on and not dense_on:
         raise UsageError("nothing to measure on: name labelled sets with `on`, or sets with label maps with `dense_on`")
-    where = _device(device)
-    opened = open_target(target, model, untrained, seed, knn.image_px)
+    where = choose_device(device)
+    opened = open_target(target, model, untrained, seed, config.data.image_px)
     sets, dense_sets = open_sets(on, download, image_column), open_dense_sets(dense_on)
-    if dense_sets:
-        check_dense(opened.backbone, dense)
-    yield from itertools.chain(
-        evaluate_each(opened, sets, knn, probe, where, out, protocols),
-        evaluate_dense_each(opened, dense_sets, dense, protocols.interval, where, out),
-    )
+    yield from evaluate_each(opened, sets, config, where, out, dense_sets)
 
 
 def extract_features(
@@ -139,7 +125,7 @@ def extract_features(
     pixels = images.cpu().numpy() if isinstance(images, Tensor) else images
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3 or len(pixels) == 0:
         raise EvaluationError(f"the images are {pixels.dtype} {list(pixels.shape)}; expected uint8 [n 3 h w], n over 0")
-    features = pixel_features(backbone, pixels, _device(device), normalisation or normalisation_of(backbone))
+    features = pixel_features(backbone, pixels, choose_device(device), normalisation or normalisation_of(backbone))
     if features.ndim != 2 or not torch.isfinite(features).all():
         raise EvaluationError(f"the backbone gives {list(features.shape)}; expected finite features [n d]")
     return features
@@ -230,7 +216,7 @@ def segmentation_probe(
     kept = wanted.sum(1) > 0
     if not kept.any():
         raise EvaluationError("no pixel of the training label maps has a class: all are 255, which is ignored")
-    score = train_probe(flat[kept], wanted[kept], config or DenseConfig(), _device(device))
+    score = train_probe(flat[kept], wanted[kept], config or DenseConfig(), choose_device(device))
     counts = []
     for one, labels in zip(maps, test_labels, strict=True):
         scores = score(one.flatten(1).T).T.reshape(-1, *one.shape[1:])
@@ -253,17 +239,6 @@ def _split(train: Array, train_labels: Array, test: Array, test_labels: Array) -
     if features.shape[1] != queries.shape[1]:
         raise EvaluationError(f"train has features {list(features.shape)}, test {list(queries.shape)}; d must agree")
     return features, labels, queries, wanted
-
-
-def _device(name: str) -> torch.device:
-    """Raises UsageError if it cannot be used."""
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-    try:
-        device = torch.device(chosen)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}); try cpu or auto") from None
-    return device
 
 
 def _paths(named: "str | Path | Sequence[str | Path]") -> tuple[Path, ...]:

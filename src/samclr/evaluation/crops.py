@@ -15,7 +15,7 @@ from torch import Tensor
 
 import samclr.draws as draws
 from samclr.bank.bank import SceneBank, pack_scenes
-from samclr.datasets.labelled import LabelledSplit
+from samclr.datasets.labelled_split import LabelledSplit
 from samclr.errors import EvaluationError, name_some
 from samclr.scenes.fill import FillOptions
 from samclr.views.crop import ViewCropper

@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from samclr.config.evaluation import DenseConfig
 from samclr.datasets.labelled_scenes import LabelledScenes
 from samclr.draws import epoch_order
 from samclr.errors import EvaluationError
 from samclr.evaluation.features import GrowingArray, is_sound, map_array
 from samclr.evaluation.patches import RESIZED, input_size, patch_features, patch_px, resize, stage_number
+from samclr.evaluation.protocols.dense_spec import DenseConfig
 from samclr.evaluation.segmentation import patch_shares
 from samclr.log import say_once, tell
 from samclr.models.fingerprints import cache_key

@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from samclr.config.normalisation import Normalisation, normalisation_of
-from samclr.datasets.labelled import LabelledSplit
+from samclr.datasets.labelled_split import LabelledSplit
 from samclr.errors import EvaluationError
 from samclr.evaluation.squares import decode_square
 from samclr.log import say

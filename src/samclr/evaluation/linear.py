@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from samclr.config.pretrain import ProbeConfig
 from samclr.draws import epoch_order
 from samclr.errors import EvaluationError
 from samclr.evaluation.neighbours import hits, rank
+from samclr.evaluation.protocols.linear_spec import ProbeConfig
 
 ROWS_AT_ONCE = 16_384
 SCORES_AT_ONCE = 16_000_000  # numbers: images x classes

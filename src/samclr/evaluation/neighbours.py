@@ -25,8 +25,8 @@ class KnnSetting:
 
     @property
     def name(self) -> str:
-        """As result rows call it."""
-        return f"knn_k{self.k}_t{self.temperature:g}"
+        """As results call the variant."""
+        return f"k{self.k}_t{self.temperature:g}"
 
 
 USUAL_SETTINGS = (KnnSetting(k=20, temperature=0.07), KnnSetting(k=200, temperature=0.1))  # ours, the paper's code

@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 from samclr.config.normalisation import normalisation_of
-from samclr.config.pretrain import KnnConfig, ProbeConfig
+from samclr.config.protocols import EvaluationData, KnnConfig
 from samclr.datasets.labelled import open_labelled
 from samclr.evaluation.features import pixel_features
 from samclr.evaluation.linear import linear_probe
 from samclr.evaluation.neighbours import knn_predict, top1
+from samclr.evaluation.protocols.linear_spec import ProbeConfig
 from samclr.evaluation.squares import decode_square
 from samclr.log import say_once
 
@@ -21,10 +22,10 @@ SHORT_PROBE = ProbeConfig(probe_epochs=10)
 class OnlineProbes:
     """Measures the backbone on one labelled set."""
 
-    def __init__(self, path: Path, config: KnnConfig, device: torch.device):
+    def __init__(self, path: Path, data: EvaluationData, config: KnnConfig, device: torch.device):
         labelled = open_labelled(path)
-        splits = labelled.train.subset(config.num_train), labelled.test.subset(config.num_test)
-        self._pixels = [decode_square(split.refs, config.image_px, os.cpu_count() or 1) for split in splits]
+        splits = labelled.train.subset(data.num_train), labelled.test.subset(data.num_test)
+        self._pixels = [decode_square(split.refs, data.image_px, os.cpu_count() or 1) for split in splits]
         self._labels = [torch.from_numpy(split.labels) for split in splits]
         if config.knn_k > len(splits[0].refs):
             say_once(f"{labelled.name} has {len(splits[0].refs)} training images: all of them vote, not {config.knn_k}")

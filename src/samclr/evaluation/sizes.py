@@ -5,30 +5,36 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from samclr.config.evaluation import DenseConfig, ProtocolsConfig
-from samclr.config.pretrain import KnnConfig
+from samclr.config.evaluation import EvaluationConfig
 from samclr.errors import EvaluationError
 from samclr.evaluation.patches import feature_map, patch_px, stage_number
+from samclr.evaluation.protocols.dense_spec import DenseConfig
+from samclr.log import say
 from samclr.models.sizes import InputSizes, reason_of
 
 
-def fit_protocols(
-    sizes: InputSizes | None, knn: KnnConfig, protocols: ProtocolsConfig, tell: bool = True
-) -> tuple[KnnConfig, ProtocolsConfig]:
+def fit_evaluation(sizes: InputSizes | None, config: EvaluationConfig, tell: bool = True) -> EvaluationConfig:
     """The settings with sizes that the backbone takes; `tell`: say what was rounded. None: it is not one of ours.
 
     Raises:
         ConfigError: it takes no images near a size that a protocol is to use.
     """
     if sizes is None:
-        return knn, protocols
-    knn = replace(knn, image_px=sizes.fit(knn.image_px, "image_px", tell))
-    crop, tune = protocols.crop_probe, protocols.fine_tune
-    if crop.crop_probe:
-        crop = replace(crop, crop_px=sizes.fit(crop.crop_px, "crop_px", tell))
-    if tune.fine_tune:
-        tune = replace(tune, tune_px=sizes.fit(tune.tune_px, "tune_px", tell))
-    return knn, replace(protocols, crop_probe=crop, fine_tune=tune)
+        return config
+    data = replace(config.data, image_px=sizes.fit(config.data.image_px, "image_px", tell))
+    fitted = []
+    for one in config.asked("labelled"):
+        sides = {name: sizes.fit(getattr(one, name), name, tell) for name in one.sides}
+        fitted.append(replace(one, **sides) if sides else one)
+    names = {one.name for one in fitted}
+    others = [one for one in config.protocols if one.name not in names]
+    return replace(config, data=data, protocols=(*fitted, *others))
+
+
+def say_fewer(name: str, what: str, asked: int | None, there: int) -> None:
+    """Say it where a set has fewer images than are asked for: all of them are taken."""
+    if asked is not None and asked > there:
+        say(f"{name} has {there} {what}, of which {asked} are asked for: all are taken")
 
 
 def check_dense(backbone: nn.Module, config: DenseConfig) -> None:

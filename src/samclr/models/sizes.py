@@ -112,18 +112,18 @@ def fit_views(config: PretrainConfig, tell: bool = True) -> PretrainConfig:
     Raises:
         ConfigError: the backbone takes no such views, or local views beside them, or images of --knn-on.
     """
-    model, group, local, knn = config.model, config.group, config.local, config.knn
+    model, group, local, evaluation = config.model, config.group, config.local, config.evaluation
     sizes, px = choose_sizes(model.backbone, group.size_px, model.input_px, "size_px", tell, training=True)
     if local.num_local_views > 0:
         local = replace(local, local_size_px=sizes.fit(local.local_size_px, "local_size_px", tell))
     if config.runtime.knn_on is not None:
-        knn = replace(knn, image_px=sizes.fit(knn.image_px, "image_px", tell))
+        evaluation = replace(evaluation, image_px=sizes.fit(evaluation.image_px, "image_px", tell))
     return replace(
         config,
         model=replace(model, input_px=sizes.built_px),
         group=replace(group, size_px=px),
         local=local,
-        knn=knn,
+        evaluation=evaluation,
     )
 
 

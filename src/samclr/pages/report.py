@@ -1,6 +1,7 @@
 """The job `samclr report`: one self-contained HTML page about runs. Reads files only."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,20 @@ from samclr.pages.gallery import make_gallery
 from samclr.pages.render import render
 from samclr.runs.checkpoint import load_config
 from samclr.runs.directory import SUMMARY_FILE, has_checkpoint, read_json, read_metrics, steps_without_row
-from samclr.runs.results import UNTRAINED, rows_of_run
+from samclr.runs.grid import result_grid
+from samclr.runs.results import UNTRAINED, Result, results_of_run
 from samclr.storage.files import write_text
 from samclr.training.monitor import identical_pairs_warning, pairs_per_step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    """Whose a line of results is."""
+
+    label: str
+    is_floor: bool
+    is_past: bool
+
 
 CURVES = (
     ("loss", "Loss", "of the method, at each step; methods are not comparable by it"),
@@ -67,8 +79,8 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         "report.html.j2",
         version=__version__,
         title=", ".join(labels.values()) if len(runs) < 4 else f"{len(runs)} runs",
-        results=[row for row in results if "knn_top1" in row],
-        dense=[row for row in results if "dense_linear_miou" in row],
+        labelled=result_grid("labelled", results),
+        dense=result_grid("dense", results),
         charts=_charts(runs, metrics, labels),
         gallery=gallery,
         gallery_fault=gallery_fault,
@@ -92,18 +104,19 @@ def _run_with_regions(configs: dict[Path, PretrainConfig]) -> PretrainConfig:
     return next((c for c in configs.values() if c.data.regions is not None), next(iter(configs.values())))
 
 
-def _results(runs: Sequence[Path], labels: dict[Path, str]) -> list[dict[str, Any]]:
-    """Rows of all runs, each with whose numbers it holds: a floor, or weights that the run no longer has, say so."""
-    rows = []
+def _results(runs: Sequence[Path], labels: dict[Path, str]) -> list[tuple[Owner, Result]]:
+    """Results of all runs, each with whose it is: a floor, or weights that the run no longer has, say so."""
+    found = []
     for run in runs:
-        for row in rows_of_run(run):
-            label = labels[run] if row["is_own"] else row["target"].removesuffix(UNTRAINED)
-            if row["untrained"]:
-                label += ", untrained" + (f", seed {row['seed']}" if row.get("seed") is not None else "")
-            elif not row["is_current"]:
-                label += ", earlier weights" + (f" of step {row['step']:,}" if row.get("step") is not None else "")
-            rows.append(row | {"label": label, "floor": row["untrained"], "is_past": not row["is_current"]})
-    return sorted(rows, key=lambda row: (row["on"], not row["floor"], row["is_past"]))
+        for one in results_of_run(run):
+            result = one.result
+            label = labels[run] if one.is_own else result.target.removesuffix(UNTRAINED)
+            if result.untrained:
+                label += ", untrained" + (f", seed {result.seed}" if result.seed is not None else "")
+            elif not one.is_current:
+                label += ", earlier weights" + (f" of step {result.step:,}" if result.step is not None else "")
+            found.append((Owner(label=label, is_floor=result.untrained, is_past=not one.is_current), result))
+    return sorted(found, key=lambda pair: (pair[1].on, not pair[0].is_floor, pair[0].is_past))
 
 
 def _charts(runs: Sequence[Path], metrics: dict[Path, list[dict[str, Any]]], labels: dict[Path, str]) -> list[Chart]:
@@ -146,7 +159,7 @@ def _run_facts(run: Path, label: str, config: PretrainConfig, num_lost: int) -> 
 
 def _settings_table(configs: dict[Path, PretrainConfig], labels: dict[Path, str]) -> dict[str, Any]:
     flat = {run: _flatten(to_dict(config)) for run, config in configs.items()}
-    names = [name for name in next(iter(flat.values())) if not name.startswith(("runtime.", "knn."))]
+    names = [name for name in next(iter(flat.values())) if not name.startswith(("runtime.", "evaluation.", "knn."))]
     rows = [(name, [str(flat[run].get(name)) for run in configs]) for name in names]
     return {
         "columns": [labels[run] for run in configs],

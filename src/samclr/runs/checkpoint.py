@@ -31,6 +31,7 @@ CONFIG_MOVES[3] |= {
     "runtime.devices": "runtime.num_devices",
     "runtime.num_workers": "runtime.workers",
 }
+CONFIG_MOVES[3] |= {f"knn.{name}": f"evaluation.{name}" for name in ("image_px", "num_train", "num_test")}
 _PRECISIONS = {"32-true": "float32", "bf16-mixed": "bfloat16", "16-mixed": "float16"}
 _PRECISIONS |= {"bf16-true": "bfloat16-true", "16-true": "float16-true", "64-true": "float64"}
 CONFIG_WORDS = {3: {"runtime.device": {"gpu": "cuda"}, "runtime.precision": _PRECISIONS}}

@@ -1,13 +1,16 @@
-"""Result rows on disk: which backbone and set a row is of, and files of rows that several processes add to.
+"""Results: typed in memory, rows on disk, in files that several processes add to.
 
-A row's identity is its source (a run or file of weights by its real path, else a model's name), whether and from which
-seed it is untrained, the set by its images, and the settings. Weights are told by their fingerprint: a row of a run's
-earlier weights is replaced when the same is measured anew, marked until then, and never taken for the current ones.
+A result is what one protocol found of one backbone on one set. Its identity is its source (a run or file of weights by
+its real path, else a model's name), whether and from which seed it is untrained, the set by its images, the protocol
+and its settings. Weights are told by their fingerprint: a result of a run's earlier weights is replaced when the same
+is measured anew, marked until then, and never taken for the current ones.
 """
 
 import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from samclr.config.serialise import fingerprint
 from samclr.errors import FilesError, RunError, SamclrError
@@ -15,15 +18,125 @@ from samclr.runs.directory import RESULTS_FILE
 from samclr.storage.files import confined, read_json, room_for, safe_name, write_json
 from samclr.storage.locks import locked
 
-Row = dict[str, Any]
-RESULTS_FORMAT = 2  # 1, of samclr 0.1, had no number, and rows without source, seed, step and model
+RESULTS_FORMAT = 3  # 1, of samclr 0.1, and 2 had one row of flat keys for all protocols: see old_results
 DETAILS_FOLDER = "evaluation"
 UNTRAINED = " (untrained)"
-IDENTITY = (
-    *("source", "untrained", "seed", "model", "on", "task", "settings", "num_train", "num_test"),
-    *("train_fingerprint", "test_fingerprint"),
-)
-IDENTITY_OF_FIRST = ("untrained", "on", "task", "settings", "num_train", "num_test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A share from 0 to 1; higher is better.
+
+    Attributes:
+        value: the share.
+        low, high: ends of its 95 % interval over test images; None where there is none.
+        n: test images.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int
+
+    @property
+    def text(self) -> str:
+        """As tables show it: 63.9% (62.9 to 64.8)."""
+        interval = "" if self.low is None or self.high is None else f" ({100 * self.low:.1f} to {100 * self.high:.1f})"
+        return f"{self.value:.1%}{interval}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What one protocol found of one backbone on one set.
+
+    Attributes:
+        protocol: its name in the registry of protocols.
+        variant: what tells apart a protocol's results, such as k20_t0.07; "" of the main one.
+        kind: labelled: a class for each image; dense: a class for each pixel.
+        on: name of the set.
+        target: what was measured, as it was given.
+        source: the same without ambiguity: a run (`.` for that which the file lies in) or file of weights by its path
+            from the results file, else a model's name.
+        untrained, seed: whether, and from which seed, the weights are random.
+        step: of the run's checkpoint.
+        backbone_fingerprint: of the weights.
+        model: the backbone, stem and normalisation; None in files of samclr 0.1.
+        scores: by measure.
+        settings: all that decided the scores, beside target and set.
+        counts: num_train, num_test, num_classes, and what the protocol counts.
+        chosen: what the protocol chose by itself, such as a learning rate.
+        train_fingerprint, test_fingerprint: of the images and labels.
+        samclr: the version that measured.
+        details: file, beside the results file, with predictions and each class's share.
+        superseded: the source has other weights since.
+    """
+
+    protocol: str
+    variant: str = ""
+    kind: Literal["labelled", "dense"] = "labelled"
+    on: str
+    target: str
+    source: str
+    untrained: bool
+    seed: int | None = None
+    step: int | None = None
+    backbone_fingerprint: str | None = None
+    model: dict[str, Any] | None = None
+    scores: dict[str, Score]
+    settings: dict[str, Any]
+    counts: dict[str, int]
+    chosen: dict[str, Any] = field(default_factory=dict)
+    train_fingerprint: str | None = None
+    test_fingerprint: str | None = None
+    samclr: str | None = None
+    details: str | None = None
+    superseded: bool = False
+
+    @property
+    def key(self) -> str:
+        """Protocol and variant in one: knn_k20_t0.07. In the details it leads to this result's."""
+        return f"{self.protocol}_{self.variant}" if self.variant else self.protocol
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """Equal for what is the same measurement, whatever the weights."""
+        return (
+            *(self.source, self.untrained, self.seed, self.model, *self._of_set),
+            *(self.train_fingerprint, self.test_fingerprint),
+        )
+
+    @property
+    def _of_set(self) -> tuple[Any, ...]:
+        """What of the identity is known of rows of samclr 0.1 as well."""
+        counts = (self.counts.get("num_train"), self.counts.get("num_test"))
+        return self.untrained, self.on, self.protocol, self.variant, self.settings, *counts
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, as results.json and `samclr evaluate --json` have them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, row: dict[str, Any]) -> "Result":
+        """What `to_dict` gave. Raises KeyError or TypeError for anything else."""
+        unknown = sorted(set(row) - {one.name for one in fields(cls)})
+        if unknown:
+            raise KeyError(f"the unknown field {unknown[0]!r}")
+        return cls(**row | {"scores": {name: Score(**score) for name, score in row["scores"].items()}})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """A result in a run's results.json.
+
+    Attributes:
+        result: the result.
+        is_own: it is of this run, not of another target that was written here.
+        is_current: it is untrained, of another target, or of the weights that the run has now.
+    """
+
+    result: Result
+    is_own: bool
+    is_current: bool
 
 
 def results_place(out: Path | None, run: Path | None) -> Path | None:
@@ -37,64 +150,77 @@ def results_place(out: Path | None, run: Path | None) -> Path | None:
     if place is None:
         return None
     place = Path(os.path.realpath(place))
-    read_rows(place)
+    read_results(place)
     with room_for(place):
         place.parent.mkdir(parents=True, exist_ok=True)  # what cannot be made is said before anything is measured
     return place
 
 
-def read_rows(place: Path) -> list[Row]:
-    """The rows of a results file of this or an older version; none if there is no such file.
+def read_results(place: Path) -> list[Result]:
+    """The results in a file of this or an older version; none if there is no such file.
 
     Raises:
         RunError: it is a folder, holds something else, or is of a newer format. FilesError: it is damaged.
     """
+    from samclr.runs.old_results import results_of_row
+
     if place.is_dir():
         raise RunError(f"{place} is a folder; name a file for results, such as {place / RESULTS_FILE}")
-    saved = read_json(place, {"results": []})
+    saved = read_json(place, {"format": RESULTS_FORMAT, "results": []})
     rows = saved.get("results") if isinstance(saved, dict) else None
     if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
         raise RunError(f"{place} does not hold results of samclr; name another file with `out`, or move it away")
     number = saved.get("format", 1)
     if not isinstance(number, int) or number > RESULTS_FORMAT:
         raise RunError(f"{place} has the format {number}, this version reads up to {RESULTS_FORMAT}; upgrade samclr")
-    return [_completed(row, place) for row in rows]
+    if number < RESULTS_FORMAT:
+        return [result for row in rows for result in results_of_row(row, place)]
+    try:
+        return [Result.from_dict(row) for row in rows]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{place} has a row that is not a result ({error}); restore it, or move it away") from None
 
 
-def add_results(place: Path, row: Row, details: dict[str, Any], source: str | Path) -> None:
-    """Add a row to a results file, and its details to a file in evaluation/ beside it, which the row then names.
+def add_results(place: Path, results: Sequence[Result], details: dict[str, Any], source: str | Path) -> list[Result]:
+    """Add the results of one backbone on one set to a file, and their details to a file in evaluation/ beside it.
 
-    source: real path of the run or file, or a model's name. The row of the same identity is replaced; rows of the same
-    source's other weights are marked `superseded`. Safe for several processes at once.
+    source: real path of the run or file, or a model's name. Results of the same identity are replaced; those of the
+    same source's other weights are marked `superseded`. Safe for several processes at once. Returns them as they stand.
     """
-    row["source"] = _relative(source, place) if isinstance(source, Path) else source
-    key = fingerprint([[row.get(name) for name in IDENTITY], row["backbone_fingerprint"]])
-    name = f"{place.stem}-{row['on']}-{row['task']}"
-    row["details"] = f"{DETAILS_FOLDER}/{safe_name(name)}-{key}.json"
+    first = results[0]
+    source = _relative(source, place) if isinstance(source, Path) else source
+    key = fingerprint([[result.identity for result in results], source, first.backbone_fingerprint])
+    name = f"{DETAILS_FOLDER}/{safe_name(f'{place.stem}-{first.on}-{first.kind}')}-{key}.json"
+    added = [replace(result, source=source, details=name) for result in results]
     with locked(place.parent / DETAILS_FOLDER / f"{safe_name(place.name)}.lock"):
-        write_json(place.parent / row["details"], details, sealed=True, indent=None)
-        old = read_rows(place)
-        kept = [one for one in old if not _same(one, row)]
-        for one in kept:
-            if _is_of_other_weights(one, row):
-                one["superseded"] = True
-        write_json(place, {"format": RESULTS_FORMAT, "results": [*kept, row]}, sealed=True)
-        _remove_details(place, [one for one in old if _same(one, row)], [*kept, row])
+        write_json(place.parent / name, details, sealed=True, indent=None)
+        old = read_results(place)
+        replaced = [one for one in old if any(_same(one, new) for new in added)]
+        kept = [
+            replace(one, superseded=True) if any(_is_of_other_weights(one, new) for new in added) else one
+            for one in old
+            if one not in replaced
+        ]
+        rows = [result.to_dict() for result in (*kept, *added)]
+        write_json(place, {"format": RESULTS_FORMAT, "results": rows}, sealed=True)
+        _remove_details(place, replaced, [*kept, *added])
+    return added
 
 
-def rows_of_run(run: Path, weights: str | None = None) -> list[Row]:
-    """A run's result rows, each with `is_own` (of this run, not of another target that was written here), `untrained`
-    and `is_current`: untrained rows, and those of the weights that the run has now.
+def results_of_run(run: Path, weights: str | None = None) -> list[RunResult]:
+    """The results in a run's results.json, each with whose numbers it holds.
 
-    weights: their fingerprint; by default that of the newest checkpoint, which is read if there are rows to judge.
+    weights: their fingerprint; by default that of the newest checkpoint, which is read if there are results to judge.
     """
-    rows = read_rows(Path(os.path.realpath(run / RESULTS_FILE)))
-    if weights is None and any(row["source"] == "." and not row["untrained"] for row in rows):
+    results = read_results(Path(os.path.realpath(run / RESULTS_FILE)))
+    if weights is None and any(result.source == "." and not result.untrained for result in results):
         weights = _weights_of(run)
-    for row in rows:
-        row["is_own"] = row["source"] == "."
-        row["is_current"] = row["untrained"] or not row["is_own"] or row.get("backbone_fingerprint") == weights
-    return rows
+    found = []
+    for result in results:
+        is_own = result.source == "."
+        is_current = result.untrained or not is_own or result.backbone_fingerprint == weights
+        found.append(RunResult(result=result, is_own=is_own, is_current=is_current))
+    return found
 
 
 def _weights_of(run: Path) -> str | None:
@@ -112,31 +238,17 @@ def _is_row(row: Any) -> bool:
     return isinstance(row, dict) and all(isinstance(row.get(name), str) for name in ("target", "on"))
 
 
-def _completed(row: Row, place: Path) -> Row:
-    """A row of samclr 0.1 has its source and whether it is untrained in its target's name alone.
-
-    In a run's own results.json it is that run's, however its name was spelt.
-    """
-    if "source" in row:
-        return row
-    own = place.name == RESULTS_FILE and (place.parent / "config.json").exists()
-    name = row["target"].removesuffix(UNTRAINED)
-    source = "." if own else os.path.normpath(name)
-    return row | {"source": source, "untrained": row["target"].endswith(UNTRAINED)}
+def _same(old: Result, new: Result) -> bool:
+    if old.model is not None:
+        return old.identity == new.identity
+    sources = (new.source, os.path.normpath(new.target.removesuffix(UNTRAINED)))
+    same_seed = not new.untrained or old.backbone_fingerprint == new.backbone_fingerprint
+    return old.source in sources and same_seed and old._of_set == new._of_set
 
 
-def _same(old: Row, new: Row) -> bool:
-    if "model" in old:
-        return all(old.get(name) == new.get(name) for name in IDENTITY)
-    sources = (new["source"], os.path.normpath(new["target"].removesuffix(UNTRAINED)))
-    same_seed = not new["untrained"] or old.get("backbone_fingerprint") == new["backbone_fingerprint"]
-    return old["source"] in sources and same_seed and all(old.get(name) == new.get(name) for name in IDENTITY_OF_FIRST)
-
-
-def _is_of_other_weights(old: Row, new: Row) -> bool:
-    trained = not old["untrained"] and not new["untrained"]
-    gone = old.get("backbone_fingerprint") != new["backbone_fingerprint"]
-    return trained and gone and old["source"] == new["source"]
+def _is_of_other_weights(old: Result, new: Result) -> bool:
+    trained = not old.untrained and not new.untrained
+    return trained and old.backbone_fingerprint != new.backbone_fingerprint and old.source == new.source
 
 
 def _relative(path: Path, place: Path) -> str:
@@ -148,11 +260,10 @@ def _relative(path: Path, place: Path) -> str:
         return real
 
 
-def _remove_details(place: Path, replaced: list[Row], kept: list[Row]) -> None:
-    named = {row.get("details") for row in kept}
-    for row in replaced:
-        name = row.get("details")
-        if isinstance(name, str) and name not in named and name.startswith(f"{DETAILS_FOLDER}/"):
+def _remove_details(place: Path, replaced: list[Result], kept: list[Result]) -> None:
+    named = {result.details for result in kept}
+    for name in {result.details for result in replaced}:
+        if name is not None and name not in named and name.startswith(f"{DETAILS_FOLDER}/"):
             try:
                 confined(place.parent, name).unlink(missing_ok=True)
             except (FilesError, OSError):  # written by hand, or held open on Windows: it stays

@@ -10,7 +10,7 @@ from torch import nn
 from samclr.config.pretrain import PretrainConfig
 from samclr.runs.checkpoint import Encoder, load_backbone, load_config, newest_step
 from samclr.runs.directory import SUMMARY_FILE, read_json, read_metrics
-from samclr.runs.results import rows_of_run
+from samclr.runs.results import RunResult, results_of_run
 
 
 class Run(os.PathLike[str]):
@@ -53,12 +53,12 @@ class Run(os.PathLike[str]):
         """One row a step: step, epoch, loss, lr, views_per_s and what the method measures (docs/metrics.md)."""
         return read_metrics(self.path)
 
-    def results(self) -> list[dict[str, Any]]:
+    def results(self) -> list[RunResult]:
         """Results of `samclr.evaluate` and `samclr evaluate` that were kept in this run.
 
         `is_own` and `is_current` tell those of the run's present weights.
         """
-        return rows_of_run(self.path)
+        return results_of_run(self.path)
 
     def backbone(self, which: Encoder = "online") -> nn.Module:
         """The backbone of the newest checkpoint in evaluation mode: normalised [n 3 h w] -> features [n d].

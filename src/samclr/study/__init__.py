@@ -3,6 +3,6 @@
 A file of one's own, for `samclr study run FILE.py`, takes these names and ends with `STUDY = Study(...)`.
 """
 
-from samclr.study.recipe import DENSE_METRICS, METRICS, Evaluation, Grid, Metric, Reference, Study
+from samclr.study.recipe import Evaluation, Grid, Metric, Reference, Study, usual_metrics
 
-__all__ = ["DENSE_METRICS", "METRICS", "Evaluation", "Grid", "Metric", "Reference", "Study"]
+__all__ = ["Evaluation", "Grid", "Metric", "Reference", "Study", "usual_metrics"]

@@ -8,6 +8,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
+from samclr.config.registry import PROTOCOLS
 from samclr.processes.stopping import stop_signals
 from samclr.study.folder import StudyFolder
 from samclr.study.plan import Plan, Run
@@ -166,8 +167,9 @@ def _told(folder: StudyFolder, plan: Plan, name: str, outcome: Outcome, count: s
         return f"{outcome}: {name}: {state.get('error')}"
     if run is None:
         return f"{outcome}: regions {name}, {seconds:.0f} s"
-    rows = state.get("measured", {}).values()
-    first = next((f"{row['on']} kNN {row['knn_top1']:.1%}" for row in rows if "knn_top1" in row), "")
+    results = [result for m in plan.measurements for result in folder.results(run, m)]
+    shown = [(result, one) for result in results for one in PROTOCOLS[result.protocol].shown[:1]]
+    first = next((f"{r.on} {one.title} {r.scores[one.measure].value:.1%}" for r, one in shown), "")
     return f"{outcome} {count}: {name}, {seconds:.0f} s{f', {first}' if first else ''}"
 
 

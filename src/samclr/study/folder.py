@@ -14,17 +14,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from samclr._version import __version__
+from samclr.config.protocols import protocols_of
 from samclr.config.serialise import from_dict, to_dict
 from samclr.errors import ConfigError, RunError
 from samclr.models.resolve import resolve_config
 from samclr.runs.checkpoint import read_config
 from samclr.runs.directory import SUMMARY_FILE, differences, has_checkpoint
+from samclr.runs.results import Result
 from samclr.storage.files import read_json, write_json
 from samclr.storage.locks import locked
-from samclr.study.plan import Arm, Plan, Run, Store
+from samclr.study.plan import Arm, Measurement, Plan, Run, Store
 
 STUDY_FILE = "study.json"
-FORMAT = 1
+FORMAT = 2  # 1, of samclr 0.1, had a setting for each protocol, and states without typed results
 OWN_FOLDERS = ("data", "locks", "logs", "runs", "states", "stores")
 AGAIN = "restore it, or remove it and give the command that began the study again, with the same --out"
 Stage = Literal["done", "running", "failed", "waiting", "missing"]
@@ -74,6 +76,11 @@ class StudyFolder:
         """Keys of the evaluations that the run lacks still."""
         measured = self.state(run.name).get("measured", {})
         return [m.key for m in plan.measurements_of(run.arm) if m.key not in measured]
+
+    def results(self, run: Run, measurement: Measurement) -> list[Result]:
+        """What was found of a run on one set; empty where it was not measured yet."""
+        measured = self.state(run.name).get("measured", {}).get(measurement.key, {})
+        return [Result.from_dict(row) for row in measured.get("results", [])]
 
     def stage(self, plan: Plan, run: Run) -> Stage:
         """The state of a run."""
@@ -186,7 +193,7 @@ def check_run_directory(directory: Path, run: Run, stores: Path) -> None:
     except (ConfigError, KeyError, TypeError, ValueError, AttributeError):
         raise RunError(_of_another_version(directory, saved)) from None
     old, new = (to_dict(resolve_config(config, tell=False)) for config in (begun, run.config(stores)))
-    differing = differences(old, new, ignore=("runtime", "knn", "data"))
+    differing = differences(old, new, ignore=("runtime", "evaluation", "knn", "data"))
     if differing:
         raise RunError(
             f"{directory} holds a run with other settings: {'; '.join(differing[:3])}; "
@@ -204,7 +211,8 @@ def _settings(plan: Plan) -> dict[str, Any]:
     settings: dict[str, Any] = {
         arm.name: arm.config.settings() | {"region store": arm.store} for arm in plan.arms if not arm.missing
     }
-    measuring = {"knn": plan.arms[0].config.knn, "probe": plan.probe, "protocols": plan.protocols, "dense": plan.dense}
+    measuring: dict[str, Any] = {"data": plan.measuring.data, "interval": plan.measuring.interval}
+    measuring |= {spec.name: plan.measuring.of(spec.name) for spec in protocols_of()}
     columns = dict(plan.image_columns)
     settings |= {f"image column of {name}": columns.get(name) for name, _ in plan.scenes}
     return settings | {name: to_dict(config) for name, config in measuring.items()}

@@ -1,24 +1,23 @@
-"""What a study measures of a backbone: one row for each set, by the protocols of samclr.evaluation."""
+"""What a study measures of a backbone, by the protocols of samclr.evaluation."""
 
 from pathlib import Path
 from typing import Any
 
 from samclr.config.evaluation import TargetConfig
 from samclr.config.pretrain import PretrainConfig
-from samclr.evaluation.dense import evaluate_dense
+from samclr.config.registry import PROTOCOLS
 from samclr.evaluation.evaluate import evaluate, open_target
+from samclr.evaluation.targets import open_target
 from samclr.models.devices import choose_device
 from samclr.runs.directory import read_json
+from samclr.runs.results import Result
 from samclr.study.plan import Measurement, Plan
 
-Row = dict[str, Any]
-PER_CLASS = (("knn", "per_class_accuracy"), ("dense_linear", "per_class_iou"))
 
+def measure(run: Path, config: PretrainConfig, measurement: Measurement, plan: Plan, untrained: bool) -> dict[str, Any]:
+    """Measure the backbone of a run directory on one set; the results also go into the run's results.json.
 
-def measure(run: Path, config: PretrainConfig, measurement: Measurement, plan: Plan, untrained: bool) -> Row:
-    """Measure the backbone of a run directory on one set; the row also goes into the run's results.json.
-
-    `per_class` of the row holds kNN's accuracy (dense: the linear probe's IoU) of each class.
+    Returns `results`, and `per_class`, the share of each class by the first protocol that has one.
 
     Raises:
         EvaluationError: the set cannot be opened.
@@ -26,14 +25,18 @@ def measure(run: Path, config: PretrainConfig, measurement: Measurement, plan: P
     device = choose_device(config.runtime.device)
     target = open_target(str(run), TargetConfig(), untrained=untrained, seed=config.seed)
     assert measurement.path is not None
-    if measurement.protocol == "dense":
-        (row,) = evaluate_dense(target, [measurement.path], plan.dense, plan.protocols.interval, device, None)
-    else:
-        (row,) = evaluate(target, [measurement.path], config.knn, plan.probe, device, None, plan.protocols)
-    return row | {"per_class": _per_class(run / row["details"])}
+    is_dense = measurement.kind == "dense"
+    sets, dense_sets = ([], [measurement.path]) if is_dense else ([measurement.path], [])
+    results = evaluate(target, sets, plan.measuring, device, dense_sets=dense_sets)
+    return {"results": [result.to_dict() for result in results], "per_class": _per_class(run, results)}
 
 
-def _per_class(path: Path) -> dict[str, float]:
-    details = read_json(path, {})
-    shares = next(details["protocols"][name][key] for name, key in PER_CLASS if name in details["protocols"])
+def _per_class(run: Path, results: list[Result]) -> dict[str, float]:
+    named = [(result, name) for result in results if (name := PROTOCOLS[result.protocol].per_class)]
+    if not named:
+        return {}
+    result, name = named[0]
+    assert result.details is not None
+    details = read_json(run / result.details, {})
+    shares = details["protocols"][result.key][name]
     return {name: share for name, share in zip(details["classes"], shares, strict=True) if share is not None}

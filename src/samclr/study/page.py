@@ -108,9 +108,7 @@ def _open_runs(folder: StudyFolder, plan: Plan, stages: dict[str, Any]) -> list[
             )
     for m in plan.measurements:
         if m.path is None:
-            command = study_command(
-                folder, plan, f"{'--on' if m.protocol == 'labelled' else '--dense-on'} {m.set}=PATH"
-            )
+            command = study_command(folder, plan, f"{'--on' if m.kind == 'labelled' else '--dense-on'} {m.set}=PATH")
             rows.append({"arm": None, "set": m.set, "stage": "missing", "command": command, "reasons": [], "seeds": []})
     return rows
 
@@ -193,7 +191,7 @@ def _per_class(folder: StudyFolder, plan: Plan) -> list[dict[str, Any]]:
                     "classes": classes,
                     "rows": by_arm,
                     "num_classes": num_classes,
-                    "dense": m.protocol == "dense",
+                    "dense": m.kind == "dense",
                 }
             )
     return found
@@ -232,7 +230,9 @@ def _fingerprints(folder: StudyFolder, plan: Plan) -> list[tuple[str, str, str]]
         state = folder.state(run.name)
         if state.get("trained"):
             data = read_json(folder.run_directory(run) / SUMMARY_FILE, {}).get("data_fingerprint", "")
-            weights = [row.get("backbone_fingerprint", "") for row in state.get("measured", {}).values()]
+            weights = [
+                result.backbone_fingerprint or "" for m in plan.measurements for result in folder.results(run, m)
+            ]
             rows.append((run.name, data, weights[0] if weights else ""))
     return rows
 

@@ -5,10 +5,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
-from samclr.config.evaluation import DenseConfig, ProtocolsConfig
-from samclr.config.pretrain import PretrainConfig, ProbeConfig
+from samclr.config.evaluation import EvaluationConfig
+from samclr.config.pretrain import PretrainConfig
+from samclr.config.protocols import Kind
 from samclr.config.segmenters import SegmenterConfig
-from samclr.study.recipe import ANY, Metric, Protocol, Reference
+from samclr.study.recipe import ANY, Metric, Reference
 
 UNTRAINED = "untrained"
 GENERATED = "digits"
@@ -55,12 +56,12 @@ class Measurement:
     """One evaluation with the path of its set; None where the command names none."""
 
     set: str
-    protocol: Protocol
+    kind: Kind
     path: Path | None
 
     @property
     def key(self) -> str:
-        return f"{self.set}/{self.protocol}"
+        return f"{self.set}/{self.kind}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +75,7 @@ class Plan:
     arms: tuple[Arm, ...]
     stores: tuple[Store, ...]
     measurements: tuple[Measurement, ...]
-    probe: ProbeConfig
-    protocols: ProtocolsConfig
-    dense: DenseConfig
+    measuring: EvaluationConfig
     metrics: tuple[Metric, ...]
     references: tuple[Reference, ...] = ()
     quoted: str = ""
@@ -97,7 +96,7 @@ class Plan:
 
     def columns(self) -> list[tuple[Measurement, Metric]]:
         """The table's columns, also those of sets without a path."""
-        return [(m, metric) for m in self.measurements for metric in self.metrics if metric.protocol == m.protocol]
+        return [(m, metric) for m in self.measurements for metric in self.metrics if metric.kind == m.kind]
 
 
 @dataclass(frozen=True, kw_only=True)

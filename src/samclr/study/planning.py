@@ -5,12 +5,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from samclr.config.protocols import Kind
 from samclr.config.registry import METHODS
 from samclr.config.serialise import fingerprint
 from samclr.datasets.names import parse_named
 from samclr.errors import UsageError, name_some
 from samclr.study.plan import UNTRAINED, Arm, Given, Measurement, Plan, Store, matches
-from samclr.study.recipe import ANY, Evaluation, Grid, Protocol, Study
+from samclr.study.recipe import ANY, Evaluation, Grid, Study
 
 _NONE: tuple[None] = (None,)
 
@@ -33,7 +34,7 @@ def make_plan(study: Study, source: str, given: Given, num_threads: int) -> Plan
         raise UsageError(f"study {study.name} has no scenes to train on: add {wanted}")
     measurements = _measurements(study, given)
     if all(m.path is None for m in measurements):
-        wanted = " or ".join(f"{_flag(m.protocol)} {m.set}=PATH" for m in measurements)
+        wanted = " or ".join(f"{_flag(m.kind)} {m.set}=PATH" for m in measurements)
         raise UsageError(f"study {study.name} has no set to measure on: add {wanted}")
     titled = _with_titles(list(arms.values()))
     if study.untrained:
@@ -46,9 +47,7 @@ def make_plan(study: Study, source: str, given: Given, num_threads: int) -> Plan
         arms=tuple(titled),
         stores=tuple(stores.values()),
         measurements=tuple(measurements),
-        probe=study.probe,
-        protocols=study.protocols,
-        dense=study.dense,
+        measuring=study.measuring,
         metrics=study.metrics,
         references=study.references,
         quoted=study.quoted,
@@ -64,8 +63,8 @@ def make_plan(study: Study, source: str, given: Given, num_threads: int) -> Plan
 def with_paths_of(given: Given, plan: Plan) -> Given:
     """What the command says, completed by what it said the last time."""
     on, dense_on = (
-        {m.set: m.path for m in plan.measurements if m.path is not None and m.protocol == protocol}
-        for protocol in ("labelled", "dense")
+        {m.set: m.path for m in plan.measurements if m.path is not None and m.kind == kind}
+        for kind in ("labelled", "dense")
     )
     return replace(
         given,
@@ -81,8 +80,8 @@ def with_paths_of(given: Given, plan: Plan) -> Given:
 def _check_names(study: Study, given: Given) -> None:
     known: dict[str, tuple[set[str], Iterable[str]]] = {
         "--scenes": ({name for grid in study.grids for name in grid.scenes}, given.scenes),
-        "--on": ({e.set for e in study.evaluations if e.protocol == "labelled"}, given.on),
-        "--dense-on": ({e.set for e in study.evaluations if e.protocol == "dense"}, given.dense_on),
+        "--on": ({e.set for e in study.evaluations if e.kind == "labelled"}, given.on),
+        "--dense-on": ({e.set for e in study.evaluations if e.kind == "dense"}, given.dense_on),
     }
     for flag, (names, used) in known.items():
         for name in used:
@@ -180,9 +179,9 @@ def _missing(study: Study, arm: Arm, given: Given) -> tuple[str, str]:
 def _measurements(study: Study, given: Given) -> list[Measurement]:
     found: dict[str, Measurement] = {}
     for evaluation in study.evaluations:
-        paths = given.on if evaluation.protocol == "labelled" else given.dense_on
+        paths = given.on if evaluation.kind == "labelled" else given.dense_on
         for name in _sets(evaluation, paths):
-            one = Measurement(set=name, protocol=evaluation.protocol, path=paths.get(name))
+            one = Measurement(set=name, kind=evaluation.kind, path=paths.get(name))
             found.setdefault(one.key, one)
     return list(found.values())
 
@@ -190,11 +189,11 @@ def _measurements(study: Study, given: Given) -> list[Measurement]:
 def _sets(evaluation: Evaluation, paths: dict[str, Path]) -> list[str]:
     if evaluation.set != ANY:
         return [evaluation.set]
-    return list(paths) or (["SET"] if evaluation.protocol == "labelled" else [])
+    return list(paths) or (["SET"] if evaluation.kind == "labelled" else [])
 
 
-def _flag(protocol: Protocol) -> str:
-    return "--on" if protocol == "labelled" else "--dense-on"
+def _flag(kind: Kind) -> str:
+    return "--on" if kind == "labelled" else "--dense-on"
 
 
 def _with_titles(arms: list[Arm]) -> list[Arm]:

@@ -3,57 +3,64 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from samclr.config.evaluation import DenseConfig, ProtocolsConfig
+from samclr.config.evaluation import EvaluationConfig
 from samclr.config.pretrain import (
     AugmentConfig,
     Codec,
     FilterConfig,
-    KnnConfig,
     OptimConfig,
     PretrainConfig,
-    ProbeConfig,
     Strategy,
 )
+from samclr.config.protocols import Kind, KnnConfig, protocols_of
 from samclr.config.registry import METHODS
 from samclr.config.segmenters import SegmenterConfig
 from samclr.errors import ConfigError
 
-Protocol = Literal["labelled", "dense"]
 ANY = "*"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A number of an evaluation's row that the study shows; shares from 0 to 1, higher is better."""
+    """A score that the study shows; shares from 0 to 1, higher is better.
 
-    key: str
+    Attributes:
+        protocol, measure, variant: of which result, as samclr.runs.results.Result has them.
+        title: as tables call it.
+        kind: of the protocol.
+    """
+
+    protocol: str
+    measure: str
     title: str
-    protocol: Protocol = "labelled"
+    variant: str = ""
+    kind: Kind = "labelled"
+
+    @property
+    def key(self) -> str:
+        """Its name in `Reference.key` and in table.csv: knn_top1."""
+        return "_".join(part for part in (self.protocol, self.variant, self.measure) if part)
 
 
-METRICS = (
-    Metric(key="knn_top1", title="kNN"),
-    Metric(key="linear_top1_last", title="linear"),
-    Metric(key="linear_top1_best", title="linear, best epoch"),
-    Metric(key="crop_probe_top1_last", title="linear on crops"),
-    Metric(key="crop_probe_top1_best", title="linear on crops, best epoch"),
-)
-DENSE_METRICS = (
-    Metric(key="dense_linear_miou", title="mIoU, linear", protocol="dense"),
-    Metric(key="dense_knn_miou", title="mIoU, nearest patches", protocol="dense"),
-    Metric(key="dense_linear_pixel_accuracy", title="pixels, linear", protocol="dense"),
-)
+def usual_metrics() -> tuple[Metric, ...]:
+    """What every protocol wants shown."""
+    return tuple(
+        Metric(protocol=spec.name, measure=one.measure, title=one.title, variant=one.variant, kind=spec.kind)
+        for spec in protocols_of()
+        for one in spec.shown
+        if one.variant is not None  # else a study names the variants
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A set, by the name that --on (or --dense-on) gives it, and how a backbone is measured on it.
+    """A set, by the name that --on (or --dense-on) gives it, and the kind of protocols that measure on it.
 
     `*` stands for every set that the command names.
     """
 
     set: str
-    protocol: Protocol = "labelled"
+    kind: Kind = "labelled"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +128,7 @@ class Study:
         optim: the budget. Steps and not epochs, so that arms are comparable.
         evaluations: what is measured of each run.
         metrics: the numbers shown, as far as something was measured.
-        knn, probe, protocols, dense: settings of the measuring; the probe on crops runs where `protocols` says so.
+        measuring: images of labelled sets, and settings of protocols; those that are not asked for do not run.
         segmenters: settings of segmenters by their name in the grid.
         filter, augment: of all arms.
         backbone, stem, projector_hidden, size_px, local_size_px, crop_scale, max_side, codec: of all arms, see
@@ -139,12 +146,9 @@ class Study:
     grids: tuple[Grid, ...]
     seeds: tuple[int, ...] = (0, 1, 2)
     optim: OptimConfig = field(default_factory=OptimConfig)
-    evaluations: tuple[Evaluation, ...] = (Evaluation(set=ANY), Evaluation(set=ANY, protocol="dense"))
-    metrics: tuple[Metric, ...] = METRICS + DENSE_METRICS
-    knn: KnnConfig = field(default_factory=KnnConfig)
-    probe: ProbeConfig = field(default_factory=ProbeConfig)
-    protocols: ProtocolsConfig = field(default_factory=ProtocolsConfig)
-    dense: DenseConfig = field(default_factory=DenseConfig)
+    evaluations: tuple[Evaluation, ...] = (Evaluation(set=ANY), Evaluation(set=ANY, kind="dense"))
+    metrics: tuple[Metric, ...] = field(default_factory=usual_metrics)
+    measuring: EvaluationConfig = field(default_factory=EvaluationConfig)
     segmenters: tuple[tuple[str, SegmenterConfig], ...] = ()
     filter: FilterConfig | None = None
     augment: AugmentConfig | None = None
@@ -180,7 +184,8 @@ class Study:
         """An arm's settings, without seed, paths and padding: the method's recipe with the study's changes."""
         image_recipe, region_recipe = METHODS[method].recipes[:2]
         recipe = (image_recipe if strategy == "image" else region_recipe).config
-        model, group, local = recipe.model, recipe.group, recipe.local
+        model, group, local, knn = recipe.model, recipe.group, recipe.local, self.measuring.of("knn")
+        assert isinstance(knn, KnnConfig)
         changes: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
         if self.projector_hidden != "recipe":
             changes["projector"] = replace(recipe.method.projector, projector_hidden=self.projector_hidden)
@@ -199,6 +204,7 @@ class Study:
             group=replace(group, size_px=self.size_px or group.size_px, crop_scale=self.crop_scale or group.crop_scale),
             local=replace(local, local_size_px=self.local_size_px or local.local_size_px),
             optim=replace(self.optim, steps=steps or self.optim.steps),
-            knn=self.knn,
+            evaluation=self.measuring.data,
+            knn=knn,
             runtime=replace(recipe.runtime, device=self.device),
         )

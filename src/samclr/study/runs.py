@@ -11,7 +11,7 @@ import torch
 from samclr.config.pretrain import PretrainConfig
 from samclr.datasets.sources import list_scenes
 from samclr.errors import RegionError, SamclrError, UsageError, name_some
-from samclr.evaluation.sizes import fit_protocols
+from samclr.evaluation.sizes import fit_evaluation
 from samclr.models.devices import choose_device
 from samclr.models.resolve import resolve_config
 from samclr.models.sizes import choose_sizes
@@ -67,7 +67,7 @@ def _check_sizes(plan: Plan, run: Run, config: PretrainConfig) -> None:
     config = resolve_config(config, tell=False)
     if plan.measurements_of(run.arm):
         sizes, _ = choose_sizes(config.model.backbone, config.group.size_px, config.model.input_px)
-        fit_protocols(sizes, config.knn, plan.protocols, tell=False)
+        fit_evaluation(sizes, plan.measuring, tell=False)
 
 
 def _train(folder: StudyFolder, plan: Plan, run: Run) -> bool:

@@ -5,8 +5,8 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from samclr.config.evaluation import DenseConfig, ProtocolsConfig
-from samclr.config.pretrain import KnnConfig, ProbeConfig
+from samclr.config.evaluation import EvaluationConfig
+from samclr.config.protocols import Kind, protocols_of
 from samclr.config.recipes import RECIPES
 from samclr.config.segmenters import SegmenterConfig
 from samclr.study.folder import StudyFolder, store_of
@@ -31,13 +31,18 @@ def commands_of(folder: StudyFolder, plan: Plan, run: Run) -> list[str]:
         base = RECIPES[config.recipe].config
         threads = ["--num-threads", str(plan.num_threads)]
         commands.append(_line("pretrain", config.recipe, *flags(config, base), *threads, "--out", again))
-    knn_and_probes = [*flags(config.knn, KnnConfig()), *flags(plan.probe, ProbeConfig())]
-    knn_and_probes += flags(plan.protocols, ProtocolsConfig())
-    kinds = (("labelled", "--on", knn_and_probes), ("dense", "--dense-on", flags(plan.dense, DenseConfig())))
-    for protocol, flag, measuring in kinds:
-        sets = [str(m.path) for m in plan.measurements_of(run.arm) if m.protocol == protocol]
+    usual = EvaluationConfig()
+    shared = flags(plan.measuring.interval, usual.interval)
+    kinds: tuple[tuple[Kind, str, list[str]], ...] = (
+        ("labelled", "--on", flags(plan.measuring.data, usual.data) + shared),
+        ("dense", "--dense-on", shared),
+    )
+    for kind, flag, measuring in kinds:
+        names = [spec.name for spec in protocols_of(kind)]
+        options = [word for name in names for word in flags(plan.measuring.of(name), usual.of(name))]
+        sets = [str(m.path) for m in plan.measurements_of(run.arm) if m.kind == kind]
         if sets:
-            commands.append(_line("evaluate", *target, flag, *sets, *measuring))
+            commands.append(_line("evaluate", *target, flag, *sets, *measuring, *options))
     return commands
 
 
@@ -48,11 +53,11 @@ def study_command(folder: StudyFolder, plan: Plan, *more: str) -> str:
     words += ["--scenes", *scenes] if scenes else []
     columns = [f"{name}={column}" for name, column in plan.image_columns]
     words += ["--image-column", *columns] if columns else []
-    for protocol, flag in (("labelled", "--on"), ("dense", "--dense-on")):
+    for kind, flag in (("labelled", "--on"), ("dense", "--dense-on")):
         sets = [
             f"{m.set}={m.path}"
             for m in plan.measurements
-            if m.protocol == protocol and m.path is not None and not _is_own(folder, m.path)
+            if m.kind == kind and m.path is not None and not _is_own(folder, m.path)
         ]
         words += [flag, *sets] if sets else []
     labels = [f"{name}={path}" for name, path in plan.labels if not _is_own(folder, path)]

@@ -1,8 +1,10 @@
 """The ready studies. Numbers quoted are those of the SAMCLR paper's tables. Nothing here imports torch."""
 
-from samclr.config.evaluation import CropProbeConfig, ProtocolsConfig
-from samclr.config.pretrain import AugmentConfig, FilterConfig, KnnConfig, OptimConfig
+from samclr.config.evaluation import EvaluationConfig
+from samclr.config.pretrain import AugmentConfig, FilterConfig, OptimConfig
+from samclr.config.protocols import EvaluationData, KnnConfig
 from samclr.config.segmenters import ComputeConfig, MaskConfig, SegmenterConfig
+from samclr.evaluation.protocols.crop_probe_spec import CropProbeConfig
 from samclr.study.recipe import ANY, Evaluation, Grid, Reference, Study
 
 PAPER_SOURCE = "Missaoui and Yuan, NeurIPS 2023 workshop (arXiv 2310.14736), tables 1 to 3: one run each"
@@ -64,9 +66,8 @@ PAPER = Study(
         *_paper_grids("ade20k", 19_500, ("moco", "dino", "simclr"), SETS),  # 250 epochs
         *_paper_grids("imagenette", 28_800, ("dino", "simclr"), ("imagenette",)),  # 800 epochs
     ),
-    evaluations=(*(Evaluation(set=name) for name in SETS), Evaluation(set=ANY, protocol="dense")),
-    knn=KnnConfig(image_px=128, knn_k=200, knn_temperature=0.1),
-    protocols=ProtocolsConfig(crop_probe=CropProbeConfig(crop_probe=True)),
+    evaluations=(*(Evaluation(set=name) for name in SETS), Evaluation(set=ANY, kind="dense")),
+    measuring=EvaluationConfig(protocols=(KnnConfig(knn_k=200, knn_temperature=0.1), CropProbeConfig(crop_probe=True))),
     references=_references(),
     quoted=PAPER_SOURCE,
     headline="*.simclr.region.*",
@@ -113,7 +114,7 @@ SMOKE = Study(
         ),
     ),
     optim=OptimConfig(global_batch_size=128, steps=150, optimizer="adamw", lr=2e-3, warmup_steps=10),
-    knn=KnnConfig(image_px=32),
+    measuring=EvaluationConfig(data=EvaluationData(image_px=32)),
     segmenters=(
         ("felzenszwalb", SegmenterConfig(scale=3000.0, sigma=0.4, min_size=30)),
         ("labels", SegmenterConfig(segmenter="labels", ignore_label=(0,))),

@@ -62,11 +62,11 @@ class Table:
 
 def results_of(folder: StudyFolder, plan: Plan, run: Run) -> dict[tuple[str, str], float]:
     """Measured shares of a run by (measurement, metric)."""
-    measured = folder.state(run.name).get("measured", {})
+    found = {m.key: {(r.protocol, r.variant): r.scores for r in folder.results(run, m)} for m in plan.measurements}
     return {
-        (m.key, metric.key): float(measured[m.key][metric.key])
+        (m.key, metric.key): scores[metric.measure].value
         for m, metric in plan.columns()
-        if metric.key in measured.get(m.key, {})
+        if metric.measure in (scores := found[m.key].get((metric.protocol, metric.variant), {}))
     }
 
 
@@ -156,7 +156,7 @@ def _quoted(plan: Plan, arm: str, m: Measurement, metric: Metric) -> float | Non
         (
             r.value
             for r in plan.references
-            if (r.set, r.key) == (m.set, metric.key) and m.protocol == metric.protocol and fnmatchcase(arm, r.arm)
+            if (r.set, r.key) == (m.set, metric.key) and m.kind == metric.kind and fnmatchcase(arm, r.arm)
         ),
         None,
     )
@@ -214,7 +214,7 @@ def to_csv(tables: Sequence[Table], seeds: Sequence[int]) -> str:
             for (m, metric), cell in zip(table.columns, row.cells, strict=True):
                 state = cell.state or row.missing
                 values = [table.scenes, row.arm, row.title, *(row.factors[name] for name in factors)]
-                values += [m.set, m.protocol, metric.key, len(cell.by_seed), cell.mean, cell.deviation, cell.quoted]
+                values += [m.set, m.kind, metric.key, len(cell.by_seed), cell.mean, cell.deviation, cell.quoted]
                 writer.writerow([*values, state, *(cell.by_seed.get(seed) for seed in seeds)])
     return out.getvalue()
 

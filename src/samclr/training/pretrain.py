@@ -258,4 +258,4 @@ def _online_probes(config: PretrainConfig, fabric: Fabric) -> OnlineProbes | Non
     """On the first rank, which writes the log; the others wait for it at the next step."""
     if config.runtime.knn_on is None or not fabric.is_global_zero:
         return None
-    return OnlineProbes(config.runtime.knn_on, config.knn, fabric.device)
+    return OnlineProbes(config.runtime.knn_on, config.evaluation, config.knn, fabric.device)

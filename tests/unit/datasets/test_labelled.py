@@ -13,7 +13,7 @@ from support.scenes import write_labelled
 
 from samclr.datasets.labelled import open_labelled
 from samclr.errors import EvaluationError
-from samclr.evaluation.results import class_details
+from samclr.evaluation.protocols.answers import class_details
 from samclr.evaluation.squares import decode_square
 
 

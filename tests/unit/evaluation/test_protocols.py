@@ -12,25 +12,29 @@ from support.scenes import write_labelled
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from samclr.config.evaluation import (
+from samclr.config import (
     CropProbeConfig,
     DenseConfig,
+    EvaluationConfig,
     FewShotConfig,
     FineTuneConfig,
     IntervalConfig,
-    ProtocolsConfig,
+    ModelConfig,
+    ProbeConfig,
 )
 from samclr.config.normalisation import IMAGENET
-from samclr.config.pretrain import ModelConfig, ProbeConfig
+from samclr.config.serialise import from_dict, to_dict
 from samclr.datasets.labelled import open_labelled
 from samclr.errors import ConfigError, EvaluationError
 from samclr.evaluation import features, linear, neighbours, training
 from samclr.evaluation.crops import LabelledCrops
 from samclr.evaluation.features import GrowingArray, map_array, split_features
-from samclr.evaluation.few_shot import few_rows, share_name
 from samclr.evaluation.linear import linear_probe
 from samclr.evaluation.neighbours import USUAL_SETTINGS, knn_ranked
-from samclr.evaluation.training import crop_probe, fine_tune
+from samclr.evaluation.protocols import fine_tune as fine_tuning
+from samclr.evaluation.protocols.crop_probe import crop_probe
+from samclr.evaluation.protocols.few_shot import few_rows, share_name
+from samclr.evaluation.protocols.fine_tune import fine_tune
 from samclr.models.backbone import create_backbone
 from samclr.models.fingerprints import weights_fingerprint
 
@@ -63,9 +67,9 @@ def test_few_labels_are_balanced_seeded_and_nested():
     assert (few_rows(labels, 10, 0.1, 1) != ten).any()
     assert len(few_rows(labels, 10, 0.0001, 0)) == 10
     assert [share_name(share) for share in (0.01, 0.1, 0.005)] == [
-        "few_shot_1pct",
-        "few_shot_10pct",
-        "few_shot_0.5pct",
+        "1pct",
+        "10pct",
+        "0.5pct",
     ]
 
 
@@ -102,11 +106,15 @@ def test_settings_out_of_range_are_refused(make, message):
         make()
 
 
-def test_a_row_keeps_the_settings_of_what_was_run():
-    assert ProtocolsConfig().settings() == {"bootstrap": 1000, "bootstrap_seed": 0}
-    asked = ProtocolsConfig(few_shot=FewShotConfig(few_shot=(0.1,)), crop_probe=PROBE)
-    assert {"few_shot": [0.1], "crop_px": 16}.items() <= asked.settings().items()
-    assert "tune_px" not in asked.settings()
+def test_protocols_that_are_asked_for_come_in_their_order():
+    usual = EvaluationConfig()
+    assert [config.name for config in usual.asked("labelled")] == ["knn", "linear"]
+    assert usual.of("dense") == DenseConfig()
+    asked = EvaluationConfig(protocols=(PROBE, FewShotConfig(few_shot=(0.1,)), ProbeConfig(skip_linear=True)))
+    assert [config.name for config in asked.asked("labelled")] == ["knn", "few_shot", "crop_probe"]
+    assert from_dict(EvaluationConfig, to_dict(asked)) == asked
+    with pytest.raises(ConfigError, match="settings of one protocol twice: linear, linear"):
+        EvaluationConfig(protocols=(ProbeConfig(), ProbeConfig()))
 
 
 # ---- crops ----
@@ -224,8 +232,8 @@ def test_backbone_and_head_have_rates_of_their_own(still, moves, shades, backbon
     monkeypatch.setattr(training, "_save", lambda *arguments: seen.append(arguments[-1]))
     seen: list = []
     config = replace(TUNE, tune_epochs=2, tune_weight_decay=1e-12, **{still: 1e-12})
-    nn.init.normal_(head := training.zero_layer(512, 2).weight)
-    monkeypatch.setattr(training, "zero_layer", lambda width, num: _with_weight(nn.Linear(width, num), head))
+    nn.init.normal_(head := linear.zero_layer(512, 2).weight)
+    monkeypatch.setattr(fine_tuning, "zero_layer", lambda width, num: _with_weight(nn.Linear(width, num), head))
     fine_tune(backbone, shades, config, CPU, tmp_path / "cache")
     trained = dict(seen[0][0].named_parameters())
     before = {f"0.{name}": value for name, value in backbone.named_parameters()} | {"1.weight": head}

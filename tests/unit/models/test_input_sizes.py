@@ -10,11 +10,11 @@ from support.runs import small_config
 from support.scenes import write_labelled, write_labelled_scenes
 
 import samclr
-from samclr.config.evaluation import CropProbeConfig, DenseConfig, FineTuneConfig, ProtocolsConfig, TargetConfig
-from samclr.config.pretrain import ConfigError, KnnConfig, LocalViews, ModelConfig, PretrainConfig, ViewGroup
+from samclr.config import CropProbeConfig, DenseConfig, EvaluationConfig, EvaluationData, FineTuneConfig, TargetConfig
+from samclr.config.pretrain import ConfigError, LocalViews, ModelConfig, PretrainConfig, ViewGroup
 from samclr.errors import EvaluationError
-from samclr.evaluation.evaluate import open_target
-from samclr.evaluation.sizes import check_dense, fit_protocols
+from samclr.evaluation.sizes import check_dense, fit_evaluation
+from samclr.evaluation.targets import open_target
 from samclr.methods.create import create_method
 from samclr.methods.dino_spec import DinoConfig
 from samclr.models.backbone import create_backbone, feature_width, load_pretrained
@@ -77,10 +77,9 @@ def test_patches_of_14_px_round_sizes_and_say_so(capsys):
     assert "takes whole patches of 14 px: size_px 128 is rounded to 126" in capsys.readouterr().err
     assert sizes.fit(224, "image_px") == 224
     assert capsys.readouterr().err == ""
-    knn, protocols = fit_protocols(
-        sizes, KnnConfig(), ProtocolsConfig(crop_probe=CropProbeConfig(crop_probe=True), fine_tune=FineTuneConfig())
-    )
-    assert (knn.image_px, protocols.crop_probe.crop_px, protocols.fine_tune.tune_px) == (126, 126, 128)
+    asked = EvaluationConfig(protocols=(CropProbeConfig(crop_probe=True), FineTuneConfig()))
+    fitted = fit_evaluation(sizes, asked)
+    assert (fitted.data.image_px, fitted.of("crop_probe").crop_px, fitted.of("fine_tune").tune_px) == (126, 126, 128)
     assert capsys.readouterr().err.count("is rounded to 126") == 2
 
 
@@ -124,7 +123,7 @@ def test_a_refused_run_makes_nothing(scenes, tmp_path, monkeypatch):
         config,
         model=ModelConfig(backbone=FIXED),
         runtime=replace(config.runtime, knn_on=tmp_path),
-        knn=KnnConfig(image_px=224),
+        evaluation=EvaluationData(image_px=224),
     )
     with pytest.raises(ConfigError, match=r"built for 64 px, takes no images of 224 px .*; give `image_px` 64"):
         pretrain(knn_on, tmp_path / "run")

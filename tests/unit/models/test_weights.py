@@ -15,7 +15,7 @@ from samclr.config.evaluation import TargetConfig
 from samclr.config.normalisation import IMAGENET, Normalisation
 from samclr.config.pretrain import ModelConfig
 from samclr.errors import ConfigError
-from samclr.evaluation.evaluate import open_target
+from samclr.evaluation.targets import open_target
 from samclr.models.backbone import create_backbone, load_pretrained
 from samclr.models.weights import own_normalisation, read_facts
 from samclr.runs.export import weights_bytes

@@ -17,6 +17,7 @@ from support.study_files import IMAGE, LABELS, SAM, write_study_files
 from samclr._version import __version__
 from samclr.cli.commands import STYLE, Command
 from samclr.config.pretrain import OptimConfig
+from samclr.config.registry import PROTOCOLS
 from samclr.errors import RunError, SamclrError, ScenesError, UsageError
 from samclr.regions.store import open_store
 from samclr.runs.directory import open_run, read_json
@@ -71,8 +72,8 @@ def test_other_settings_are_refused(files, tmp_path, begun):
     assert "name another --out, or give the settings it was started with" in str(error.value)
     with pytest.raises(RunError, match="the study was 'tiny', now 'controls'"):
         again(files, tmp_path, study=CONTROLS)
-    with pytest.raises(RunError, match="probe_epochs was 3, now 90"):
-        again(files, tmp_path, study=replace(files.study, probe=CONTROLS.probe))
+    with pytest.raises(RunError, match=r"linear\.probe_epochs was 3, now 90"):
+        again(files, tmp_path, study=replace(files.study, measuring=CONTROLS.measuring))
     with pytest.raises(RunError, match="region store was"):
         again(files, tmp_path, ignore_label=(0, 1))
 
@@ -208,7 +209,8 @@ def test_the_commands_shown_make_the_same_run(files, begun):
     assert config.settings() == run.config(folder.stores).settings()
     assert config.data == run.config(folder.stores).data
     assert config.runtime.num_threads == plan.num_threads
-    assert (evaluate.knn, evaluate.probe, evaluate.on) == (config.knn, plan.probe, (files.tones,))
+    assert (evaluate.data, evaluate.on) == (config.evaluation, (files.tones,))
+    assert all(evaluate.config().of(name) == plan.measuring.of(name) for name in PROTOCOLS)
 
 
 def test_every_arm_of_the_paper_has_commands_that_parse(files, tmp_path):

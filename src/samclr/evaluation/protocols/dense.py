@@ -1,9 +1,7 @@
 """Dense tasks on frozen patch features: a linear segmentation probe, and labels taken over from the nearest patches
 (Balažević et al., "Towards in-context scene understanding", NeurIPS 2023). Counted at the label maps' own size."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,112 +9,82 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from samclr.config.cache import cache_folder
-from samclr.config.evaluation import DenseConfig, IntervalConfig
-from samclr.config.serialise import to_dict
-from samclr.datasets.labelled_scenes import LabelledScenes, open_labelled_scenes
+from samclr.config.evaluation import IntervalConfig
+from samclr.datasets.labelled_scenes import LabelledScenes
 from samclr.draws import epoch_order
 from samclr.evaluation.dense_features import chosen_scenes, scenes_fingerprint, stream_patches, training_patches
-from samclr.evaluation.evaluate import Target, say_fewer
 from samclr.evaluation.intervals import bootstrap_intervals
 from samclr.evaluation.linear import Standardiser, cosine_lr, zero_layer
 from samclr.evaluation.neighbours import nearest
+from samclr.evaluation.protocols.base import DenseProtocol, DenseTask, Outcome
+from samclr.evaluation.protocols.dense_spec import DenseConfig
 from samclr.evaluation.segmentation import class_ious, confusion, enlarge_argmax, iou_counts, miou_and_accuracy
-from samclr.evaluation.sizes import check_dense
+from samclr.evaluation.sizes import check_dense, say_fewer
 from samclr.log import say
-from samclr.runs.results import add_results, results_place
+from samclr.runs.results import Score
 
 PATCHES_AT_ONCE = 1024
 Scorer = Callable[[Float[Tensor, "n d"]], Float[Tensor, "n c"]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class DenseSet:
-    """A set with a class for each pixel."""
+class Dense(DenseProtocol[DenseConfig]):
+    """A linear probe and nearest patches, by one pass over the test images."""
 
-    name: str
-    train: LabelledScenes
-    test: LabelledScenes
+    def check(self, task: DenseTask) -> None:
+        """The backbone has feature maps."""
+        check_dense(task.backbone, self.config)
 
-
-def open_dense_sets(sets: Sequence[Path]) -> list[DenseSet]:
-    """Open sets with label maps, so that a wrong one is said before any is measured. Raises EvaluationError."""
-    splits = [open_labelled_scenes(path) for path in sets]
-    return [
-        DenseSet(name=path.resolve().name, train=train, test=test)
-        for path, (train, test) in zip(sets, splits, strict=True)
-    ]
-
-
-def evaluate_dense(
-    target: Target,
-    sets: Sequence[Path | DenseSet],
-    config: DenseConfig,
-    interval: IntervalConfig,
-    device: torch.device,
-    out: Path | None,
-) -> list[dict[str, Any]]:
-    """Measure on every set of labelled scenes. See `evaluate_dense_each`."""
-    return list(evaluate_dense_each(target, sets, config, interval, device, out))
-
-
-def evaluate_dense_each(
-    target: Target,
-    sets: Sequence[Path | DenseSet],
-    config: DenseConfig,
-    interval: IntervalConfig,
-    device: torch.device,
-    out: Path | None,
-) -> Iterator[dict[str, Any]]:
-    """Yield the row of each set when it is done; rows and files as those of `evaluate_each`, with the task "dense".
-
-    dense_linear_* and dense_knn_*: miou (mean over the classes that occur in the test labels) and pixel_accuracy,
-    each with its interval.
-    """
-    if sets:
-        check_dense(target.backbone, config)
-    place = results_place(out, target.run)
-    opened = [one if isinstance(one, DenseSet) else open_dense_sets([one])[0] for one in sets]
-    identity = target.identity() if opened else {}
-    for one in opened:
+    def measure(self, task: DenseTask) -> list[Outcome]:
+        """`linear` and `knn`: miou (over the classes that occur in the test labels) and pixel_accuracy."""
+        config, one = self.config, task.scenes
         train, test = one.train, one.test
         say_fewer(one.name, "training images", config.dense_num_train, len(train))
         say_fewer(one.name, "test images", config.dense_num_test, len(test))
         numbers = chosen_scenes(train, config.dense_num_train, config.dense_seed)
         test_numbers = chosen_scenes(test, config.dense_num_test, config.dense_seed)
-        features, shares = training_patches(target.backbone, train, numbers, config, device, cache_folder())
+        features, shares = training_patches(task.backbone, train, numbers, config, task.device, task.cache)
         voters = min(config.dense_k, config.dense_memory, len(features))
         if voters < config.dense_k:
             say(f"{one.name} has {voters} training patches to look among: all of them vote, not {config.dense_k}")
         scorers = {
-            "dense_linear": train_probe(features, shares, config, device),
-            "dense_knn": retrieval(features, shares, config, device),
+            "linear": train_probe(features, shares, config, task.device),
+            "knn": retrieval(features, shares, config, task.device),
         }
-        found = segment_scenes(target.backbone, test, test_numbers, scorers, config, device)
-        row: dict[str, Any] = identity | {"on": one.name, "task": "dense"}
-        details: dict[str, Any] = {"classes": test.classes, "protocols": {}}
-        for name, confused in found.items():
-            counts = np.stack([iou_counts(image) for image in confused])
-            values = miou_and_accuracy(counts.sum(0))
-            ends = bootstrap_intervals(counts, interval, miou_and_accuracy)
-            for measure, value, end in zip(("miou", "pixel_accuracy"), values, ends, strict=True):
-                row |= {f"{name}_{measure}": float(value), f"{name}_{measure}_interval": end.tolist()}
-            ious = class_ious(counts.sum(0))
-            details["protocols"][name] = {
-                "per_class_iou": [None if np.isnan(iou) else float(iou) for iou in ious],
-                "confusion": np.sum(confused, 0).tolist(),
-            }
-        row |= {"num_train": len(numbers), "num_test": len(test_numbers), "num_classes": len(test.classes)}
-        row |= {
-            "num_patches": len(features),
-            "dense_knn_voters": voters,
-            "settings": to_dict(config) | to_dict(interval),
-        }
-        row |= {"train_fingerprint": scenes_fingerprint(train, numbers)}
-        row |= {"test_fingerprint": scenes_fingerprint(test, test_numbers)}
-        if place is not None:
-            add_results(place, row, details, target.source)
-        yield row
+        found = segment_scenes(task.backbone, test, test_numbers, scorers, config, task.device)
+        sizes = {"num_train": len(numbers), "num_test": len(test_numbers), "num_patches": len(features)}
+        return [
+            Outcome(
+                variant=variant,
+                scores=_scores(confused, task.config.interval),
+                counts=sizes | ({"voters": voters} if variant == "knn" else {}),
+                details=_details(confused),
+                train_fingerprint=scenes_fingerprint(train, numbers),
+                test_fingerprint=scenes_fingerprint(test, test_numbers),
+            )
+            for variant, confused in found.items()
+        ]
+
+
+def build(config: DenseConfig) -> Dense:
+    """See ProtocolSpec.build."""
+    return Dense(config)
+
+
+def _scores(confused: list[np.ndarray], interval: IntervalConfig) -> dict[str, Score]:
+    """An image is resampled as a whole: its pixels are not independent."""
+    counts = np.stack([iou_counts(image) for image in confused])
+    values = miou_and_accuracy(counts.sum(0))
+    ends = bootstrap_intervals(counts, interval, miou_and_accuracy)
+    return {
+        measure: Score(value=float(value), low=float(low), high=float(high), n=len(counts))
+        for measure, value, (low, high) in zip(("miou", "pixel_accuracy"), values, ends, strict=True)
+    }
+
+
+def _details(confused: list[np.ndarray]) -> dict[str, Any]:
+    counts = np.stack([iou_counts(image) for image in confused])
+    ious = [None if np.isnan(iou) else float(iou) for iou in class_ious(counts.sum(0))]
+    return {"per_class_iou": ious, "confusion": np.sum(confused, 0).tolist()}
 
 
 def train_probe(

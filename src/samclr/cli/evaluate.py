@@ -1,0 +1,127 @@
+"""The command `samclr evaluate`. Its protocols, and their options, are those of the registry."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, make_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from samclr.cli.options import Column, Json
+from samclr.config.evaluation import EvaluationConfig, IntervalConfig, TargetConfig
+from samclr.config.protocols import EvaluationData, ProtocolSpec, protocols_of, refuse_equal_options
+from samclr.config.registry import PROTOCOLS
+from samclr.config.serialise import CountsWith, Seed, Settings
+from samclr.errors import UsageError
+from samclr.log import show_table
+
+if TYPE_CHECKING:
+    from samclr.runs.results import Result
+
+
+def _protocol_options() -> Any:
+    """A class with the settings of each protocol there is."""
+    refuse_equal_options()
+    options = []
+    for spec in protocols_of():
+        options.append((spec.name, _conditional(spec), field(default_factory=spec.config)))
+    return make_dataclass("ProtocolOptions", options, bases=(Settings,), frozen=True, kw_only=True)
+
+
+def _conditional(spec: ProtocolSpec) -> Any:
+    """The protocol's settings, with what they count with: sets of its kind, and its switch."""
+    kind: Any = Annotated[spec.config, CountsWith("on" if spec.kind == "labelled" else "dense_on")]
+    return Annotated[kind, CountsWith(spec.switch)] if spec.switch else kind
+
+
+AnyProtocols = Any
+if not TYPE_CHECKING:
+    AnyProtocols = _protocol_options()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Settings):
+    """Measure a backbone: kNN and linear probes on labelled sets, few-shot, fine-tuning, and dense tasks.
+
+    TARGET is a run directory, a file or folder of weights (of `samclr export`, of timm), or the name of a timm model.
+    A set is a folder with train/CLASS/* and test/CLASS/*, or with train*.parquet and test*.parquet, or NAME@ROOT
+    (`samclr data list`).
+
+    Example: samclr evaluate runs/photos --on cifar10/ --image-px 48
+    """
+
+    target: Annotated[Positional[str], arg(help="What to measure; see above.")]
+    on: Annotated[
+        tuple[Path, ...],
+        arg(help="Labelled sets: folders, NAME@ROOT, or names of folders in $SAMCLR_DATA.", metavar="SET..."),
+    ] = ()
+    image_column: Annotated[Column, CountsWith("on")] = None
+    download: Annotated[
+        bool, arg(help="Download missing sets given as NAME@ROOT, through torchvision."), CountsWith("on")
+    ] = False
+    dense_on: Annotated[
+        tuple[Path, ...], arg(help="Sets with label maps, for segmentation by patch features.", metavar="SET...")
+    ] = ()
+    data: EvaluationData = field(default_factory=EvaluationData)
+    protocols: AnyProtocols = field(default_factory=AnyProtocols)
+    interval: IntervalConfig = field(default_factory=IntervalConfig)
+    model: TargetConfig = field(default_factory=TargetConfig)
+    untrained: Annotated[bool, arg(help="Measure the same backbone before any training, as a floor.")] = False
+    device: Annotated[str, arg(help="Device: auto (CUDA or MPS where available), cpu, cuda, cuda:1 ..., or mps.")] = (
+        "auto"
+    )
+    seed: Annotated[Seed | None, arg(help="Seed of an untrained backbone; by default the run's, else 0.")] = None
+    out: Annotated[Path | None, arg(help="File that results are added to; by default the run's results.json.")] = None
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        if not self.on and not self.dense_on:
+            raise UsageError(
+                "nothing to measure on: name labelled sets with --on, or sets with label maps with --dense-on"
+            )
+        from samclr.evaluation.calls import results_of_each
+
+        found = []
+        try:
+            for results in results_of_each(
+                self.target,
+                on=self.on,
+                dense_on=self.dense_on,
+                config=self.config(),
+                model=self.model,
+                untrained=self.untrained,
+                seed=self.seed,
+                device=self.device,
+                image_column=self.image_column,
+                download=self.download,
+                out=self.out,
+            ):
+                found += results
+                if not self.json:
+                    show_results(results)
+        finally:  # what is measured is shown, also when a later set fails
+            if self.json and found:
+                print(json.dumps({"results": [result.to_dict() for result in found]}))
+        return 0
+
+    def config(self) -> EvaluationConfig:
+        """The options as the job takes them."""
+        protocols = tuple(getattr(self.protocols, one.name) for one in fields(self.protocols))
+        return EvaluationConfig(data=self.data, interval=self.interval, protocols=protocols)
+
+
+def show_results(results: Sequence["Result"]) -> None:
+    """The results of one backbone on one set: a line for each, with 95 % intervals."""
+    if not results:
+        return
+    lines, columns = [], {"protocol": ""}
+    for result in results:
+        spec = PROTOCOLS[result.protocol]
+        cells = {title: result.scores[name].text for name, title in spec.measures.items() if name in result.scores}
+        columns |= dict.fromkeys(cells, "")
+        lines.append({"protocol": f"{spec.title} {result.variant.replace('_', ' ')}".strip()} | cells)
+    first = results[0]
+    sizes = f"{first.counts['num_train']:,} training and {first.counts['num_test']:,} test images"
+    show_table(f"{first.target} on {first.on}: {sizes}", [columns | line for line in lines])
