@@ -94,5 +94,5 @@ if __name__ == "__main__":
         model=ModelConfig(backbone="small-cnn"),
         optim=OptimConfig(global_batch_size=32, steps=steps),
     )
-    run = samclr.training.pretrain(config, FOLDER / f"align-{steps}")
+    run = samclr.pretrain(config, FOLDER / f"align-{steps}")
     print(f"{run.step} steps, loss {run.metrics()[-1]['loss']:.3f}")

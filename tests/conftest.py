@@ -1,6 +1,7 @@
 """Shared fixtures. Shapes in signatures are checked at run time here, and only here."""
 
 import os
+import subprocess
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes run the tests
 
@@ -76,5 +77,15 @@ def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, st
         with pytest.raises(SystemExit) as ended:
             main([str(argument) for argument in arguments])
         return int(ended.value.code or 0), *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def here(call: Callable[..., tuple[int, str, str]]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """As `call`, with the answer of support.command.samclr: for commands that need no process of their own."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(list(arguments), *call(*arguments))
 
     return run

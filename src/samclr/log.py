@@ -25,7 +25,7 @@ class _OnStderr(logging.Handler):
     """Each remark as a line of its own on what is stderr at the time."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(printable(with_options(record.getMessage())), file=sys.stderr)
+        print(with_options(record.getMessage()), file=sys.stderr)
 
 
 def show_remarks() -> None:
@@ -87,12 +87,12 @@ def fail(message: str, debug: bool) -> None:
 
 def say(text: str) -> None:
     """A remark that a person should see: something was assumed, left out, damaged, or made anew."""
-    LOGGER.warning("%s", text)
+    LOGGER.warning("%s", printable(text))
 
 
 def tell(text: str) -> None:
     """A remark on what is going on, at level INFO: the command line shows it, a library's caller if they ask for it."""
-    LOGGER.info("%s", text)
+    LOGGER.info("%s", printable(text))
 
 
 def say_once(text: str) -> None:

@@ -38,7 +38,7 @@ def test_a_store_is_a_mapping(scenes, tmp_path, caplog):
 def test_segment_refuses_what_it_cannot_do(scenes, tmp_path):
     with pytest.raises(ConfigError, match=r"minsize is not an option of segmenters \(did you mean min_size\?\)"):
         samclr.segment(scenes, out=tmp_path / "store", segmenter="felzenszwalb", minsize=20)
-    with pytest.raises(UsageError, match=r"`out` .* lies inside the scenes"):
+    with pytest.raises(UsageError, match=r"`out` .* is inside the scenes"):
         samclr.segment(scenes, out=scenes / "store", segmenter="felzenszwalb")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "one.png").write_bytes(b"no image")
@@ -67,28 +67,28 @@ def test_masks_of_one_image_are_those_of_the_job():
 
 def test_a_run_is_an_object(scenes, tmp_path):
     config = small_config(scenes, recipe="moco", steps=2)
-    run = samclr.training.pretrain(config, tmp_path / "run")
+    run = samclr.pretrain(config, tmp_path / "run")
     assert (run.step, run.config.recipe, len(run.metrics())) == (2, "moco", 2)
     assert run.summary["num_steps"] == 2
     assert samclr.open_run(run).path == run.path
-    assert samclr.training.pretrain(config, run).step == 2
+    assert samclr.pretrain(config, run).step == 2
     online, momentum = run.backbone(), run.backbone("momentum")
     pixels = torch.rand(2, 3, 24, 24)
     assert torch.equal(online(pixels), samclr.load_backbone(run)(pixels))
     assert not torch.equal(online(pixels), momentum(pixels))
-    assert samclr.runs.export(run, tmp_path / "weights.safetensors").exists()
+    assert samclr.export(run, tmp_path / "weights.safetensors").exists()
     with pytest.raises(UsageError, match="'keras' is not a layout"):
-        samclr.runs.export(run, tmp_path / "weights", layout="keras")
+        samclr.export(run, tmp_path / "weights", layout="keras")
     with pytest.raises(RunError):
         samclr.open_run(scenes)
-    simclr = samclr.training.pretrain(small_config(scenes, recipe="simclr", steps=1), tmp_path / "simclr")
+    simclr = samclr.pretrain(small_config(scenes, recipe="simclr", steps=1), tmp_path / "simclr")
     with pytest.raises(RunError, match="is of simclr, which has no momentum encoder"):
         simclr.backbone("momentum")
 
 
 def test_evaluate_gives_the_commands_results(scenes, tmp_path, call):
     labelled = write_labelled(tmp_path / "shades")
-    run = samclr.training.pretrain(small_config(scenes, recipe="simclr", steps=1), tmp_path / "run")
+    run = samclr.pretrain(small_config(scenes, recipe="simclr", steps=1), tmp_path / "run")
     config = EvaluationConfig(data=EvaluationData(image_px=24), protocols=(ProbeConfig(probe_epochs=2),))
     found = samclr.evaluate(run, on=labelled, config=config, device="cpu")
     assert [one.result for one in run.results()] == found

@@ -32,7 +32,7 @@ def same(one, other):
 @pytest.mark.parametrize("recipe", ["simclr", "samclr", "samdino"])
 def test_a_plain_loop_has_the_commands_losses_bit_for_bit(recipe, scenes, store, tmp_path):
     config = small_config(scenes, None if recipe == "simclr" else store.path, recipe, steps=3)
-    run = samclr.training.pretrain(config, tmp_path / "run")
+    run = samclr.pretrain(config, tmp_path / "run")
     config = run.config
     before, method = torch.get_num_threads(), create_method(config, 3)
     torch.set_num_threads(1)

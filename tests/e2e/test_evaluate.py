@@ -15,7 +15,6 @@ from support.scenes import write_labelled, write_labelled_scenes
 from samclr import log
 from samclr._version import __version__
 from samclr.config import DenseConfig
-from samclr.config.evaluation import DenseConfig
 from samclr.config.normalisation import IMAGENET
 from samclr.config.pretrain import ModelConfig, ViewsConfig
 from samclr.datasets.labelled_scenes import open_labelled_scenes

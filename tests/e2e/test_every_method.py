@@ -34,7 +34,7 @@ def test_random_boxes_regions_views_micro_batches_and_half_precision(method, sce
         config,
         views=replace(config.views, strategy="random-box", regions_per_image=2),
         group=replace(config.group, num_views=3),
-        runtime=replace(config.runtime, micro_batch_size=6, precision="bf16-mixed"),
+        runtime=replace(config.runtime, micro_batch_size=6, precision="bfloat16"),
     )
     pretrain(config, tmp_path / "run")
     rows = read_metrics(tmp_path / "run")

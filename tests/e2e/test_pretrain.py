@@ -34,8 +34,8 @@ from samclr.training.pretrain import pretrain
 
 
 @pytest.fixture
-def store(scenes, tmp_path):
-    done = samclr("segment", scenes, "--scale", 30, "--min-size", 20, "--out", tmp_path / "store", "--workers", 1)
+def store(scenes, tmp_path, here):
+    done = here("segment", scenes, "--scale", 30, "--min-size", 20, "--out", tmp_path / "store", "--workers", 1)
     assert done.returncode == 0, done.stderr
     return tmp_path / "store"
 
@@ -56,8 +56,8 @@ def assert_equal_weights(first, second):
         assert torch.equal(one[name], other[name]), name
 
 
-def test_killed_and_resumed_equals_uninterrupted(scenes, store, tmp_path):
-    assert samclr(*pretrain_command(scenes, store, tmp_path / "whole", 30)).returncode == 0
+def test_killed_and_resumed_equals_uninterrupted(scenes, store, tmp_path, here):
+    assert here(*pretrain_command(scenes, store, tmp_path / "whole", 30)).returncode == 0
     again = pretrain_command(scenes, store, tmp_path / "killed", 30, "--checkpoint-every-s", 0)
     process = subprocess.Popen(command(*again), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
@@ -66,7 +66,7 @@ def test_killed_and_resumed_equals_uninterrupted(scenes, store, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert load_checkpoint(tmp_path / "killed")["steps_done"] < 30
-    done = samclr(*again)
+    done = here(*again)
     assert done.returncode == 0, done.stderr
     assert_equal_weights(tmp_path / "whole", tmp_path / "killed")
     rows = [read_metrics(tmp_path / name) for name in ("whole", "killed")]
@@ -89,22 +89,22 @@ def test_sigterm_saves_and_leaves(scenes, store, tmp_path):
     assert load_checkpoint(tmp_path / "run")["steps_done"] >= 5
 
 
-def test_the_config_alone_reproduces_the_run(scenes, store, tmp_path):
-    assert samclr(*pretrain_command(scenes, store, tmp_path / "first", 6)).returncode == 0
-    done = samclr("pretrain", "from-config", tmp_path / "first/config.json", "--out", tmp_path / "second")
+def test_the_config_alone_reproduces_the_run(scenes, store, tmp_path, here):
+    assert here(*pretrain_command(scenes, store, tmp_path / "first", 6)).returncode == 0
+    done = here("pretrain", "from-config", tmp_path / "first/config.json", "--out", tmp_path / "second")
     assert done.returncode == 0, done.stderr
     assert_equal_weights(tmp_path / "first", tmp_path / "second")
 
 
-def test_online_knn_is_logged(scenes, store, tmp_path):
+def test_online_knn_is_logged(scenes, store, tmp_path, here):
     labelled = write_labelled(tmp_path / "labelled")
     more = ["--knn-on", labelled, "--knn-every", 2]
-    done = samclr(*pretrain_command(scenes, store, tmp_path / "run", 5, *more))
+    done = here(*pretrain_command(scenes, store, tmp_path / "run", 5, *more))
     assert done.returncode == 0, done.stderr
     measured = [row["step"] for row in read_metrics(tmp_path / "run") if "knn_top1" in row]
     assert measured == [1, 3, 4]
     assert all(0 <= row["linear_top1"] <= 1 for row in read_metrics(tmp_path / "run") if "knn_top1" in row)
-    assert samclr(*pretrain_command(scenes, store, tmp_path / "plain", 5)).returncode == 0
+    assert here(*pretrain_command(scenes, store, tmp_path / "plain", 5)).returncode == 0
     assert_equal_weights(tmp_path / "run", tmp_path / "plain")  # looking changes nothing
 
 
@@ -143,10 +143,10 @@ def test_a_run_of_another_version_is_one_sentence(scenes, store, tmp_path, call)
             assert sentence in " ".join(text.split())
 
 
-def test_a_start_that_failed_can_be_mended(scenes, store, tmp_path):
-    failed = samclr(*pretrain_command(scenes, tmp_path / "no-store", tmp_path / "run", 2))
+def test_a_start_that_failed_can_be_mended(scenes, store, tmp_path, here):
+    failed = here(*pretrain_command(scenes, tmp_path / "no-store", tmp_path / "run", 2))
     assert failed.returncode == 1
-    assert samclr(*pretrain_command(scenes, store, tmp_path / "run", 3)).returncode == 0
+    assert here(*pretrain_command(scenes, store, tmp_path / "run", 3)).returncode == 0
 
 
 def test_of_a_damaged_checkpoint_the_one_before_is_used(scenes, store, tmp_path, capsys):
@@ -220,20 +220,20 @@ def test_nan_ends_the_run_with_advice(scenes, store, tmp_path):
         pretrain(replace(config, optim=optim), tmp_path / "run")
 
 
-def test_dry_run_prints_the_cost_and_writes_nothing(scenes, store, tmp_path):
-    done = samclr(*pretrain_command(scenes, store, tmp_path / "run", 50, "--dry-run"))
+def test_dry_run_prints_the_cost_and_writes_nothing(scenes, store, tmp_path, here):
+    done = here(*pretrain_command(scenes, store, tmp_path / "run", 50, "--dry-run"))
     assert done.returncode == 0, done.stderr
     for text in ("50 of 8 images, 16 views", "expected time", "GB more", "free disk", "memory on cpu"):
         assert text in done.stdout
     assert not (tmp_path / "run").exists()
 
 
-def test_evaluate_writes_results_and_reuses_features(scenes, store, tmp_path):
+def test_evaluate_writes_results_and_reuses_features(scenes, store, tmp_path, here):
     config = small_config(scenes, store)
     pretrain(config, tmp_path / "run")
     labelled = write_labelled(tmp_path / "labelled")
     for more in ([], [], ["--untrained"], ["--knn-k", 3]):
-        done = samclr("evaluate", tmp_path / "run", "--on", labelled, "--image-px", 24, "--json", *more)
+        done = here("evaluate", tmp_path / "run", "--on", labelled, "--image-px", 24, "--json", *more)
         assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "run/results.json").read_text())["results"]
     of_main = [row for row in results if not row["variant"]]  # the same question again replaces its answer
@@ -245,12 +245,12 @@ def test_evaluate_writes_results_and_reuses_features(scenes, store, tmp_path):
     assert len(list((tmp_path / "cache/features").iterdir())) == 4
 
 
-def test_the_backbone_in_other_layouts(scenes, store, tmp_path):
+def test_the_backbone_in_other_layouts(scenes, store, tmp_path, here):
     run, labelled = tmp_path / "run", write_labelled(tmp_path / "labelled")
     arguments = pretrain_command(scenes, store, run, 1)
     arguments[arguments.index("small-cnn")] = "resnet18"
-    assert samclr(*arguments).returncode == 0
-    assert samclr("evaluate", run, "--on", labelled, "--image-px", 24).returncode == 0
+    assert here(*arguments).returncode == 0
+    assert here("evaluate", run, "--on", labelled, "--image-px", 24).returncode == 0
     ours, pixels = package.load_backbone(run), torch.randn(2, 3, 48, 48)
     expected = ours(pixels)
 
@@ -335,11 +335,11 @@ def test_half_precision_keeps_dino_finite(scenes, store, tmp_path):
     assert half != whole  # the precision did change something
 
 
-def test_the_backbone_can_be_taken_out(scenes, store, tmp_path):
+def test_the_backbone_can_be_taken_out(scenes, store, tmp_path, here):
     arguments = pretrain_command(scenes, store, tmp_path / "run", 2)
     arguments[arguments.index("small-cnn")] = "resnet10t"
-    assert samclr(*arguments).returncode == 0
-    done = samclr("export", tmp_path / "run", "--out", tmp_path / "backbone.safetensors")
+    assert here(*arguments).returncode == 0
+    done = here("export", tmp_path / "run", "--out", tmp_path / "backbone.safetensors")
     assert done.returncode == 0, done.stderr
     line = done.stdout.strip()
     assert line == f'timm.create_model("resnet10t", num_classes=0, checkpoint_path="{tmp_path}/backbone.safetensors")'
@@ -349,8 +349,8 @@ def test_the_backbone_can_be_taken_out(scenes, store, tmp_path):
     assert torch.equal(theirs.eval()(pixels), ours(pixels))
     labelled = write_labelled(tmp_path / "labelled")
     more = ["--on", labelled, "--image-px", 32, "--skip-linear"]
-    assert samclr("evaluate", tmp_path / "backbone.safetensors", *more).returncode == 0
-    wrong = samclr("evaluate", tmp_path / "backbone.safetensors", *more, "--backbone", "resnet18")
+    assert here("evaluate", tmp_path / "backbone.safetensors", *more).returncode == 0
+    wrong = here("evaluate", tmp_path / "backbone.safetensors", *more, "--backbone", "resnet18")
     assert wrong.returncode == 1
     assert "has the backbone resnet10t, which --backbone resnet18 contradicts; leave it out" in wrong.stderr
 

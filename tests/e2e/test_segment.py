@@ -109,7 +109,7 @@ def test_ctrl_c_ends_with_the_image_in_hand_and_says_so(tmp_path, workers):
     assert lines[-2] == "stopping after the current images; press Ctrl-C again to stop at once"
     kept = len(rows_of(tmp_path / "store"))
     assert 2 <= kept < 240
-    assert lines[-1].startswith(f"stopped: {kept} new images are kept in {tmp_path / 'store'}; run the same command")
+    assert lines[-1].startswith(f"stopped: {kept} new images are kept in {tmp_path / 'store'}; rerun the same command")
     assert len(lines) == 2
     assert not list((tmp_path / "store").glob("*.tmp"))
 

@@ -25,8 +25,8 @@ from samclr.views.make_batch import make_batch
 
 
 @pytest.fixture
-def store(scenes, tmp_path):
-    done = samclr("segment", scenes, "--scale", 30, "--min-size", 20, "--out", tmp_path / "store", "--workers", 1)
+def store(scenes, tmp_path, here):
+    done = here("segment", scenes, "--scale", 30, "--min-size", 20, "--out", tmp_path / "store", "--workers", 1)
     assert done.returncode == 0, done.stderr
     return tmp_path / "store"
 

@@ -225,7 +225,7 @@ def test_thin_windows_make_identical_pairs_unless_they_are_widened(strategy):
     assert pairs == SAMPLED_PAIRS
     assert identical > 0.3 * pairs
     says = identical_pairs_warning(identical, pairs)
-    for option in ("--crop-ratio", "--min-box-px", "--max-window-aspect 3"):
+    for option in ("`crop_ratio`", "`min_box_px`", "`max_window_aspect` 3"):
         assert option in says
     thin.views = replace(thin.views, max_window_aspect=3.0)
     windows = thin.plan(0).window_xyxy

@@ -81,10 +81,12 @@ def test_version():
         (["export", "{p}", "--out", "{p}/x.safetensors"], 1, "is not a run directory"),
         (["report", "{p}"], 1, "is not a run directory"),
         (["study", "smoke"], 2, "samclr study smoke is samclr study run smoke since 0.2"),
-        (["study", "run", "smoke"], 2, "--out"),
         (["study", "run", "papr", "--out", "{p}/s"], 2, "no study 'papr'; choose one of paper, temperature, controls"),
-        (["study", "status"], 2, "DIR"),
-        (["study", "status", "{p}"], 1, "holds no study: it has no study.json; name what `samclr study NAME --out`"),
+        (
+            ["study", "status", "{p}"],
+            1,
+            "holds no study: it has no study.json; name what `samclr study run NAME --out`",
+        ),
         (
             ["study", "run", "smoke", "--out", "{p}/s", "--parallel", "0"],
             2,

@@ -68,3 +68,10 @@ def test_the_library_logs_and_does_not_print(capsys, caplog):
         ("WARNING", "not shown after it"),
     ]
     assert capsys.readouterr().err == "--bank-on is an option at the command line\nand what goes on is shown\n"
+
+
+def test_names_reach_a_log_as_text_too(caplog):
+    with caplog.at_level("INFO", logger="samclr"):
+        say("a\nforged line \x1b[2J \udcff")
+        tell("and\rthis")
+    assert [record.getMessage() for record in caplog.records] == ["a\\nforged line \\x1b[2J \\udcff", "and\\rthis"]

@@ -12,6 +12,7 @@ from samclr.config.evaluation import EvaluationConfig
 from samclr.config.registry import PROTOCOLS, resolve
 from samclr.datasets.labelled import LabelledSet, open_labelled
 from samclr.datasets.labelled_scenes import open_labelled_scenes
+from samclr.errors import EvaluationError
 from samclr.evaluation.protocols.base import DenseSet, DenseTask, LabelledTask, Outcome, Protocol
 from samclr.evaluation.sizes import fit_evaluation, say_fewer
 from samclr.evaluation.targets import Target

@@ -31,7 +31,7 @@ CARD_NAME = "README.md"
 def export(run: "str | os.PathLike[str]", out: "str | os.PathLike[str]", *, layout: Layout = "timm") -> Path:
     """Write the backbone of a run for another library, with a model card beside it; returns what was written.
 
-        samclr.runs.export("runs/photos", "backbone.safetensors")
+        samclr.export("runs/photos", "backbone.safetensors")
 
     Args:
         run: a run directory, or a Run.

@@ -6,7 +6,7 @@ from typing import Any
 from samclr.config.evaluation import TargetConfig
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.registry import PROTOCOLS
-from samclr.evaluation.evaluate import evaluate, open_target
+from samclr.evaluation.evaluate import evaluate
 from samclr.evaluation.targets import open_target
 from samclr.models.devices import choose_device
 from samclr.runs.directory import read_json

@@ -16,7 +16,7 @@ def pretrain(config: PretrainConfig, out: "str | os.PathLike[str]") -> Run:
 
         data = DataConfig(scenes=(Path("photos"),), regions=Path("photos.regions"))
         config = replace(RECIPES["samclr"].config, data=data)
-        run = samclr.training.pretrain(config, "runs/photos")
+        run = samclr.pretrain(config, "runs/photos")
 
     A signal (SIGTERM, Ctrl-C) ends it after the step in hand and keeps a checkpoint: then `run.step` is less than the
     steps asked for.

@@ -149,7 +149,7 @@ class RegionViews(IterableDataset[ViewBatch]):
         world_size: int | None = None,
         device: str | torch.device = "cpu",
     ) -> "RegionViews":
-        """The views that `samclr.training.pretrain(config, ...)` trains on, bit for bit.
+        """The views that `samclr.pretrain(config, ...)` trains on, bit for bit.
 
         Raises:
             As the constructor; ConfigError also where the backbone takes no such views.

@@ -295,7 +295,10 @@ def test_an_image_whose_own_file_changes_meanwhile_is_an_error(case):
     assert [len(entry.annotations()) for entry in read.entries.values()] == [1, 1]
     (folder / "a.json").write_text((folder / "a.json").read_text().replace("20", "21"))
     (folder / "b.json").unlink()
-    for name, message in (("a.png", "was changed while it was imported; import it again"), ("b.png", "cannot read")):
+    for name, message in (
+        ("a.png", "its JSON file was changed during the import; import it again"),
+        ("b.png", "cannot read"),
+    ):
         with pytest.raises(RegionError, match=message):
             read.entries[name].annotations()
 
