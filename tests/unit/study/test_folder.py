@@ -89,7 +89,7 @@ def test_another_version_is_refused(files, tmp_path, begun):
     with pytest.raises(RunError, match=sentence):
         again(files, tmp_path)
     assert open_study(tmp_path / "out")[1] == begun[1]  # it can still be read
-    path.write_text(json.dumps(saved | {"samclr": "0.2.0", "format": 2}))
+    path.write_text(json.dumps(saved | {"samclr": "0.2.0", "format": 3}))
     with pytest.raises(RunError, match=r"was written by samclr 0\.2\.0"):
         open_study(tmp_path / "out")
     del saved["plan"]["summary"]
