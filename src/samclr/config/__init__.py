@@ -1,6 +1,6 @@
 """All settings as frozen dataclasses, validated when made. Nothing here imports torch, numpy or the command line.
 
-Settings of methods (SimclrConfig, MocoConfig, DinoConfig and those of other packages) are had from here too.
+Settings of methods and segmenters (SimclrConfig, FelzenszwalbConfig, those of other packages) are had from here too.
 """
 
 from typing import Any
@@ -24,8 +24,9 @@ from samclr.config.pretrain import (
     ProbeConfig,
     RuntimeConfig,
 )
-from samclr.config.registry import METHODS
-from samclr.config.segmenters import ComputeConfig, MaskConfig, SegmenterConfig
+from samclr.config.registry import METHODS, SEGMENTERS
+from samclr.config.sam import ComputeConfig, MaskConfig
+from samclr.config.segmenters import SegmenterConfig
 from samclr.config.views import AugmentConfig, FilterConfig, LocalViews, ViewGroup, ViewsConfig
 
 __all__ = [
@@ -57,7 +58,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    for spec in METHODS.values() if name.endswith("Config") else ():
+    for spec in (*METHODS.values(), *SEGMENTERS.values()) if name.endswith("Config") else ():
         if spec.config.__name__ == name:
             return spec.config
     raise AttributeError(f"module 'samclr.config' has no attribute {name!r}")

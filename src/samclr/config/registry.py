@@ -1,8 +1,9 @@
 """What there is by name: methods, segmenters, data sets, protocols. Each is a spec, found, never imported from here.
 
-The built-in specs are the attribute SPEC of every module `..._spec` in their room (samclr/methods/byol_spec.py);
-those of other packages are found through entry points of the room's name, or handed over by `register`. A spec
-imports no torch: what needs torch stands in another file, which the spec names as "module:attribute".
+The built-in specs are the attribute SPEC of every module `..._spec` in their package (samclr/methods/byol_spec.py);
+those of other packages are found through entry points (the groups samclr.methods, samclr.segmenters and so on), or
+handed over by `register`. A spec imports no torch: what needs torch stands in another file, which the spec names as
+"module:attribute".
 """
 
 import difflib
@@ -16,6 +17,7 @@ from samclr.errors import PluginError, UsageError
 
 if TYPE_CHECKING:
     from samclr.config.methods import MethodSpec
+    from samclr.config.segmenters import SegmenterSpec
 
 
 class Spec(Protocol):
@@ -33,9 +35,9 @@ SpecT = TypeVar("SpecT", bound=Spec)
 class Registry(Mapping[str, SpecT], Generic[SpecT]):
     """The specs of one kind by name, in the order in which they were found: built-ins by name, then others."""
 
-    def __init__(self, kind: str, room: str, type_name: str):
-        """kind: as messages say it. room: the package of the built-ins, and the group of entry points."""
-        self.kind, self.room, self._type_name = kind, room, type_name
+    def __init__(self, kind: str, group: str, type_name: str, package: str | None = None):
+        """kind: as messages say it. group: of entry points, and the package of the built-ins unless it is given."""
+        self.kind, self.group, self.package, self._type_name = kind, group, package or group, type_name
         self._specs: dict[str, SpecT] = {}
         self._is_filled = False
 
@@ -75,11 +77,11 @@ class Registry(Mapping[str, SpecT], Generic[SpecT]):
         if self._is_filled:
             return
         self._is_filled = True  # a spec may ask while it is imported
-        package = importlib.import_module(self.room)
+        package = importlib.import_module(self.package)
         for module in sorted(one.name for one in pkgutil.iter_modules(package.__path__)):
             if module.endswith("_spec"):
-                self._add(importlib.import_module(f"{self.room}.{module}").SPEC, f"{self.room}.{module}")
-        for entry in sorted(entry_points(group=self.room), key=lambda entry: entry.name):
+                self._add(importlib.import_module(f"{self.package}.{module}").SPEC, f"{self.package}.{module}")
+        for entry in sorted(entry_points(group=self.group), key=lambda entry: entry.name):
             self._add(self._load(entry), f"the entry point {entry.value} of {entry.dist and entry.dist.name}")
 
     def _load(self, entry: EntryPoint) -> Any:
@@ -114,3 +116,6 @@ def resolve(path: str) -> Any:
 
 
 METHODS: "Registry[MethodSpec]" = Registry("method", "samclr.methods", "MethodSpec")
+SEGMENTERS: "Registry[SegmenterSpec]" = Registry(
+    "segmenter", "samclr.segmenters", "SegmenterSpec", package="samclr.regions.segmenters"
+)

@@ -9,13 +9,14 @@ from typing import Any, Literal
 import torch
 
 from samclr.config.pretrain import PretrainConfig
+from samclr.config.segmenters import segmenter_spec
 from samclr.datasets.sources import list_scenes
 from samclr.errors import RegionError, SamclrError, UsageError, name_some
 from samclr.evaluation.sizes import fit_protocols
 from samclr.models.resolve import resolve_config
 from samclr.models.sizes import choose_sizes
 from samclr.regions.segment import segment_scenes
-from samclr.regions.segmenters import default_workers
+from samclr.regions.segmenters.create import default_workers
 from samclr.regions.store import open_store, store_stats
 from samclr.runs.directory import open_run, read_metrics
 from samclr.scenes.fill import FillOptions
@@ -151,7 +152,7 @@ def device_name(config: PretrainConfig) -> str:
 
 def store_device(store: Store) -> str:
     """What the segmenter ran on."""
-    on_gpu = default_workers(store.segmenter) is not None and store.segmenter.compute.device != "cpu"
+    on_gpu = segmenter_spec(store.segmenter.segmenter).uses_gpu(store.segmenter.options)
     return "cuda" if on_gpu and torch.cuda.is_available() else "cpu"
 
 
