@@ -18,6 +18,7 @@ from samclr.errors import PluginError, UsageError
 if TYPE_CHECKING:
     from samclr.config.methods import MethodSpec
     from samclr.config.segmenters import SegmenterSpec
+    from samclr.datasets.catalogue import DataSetSpec
 
 
 class Spec(Protocol):
@@ -77,10 +78,19 @@ class Registry(Mapping[str, SpecT], Generic[SpecT]):
         if self._is_filled:
             return
         self._is_filled = True  # a spec may ask while it is imported
+        try:
+            self._find()
+        except BaseException:
+            self._is_filled = False  # who asks again is told again
+            self._specs.clear()
+            raise
+
+    def _find(self) -> None:
         package = importlib.import_module(self.package)
-        for module in sorted(one.name for one in pkgutil.iter_modules(package.__path__)):
-            if module.endswith("_spec"):
-                self._add(importlib.import_module(f"{self.package}.{module}").SPEC, f"{self.package}.{module}")
+        modules = [f"{self.package}.{one.name}" for one in pkgutil.iter_modules(package.__path__)]
+        own = [(importlib.import_module(module).SPEC, module) for module in modules if module.endswith("_spec")]
+        for spec, module in sorted(own, key=lambda one: one[0].name.lower()):
+            self._add(spec, module)
         for entry in sorted(entry_points(group=self.group), key=lambda entry: entry.name):
             self._add(self._load(entry), f"the entry point {entry.value} of {entry.dist and entry.dist.name}")
 
@@ -116,6 +126,9 @@ def resolve(path: str) -> Any:
 
 
 METHODS: "Registry[MethodSpec]" = Registry("method", "samclr.methods", "MethodSpec")
+DATASETS: "Registry[DataSetSpec]" = Registry(
+    "data set", "samclr.datasets", "DataSetSpec", package="samclr.datasets.named"
+)
 SEGMENTERS: "Registry[SegmenterSpec]" = Registry(
     "segmenter", "samclr.segmenters", "SegmenterSpec", package="samclr.regions.segmenters"
 )

@@ -7,6 +7,7 @@ from timm.optim import create_optimizer_v2
 from torch import nn
 
 from samclr.config.pretrain import OptimConfig
+from samclr.models.schedules import cosine
 
 
 def create_optimizer(module: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
