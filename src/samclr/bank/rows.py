@@ -9,7 +9,6 @@ from jaxtyping import Shaped
 
 from samclr.config.pretrain import Codec
 from samclr.errors import PartsError, name_some
-from samclr.scenes.refs import SceneRef
 from samclr.storage.parts import ADDED_SCHEMA, HEAD_SCHEMA, OK, PartsFolder
 
 NUM_LEVELS = 4
@@ -29,11 +28,10 @@ UNKNOWN = -1  # in place of num_bytes and crc32, for parts of older versions
 NO_ROW, FAILED = -1, -2  # in place of a part's number
 
 
-def places_of(folder: PartsFolder, refs: Sequence[SceneRef]) -> tuple[np.ndarray, list[str], dict[str, str], list[int]]:
+def places_of(folder: PartsFolder, image_ids: Sequence[str]) -> tuple[np.ndarray, list[str], dict[str, str], list[int]]:
     """A ROW of each image, the parts' stems, the status by id of those not decoded, and the parts' bytes of pixels."""
-    image_ids = [ref.image_id for ref in refs]
     codec = folder.maker.get("codec", "raw")
-    rows = np.zeros(len(refs), ROW)
+    rows = np.zeros(len(image_ids), ROW)
     rows["part"] = NO_ROW
     stems: list[str] = []
     ends: list[int] = []
