@@ -36,9 +36,9 @@ SpecT = TypeVar("SpecT", bound=Spec)
 class Registry(Mapping[str, SpecT], Generic[SpecT]):
     """The specs of one kind by name, in the order in which they were found: built-ins by name, then others."""
 
-    def __init__(self, kind: str, group: str, type_name: str, package: str | None = None):
-        """kind: as messages say it. group: of entry points, and the package of the built-ins unless it is given."""
-        self.kind, self.group, self.package, self._type_name = kind, group, package or group, type_name
+    def __init__(self, kind: str, room: str, type_name: str, group: str | None = None):
+        """kind: as messages say it. room: the package of the built-ins. group: of entry points, by default the room."""
+        self.kind, self.room, self.group, self._type_name = kind, room, group or room, type_name
         self._specs: dict[str, SpecT] = {}
         self._is_filled = False
 
@@ -86,8 +86,8 @@ class Registry(Mapping[str, SpecT], Generic[SpecT]):
             raise
 
     def _find(self) -> None:
-        package = importlib.import_module(self.package)
-        modules = [f"{self.package}.{one.name}" for one in pkgutil.iter_modules(package.__path__)]
+        package = importlib.import_module(self.room)
+        modules = [f"{self.room}.{one.name}" for one in pkgutil.iter_modules(package.__path__)]
         own = [(importlib.import_module(module).SPEC, module) for module in modules if module.endswith("_spec")]
         for spec, module in sorted(own, key=lambda one: one[0].name.lower()):
             self._add(spec, module)
@@ -127,8 +127,8 @@ def resolve(path: str) -> Any:
 
 METHODS: "Registry[MethodSpec]" = Registry("method", "samclr.methods", "MethodSpec")
 DATASETS: "Registry[DataSetSpec]" = Registry(
-    "data set", "samclr.datasets", "DataSetSpec", package="samclr.datasets.named"
+    "data set", "samclr.datasets.named", "DataSetSpec", group="samclr.datasets"
 )
 SEGMENTERS: "Registry[SegmenterSpec]" = Registry(
-    "segmenter", "samclr.segmenters", "SegmenterSpec", package="samclr.regions.segmenters"
+    "segmenter", "samclr.regions.segmenters", "SegmenterSpec", group="samclr.segmenters"
 )

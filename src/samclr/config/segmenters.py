@@ -89,6 +89,16 @@ def segmenter_spec(segmenter: str) -> SegmenterSpec:
     raise UsageError(f"no segmenter {segmenter!r}; choose one of {', '.join([*known, *others])}")
 
 
+def register_segmenter(spec: SegmenterSpec) -> SegmenterSpec:
+    """Add a segmenter for this process, and return its spec; a package declares it as an entry point of
+    `samclr.segmenters`.
+
+    Raises:
+        PluginError: it is not a SegmenterSpec, or its name is taken.
+    """
+    return SEGMENTERS.register(spec)
+
+
 def owners_of(setting: str) -> list[SegmenterSpec]:
     """The specs whose settings have one of that name."""
     return [spec for spec in SEGMENTERS.values() if setting in spec.setting_names()]

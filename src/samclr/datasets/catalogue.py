@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from samclr.config.registry import DATASETS
 from samclr.errors import ScenesError
 from samclr.scenes.refs import IMAGE_SUFFIXES, SceneRef
 
@@ -127,3 +128,13 @@ class DataSetSpec:
     def split(self, name: str) -> Split | None:
         """The split of that name, None if there is none."""
         return next((split for split in self.splits if split.name == name), None)
+
+
+def register_dataset(spec: DataSetSpec) -> DataSetSpec:
+    """Add a data set for this process, and return its spec; a package declares it as an entry point of
+    `samclr.datasets`.
+
+    Raises:
+        PluginError: it is not a DataSetSpec, or its name is taken.
+    """
+    return DATASETS.register(spec)
