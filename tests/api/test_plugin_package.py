@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.command import SMALL_FLAGS
+from support.command import SMALL_FLAGS, command
 
 from samclr.config import registry
 from samclr.errors import RunError
@@ -144,3 +144,17 @@ def test_without_the_package_its_run_is_refused_by_the_methods_name(used, call):
         load_config(used[0] / "run")
     status, _, text = call("segment", used[0] / "data/signs/images/train", "--segmenter", "tiles", "--out", "x")
     assert (status, "no segmenter 'tiles'; choose one of felzenszwalb" in text) == (2, True)
+
+
+def test_a_broken_package_is_named_in_one_sentence(tmp_path):
+    made = tmp_path / "samclr_broken-1.0.dist-info"
+    made.mkdir()
+    (made / "METADATA").write_text("Metadata-Version: 2.1\nName: samclr-broken\nVersion: 1.0\n")
+    (made / "entry_points.txt").write_text("[samclr.segmenters]\nlost = samclr_lost:SPEC\n")
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    done = subprocess.run(command("segmenters"), env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "samclr: error: the segmenter lost of samclr-broken (samclr_lost:SPEC) cannot be imported: "
+        "ModuleNotFoundError: No module named 'samclr_lost'; fix or uninstall samclr-broken\n",
+    )

@@ -7,7 +7,6 @@ import tyro
 from tyro.conf import CascadeSubcommandArgs, FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes
 
 from samclr._version import __version__
-from samclr.cli.commands import Command
 from samclr.errors import ConfigError, SamclrError, UsageError
 from samclr.log import fail, printable_stderr, say
 from samclr.processes.stopping import Stopped
@@ -31,6 +30,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"samclr {__version__}")
         return
     try:
+        from samclr.cli.commands import Command  # here, as a package that adds to them may be broken
+
         _refuse_empty(given)
         with printable_stderr() if not all(map(str.isprintable, given)) else nullcontext():
             command = tyro.cli(

@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from samclr.config.registry import SEGMENTERS
 from samclr.config.segmenters import SegmenterConfig, SegmenterSpec, counts_only, owners_of, segmenter_spec
@@ -98,4 +98,11 @@ def _changed(name: str, value: Any, usual: Any) -> list[str]:
     return [one for one in changed if getattr(value, one) != getattr(usual, one)]
 
 
-SegmenterOptions: Any = options_class(list(SEGMENTERS.values()))
+if TYPE_CHECKING:
+
+    class SegmenterOptions(Settings):
+        """What `options_class` makes of the registry."""
+
+        segmenter: str
+else:
+    SegmenterOptions = options_class(list(SEGMENTERS.values()))

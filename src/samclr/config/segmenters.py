@@ -76,7 +76,7 @@ class SegmenterSpec:
 
     def setting_names(self) -> tuple[str, ...]:
         """The names of its settings."""
-        return tuple(one.name for one in fields(self.config))  # type: ignore[arg-type]
+        return _names(self.config)
 
 
 def segmenter_spec(segmenter: str) -> SegmenterSpec:
@@ -137,6 +137,27 @@ class SegmenterConfig(Settings):
             return counts_only([setting], "segmenter", owners)
         return f"{setting} is not a setting of {spec.name}; expected {' or '.join(spec.setting_names()) or 'none'}"
 
+    @classmethod
+    def with_options(cls, segmenter: str, options: Mapping[str, Any]) -> "SegmenterConfig":
+        """From the options of `samclr segment`, whose names lead past the groups that settings stand in.
+
+            SegmenterConfig.with_options("sam-digits", {"points_per_side": 8, "device": "cpu"})
+
+        Raises:
+            UsageError, ConfigError: as the class.
+        """
+        usual: Any = segmenter_spec(segmenter).config()
+        grouped: dict[str, dict[str, Any]] = {}
+        given: dict[str, Any] = {}
+        for name, value in options.items():
+            group = next((one for one in _groups(usual) if name in _names(getattr(usual, one))), None)
+            if group is None:
+                given[name] = value
+            else:
+                grouped.setdefault(group, {})[name] = value
+        given |= {group: replace(getattr(usual, group), **own) for group, own in grouped.items()}
+        return cls(segmenter=segmenter, **given)
+
     def maker(self) -> dict[str, Any]:
         """What the store's manifest keeps of the settings; see also regions.segmenters.create.maker_of."""
         return {"segmenter": self.segmenter, **segmenter_spec(self.segmenter).maker(self.options)}
@@ -153,6 +174,15 @@ class SegmenterConfig(Settings):
         spec = segmenter_spec(segmenter)
         own = {name: value for name, value in rest.items() if name in spec.setting_names() or not owners_of(name)}
         return cls(segmenter=segmenter, options=from_dict(spec.config, own, where))
+
+
+def _names(settings: Any) -> tuple[str, ...]:
+    return tuple(one.name for one in fields(settings))
+
+
+def _groups(settings: Any) -> list[str]:
+    """The settings that are groups of settings."""
+    return [name for name in _names(settings) if isinstance(getattr(settings, name), Settings)]
 
 
 def counts_only(settings: Sequence[str], chooser: str, owners: Sequence[SegmenterSpec]) -> str:

@@ -81,6 +81,16 @@ def test_wrong_settings_are_refused(given, message):
         SegmenterConfig(**given)
 
 
+def test_options_lead_past_the_groups():
+    masks, compute = MaskConfig(points_per_side=8), ComputeConfig(device="cpu", precision="float32")
+    given = {"points_per_side": 8, "device": "cpu", "precision": "float32"}
+    found = SegmenterConfig.with_options("sam-digits", given)
+    assert found == SegmenterConfig(segmenter="sam-digits", masks=masks, compute=compute)
+    assert SegmenterConfig.with_options("felzenszwalb", {"scale": 3}) == SegmenterConfig(scale=3)
+    with pytest.raises(ConfigError, match="points_per_side is not a setting of felzenszwalb"):
+        SegmenterConfig.with_options("felzenszwalb", given)
+
+
 def test_settings_are_replaced_alone():
     config = SegmenterConfig(scale=3)
     assert replace(config, sigma=1) == SegmenterConfig(scale=3, sigma=1)
