@@ -48,12 +48,12 @@ def places_of(folder: PartsFolder, image_ids: Sequence[str]) -> tuple[np.ndarray
         rows[numbers] = new
         ends.append(end_of_pixels(table, codec))
         errors |= {image_ids[number]: text for number, text in zip(numbers, status, strict=True) if text != OK}
-    missing = [image_ids[number] for number in np.flatnonzero(rows["part"] == NO_ROW)]
+    missing = [image_ids[number] for number in np.flatnonzero(rows["part"] == NO_ROW).tolist()]
     if missing:
         raise PartsError(
             f"{len(missing)} scenes are not in the bank {folder.path}: {name_some(missing)}; run samclr pack"
         )
-    failed = [image_ids[number] for number in np.flatnonzero(rows["part"] == FAILED)]
+    failed = [image_ids[number] for number in np.flatnonzero(rows["part"] == FAILED).tolist()]
     return rows, stems, {image_id: errors[image_id] for image_id in failed}, ends
 
 

@@ -26,12 +26,13 @@ def options_class(specs: list[SegmenterSpec]) -> type:
         PluginError: two segmenters declare an option of one name in different ways.
     """
     made: list[tuple[str, Any, Any]] = [("segmenter", str, dataclasses.field(default="felzenszwalb"))]
-    leaves = {"segmenter": ("samclr segment", ("segmenter",))}
+    leaves = {"segmenter": ("the command", "")}
     for spec in specs:
         for name, kind, default in _settings(spec.config):
+            declared = f"{name}: {kind!r} = {default!r}"
             for leaf in _leaves(name, default):
-                owner, place = leaves.setdefault(leaf, (spec.name, (name, repr(kind), repr(default))))
-                if place != (name, repr(kind), repr(default)):
+                owner, before = leaves.setdefault(leaf, (spec.name, declared))
+                if before != declared:
                     raise PluginError(
                         f"the segmenters {owner} and {spec.name} both have an option --{leaf.replace('_', '-')}, "
                         f"of different meaning; rename that of {spec.name}"

@@ -58,7 +58,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    for spec in (*METHODS.values(), *SEGMENTERS.values()) if name.endswith("Config") else ():
-        if spec.config.__name__ == name:
-            return spec.config
+    if name.endswith("Config"):
+        for config in (*(one.config for one in METHODS.values()), *(one.config for one in SEGMENTERS.values())):
+            if config.__name__ == name:
+                return config
     raise AttributeError(f"module 'samclr.config' has no attribute {name!r}")
