@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg, subcommand
 
 from samclr.cli.options import Json
-from samclr.config.registry import DATASETS
 from samclr.config.serialise import Settings
+from samclr.datasets.catalogue import DATASETS
 from samclr.datasets.names import DATA_VARIABLE
 from samclr.log import say, show, show_rows, show_table
 

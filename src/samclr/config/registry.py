@@ -18,7 +18,6 @@ from samclr.errors import PluginError, UsageError
 if TYPE_CHECKING:
     from samclr.config.methods import MethodSpec
     from samclr.config.segmenters import SegmenterSpec
-    from samclr.datasets.catalogue import DataSetSpec
 
 
 class Spec(Protocol):
@@ -126,9 +125,6 @@ def resolve(path: str) -> Any:
 
 
 METHODS: "Registry[MethodSpec]" = Registry("method", "samclr.methods", "MethodSpec")
-DATASETS: "Registry[DataSetSpec]" = Registry(
-    "data set", "samclr.datasets.named", "DataSetSpec", group="samclr.datasets"
-)
 SEGMENTERS: "Registry[SegmenterSpec]" = Registry(
     "segmenter", "samclr.regions.segmenters", "SegmenterSpec", group="samclr.segmenters"
 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samclr.config.registry import DATASETS
+from samclr.config.registry import Registry
 from samclr.errors import ScenesError
 from samclr.scenes.refs import IMAGE_SUFFIXES, SceneRef
 
@@ -128,6 +128,9 @@ class DataSetSpec:
     def split(self, name: str) -> Split | None:
         """The split of that name, None if there is none."""
         return next((split for split in self.splits if split.name == name), None)
+
+
+DATASETS: Registry[DataSetSpec] = Registry("data set", "samclr.datasets.named", "DataSetSpec", group="samclr.datasets")
 
 
 def register_dataset(spec: DataSetSpec) -> DataSetSpec:

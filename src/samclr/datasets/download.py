@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from samclr.config.registry import DATASETS
-from samclr.datasets.catalogue import DataSetSpec
+from samclr.datasets.catalogue import DATASETS, DataSetSpec
 from samclr.errors import ScenesError
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 from PIL import Image
 
-from samclr.config.registry import DATASETS
+from samclr.datasets.catalogue import DATASETS
 from samclr.errors import FilesError, ScenesError, name_some
 from samclr.log import say
 from samclr.scenes.images import MAX_IMAGE_PX, open_image

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from samclr.config.registry import DATASETS
-from samclr.datasets.catalogue import IGNORED, DataSetSpec
+from samclr.datasets.catalogue import DATASETS, IGNORED, DataSetSpec
 from samclr.datasets.label_maps import LabelError, read_values, shared_stems
 from samclr.datasets.layouts import list_named, recognise
 from samclr.datasets.names import DATA_VARIABLE, NamedSource, as_named, find_root

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from samclr.config.registry import DATASETS
-from samclr.datasets.catalogue import DataSetSpec
+from samclr.datasets.catalogue import DATASETS, DataSetSpec
 from samclr.datasets.names import NamedSource
 from samclr.errors import ScenesError, name_some
 from samclr.scenes.containers import list_file

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from samclr.config.registry import DATASETS
-from samclr.datasets.catalogue import DataSetSpec
+from samclr.datasets.catalogue import DATASETS, DataSetSpec
 from samclr.datasets.class_labels import folder_classes, match_classes
 from samclr.datasets.layouts import list_named
 from samclr.datasets.names import NamedSource

@@ -10,8 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from samclr.config.registry import DATASETS
-from samclr.datasets.catalogue import DataSetSpec
+from samclr.datasets.catalogue import DATASETS, DataSetSpec
 from samclr.errors import ScenesError, name_some
 from samclr.scenes.remote import as_uri
 

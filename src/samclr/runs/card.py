@@ -11,10 +11,10 @@ from typing import Any
 
 from samclr._version import __version__
 from samclr.config.pretrain import PretrainConfig
-from samclr.runs.results import rows_of_run
-from samclr.models.weights import own_normalisation
 from samclr.config.recipes import RECIPES
+from samclr.models.weights import own_normalisation
 from samclr.runs.directory import SUMMARY_FILE, read_json
+from samclr.runs.results import rows_of_run
 
 CLASSIFIED = (("knn_top1", "kNN top-1"), ("linear_top1_last", "linear top-1, last epoch"))
 SEGMENTED = (("dense_linear_miou", "linear mIoU"), ("dense_knn_miou", "nearest patches mIoU"))

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from samclr._version import __version__
-from samclr.config.pretrain import PretrainConfig
-from samclr.errors import ConfigError, FilesError, RunError
-from samclr.models.backbone import create_backbone
 from samclr.config.normalisation import IMAGENET
+from samclr.config.pretrain import PretrainConfig
 from samclr.config.serialise import from_dict, to_dict, upgraded
-from samclr.storage.files import read_json, write_bytes
+from samclr.errors import ConfigError, FilesError, RunError
 from samclr.log import say
+from samclr.models.backbone import create_backbone
+from samclr.storage.files import read_json, write_bytes
 
 CONFIG_FILE = "config.json"
 CONFIG_FORMAT = 3

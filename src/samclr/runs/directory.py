@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from samclr._version import __version__
-from samclr.runs.checkpoint import CONFIG_FILE, checkpoints, load_config, saved_config
 from samclr.config.pretrain import PretrainConfig
 from samclr.errors import RunError
+from samclr.log import say
+from samclr.runs.checkpoint import CONFIG_FILE, checkpoints, load_config, saved_config
 from samclr.storage.checksums import checksum_of_json
 from samclr.storage.files import CHECKSUM, read_json, replacing, unseal, write_json  # others take the two from here
 from samclr.storage.locks import locked, note_holder, who_holds
-from samclr.log import say
 
 METRICS_FILE, SUMMARY_FILE, RESULTS_FILE = "metrics.jsonl", "summary.json", "results.json"
 LOCKS_FOLDER = "locks"

@@ -9,9 +9,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from samclr.config.serialise import fingerprint
 from samclr.errors import FilesError, RunError, SamclrError
 from samclr.runs.directory import RESULTS_FILE
-from samclr.config.serialise import fingerprint
 from samclr.storage.files import confined, read_json, safe_name, write_json
 from samclr.storage.locks import locked
 
@@ -97,8 +97,8 @@ def rows_of_run(run: Path, weights: str | None = None) -> list[Row]:
 
 def _weights_of(run: Path) -> str | None:
     """None where the run has no weights that can be read."""
-    from samclr.runs.checkpoint import load_backbone
     from samclr.models.fingerprints import weights_fingerprint
+    from samclr.runs.checkpoint import load_backbone
 
     try:
         return weights_fingerprint(load_backbone(run))

@@ -17,7 +17,7 @@ from support.true_layouts import (
 )
 
 from samclr.cli.main import main
-from samclr.config.registry import DATASETS
+from samclr.datasets.catalogue import DATASETS
 from samclr.datasets.check import check_set
 
 TINY = {

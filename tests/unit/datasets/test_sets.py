@@ -21,8 +21,8 @@ from torchvision.datasets import CIFAR10, STL10, Cityscapes
 
 from samclr.bank.bank import SceneBank, pack_scenes
 from samclr.bank.places import default_bank, refuse_inside_scenes
-from samclr.config.registry import DATASETS
 from samclr.config.segmenters import SegmenterConfig
+from samclr.datasets.catalogue import DATASETS
 from samclr.datasets.label_maps import NO_REGION, read_label_regions
 from samclr.datasets.names import absolute
 from samclr.datasets.sources import list_scenes
