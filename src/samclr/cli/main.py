@@ -10,7 +10,6 @@ from typing import Any
 import tyro
 
 from samclr._version import __version__
-from samclr.cli.commands import STYLE, Command
 from samclr.config.serialise import idle_settings
 from samclr.errors import ConfigError, SamclrError, UsageError
 from samclr.log import fail, printable_stderr, remarks_on_stderr, say
@@ -90,6 +89,8 @@ def _is_of_memory(error: Exception) -> bool:
 
 
 def _parsed(given: list[str]) -> Any:
+    from samclr.cli.commands import STYLE, Command  # here, as a package that adds to them may be broken
+
     options = {"prog": "samclr", "description": DESCRIPTION, "args": given, "config": STYLE}
     if "from-config" not in given:
         return tyro.cli(Command, **options)  # type: ignore[call-overload]

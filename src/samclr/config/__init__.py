@@ -1,6 +1,7 @@
 """All settings as frozen dataclasses, validated when made. Nothing here imports torch, numpy or the command line.
 
-Settings of methods (SimclrConfig, MocoConfig, DinoConfig and those of other packages) can be imported from here, too.
+Settings of methods and segmenters (SimclrConfig, FelzenszwalbConfig, those of other packages) can be imported from
+here, too.
 """
 
 from typing import Any
@@ -25,8 +26,9 @@ from samclr.config.pretrain import (
     ProbeConfig,
     RuntimeConfig,
 )
-from samclr.config.registry import METHODS
-from samclr.config.segmenters import ComputeConfig, MaskConfig, SegmenterConfig
+from samclr.config.registry import METHODS, SEGMENTERS
+from samclr.config.sam import ComputeConfig, MaskConfig
+from samclr.config.segmenters import SegmenterConfig
 from samclr.config.views import AugmentConfig, FilterConfig, LocalViews, ViewGroup, ViewsConfig
 
 __all__ = [
@@ -60,7 +62,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    for spec in METHODS.values() if name.endswith("Config") else ():
-        if spec.config.__name__ == name:
-            return spec.config
+    if name.endswith("Config"):
+        for config in (*(one.config for one in METHODS.values()), *(one.config for one in SEGMENTERS.values())):
+            if config.__name__ == name:
+                return config
     raise AttributeError(f"module 'samclr.config' has no attribute {name!r}")

@@ -20,7 +20,7 @@ from samclr.datasets.class_labels import (
     read_parquet_classes,
 )
 from samclr.datasets.download import download as download_set
-from samclr.datasets.named_sets import LabelledRefs, read_named, recognise_labelled
+from samclr.datasets.named_sets import read_named, recognise_labelled
 from samclr.datasets.names import DATA_VARIABLE, NamedSource, as_named, parse_named
 from samclr.datasets.sources import list_scenes
 from samclr.draws import epoch_order
@@ -71,7 +71,7 @@ class LabelledSet:
 def open_labelled(name_or_path: Path, download: bool = False, image_column: str | None = None) -> LabelledSet:
     """Open a labelled set: a folder, NAME@ROOT, or a name that is looked up in the folder that $SAMCLR_DATA names.
 
-    `download` fetches CIFAR-10, STL-10 or ImageNette into ROOT (or $SAMCLR_DATA) first, if it is not there.
+    `download` fetches a set that can be fetched into ROOT (or $SAMCLR_DATA) first, if it is not there.
     `image_column` is that of Parquet files which holds the images, by default as `parquet.choose_column` has it.
 
     Raises:
@@ -132,13 +132,9 @@ def _open_named(source: NamedSource) -> LabelledSet:
     return LabelledSet(
         name=source.data_set.name,
         classes=classes,
-        train=_as_split(train),
-        test=_as_split(test),
+        train=LabelledSplit(refs=train[0], labels=train[1]),
+        test=LabelledSplit(refs=test[0], labels=test[1]),
     )
-
-
-def _as_split(found: LabelledRefs) -> LabelledSplit:
-    return LabelledSplit(refs=found.refs, labels=found.labels)
 
 
 def _split_files(path: Path, files: list[str], names: tuple[str, ...]) -> list[Path]:

@@ -2,7 +2,8 @@
 
 from samclr.config.evaluation import CropProbeConfig, ProtocolsConfig
 from samclr.config.pretrain import AugmentConfig, FilterConfig, KnnConfig, OptimConfig
-from samclr.config.segmenters import ComputeConfig, MaskConfig, SegmenterConfig
+from samclr.config.sam import ComputeConfig, MaskConfig
+from samclr.config.segmenters import SegmenterConfig
 from samclr.study.recipe import ANY, Evaluation, Grid, Reference, Study
 
 PAPER_SOURCE = "Missaoui and Yuan, NeurIPS 2023 workshop (arXiv 2310.14736), tables 1 to 3: one run each"
