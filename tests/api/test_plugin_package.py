@@ -140,7 +140,7 @@ def test_its_protocol_measures(used):
 
 
 def test_without_the_package_its_run_is_refused_by_the_methods_name(used, call):
-    with pytest.raises(RunError, match="'align' is not a method; expected one of dino, moco, simclr"):
+    with pytest.raises(RunError, match="'align' is not a method; expected one of barlow, byol, dino, moco"):
         load_config(used[0] / "run")
     status, _, text = call("segment", used[0] / "data/signs/images/train", "--segmenter", "tiles", "--out", "x")
     assert (status, "no segmenter 'tiles'; choose one of felzenszwalb" in text) == (2, True)
