@@ -1,5 +1,7 @@
 """MaskGenerator: all masks of one image at a time, by any SAM, as a function."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
@@ -52,7 +54,8 @@ class MaskGenerator:
         self.config = SegmenterConfig.with_options(
             model, {"points_per_side": points_per_side, "device": device, "precision": precision, **mask_options}
         )
-        self._segmenter = SamSegmenter(model, self.config.options)
+        options: Any = self.config.options
+        self._segmenter = SamSegmenter(model, options)
 
     def __call__(self, image: Image.Image | UInt8[np.ndarray, "h w *c"], image_id: str = "image") -> ImageRegions:
         """All masks of an image, in the generator's order.
