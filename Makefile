@@ -45,7 +45,7 @@ types: .venv
 
 docs: .venv
 	@echo "== docs: site/index.html; every warning is an error"
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # The marker is written last, so an interrupted set-up is done again.
 .venv: .venv/ready

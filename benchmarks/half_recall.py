@@ -16,7 +16,7 @@ import torch
 from segment import agreement, as_samclr_loads_it, candidate_scores, find_images, make_model
 from sklearn.datasets import load_digits
 
-from samclr.config.segmenters import MaskConfig
+from samclr.config.sam import MaskConfig
 from samclr.demo.demo import compose_scene
 from samclr.regions.sam.generator import MaskGenerator
 from samclr.regions.sam.model import SamModels

@@ -119,7 +119,7 @@ def run_tool(tool: str, name: str, data: Path, device: str, threshold: float, pr
         if tool == "ours":
             from dataclasses import asdict
 
-            from samclr.config.segmenters import MaskConfig
+            from samclr.config.sam import MaskConfig
             from samclr.regions.sam.generator import MaskGenerator, StageTimes
 
             config = MaskConfig(points_per_side=case.points_per_side, **settings)

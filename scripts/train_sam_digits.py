@@ -255,7 +255,7 @@ def measure(out: Path, num_scenes: int = 200) -> None:
     from pycocotools import mask as coco_mask
 
     import samclr.demo.demo as demo
-    from samclr.config.segmenters import MaskConfig
+    from samclr.config.sam import MaskConfig
     from samclr.regions.sam.generator import MaskGenerator
     from samclr.regions.sam.model import load_sam
 

@@ -54,7 +54,7 @@ def test_masks_of_one_image_are_those_of_the_job():
     found = masks(Image.fromarray(pixels))
     assert found.boxes_xyxy.tolist() == [list(region.box_xyxy) for region in masks(pixels, "same").regions]
     scene = Scene(image_id="image", pixels=pixels, content_hash=found.content_hash)
-    assert SamSegmenter(masks.config).segment([scene]) == [found]
+    assert SamSegmenter("sam-digits", masks.config.options).segment([scene]) == [found]
     assert len(masks(np.full((20, 30), 7, np.uint8)).boxes_xyxy) == len(masks(Image.new("L", (30, 20), 7)).boxes_xyxy)
     for wrong, text in ((pixels / 255, "float64"), (pixels[..., :2], r"\[48, 64, 2\]"), (pixels[:0], "no pixels")):
         with pytest.raises(RegionError, match=text):

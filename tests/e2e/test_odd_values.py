@@ -9,8 +9,9 @@ import torch
 from support.scenes import write_labelled
 from support.settings import settings_classes
 
+from samclr.config.segmenters import SegmenterSpec
 from samclr.config.serialise import hints_of
-from samclr.errors import ConfigError, SamclrError
+from samclr.errors import ConfigError, SamclrError, UsageError
 
 ODD = (
     *(-1, 0, 1e30, 10**30, 10**400, math.nan, math.inf, -math.inf, True, "", "x", None, [], {}, object()),
@@ -26,7 +27,7 @@ def test_an_odd_value_is_taken_as_the_annotation_says_or_refused_by_name(kind):
         for value in ODD:
             try:
                 made = kind(**{name: value})
-            except ConfigError as error:
+            except (ConfigError, UsageError) as error:
                 said = str(error)
             else:
                 said = ""
@@ -127,9 +128,7 @@ def test_views_that_no_machine_can_hold_are_refused_before_memory_is_taken(scene
 
 @pytest.mark.parametrize("take", [lambda: bytearray(2**60), lambda: np.zeros(2**57), lambda: torch.zeros(2**50)])
 def test_want_of_memory_is_one_sentence(take, call, monkeypatch):
-    import samclr.regions.sam.catalogue
-
-    monkeypatch.setattr(samclr.regions.sam.catalogue, "segmenter_rows", take)
+    monkeypatch.setattr(SegmenterSpec, "table", lambda spec: take())
     status, _, said = call("segmenters")
     assert (status, said.count("\n")) == (1, 1)
     assert "out of memory" in said

@@ -11,7 +11,8 @@ import pytest
 from support.command import samclr
 from support.scenes import write_scenes
 
-from samclr.config.segmenters import ComputeConfig, MaskConfig, SegmenterConfig
+from samclr.config.sam import ComputeConfig, MaskConfig
+from samclr.config.segmenters import SegmenterConfig
 from samclr.datasets.sources import list_scenes
 from samclr.regions.ray_engine import segment_scenes_on_ray
 from samclr.regions.segment import segment_scenes

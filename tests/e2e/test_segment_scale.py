@@ -21,7 +21,7 @@ from PIL import Image
 from samclr.demo.demo import clutter, digit_ink
 from samclr.regions.sam.generator import MaskGenerator
 from samclr.regions.sam.model import load_sam
-from samclr.config.segmenters import MaskConfig
+from samclr.config.sam import MaskConfig
 from sklearn.datasets import load_digits
 
 torch.set_num_threads(1)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from support.command import samclr
@@ -159,3 +160,21 @@ def test_every_option_is_explained(call):
                 explained = f"{text} {lines[number + 1].strip('│ ')}"
                 rest = explained.split("  ", 1)[-1] if "  " in explained else explained.split("]")[-1]
                 assert not rest.strip().startswith("(default"), f"{name}: {text} is not explained"
+
+
+@pytest.mark.parametrize("place", [("pretrain", "simclr", "--scenes"), ("segment",), ("evaluate",)])
+def test_a_folder_called_from_config_hides_no_mistyped_option(place, call):
+    status, _, text = call(*place, "from-config", "--out", "x", "--mistyped", 3)
+    assert status == 2
+    assert "--mistyped" in text
+    assert "unexpected" not in text
+
+
+def test_from_config_takes_overrides_and_refuses_what_is_none(call, tmp_path):
+    old = Path(__file__).parents[1] / "formats" / "0.1" / "run"
+    status, _, text = call("pretrain", "from-config", old, "--out", tmp_path / "run", "--lrr", 3)
+    assert status == 2
+    assert "--lr FLOAT" in text
+    status, _, text = call("pretrain", "from-config", old, "--out", tmp_path / "run", "--temperature", 0)
+    assert status == 2
+    assert "temperature is 0" in text

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from support.original_sams import original_generator
 from support.sam_models import KINDS, MEAN, STD, as_loaded, digits_sam, tiny_sam
 
-from samclr.config.segmenters import MaskConfig
+from samclr.config.sam import MaskConfig
 from samclr.demo.demo import clutter, digit_ink
 from samclr.regions.sam.decoder import PromptDecoder
 from samclr.regions.sam.generator import Mask, MaskGenerator

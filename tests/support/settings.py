@@ -5,7 +5,7 @@ import pkgutil
 
 import samclr.cli
 import samclr.config
-from samclr.config.registry import METHODS
+from samclr.config.registry import METHODS, SEGMENTERS
 from samclr.config.serialise import Settings
 
 
@@ -14,7 +14,8 @@ def settings_classes() -> list[type]:
     for package in (samclr.config, samclr.cli):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
-    list(METHODS)
+    for registry in (METHODS, SEGMENTERS):
+        list(registry)
     return sorted(
         (one for one in _below(Settings) if one.__module__.startswith("samclr.")), key=lambda one: one.__name__
     )

@@ -55,7 +55,7 @@ def level_shapes(height: int, width: int) -> list[tuple[int, int]]:
 
 
 class SceneBank:
-    """Random access to the pixels of a list of images, without opening an image file.
+    """Random access to the pixels of many images, without opening an image file: `SceneBank(path)`.
 
     In memory it takes 28 bytes an image; ids and hashes stay in a file.
 
@@ -65,19 +65,22 @@ class SceneBank:
         errors: of the images that could not be decoded, by id; they have no number.
     """
 
-    def __init__(self, path: Path, refs: Sequence[SceneRef]):
-        """Map the images of `refs` that could be decoded, in that order.
+    def __init__(self, path: Path, refs: Sequence[SceneRef] | None = None):
+        """Map the images of `refs` that could be decoded, in that order; by default all of the bank, by their ids.
+
+        Without `refs` the scenes are not looked at; images packed from scenes that are gone since are there still.
 
         Raises:
             PartsError: no bank at `path`, a scene has no row, or a part lacks its pixels or is cut (run pack).
         """
         folder = PartsFolder(path, KIND)
-        rows, stems, self.errors, ends = places_of(folder, refs)
+        image_ids = folder.image_ids() if refs is None else [ref.image_id for ref in refs]
+        rows, stems, self.errors, ends = places_of(folder, image_ids)
         decoded = rows["part"] != FAILED
         rows = rows[decoded]
         self.path, self.num_images = path, len(rows)
         self.codec: Codec = folder.maker.get("codec", "raw")
-        self._names = _mapped_names(itertools.compress(refs, decoded), rows["content_hash"])
+        self._names = _mapped_names(itertools.compress(image_ids, decoded), rows["content_hash"])
         self.native_hw, self.bank_hw, self.offset = (rows[name].copy() for name in ("native_hw", "bank_hw", "offset"))
         used, part_of = np.unique(rows["part"], return_inverse=True)
         self.part_of = part_of.astype(np.int32)
@@ -166,14 +169,14 @@ class LevelReader:
         return self._data[start : start + rows * columns * 3].reshape(rows, columns, 3), 0, 0
 
 
-def _mapped_names(refs: Iterator[SceneRef], hashes: np.ndarray) -> pa.Table:
+def _mapped_names(image_ids: Iterator[str], hashes: np.ndarray) -> pa.Table:
     """Ids and hashes in a file that is gone when nobody looks at it any more."""
     schema = pa.schema([("image_id", pa.string()), ("content_hash", pa.string())])
     with tempfile.NamedTemporaryFile() as file, room_for(Path(file.name)):
         with pa.ipc.new_file(file, schema) as writer:
             for first in range(0, len(hashes), NAMES_AT_ONCE):
                 some = hashes[first : first + NAMES_AT_ONCE].astype(str)
-                ids = [ref.image_id for ref in itertools.islice(refs, len(some))]
+                ids = list(itertools.islice(image_ids, len(some)))
                 writer.write_batch(pa.record_batch([ids, some], schema))
         file.flush()
         return pa.ipc.open_file(pa.memory_map(file.name)).read_all()

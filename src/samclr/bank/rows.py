@@ -9,7 +9,6 @@ from jaxtyping import Shaped
 
 from samclr.config.pretrain import Codec
 from samclr.errors import PartsError, name_some
-from samclr.scenes.refs import SceneRef
 from samclr.storage.parts import ADDED_SCHEMA, HEAD_SCHEMA, OK, PartsFolder
 
 NUM_LEVELS = 4
@@ -29,11 +28,10 @@ UNKNOWN = -1  # in place of num_bytes and crc32, for parts of older versions
 NO_ROW, FAILED = -1, -2  # in place of a part's number
 
 
-def places_of(folder: PartsFolder, refs: Sequence[SceneRef]) -> tuple[np.ndarray, list[str], dict[str, str], list[int]]:
+def places_of(folder: PartsFolder, image_ids: Sequence[str]) -> tuple[np.ndarray, list[str], dict[str, str], list[int]]:
     """A ROW of each image, the parts' stems, the status by id of those not decoded, and the parts' bytes of pixels."""
-    image_ids = [ref.image_id for ref in refs]
     codec = folder.maker.get("codec", "raw")
-    rows = np.zeros(len(refs), ROW)
+    rows = np.zeros(len(image_ids), ROW)
     rows["part"] = NO_ROW
     stems: list[str] = []
     ends: list[int] = []
@@ -50,12 +48,12 @@ def places_of(folder: PartsFolder, refs: Sequence[SceneRef]) -> tuple[np.ndarray
         rows[numbers] = new
         ends.append(end_of_pixels(table, codec))
         errors |= {image_ids[number]: text for number, text in zip(numbers, status, strict=True) if text != OK}
-    missing = [image_ids[number] for number in np.flatnonzero(rows["part"] == NO_ROW)]
+    missing = [image_ids[number] for number in np.flatnonzero(rows["part"] == NO_ROW).tolist()]
     if missing:
         raise PartsError(
             f"{len(missing)} scenes are not in the bank {folder.path}: {name_some(missing)}; run samclr pack"
         )
-    failed = [image_ids[number] for number in np.flatnonzero(rows["part"] == FAILED)]
+    failed = [image_ids[number] for number in np.flatnonzero(rows["part"] == FAILED).tolist()]
     return rows, stems, {image_id: errors[image_id] for image_id in failed}, ends
 
 

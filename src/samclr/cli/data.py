@@ -13,13 +13,14 @@ from tyro.conf import Positional, arg, subcommand
 
 from samclr.cli.options import Json
 from samclr.config.serialise import Settings
-from samclr.datasets.catalogue import DATA_SETS
+from samclr.datasets.catalogue import DATASETS
 from samclr.datasets.names import DATA_VARIABLE
 from samclr.log import say, show, show_rows, show_table
 
 SetName = str
 if not TYPE_CHECKING:
-    SetName = Literal[tuple(DATA_SETS)]
+    SetName = Literal[tuple(DATASETS)]
+FETCHED = ", ".join(name for name, data_set in DATASETS.items() if data_set.download is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class ListSets(Settings):
     def run(self) -> int:
         """Run the command."""
         rows = []
-        for data_set in DATA_SETS.values():
+        for data_set in DATASETS.values():
             splits = [
                 f"{one.name}{'*' * (one.name == data_set.scene_split)} {one.num_images:,}" for one in data_set.splits
             ]
@@ -58,9 +59,7 @@ class Check(Settings):
 
     name: Annotated[Positional[SetName], arg(help="A data set of `samclr data list`.")]
     root: Annotated[Path | None, arg(help="Folder that holds the set; by default looked up in $SAMCLR_DATA.")] = None
-    download: Annotated[
-        bool, arg(help="Download it into --root first, through torchvision (CIFAR-10, STL-10, ImageNette).")
-    ] = False
+    download: Annotated[bool, arg(help=f"Download it into --root first ({FETCHED}).")] = False
     json: Json = False
 
     def run(self) -> int:
@@ -68,7 +67,7 @@ class Check(Settings):
         from samclr.datasets.check import check_set
         from samclr.errors import UsageError
 
-        data_set = DATA_SETS[self.name]
+        data_set = DATASETS[self.name]
         if self.root is None and (self.download or DATA_VARIABLE not in os.environ):
             raise UsageError(f"where is {self.name}? Add --root DIR, or set ${DATA_VARIABLE}")
         if self.download and self.root is not None:
@@ -95,7 +94,7 @@ class Check(Settings):
             say(f"complete: {data_set.title}")
             return 0
         say(f"incomplete: {data_set.title}, layout {data_set.layout}; get it from: {data_set.got_at}")
-        if data_set.downloads:
+        if data_set.download is not None:
             say(f"samclr data check {self.name} --root DIR --download fetches it")
         return 1
 

@@ -10,7 +10,6 @@ from typing import Any
 import tyro
 
 from samclr._version import __version__
-from samclr.cli.commands import STYLE, Command
 from samclr.config.serialise import idle_settings
 from samclr.errors import ConfigError, SamclrError, UsageError
 from samclr.log import fail, printable_stderr, remarks_on_stderr, say
@@ -90,13 +89,22 @@ def _is_of_memory(error: Exception) -> bool:
 
 
 def _parsed(given: list[str]) -> Any:
+    from samclr.cli.commands import (  # here, as a package that adds to them may be broken
+        STYLE,
+        Command,
+        FromConfig,
+        Pretrain,
+    )
+
     options = {"prog": "samclr", "description": DESCRIPTION, "args": given, "config": STYLE}
     if "from-config" not in given:
         return tyro.cli(Command, **options)  # type: ignore[call-overload]
     command, overrides = tyro.cli(Command, return_unknown_args=True, **options)  # type: ignore[call-overload]
-    if overrides:
-        command = replace(command, recipe=replace(command.recipe, overrides=tuple(overrides)))
-    return command
+    if not overrides:
+        return command
+    if not (isinstance(command, Pretrain) and isinstance(command.recipe, FromConfig)):
+        return tyro.cli(Command, **options)  # type: ignore[call-overload]  # which says what is wrong with them
+    return replace(command, recipe=replace(command.recipe, overrides=tuple(overrides)))
 
 
 def _of_system(error: OSError) -> str:

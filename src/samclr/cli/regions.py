@@ -11,8 +11,10 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg, subcommand
 
 from samclr.cli.options import Column, Fill, Json, Scenes
+from samclr.cli.segmenters import SegmenterOptions, chosen_segmenter
 from samclr.config.pretrain import FilterConfig
-from samclr.config.segmenters import Labels, SegmenterConfig
+from samclr.config.registry import SEGMENTERS
+from samclr.config.segmenters import Labels
 from samclr.config.serialise import Bounds, Seed, Settings
 from samclr.log import say, show, show_fill, show_rows, show_table
 
@@ -29,7 +31,7 @@ class Segment(Settings):
     scenes: Positional[Scenes]
     image_column: Column = None
     out: Annotated[Path, arg(help="Folder of the region store, made if missing.")]
-    settings: SegmenterConfig = field(default_factory=SegmenterConfig)
+    settings: SegmenterOptions = field(default_factory=SegmenterOptions)
     engine: Annotated[
         Literal["local", "ray"], arg(help="Where it runs: processes here, or actors of a Ray cluster (samclr[ray]).")
     ] = "local"
@@ -41,18 +43,19 @@ class Segment(Settings):
         from samclr.bank.places import refuse_inside_scenes
         from samclr.datasets.sources import list_scenes
         from samclr.regions.segment import segment_scenes
-        from samclr.regions.segmenters import default_workers
+        from samclr.regions.segmenters.create import default_workers
         from samclr.scenes.fill import tally_text
 
+        config = chosen_segmenter(self.settings)
         refuse_inside_scenes(self.out, self.scenes, "--out")
         refs = list_scenes(self.scenes, self.image_column)
-        options = self.fill.options(default_workers(self.settings))
+        options = self.fill.options(default_workers(config))
         if self.engine == "ray":
             from samclr.regions.ray_engine import segment_scenes_on_ray
 
-            _, report = segment_scenes_on_ray(refs, self.settings, self.out, options)
+            _, report = segment_scenes_on_ray(refs, config, self.out, options)
         else:
-            _, report = segment_scenes(refs, self.settings, self.out, options)
+            _, report = segment_scenes(refs, config, self.out, options)
         say(tally_text(report))
         return show_fill("segmented", self.out, report, self.fill.strict, self.json)
 
@@ -70,9 +73,8 @@ class Segmenters(Settings):
 
     def run(self) -> int:
         """Run the command."""
-        from samclr.regions.sam.catalogue import segmenter_rows
-
-        show_rows("segmenters", segmenter_rows(), self.json, key="segmenters")
+        rows = [row for spec in SEGMENTERS.values() for row in spec.table()]
+        show_rows("segmenters", rows, self.json, key="segmenters")
         return 0
 
 

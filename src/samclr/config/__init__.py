@@ -1,7 +1,7 @@
 """All settings as frozen dataclasses, validated when made. Nothing here imports torch, numpy or the command line.
 
-Settings of methods (SimclrConfig, MocoConfig, DinoConfig) and protocols (ProbeConfig, DenseConfig), those of other
-packages as well, can be imported from here, too.
+Settings of methods, segmenters and protocols (SimclrConfig, FelzenszwalbConfig, ProbeConfig), those of other packages
+as well, can be imported from here, too.
 """
 
 from typing import Any
@@ -17,8 +17,9 @@ from samclr.config.pretrain import (
     RuntimeConfig,
 )
 from samclr.config.protocols import EvaluationData, KnnConfig, ProtocolConfig
-from samclr.config.registry import METHODS, PROTOCOLS
-from samclr.config.segmenters import ComputeConfig, MaskConfig, SegmenterConfig
+from samclr.config.registry import METHODS, PROTOCOLS, SEGMENTERS
+from samclr.config.sam import ComputeConfig, MaskConfig
+from samclr.config.segmenters import SegmenterConfig
 from samclr.config.views import AugmentConfig, FilterConfig, LocalViews, ViewGroup, ViewsConfig
 
 __all__ = [
@@ -49,7 +50,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    for registry in (METHODS, PROTOCOLS) if name.endswith("Config") else ():
+    for registry in (METHODS, SEGMENTERS, PROTOCOLS) if name.endswith("Config") else ():
         for spec in registry.values():
             if spec.config.__name__ == name:
                 return spec.config

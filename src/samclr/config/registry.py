@@ -1,8 +1,9 @@
 """Methods, segmenters, data sets and protocols by name. Each is a spec, which is discovered, never imported from here.
 
-The built-in specs are the attribute SPEC of every module `..._spec` in their room (samclr/methods/byol_spec.py);
-those of other packages are found through entry points of the room's name, or handed over by `register`. A spec
-imports no torch: what needs torch is in another file, which the spec names as "module:attribute".
+The built-in specs are the attribute SPEC of every module `..._spec` in their package (samclr/methods/byol_spec.py);
+those of other packages are found through entry points (the groups samclr.methods, samclr.segmenters and so on), or
+handed over by `register`. A spec imports no torch: what needs torch is in another file, which the spec names as
+"module:attribute".
 """
 
 import difflib
@@ -17,6 +18,7 @@ from samclr.errors import PluginError, UsageError
 if TYPE_CHECKING:
     from samclr.config.methods import MethodSpec
     from samclr.config.protocols import ProtocolSpec
+    from samclr.config.segmenters import SegmenterSpec
 
 
 class Spec(Protocol):
@@ -76,10 +78,19 @@ class Registry(Mapping[str, SpecT], Generic[SpecT]):
         if self._is_filled:
             return
         self._is_filled = True  # a spec may ask while it is imported
+        try:
+            self._find()
+        except BaseException:
+            self._is_filled = False  # who asks again is told again
+            self._specs.clear()
+            raise
+
+    def _find(self) -> None:
         package = importlib.import_module(self.room)
-        for module in sorted(one.name for one in pkgutil.iter_modules(package.__path__)):
-            if module.endswith("_spec"):
-                self._add(importlib.import_module(f"{self.room}.{module}").SPEC, f"{self.room}.{module}")
+        modules = [f"{self.room}.{one.name}" for one in pkgutil.iter_modules(package.__path__)]
+        own = [(importlib.import_module(module).SPEC, module) for module in modules if module.endswith("_spec")]
+        for spec, module in sorted(own, key=lambda one: one[0].name.lower()):
+            self._add(spec, module)
         for entry in sorted(entry_points(group=self.group), key=lambda entry: entry.name):
             self._add(self._load(entry), f"the entry point {entry.value} of {entry.dist and entry.dist.name}")
 
@@ -117,4 +128,7 @@ def resolve(path: str) -> Any:
 METHODS: "Registry[MethodSpec]" = Registry("method", "samclr.methods", "MethodSpec")
 PROTOCOLS: "Registry[ProtocolSpec]" = Registry(
     "protocol", "samclr.evaluation.protocols", "ProtocolSpec", group="samclr.protocols"
+)
+SEGMENTERS: "Registry[SegmenterSpec]" = Registry(
+    "segmenter", "samclr.regions.segmenters", "SegmenterSpec", group="samclr.segmenters"
 )

@@ -1,112 +1,211 @@
-"""Settings of segmenters. Nothing here imports torch or numpy."""
+"""What every segmenter's settings have, and how a segmenter is declared. Its own settings stand in its spec."""
 
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, Literal
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any
 
-from samclr.config.devices import Precision, check_device
-from samclr.config.serialise import Bounds, CountOrZero, CountsWith, Positive, Settings, Share, to_dict
-from samclr.errors import ConfigError
+from samclr.config.registry import SEGMENTERS
+from samclr.config.serialise import Bounds, Settings, checked, from_dict, to_dict
+from samclr.errors import ConfigError, UsageError
 
 Labels = Annotated[tuple[int, ...], Bounds(at_least=0, at_most=2**32 - 1)]
-OF_COLOURS = CountsWith("segmenter", ("felzenszwalb",))
-OF_LABELS = CountsWith("segmenter", ("labels",))
-OF_SAM = CountsWith("segmenter", other_than=("felzenszwalb", "labels"))
-WITH_LAYERS = CountsWith("crop_n_layers")
-Threshold = Annotated[float, Bounds(at_least=-1, at_most=2)]  # predicted scores may leave 0 to 1 a little
+Row = dict[str, str]
+
+
+def one_per_core(options: Settings) -> int | None:
+    """The usual rule for processes: None, which stands for one per core."""
+    return None
+
+
+def on_cpu(options: Settings) -> str:
+    """The usual rule for devices: the segmenter runs on CPUs alone."""
+    return "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskConfig(Settings):
-    """SAM only: how masks are generated, in the reference's words and with its defaults.
+class SegmenterSpec:
+    """Declares a segmenter, or a family of them that share settings and code.
 
     Attributes:
-        points_per_side: Prompts per side of the grid laid over each crop.
-        pred_iou_thresh: Drop masks with a predicted IoU of at most this.
-        stability_score_thresh: Drop masks less stable than this; see stability_score_offset.
-        stability_score_offset: Stability is the area above +offset divided by the area above -offset, in logits.
-        box_nms_thresh: Of two masks of one crop whose boxes overlap by more than this (IoU), keep the better one.
-        crop_n_layers: Further layers of crops to search; layer i has 2^i x 2^i crops.
-        crop_nms_thresh: As box_nms_thresh, between crops; the mask of the smaller crop is kept.
-        crop_overlap_ratio: Overlap of the crops of the first layer, as a share of the image's shorter side.
-        crop_n_points_downscale_factor: Layer i has points_per_side / factor^i points per side.
-        min_mask_region_area: Remove holes and islands smaller than this from masks, in px; 0 keeps them.
+        name: what --segmenter takes; of a family its name in messages.
+        summary: a remark for the table of `samclr segmenters`.
+        config: its settings. `samclr segment` has an option for each field, and for each field of a group of them.
+        build: "module:class" of a samclr.regions.segmenters.base.Segmenter, made with (segmenter, options).
+        licence: of its code or weights, for the same table.
+        region_title: as tables name its regions; by default the segmenter's name.
+        names: of a family: the segmenters that are known by name.
+        takes: of a family: whether it takes this --segmenter; the names of others come first.
+        others: of a family: what it takes beside `names`, with {segmenter} for what was asked for.
+        rows: of a family: the rows of that table.
+        maker: from settings to what a store keeps of them; a store of another maker is not continued.
+        workers: from settings to how many processes suit it; None stands for one per core.
+        device: from settings to the device that it runs on, as samclr.models.devices.choose_device takes it.
+        takes_labels: its settings have `labels` and `ignore_label`, and a study's --labels are meant for it.
     """
 
-    points_per_side: Annotated[int, Bounds(at_least=1, at_most=1024)] = 32
-    pred_iou_thresh: Threshold = 0.88
-    stability_score_thresh: Threshold = 0.95
-    stability_score_offset: Annotated[float, Bounds(at_least=0)] = 1.0
-    box_nms_thresh: Share = 0.7
-    crop_n_layers: Annotated[int, Bounds(at_least=0, at_most=6)] = 0
-    crop_nms_thresh: Annotated[Share, WITH_LAYERS] = 0.7
-    crop_overlap_ratio: Annotated[Share, WITH_LAYERS] = 512 / 1500
-    crop_n_points_downscale_factor: Annotated[int, Bounds(at_least=1, at_most=1024), WITH_LAYERS] = 1
-    min_mask_region_area: CountOrZero = 0
+    name: str
+    summary: str
+    config: type[Settings]
+    build: str
+    licence: str = ""
+    region_title: str = ""
+    names: tuple[str, ...] = ()
+    takes: Callable[[str], bool] | None = None
+    others: str = ""
+    rows: Callable[[], list[Row]] | None = None
+    maker: Callable[[Any], dict[str, Any]] = to_dict
+    workers: Callable[[Any], int | None] = one_per_core
+    device: Callable[[Any], str] = on_cpu
+    takes_labels: bool = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.points_per_side < self.crop_n_points_downscale_factor**self.crop_n_layers:
-            raise ConfigError(
-                f"points_per_side {self.points_per_side} leaves no point for crop layer {self.crop_n_layers}: "
-                f"raise it, or lower crop_n_points_downscale_factor",
-                "points_per_side",
-            )
+    def known_names(self) -> tuple[str, ...]:
+        """The segmenters that it takes by name."""
+        return self.names or (self.name,)
+
+    def choice(self) -> str:
+        """As a message says which segmenter it is: felzenszwalb; sam-vit-b or another SAM."""
+        return f"{self.names[0]} or another {self.name}" if self.names else self.name
+
+    def table(self) -> list[Row]:
+        """Its rows of `samclr segmenters`."""
+        if self.rows is not None:
+            return self.rows()
+        return [
+            {"segmenter": self.name, "weights": "none needed", "licence": self.licence, "here": "yes", "": self.summary}
+        ]
+
+    def setting_names(self) -> tuple[str, ...]:
+        """The names of its settings."""
+        return _names(self.config)
+
+    def option_names(self) -> tuple[str, ...]:
+        """The names of its options: of its settings, or of what is in a group of them."""
+        usual: Any = self.config()
+        return tuple(
+            option
+            for name in self.setting_names()
+            for option in (_names(getattr(usual, name)) if name in _groups(usual) else (name,))
+        )
 
 
-@dataclass(frozen=True, kw_only=True)
-class ComputeConfig(Settings):
-    """SAM only: how the model is run; only precision changes results.
+def segmenter_spec(segmenter: str) -> SegmenterSpec:
+    """The spec that takes a --segmenter. Raises UsageError for a name that can mean nothing."""
+    for spec in sorted(SEGMENTERS.values(), key=lambda one: one.takes is not None):
+        if spec.name == segmenter if spec.takes is None else spec.takes(segmenter):
+            return spec
+    known = [name for spec in SEGMENTERS.values() for name in spec.known_names()]
+    others = [spec.others.format(segmenter=segmenter) for spec in SEGMENTERS.values() if spec.others]
+    raise UsageError(f"no segmenter {segmenter!r}; choose one of {', '.join([*known, *others])}")
 
-    Attributes:
-        device: Device: auto (CUDA or MPS where available), cpu, cuda, cuda:1 ..., or mps.
-        precision: Precision: auto (float16 autocast on CUDA, float32 elsewhere), float32, float16 or bfloat16.
-        memory_gb: Memory for decoder and masks at a time, in GB, beyond weights, images and the encoder.
-        encode_together: Images (or crops) that go through the encoder at once.
-        compile: Compile the encoder (torch.compile): slow to start, faster over thousands of images.
+
+def register_segmenter(spec: SegmenterSpec) -> SegmenterSpec:
+    """Add a segmenter for this process, and return its spec; a package declares it as an entry point of
+    `samclr.segmenters`.
+
+    Raises:
+        PluginError: it is not a SegmenterSpec, or its name is taken.
     """
-
-    device: str = "auto"
-    precision: Precision | Literal["auto"] = "auto"
-    memory_gb: Annotated[float, Bounds(over=0, at_most=4096)] = 1.0
-    encode_together: Annotated[int, Bounds(at_least=1, at_most=256)] = 4
-    compile: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_device(self.device)
+    return SEGMENTERS.register(spec)
 
 
-@dataclass(frozen=True, kw_only=True)
+def owners_of(setting: str) -> list[SegmenterSpec]:
+    """The specs whose settings have one of that name."""
+    return [spec for spec in SEGMENTERS.values() if setting in spec.setting_names()]
+
+
+@dataclass(frozen=True, kw_only=True, init=False)
 class SegmenterConfig(Settings):
-    """Names a segmenter with its settings; the same for every row of a region store.
+    """A segmenter with its own settings: `SegmenterConfig(segmenter="felzenszwalb", scale=300.0)`.
 
     Attributes:
         segmenter: A name from `samclr segmenters`, a Hugging Face id of a SAM, or a folder with one.
-        scale: felzenszwalb only: larger values give larger pieces.
-        sigma: felzenszwalb only: blur before segmenting, px.
-        min_size: felzenszwalb only: smallest size of a piece, in px.
-        labels: labels only: folder of label maps with the images' relative stems; by default the data set's own.
-        ignore_label: labels only: values that are not regions, such as void.
+        options: the settings of that segmenter, of the class that its spec names; single ones are given by name.
+
+    Raises:
+        UsageError: there is no such segmenter.
+        ConfigError: a setting of another segmenter, or a wrong value.
     """
 
     segmenter: str = "felzenszwalb"
-    scale: Annotated[Positive, OF_COLOURS] = 500.0
-    sigma: Annotated[float, Bounds(at_least=0, at_most=1000), OF_COLOURS] = 0.8
-    min_size: Annotated[CountOrZero, OF_COLOURS] = 400
-    labels: Annotated[Path | None, OF_LABELS] = None
-    ignore_label: Annotated[Labels, OF_LABELS] = ()
-    masks: Annotated[MaskConfig, OF_SAM] = field(default_factory=MaskConfig)
-    compute: Annotated[ComputeConfig, OF_SAM] = field(default_factory=ComputeConfig)
+    options: Settings
+
+    def __init__(self, *, segmenter: str = "felzenszwalb", options: Settings | None = None, **given: Any) -> None:
+        name = checked(str, segmenter, "segmenter")
+        spec = segmenter_spec(name)
+        foreign = [setting for setting in given if setting not in spec.setting_names()]
+        if foreign:
+            raise ConfigError(self._foreign(spec, foreign[0]), foreign[0])
+        own: Any = spec.config() if options is None else checked(spec.config, options, "options")
+        object.__setattr__(self, "segmenter", name)
+        object.__setattr__(self, "options", replace(own, **given))
+
+    @staticmethod
+    def _foreign(spec: SegmenterSpec, setting: str) -> str:
+        owners = owners_of(setting)
+        if owners:
+            return counts_only([setting], "segmenter", owners)
+        return f"{setting} is not a setting of {spec.name}; expected {' or '.join(spec.setting_names()) or 'none'}"
+
+    @classmethod
+    def with_options(cls, segmenter: str, options: Mapping[str, Any]) -> "SegmenterConfig":
+        """From the options of `samclr segment`, whose names lead past the groups that settings stand in.
+
+            SegmenterConfig.with_options("sam-digits", {"points_per_side": 8, "device": "cpu"})
+
+        Raises:
+            UsageError: there is no such segmenter.
+            ConfigError: no segmenter has such an option, this one has it not, or its value is out of range.
+        """
+        known = {option for spec in SEGMENTERS.values() for option in spec.option_names()}
+        for name in options:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f" (did you mean {near[0]}?)" if near else f"; expected one of {', '.join(sorted(known))}"
+                raise ConfigError(f"{name} is not an option of segmenters{hint}", name)
+        usual: Any = segmenter_spec(segmenter).config()
+        grouped: dict[str, dict[str, Any]] = {}
+        given: dict[str, Any] = {}
+        for name, value in options.items():
+            group = next((one for one in _groups(usual) if name in _names(getattr(usual, one))), None)
+            if group is None:
+                given[name] = value
+            else:
+                grouped.setdefault(group, {})[name] = value
+        given |= {group: replace(getattr(usual, group), **own) for group, own in grouped.items()}
+        return cls(segmenter=segmenter, **given)
 
     def maker(self) -> dict[str, Any]:
-        """What the store's manifest keeps: the name, and the settings that this segmenter uses.
+        """What the store's manifest keeps of the settings; see also regions.segmenters.create.maker_of."""
+        return {"segmenter": self.segmenter, **segmenter_spec(self.segmenter).maker(self.options)}
 
-        A SAM adds its weights' hash and precision; see regions.segmenters.maker_of.
-        """
-        if self.segmenter == "labels":
-            own = {"labels": "the data set's own"} if self.labels is None else {}
-            return {"segmenter": "labels", "ignore_label": list(self.ignore_label), **own}
-        if self.segmenter == "felzenszwalb":
-            return {"segmenter": self.segmenter, "scale": self.scale, "sigma": self.sigma, "min_size": self.min_size}
-        return {"segmenter": self.segmenter, **to_dict(self.masks)}
+    def to_saved(self) -> dict[str, Any]:
+        """As it stands in files: the segmenter and its settings, side by side."""
+        return {"segmenter": self.segmenter, **to_dict(self.options)}
+
+    @classmethod
+    def from_saved(cls, saved: Mapping[str, Any], where: str) -> "SegmenterConfig":
+        """From a file; older ones hold the settings of all segmenters, of which those of others counted nothing."""
+        rest = dict(saved)
+        segmenter = checked(str, rest.pop("segmenter", "felzenszwalb"), f"{where}.segmenter")
+        spec = segmenter_spec(segmenter)
+        own = {name: value for name, value in rest.items() if name in spec.setting_names() or not owners_of(name)}
+        return cls(segmenter=segmenter, options=from_dict(spec.config, own, where))
+
+
+def _names(settings: Any) -> tuple[str, ...]:
+    return tuple(one.name for one in fields(settings))
+
+
+def _groups(settings: Any) -> list[str]:
+    """The settings that are groups of settings."""
+    return [name for name in _names(settings) if isinstance(getattr(settings, name), Settings)]
+
+
+def counts_only(settings: Sequence[str], chooser: str, owners: Sequence[SegmenterSpec]) -> str:
+    """The sentence about settings of another segmenter than the one chosen."""
+    one = len(settings) == 1
+    return (
+        f"{', '.join(settings)} {'changes' if one else 'change'} nothing here: "
+        f"{'it counts' if one else 'they count'} only with {chooser} {' or '.join(spec.choice() for spec in owners)}"
+    )

@@ -261,6 +261,8 @@ def _shown(value: Any) -> str:
 
 def to_dict(config: Any) -> Any:
     """Plain JSON values of a configuration."""
+    if hasattr(config, "to_saved"):
+        return config.to_saved()
     if is_dataclass(config):
         settings = {f.name: to_dict(getattr(config, f.name)) for f in fields(config)}
         return {"name": getattr(config, "name", None)} | settings if hasattr(config, "named") else settings
@@ -278,6 +280,11 @@ def from_dict(kind: Any, value: Any, where: str = "config") -> Any:
     if is_dataclass(kind):
         if not isinstance(value, dict):
             raise ConfigError(f"{where} is {value!r}; expected an object of settings")
+        if hasattr(kind, "from_saved"):
+            try:
+                return kind.from_saved(value, where)
+            except UsageError as error:
+                raise ConfigError(f"{where}: {error}") from None
         if hasattr(kind, "named"):
             value = dict(value)
             try:

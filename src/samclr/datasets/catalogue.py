@@ -1,32 +1,108 @@
-"""The data sets known by name: their splits, how many images a whole copy has, where it is got and on what terms.
+"""How a data set is declared: its splits, where it is got and on what terms, and how its files are found and read.
 
-Facts alone: nothing here reads a file, so that `samclr data list` and --help are instant.
+Each is one file in samclr.datasets.named, or of another package. Declaring reads nothing and imports nothing heavy, so
+that `samclr data list` and --help are instant; functions that need arrays import them when they are called.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from samclr.config.registry import Registry
+from samclr.errors import ScenesError
+from samclr.scenes.refs import IMAGE_SUFFIXES, SceneRef
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FindLabel = Callable[[Path, str], Path | None]
+FindLabels = Callable[[Path, Sequence[str]], list[Path | None]]
+ImageClasses = Callable[[Path, Sequence[SceneRef], Sequence[SceneRef]], tuple[tuple[str, ...], Any, Any]]
+IGNORED = 255  # the class number of pixels without a class
+
+
+def no_labels(root: Path, image_ids: Sequence[str]) -> list[Path | None]:
+    """Of sets without label maps."""
+    return [None] * len(image_ids)
+
+
+def for_each(find: FindLabel) -> FindLabels:
+    """Label maps of which each is found by the name of its own image alone."""
+    return lambda root, image_ids: [find(root, image_id) for image_id in image_ids]
+
+
+def no_faults(root: Path, split: str | None) -> list[str]:
+    """Of sets whose files have no checksums that are known."""
+    return []
+
+
+def same_stem(folder: str) -> FindLabels:
+    """Label maps that lie in a folder of the root, each with its image's relative stem."""
+
+    def find(root: Path, image_id: str) -> Path | None:
+        from samclr.datasets.label_maps import LabelError, label_of_stem
+
+        try:
+            return label_of_stem(root / folder, image_id)
+        except LabelError as error:
+            raise ScenesError(str(error)) from None
+
+    return for_each(find)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """One split as released. `required`: `samclr data check` asks for it; `labelled`: each image has a label."""
+    """One split as released. `required`: `samclr data check` asks for it; `labelled`: each image has a label.
+
+    labels_in: of a split without labels, a folder below the root that gives it some where it is there.
+    """
 
     name: str
     num_images: int
     labelled: bool = True
     required: bool = True
+    labels_in: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSet:
-    """A data set known by name.
+class PixelClasses:
+    """The classes of a set's pixels. lookup: from a label map's value to the number of its class, else IGNORED."""
+
+    names: tuple[str, ...]
+    lookup: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSetSpec:
+    """Declares a data set known by name.
 
     Attributes:
         folders: names under which a root may hold it; the root may also be such a folder itself.
         holds: what must lie in that folder for it to be this set.
         splits: in the layout's own words. scene_split: the one that NAME@ROOT means.
         uses: scenes (pre-training), regions (labels for --segmenter labels), dense, labelled (classes of images).
+        layout, got_at, terms: as `samclr data list --json` tells them.
         native_px: shorter side of its images, where all are alike.
-        downloads: whether `samclr data check --download` can fetch it.
+        images: folder of the splits below the root; image ids are relative to it.
+        endings: of an image's name, in lower case.
+        files: for each split the files that hold its images, where these are no folders of images.
+        beside: how files end that belong beside the images and are no images that were forgotten.
+        region_labels, class_labels: from the root and images' ids to their label maps, None where there is none; asked
+            for with all images of a split, since an image's label map may be known by the other images' names alone.
+        label_channels: of a label map's file, 1 or 3 (RGB).
+        regions_of: from a label map's values [h w] or [h w 3] to integers [h w] that differ between touching regions,
+            -1 where there is none; by default the values as they stand.
+        void: of sets without regions_of, the values that mean nothing.
+        label_files: folder below the root and ending of files of which each must belong to an image.
+        signs: folders whose presence makes a folder a root of this set, though nobody named it.
+        own_layout: sets of one's own, with a classes.txt, may have this layout, too.
+        labels_among_scenes: folders of a root that a plain listing would take for scenes.
+        pixel_classes: from the root to the classes of pixels, for dense evaluation.
+        image_classes: from the root and the images of the training and the test split to names of classes and the
+            labels [n] of both; by default the folders in a split are the classes.
+        faults_of: what is wrong with the files of a split, or for None of the set, as their checksums tell.
+        download: fetches it into a folder, where that can be done without registration.
     """
 
     name: str
@@ -40,142 +116,37 @@ class DataSet:
     got_at: str
     terms: str
     native_px: int | None = None
-    downloads: bool = False
+    images: str = "."
+    endings: tuple[str, ...] = IMAGE_SUFFIXES
+    files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
+    region_labels: FindLabels = no_labels
+    class_labels: FindLabels = no_labels
+    label_channels: int = 1
+    regions_of: "Callable[[np.ndarray], np.ndarray] | None" = None
+    void: tuple[int, ...] = ()
+    label_files: tuple[str, str] | None = None
+    signs: tuple[str, ...] = ()
+    own_layout: bool = False
+    labels_among_scenes: tuple[str, ...] = ()
+    pixel_classes: Callable[[Path], PixelClasses] | None = None
+    image_classes: ImageClasses | None = None
+    faults_of: Callable[[Path, str | None], list[str]] = no_faults
+    download: Callable[[Path], None] | None = None
 
     def split(self, name: str) -> Split | None:
         """The split of that name, None if there is none."""
         return next((split for split in self.splits if split.name == name), None)
 
 
-def _imagenette(name: str, folder: str, native_px: int | None) -> DataSet:
-    return DataSet(
-        name=name,
-        title=f"ImageNette, {f'{native_px} px' if native_px else 'full size'}",
-        folders=(folder,),
-        holds="train",
-        splits=(Split(name="train", num_images=9469), Split(name="val", num_images=3925)),
-        scene_split="train",
-        uses=("scenes", "labelled"),
-        layout=f"{folder}/{{train,val}}/nXXXXXXXX/*.JPEG",
-        got_at=f"the ImageNette page of fast.ai, {folder}.tgz",
-        terms="repository Apache-2.0; the photographs are ImageNet's, for non-commercial research and teaching",
-        native_px=native_px,
-        downloads=True,
-    )
+DATASETS: Registry[DataSetSpec] = Registry("data set", "samclr.datasets.named", "DataSetSpec", group="samclr.datasets")
 
 
-_ALL = (
-    DataSet(
-        name="cityscapes",
-        title="Cityscapes",
-        folders=("cityscapes",),
-        holds="leftImg8bit",
-        splits=(
-            Split(name="train", num_images=2975),
-            Split(name="val", num_images=500),
-            Split(name="test", num_images=1525, labelled=False, required=False),
-            Split(name="train_extra", num_images=19998, labelled=False, required=False),
-        ),
-        scene_split="train",
-        uses=("scenes", "regions", "dense"),
-        layout="leftImg8bit/SPLIT/CITY/*_leftImg8bit.png, gtFine/SPLIT/CITY/*_gtFine_{labelIds,instanceIds}.png",
-        got_at="the Cityscapes site, after registration: leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip "
-        "(train_extra: leftImg8bit_trainextra.zip and gtCoarse.zip)",
-        terms="own licence: non-commercial research and teaching, no redistribution",
-        native_px=1024,
-    ),
-    DataSet(
-        name="ade20k",
-        title="ADE20K, scene parsing",
-        folders=("ADEChallengeData2016", "ade20k"),
-        holds="images",
-        splits=(Split(name="training", num_images=20210), Split(name="validation", num_images=2000)),
-        scene_split="training",
-        uses=("scenes", "regions", "dense"),
-        layout="images/{training,validation}/*.jpg, annotations/{training,validation}/*.png",
-        got_at="the page of the MIT Scene Parsing Benchmark, ADEChallengeData2016.zip",
-        terms="photographs for non-commercial research and teaching; annotations BSD-3-Clause",
-    ),
-    DataSet(
-        name="ade20k-full",
-        title="ADE20K, full",
-        folders=("ADE20K_2021_17_01",),
-        holds="images/ADE",
-        splits=(Split(name="training", num_images=25574), Split(name="validation", num_images=2000)),
-        scene_split="training",
-        uses=("scenes", "regions"),
-        layout="ADE20K_2021_17_01/images/ADE/SPLIT/.../*.jpg with *_seg.png beside it",
-        got_at="the ADE20K site, after registration: the full data set of 2021_17_01",
-        terms="photographs for non-commercial research and teaching; annotations BSD-3-Clause",
-    ),
-    DataSet(
-        name="camvid",
-        title="CamVid",
-        folders=("camvid",),
-        holds="images",
-        splits=(
-            Split(name="train", num_images=367),
-            Split(name="val", num_images=101),
-            Split(name="test", num_images=233),
-        ),
-        scene_split="train",
-        uses=("scenes", "regions", "dense"),
-        layout="images/{train,val,test}/*, labels/{train,val,test}/*.png of the same stem (480x360, 11 classes)",
-        got_at="the SegNet tutorial's CamVid folder, its SPLIT and SPLITannot moved to images/SPLIT and labels/SPLIT",
-        terms="non-commercial research",
-        native_px=360,
-    ),
-    DataSet(
-        name="bsds500",
-        title="BSDS500",
-        folders=("bsds500",),
-        holds="images",
-        splits=(
-            Split(name="train", num_images=200),
-            Split(name="val", num_images=100),
-            Split(name="test", num_images=200),
-        ),
-        scene_split="train",
-        uses=("scenes", "regions"),
-        layout="images/{train,val,test}/ID.jpg, segmentations/{train,val,test}/ID_K.png, one for each person K",
-        got_at="the Berkeley segmentation page, BSR_bsds500.tgz, each groundTruth/*.mat written as ID_K.png",
-        terms="non-commercial research and teaching, cite Arbelaez et al. 2011",
-        native_px=321,
-    ),
-    DataSet(
-        name="cifar10",
-        title="CIFAR-10",
-        folders=("cifar-10-batches-py",),
-        holds="batches.meta",
-        splits=(Split(name="train", num_images=50000), Split(name="test", num_images=10000)),
-        scene_split="train",
-        uses=("scenes", "labelled"),
-        layout="cifar-10-batches-py/{data_batch_1..5,test_batch,batches.meta}",
-        got_at="the CIFAR page of the University of Toronto, cifar-10-python.tar.gz",
-        terms="none stated; cite Krizhevsky 2009",
-        native_px=32,
-        downloads=True,
-    ),
-    DataSet(
-        name="stl10",
-        title="STL-10",
-        folders=("stl10_binary",),
-        holds="train_X.bin",
-        splits=(
-            Split(name="train", num_images=5000),
-            Split(name="test", num_images=8000),
-            Split(name="unlabeled", num_images=100000, labelled=False),
-        ),
-        scene_split="unlabeled",
-        uses=("scenes", "labelled"),
-        layout="stl10_binary/{train,test}_{X,y}.bin, unlabeled_X.bin",
-        got_at="the STL-10 page of Stanford, stl10_binary.tar.gz",
-        terms="none stated; the photographs are ImageNet's; cite Coates et al. 2011",
-        native_px=96,
-        downloads=True,
-    ),
-    _imagenette("imagenette", "imagenette2", None),
-    _imagenette("imagenette-320", "imagenette2-320", 320),
-    _imagenette("imagenette-160", "imagenette2-160", 160),
-)
-DATA_SETS = {data_set.name: data_set for data_set in _ALL}
+def register_dataset(spec: DataSetSpec) -> DataSetSpec:
+    """Add a data set for this process, and return its spec; a package declares it as an entry point of
+    `samclr.datasets`.
+
+    Raises:
+        PluginError: it is not a DataSetSpec, or its name is taken.
+    """
+    return DATASETS.register(spec)

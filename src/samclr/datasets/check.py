@@ -7,20 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from samclr.datasets.catalogue import DataSet, Split
-from samclr.datasets.label_maps import RULES, LabelError, read_values
-from samclr.datasets.layouts import LAYOUTS, find_class_labels, list_named
+from samclr.datasets.catalogue import DataSetSpec, Split
+from samclr.datasets.label_maps import LabelError, read_values
+from samclr.datasets.layouts import find_class_labels, list_named
 from samclr.datasets.names import NamedSource, find_root
 from samclr.errors import ScenesError, name_some
 from samclr.scenes.decode import DecodeError, load_scene
 from samclr.scenes.refs import SceneRef, relative_id, walk
 
 SAMPLE = 20  # images of each split that are decoded and whose label maps are compared in size
-LABEL_FOLDERS = {  # where every file of that ending must belong to an image
-    "cityscapes": ("gtFine", "_labelids.png"),
-    "ade20k": ("annotations", ".png"),
-    "camvid": ("labels", ".png"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,21 +51,20 @@ class SetCheck:
         return not self.faults and all(split.state != "incomplete" for split in self.splits)
 
 
-def check_set(data_set: DataSet, root: Path | None) -> SetCheck:
+def check_set(data_set: DataSetSpec, root: Path | None) -> SetCheck:
     """Compare a copy with the release: files and counts of each split, label maps, and their sizes on a sample.
 
-    CIFAR-10 and STL-10 are compared by torchvision's MD5 sums.
+    Sets of few large files are compared by their MD5 sums.
     """
     try:
         found = find_root(data_set, root)
     except ScenesError as error:
         return SetCheck(root=None, splits=(), faults=(_without_advice(error),))
-    meta = [] if data_set.name != "cifar10" else _differing(found, ("batches.meta",))
     splits = tuple(_check_split(data_set, found, split) for split in data_set.splits)
-    return SetCheck(root=found, splits=splits, faults=tuple(meta))
+    return SetCheck(root=found, splits=splits, faults=tuple(data_set.faults_of(found, None)))
 
 
-def _check_split(data_set: DataSet, root: Path, split: Split) -> SplitCheck:
+def _check_split(data_set: DataSetSpec, root: Path, split: Split) -> SplitCheck:
     source = NamedSource(data_set=data_set, split=split.name, root=root)
     facts: dict[str, Any] = {"split": split.name, "expected": split.num_images, "required": split.required}
     faults: list[str] = []
@@ -88,11 +82,7 @@ def _check_split(data_set: DataSet, root: Path, split: Split) -> SplitCheck:
         stray = _stray_labels(data_set, root, split, paths)
         if stray:
             faults.append(f"{len(stray):,} label maps belong to no image: {name_some(stray)}")
-    files = LAYOUTS[data_set.name].files
-    if files is not None:
-        faults += _differing(root, files[split.name])
-    if data_set.name == "stl10" and split.labelled:
-        faults += _differing(root, (f"{split.name}_y.bin",))
+    faults += data_set.faults_of(root, split.name)
     faults += _check_sample(data_set, refs, paths)
     labels = None if paths is None else sum(path is not None for path in paths)
     return SplitCheck(**facts, images=len(refs), labels=labels, faults=tuple(faults))
@@ -103,10 +93,10 @@ def _without_advice(error: ScenesError) -> str:
     return str(error).rsplit("; samclr data check", 1)[0]
 
 
-def _has_labels(data_set: DataSet, root: Path, split: Split) -> bool:
+def _has_labels(data_set: DataSetSpec, root: Path, split: Split) -> bool:
     if "regions" not in data_set.uses:
         return False
-    return split.labelled or (split.name == "train_extra" and (root / "gtCoarse/train_extra").is_dir())
+    return split.labelled or (split.labels_in != "" and (root / split.labels_in).is_dir())
 
 
 def _label_paths(source: NamedSource, refs: Sequence[SceneRef]) -> list[Path | None]:
@@ -115,15 +105,15 @@ def _label_paths(source: NamedSource, refs: Sequence[SceneRef]) -> list[Path | N
     return [None if ref.label is None else Path(ref.label.path) for ref in refs]
 
 
-def _stray_labels(data_set: DataSet, root: Path, split: Split, paths: Sequence[Path | None]) -> list[str]:
-    if data_set.name not in LABEL_FOLDERS or not split.labelled:
+def _stray_labels(data_set: DataSetSpec, root: Path, split: Split, paths: Sequence[Path | None]) -> list[str]:
+    if data_set.label_files is None or not split.labelled:
         return []
-    folder, ending = LABEL_FOLDERS[data_set.name]
+    folder, ending = data_set.label_files
     known = {str(path) for path in paths}
     return [relative_id(p, root) for p in walk(root / folder / split.name, (ending,), []) if p not in known]
 
 
-def _check_sample(data_set: DataSet, refs: Sequence[SceneRef], paths: Sequence[Path | None] | None) -> list[str]:
+def _check_sample(data_set: DataSetSpec, refs: Sequence[SceneRef], paths: Sequence[Path | None] | None) -> list[str]:
     """Decode images spread over the split, and compare their label maps' sizes."""
     faults = []
     for number in np.unique(np.linspace(0, len(refs) - 1, min(SAMPLE, len(refs))).astype(int)).tolist():
@@ -132,21 +122,7 @@ def _check_sample(data_set: DataSet, refs: Sequence[SceneRef], paths: Sequence[P
             shape = load_scene(refs[number]).pixels.shape[:2]
             if path is None:
                 continue
-            read_values(path, shape, RULES[data_set.name].num_channels)
+            read_values(path, shape, data_set.label_channels)
         except (DecodeError, LabelError) as error:
             faults.append(f"{refs[number].image_id}: {error}")
     return faults
-
-
-def _differing(root: Path, files: Sequence[str]) -> list[str]:
-    """Files of CIFAR-10 or STL-10 whose MD5 sum is not the release's."""
-    from torchvision.datasets import CIFAR10, STL10
-    from torchvision.datasets.utils import check_integrity
-
-    listed = [*CIFAR10.train_list, *CIFAR10.test_list, *STL10.train_list, *STL10.test_list]
-    sums = dict(listed) | {CIFAR10.meta["filename"]: CIFAR10.meta["md5"]}
-    return [
-        f"{file} {'differs from the release (MD5)' if (root / file).exists() else 'is missing'}"
-        for file in files
-        if not check_integrity(root / file, sums[file])
-    ]

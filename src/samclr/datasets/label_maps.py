@@ -1,23 +1,24 @@
-"""Label maps: how each data set's files are read, for regions (`--segmenter labels`) and for dense evaluation."""
+"""Label maps: how their files are read, for regions (`--segmenter labels`) and for dense evaluation."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Int
 from PIL import Image
 
+from samclr.datasets.catalogue import DATASETS
 from samclr.errors import FilesError, ScenesError, name_some
 from samclr.log import say
 from samclr.scenes.images import MAX_IMAGE_PX, open_image
 from samclr.scenes.refs import LabelFile, SceneRef, relative_id, stem_of, walk
 from samclr.storage.files import confined
 
+AS_THEY_STAND = "values"  # the rule of label maps in a folder that belongs to no known set
 NO_REGION = -1
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
-CITYSCAPES_VOID = range(0, 7)  # unlabeled, ego vehicle, rectification border, out of roi, static, dynamic, ground
 ID_MODES = ("1", "L", "P", "I;16", "I;16L", "I;16B", "I")
 FOUND_INSTEAD = {"F": "floating-point numbers", "RGB": "3 channels (RGB)", "RGBA": "4 channels (RGBA)"}
 EXACT_FORMATS = ("PNG", "TIFF", "BMP", "GIF", "PPM")  # a file's name may say .png while it is a JPEG
@@ -25,25 +26,21 @@ SPREAD = {"L;2": 85, "L;2R": 85, "L;4": 17, "L;4R": 17}  # greys of 2 and 4 bits
 LOSSY_TIFFS = ("jpeg", "tiff_jpeg", "webp")
 PHOTOMETRIC, NUM_SAMPLES, SAMPLE_FORMAT = 262, 277, 339  # a TIFF's tags
 WHITE_IS_ZERO, SIGNED = 0, 2  # values of the first and of the last
-INSTANCES_FROM = 1000  # in *_instanceIds.png: class * 1000 + number; below, a class without instances
 
 
 class LabelError(ValueError):
     """A label map that cannot be used; the text becomes a row's status or an error's message."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LabelRule:
-    """What a data set's files hold. regions: file's values -> integers [h w], NO_REGION where there is no region."""
-
-    num_channels: int
-    regions: Callable[[Shaped[np.ndarray, "h w *c"]], Int[np.ndarray, "h w"]]
-
-
 def read_label_regions(label: LabelFile, image_hw: tuple[int, int]) -> Int[np.ndarray, "h w"]:
     """Integers that differ between touching regions, NO_REGION where there is none. Raises LabelError."""
-    rule = RULES[label.rule]
-    return rule.regions(read_values(Path(label.path), image_hw, rule.num_channels))
+    if label.rule == AS_THEY_STAND:
+        return np.asarray(read_values(Path(label.path), image_hw))
+    data_set = DATASETS[label.rule]
+    values = read_values(Path(label.path), image_hw, data_set.label_channels)
+    if data_set.regions_of is not None:
+        return data_set.regions_of(values)
+    return np.where(np.isin(values, data_set.void), NO_REGION, values)
 
 
 def read_values(path: Path, image_hw: tuple[int, int] | None, num_channels: int = 1) -> Any:
@@ -208,39 +205,3 @@ def _numbered(stem: str) -> tuple[str, int]:
     """IMAGE and 3 of IMAGE_3; an empty text and 0 of other stems."""
     image, _, number = stem.rpartition("_")
     return (image, int(number)) if number.isascii() and number.isdigit() else ("", 0)
-
-
-def without(*void: int) -> Callable[[Int[np.ndarray, "h w"]], Int[np.ndarray, "h w"]]:
-    """Values as they stand, but for those that mean nothing."""
-
-    def regions(values: Int[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
-        return np.where(np.isin(values, void), NO_REGION, values)
-
-    return regions
-
-
-def cityscapes_regions(values: Int[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
-    """Of *_instanceIds.png (or *_labelIds.png): instances and classes without instances, none where void."""
-    classes = np.where(values >= INSTANCES_FROM, values // INSTANCES_FROM, values)
-    return np.where(np.isin(classes, CITYSCAPES_VOID), NO_REGION, values)
-
-
-def ade_classes(values: Int[np.ndarray, "h w 3"]) -> Int[np.ndarray, "h w"]:
-    """Class numbers of the full ADE20K's *_seg.png: R / 10 * 256 + G; 0 is unlabelled."""
-    return values[..., 0] // 10 * 256 + values[..., 1]
-
-
-def ade_regions(values: Int[np.ndarray, "h w 3"]) -> Int[np.ndarray, "h w"]:
-    """Instances of *_seg.png: the class with the instance number, which blue holds."""
-    classes = ade_classes(values)
-    return np.where(classes == 0, NO_REGION, classes * 256 + values[..., 2])
-
-
-RULES = {
-    "values": LabelRule(num_channels=1, regions=without()),
-    "cityscapes": LabelRule(num_channels=1, regions=cityscapes_regions),
-    "ade20k": LabelRule(num_channels=1, regions=without(0)),
-    "ade20k-full": LabelRule(num_channels=3, regions=ade_regions),
-    "camvid": LabelRule(num_channels=1, regions=without(11)),
-    "bsds500": LabelRule(num_channels=1, regions=without()),
-}

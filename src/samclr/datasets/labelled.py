@@ -41,7 +41,7 @@ class LabelledSet:
 def open_labelled(name_or_path: Path, download: bool = False, image_column: str | None = None) -> LabelledSet:
     """Open a labelled set: a folder, NAME@ROOT, or a name that is looked up in the folder that $SAMCLR_DATA names.
 
-    `download` fetches CIFAR-10, STL-10 or ImageNette into ROOT (or $SAMCLR_DATA) first, if it is not there.
+    `download` fetches a set that can be fetched into ROOT (or $SAMCLR_DATA) first, if it is not there.
     `image_column` is that of Parquet files which holds the images, by default as `parquet.choose_column` has it.
 
     Raises:
@@ -102,8 +102,8 @@ def _open_named(source: NamedSource) -> LabelledSet:
     return LabelledSet(
         name=source.data_set.name,
         classes=classes,
-        train=train,
-        test=test,
+        train=LabelledSplit(refs=train[0], labels=train[1]),
+        test=LabelledSplit(refs=test[0], labels=test[1]),
     )
 
 

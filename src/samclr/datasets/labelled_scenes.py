@@ -1,4 +1,4 @@
-"""Scenes with a class for each pixel, for dense evaluation: Cityscapes, ADE20K, CamVid, or a folder of one's own."""
+"""Scenes with a class for each pixel, for dense evaluation: of a known data set, or of a folder of one's own."""
 
 import os
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from samclr.datasets.catalogue import DATA_SETS, DataSet
+from samclr.datasets.catalogue import DATASETS, IGNORED, DataSetSpec
 from samclr.datasets.label_maps import LabelError, read_values
-from samclr.datasets.layouts import LAYOUTS, find_class_labels, list_named, recognise
+from samclr.datasets.layouts import find_class_labels, list_named, recognise
 from samclr.datasets.names import DATA_VARIABLE, NamedSource, as_named, find_root
 from samclr.errors import EvaluationError, ScenesError, name_some
 from samclr.log import say_once
@@ -18,20 +18,9 @@ from samclr.scenes.images import open_image
 from samclr.scenes.notes import ListingNotes
 from samclr.scenes.refs import SceneRef
 
-IGNORED = 255
 CLASSES_FILE = "classes.txt"
 EXIF_ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # orientations that swap rows and columns
 TRAIN_NAMES, TEST_NAMES = ("train", "training"), ("test", "val", "validation")
-
-CITYSCAPES_CLASSES = (
-    *("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation"),
-    *("terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"),
-)
-CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)  # of those classes
-CAMVID_CLASSES = (
-    *("sky", "building", "pole", "road", "pavement", "tree", "sign symbol", "fence", "car", "pedestrian", "bicyclist"),
-)
-NUM_ADE_CLASSES, ADE_NAMES_FILE = 150, "objectInfo150.txt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +81,7 @@ def open_labelled_scenes(name_or_path: Path) -> tuple[LabelledScenes, LabelledSc
     return train, test
 
 
-def _find(name_or_path: Path) -> tuple[DataSet, Path, tuple[str, ...]]:
+def _find(name_or_path: Path) -> tuple[DataSetSpec, Path, tuple[str, ...]]:
     """The set whose layout it has, its root, and the classes that a classes.txt names."""
     named = as_named(name_or_path)
     if named is not None:
@@ -105,7 +94,7 @@ def _find(name_or_path: Path) -> tuple[DataSet, Path, tuple[str, ...]]:
                 f"no labelled scenes at {name_or_path}{f' or {path}' if path != name_or_path else ''}: expected a root "
                 f"of {_dense_names()}; a name is looked up in the folder that ${DATA_VARIABLE} names"
             )
-        candidates = [path, *(path / folder for known in DATA_SETS.values() for folder in known.folders)]
+        candidates = [path, *(path / folder for known in DATASETS.values() for folder in known.folders)]
         found = next(((known, place) for place in candidates if (known := recognise(place)) is not None), None)
         if found is None:
             raise EvaluationError(
@@ -114,12 +103,12 @@ def _find(name_or_path: Path) -> tuple[DataSet, Path, tuple[str, ...]]:
                 f"found {name_some(sorted(os.listdir(path))) or 'nothing'}"
             )
         data_set, root = found[0], find_root(*found)
-    if "dense" not in data_set.uses:
+    if data_set.pixel_classes is None:
         raise EvaluationError(
             f"{data_set.title} has no classes of pixels that could be evaluated; use {_dense_names()} instead"
         )
     listed = root / CLASSES_FILE
-    if data_set.name != "camvid" or not listed.is_file():
+    if not data_set.own_layout or not listed.is_file():
         return data_set, root, ()
     names = tuple(name.strip() for name in listed.read_text().splitlines() if name.strip())
     if not 0 < len(names) <= IGNORED:
@@ -127,10 +116,10 @@ def _find(name_or_path: Path) -> tuple[DataSet, Path, tuple[str, ...]]:
     return replace(data_set, title=f"the set {root.name}"), root, names
 
 
-def _train_and_test(data_set: DataSet, root: Path, names: tuple[str, ...], own: bool) -> NamedSource:
+def _train_and_test(data_set: DataSetSpec, root: Path, names: tuple[str, ...], own: bool) -> NamedSource:
     """The first split of those names that has public labels; of a set of one's own, the first that is there."""
     wanted = [found.name for name in names if (found := data_set.split(name)) is not None and found.labelled]
-    present = [name for name in wanted if (root / LAYOUTS[data_set.name].images / name).is_dir()]
+    present = [name for name in wanted if (root / data_set.images / name).is_dir()]
     return NamedSource(data_set=data_set, split=(present if own and present else wanted)[0], root=root)
 
 
@@ -151,21 +140,10 @@ def _open_split(split: NamedSource, classes: tuple[str, ...], lookup: tuple[int,
     )
 
 
-def _classes(data_set: DataSet, root: Path) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    if data_set.name == "cityscapes":
-        of_id = {number: k for k, number in enumerate(CITYSCAPES_IDS)}
-        return CITYSCAPES_CLASSES, tuple(of_id.get(value, IGNORED) for value in range(34))
-    if data_set.name == "ade20k":
-        return _ade_names(root), (IGNORED, *range(NUM_ADE_CLASSES))
-    return CAMVID_CLASSES, (*range(len(CAMVID_CLASSES)), IGNORED)
-
-
-def _ade_names(root: Path) -> tuple[str, ...]:
-    """First names of the release's own list, else numbers from 1 on."""
-    listed = root / ADE_NAMES_FILE
-    lines = listed.read_text().splitlines()[1:] if listed.is_file() else []
-    names = tuple(line.split("\t")[-1].split(",")[0].strip() for line in lines if line.strip())
-    return names if len(names) == NUM_ADE_CLASSES else tuple(str(k + 1) for k in range(NUM_ADE_CLASSES))
+def _classes(data_set: DataSetSpec, root: Path) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    assert data_set.pixel_classes is not None
+    found = data_set.pixel_classes(root)
+    return found.names, found.lookup
 
 
 def _upright_size(ref: SceneRef) -> tuple[int, int] | None:
@@ -181,4 +159,4 @@ def _upright_size(ref: SceneRef) -> tuple[int, int] | None:
 
 
 def _dense_names() -> str:
-    return ", ".join(name for name, data_set in DATA_SETS.items() if "dense" in data_set.uses)
+    return ", ".join(name for name, data_set in DATASETS.items() if "dense" in data_set.uses)

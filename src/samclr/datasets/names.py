@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from samclr.datasets.catalogue import DATA_SETS, DataSet
+from samclr.datasets.catalogue import DATASETS, DataSetSpec
 from samclr.errors import ScenesError, name_some
 from samclr.scenes.remote import as_uri
 
@@ -25,7 +25,7 @@ _HUB = re.compile(r"(hub:|hf:/+datasets/)(?P<repo>[\w.-]+/[\w.-]+)(:(?P<split>[\
 class NamedSource:
     """A split of a data set of the catalogue. root: as given, or what $SAMCLR_DATA leads to."""
 
-    data_set: DataSet
+    data_set: DataSetSpec
     split: str
     root: Path
 
@@ -55,21 +55,21 @@ def as_named(source: Path) -> NamedSource | None:
     return NamedSource(data_set=data_set, split=split, root=find_root(data_set, root))
 
 
-def parse_named(source: Path) -> tuple[DataSet, str, Path | None] | None:
+def parse_named(source: Path) -> tuple[DataSetSpec, str, Path | None] | None:
     """As as_named, whether or not the root is there: set, split, and the root as given. Raises ScenesError."""
     found = _NAMED.fullmatch(str(source))
     if found is None or os.path.lexists(source):
         return None
     name, split, root = found["name"], found["split"], found["root"]
-    data_set = DATA_SETS.get(name)
-    if data_set is None:
+    if name not in DATASETS:
         if root is None:
             return None  # a path that does not exist
-        near = difflib.get_close_matches(name, DATA_SETS, 1, 0.5)
+        near = difflib.get_close_matches(name, DATASETS, 1, 0.5)
         raise ScenesError(
             f"{source} is no path, and no data set is called {name}{f', near it: {near[0]}' if near else ''}; "
-            f"expected NAME[:SPLIT]@ROOT with NAME one of {', '.join(DATA_SETS)}"
+            f"expected NAME[:SPLIT]@ROOT with NAME one of {', '.join(DATASETS)}"
         )
+    data_set = DATASETS[name]
     split = split or data_set.scene_split
     if data_set.split(split) is None:
         known = ", ".join(known.name for known in data_set.splits)
@@ -77,7 +77,7 @@ def parse_named(source: Path) -> tuple[DataSet, str, Path | None] | None:
     return data_set, split, Path(root).expanduser() if root else None
 
 
-def find_root(data_set: DataSet, root: Path | None) -> Path:
+def find_root(data_set: DataSetSpec, root: Path | None) -> Path:
     """The folder that holds what `data_set.holds` names: the root given, or a folder of the set's name in it.
 
     Raises:

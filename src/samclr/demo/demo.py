@@ -30,7 +30,8 @@ from samclr.config.pretrain import (
 )
 from samclr.config.recipes import RECIPES
 from samclr.config.registry import METHODS
-from samclr.config.segmenters import ComputeConfig, MaskConfig, SegmenterConfig
+from samclr.config.sam import ComputeConfig, MaskConfig
+from samclr.config.segmenters import SegmenterConfig
 from samclr.datasets.sources import list_scenes
 from samclr.draws import epoch_order
 from samclr.errors import FilesError, RunError

@@ -193,8 +193,10 @@ def segmentation_probe(
     says); its scores are enlarged to each label map's own size and counted over all its pixels.
 
     Args:
-        train, test: a feature map for each image; patches tile the image.
-        train_labels, test_labels: for each image a label map of any size, classes from 0; 255 is ignored.
+        train: a feature map for each training image; patches tile the image.
+        train_labels: for each of them a label map of any size, classes from 0; 255 is ignored.
+        test: as `train`, of the test images.
+        test_labels: as `train_labels`.
         config: dense_steps, dense_batch_size, dense_lr and dense_seed of it count.
         device: auto, cpu, cuda or cuda:1 and so on; where the layer is trained.
 

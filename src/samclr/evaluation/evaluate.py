@@ -12,6 +12,7 @@ from samclr.config.evaluation import EvaluationConfig
 from samclr.config.registry import PROTOCOLS, resolve
 from samclr.datasets.labelled import LabelledSet, open_labelled
 from samclr.datasets.labelled_scenes import open_labelled_scenes
+from samclr.datasets.names import as_named
 from samclr.errors import EvaluationError
 from samclr.evaluation.protocols.base import DenseSet, DenseTask, LabelledTask, Outcome, Protocol
 from samclr.evaluation.sizes import fit_evaluation, say_fewer
@@ -34,9 +35,13 @@ def open_dense_sets(sets: Sequence[Path]) -> list[DenseSet]:
     """Open sets with label maps, so that a wrong one is said before any is measured. Raises EvaluationError."""
     splits = [open_labelled_scenes(path) for path in sets]
     return [
-        DenseSet(name=path.resolve().name, train=train, test=test)
-        for path, (train, test) in zip(sets, splits, strict=True)
+        DenseSet(name=_set_name(path), train=train, test=test) for path, (train, test) in zip(sets, splits, strict=True)
     ]
+
+
+def _set_name(path: Path) -> str:
+    named = as_named(path)
+    return path.resolve().name if named is None else named.data_set.name
 
 
 def evaluate(

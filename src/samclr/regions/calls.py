@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from samclr.bank.places import refuse_inside_scenes
+from samclr.config.segmenters import SegmenterConfig
 from samclr.datasets.names import scene_paths
 from samclr.datasets.sources import list_scenes
 from samclr.errors import PartsError, name_some
 from samclr.log import say
 from samclr.regions.region_store import RegionStore
 from samclr.regions.segment import segment_scenes
-from samclr.regions.segment_options import segmenter_config
-from samclr.regions.segmenters import default_workers
+from samclr.regions.segmenters.create import default_workers
 from samclr.scenes.fill import FillOptions
 
 
@@ -38,18 +38,18 @@ def segment(
         workers: processes; by default one per core, for a SAM one per GPU.
         image_column: column of Parquet files that holds the images.
         retry_errors: try images again that failed before.
-        mask_options: fields of samclr.config's SegmenterConfig, MaskConfig and ComputeConfig: points_per_side=16,
+        mask_options: options of that segmenter, as `samclr segment --help` lists them: points_per_side=16,
             device="cuda", min_size=200.
 
     Images that fail are counted in a remark and stand in the store's `errors`.
 
     Raises:
         UsageError: no such segmenter, model or device, or `out` lies inside the scenes.
-        ConfigError: an option is unknown or out of its range.
+        ConfigError: an option is unknown, of another segmenter, or out of its range.
         ScenesError: no scenes, or files were replaced since they were segmented.
         PartsError: `out` was made with other settings or is something else, or every image failed.
     """
-    config = segmenter_config(segmenter, mask_options)
+    config = SegmenterConfig.with_options(segmenter, mask_options)
     sources, path = scene_paths(scenes), Path(out).absolute()
     refuse_inside_scenes(path, sources, "`out`")
     options = FillOptions(

@@ -1,5 +1,7 @@
 """MaskGenerator: all masks of one image at a time, by any SAM, as a function."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
@@ -7,9 +9,8 @@ from PIL import Image
 from samclr.config.segmenters import SegmenterConfig
 from samclr.errors import RegionError, UsageError
 from samclr.regions.records import ImageRegions, SegmentError
-from samclr.regions.sam.catalogue import is_sam
-from samclr.regions.segment_options import segmenter_config
 from samclr.regions.segmenters.sam import SamSegmenter
+from samclr.regions.segmenters.sam_spec import is_sam
 from samclr.scenes.decode import DecodeError, Scene, upright_rgb
 from samclr.scenes.reading import content_hash
 
@@ -50,10 +51,11 @@ class MaskGenerator:
             raise UsageError(
                 f"{model} is not a SAM; expected a name of `samclr segmenters`, a Hugging Face id or folder"
             )
-        self.config: SegmenterConfig = segmenter_config(
+        self.config = SegmenterConfig.with_options(
             model, {"points_per_side": points_per_side, "device": device, "precision": precision, **mask_options}
         )
-        self._segmenter = SamSegmenter(self.config)
+        options: Any = self.config.options
+        self._segmenter = SamSegmenter(model, options)
 
     def __call__(self, image: Image.Image | UInt8[np.ndarray, "h w *c"], image_id: str = "image") -> ImageRegions:
         """All masks of an image, in the generator's order.

@@ -4,26 +4,23 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from jaxtyping import Int
 
 from samclr.config.segmenters import SegmenterConfig
-from samclr.datasets.label_maps import LabelError, check_label_folder, label_of_stem, read_label_regions
-from samclr.errors import PartsError, ScenesError, UsageError
+from samclr.errors import PartsError
 from samclr.processes.stopping import stop_requested
 from samclr.regions.records import SegmentError
-from samclr.regions.sam.published import UNLIKE_FIRST_VERSION
-from samclr.regions.segmenters import Segmenter, build_segmenter, maker_of
+from samclr.regions.segmenters.base import Segmenter
+from samclr.regions.segmenters.create import build_segmenter, maker_of, segmenter_class
 from samclr.regions.store import KIND, STORE_SCHEMA, regions_to_row
 from samclr.scenes.decode import DecodeError, Scene, load_scene
 from samclr.scenes.fill import MORE_PAGES, FillOptions, FillReport, Tally, add_tally, fill
-from samclr.scenes.refs import LabelFile, SceneRef, file_stamp
+from samclr.scenes.refs import SceneRef, file_stamp
 from samclr.storage.parts import PartsFolder
 
 SCENES_PER_CALL = 8
@@ -44,35 +41,18 @@ def open_for_segmenting(
     config: SegmenterConfig, store_path: Path, refs: Sequence[SceneRef], in_this_process: bool
 ) -> PartsFolder:
     """Make or open the store. A wrong setting, a missing model or a store of another maker is refused here."""
-    if config.labels is not None and not config.labels.is_dir():
-        raise ScenesError(f"no such folder of label maps: {config.labels}")
-    if config.segmenter == "labels" and config.labels is not None:
-        check_label_folder(config.labels, refs)
-    if config.segmenter == "labels" and config.labels is None and all(ref.label is None for ref in refs):
-        raise UsageError(
-            "the segmenter labels needs ground-truth label maps and these scenes bring none: add `labels` DIR"
-        )
+    kind = segmenter_class(config)
+    kind.check(config.segmenter, config.options, refs)
     if in_this_process:
         _segmenter(config)
-    else:  # fetch and check what the workers will load, without holding it on a device here
-        build_segmenter(replace(config, compute=replace(config.compute, device="cpu", compile=False)))
+    else:
+        kind(config.segmenter, kind.for_trial(config.options))
     maker = maker_of(config)
-    _refuse_another_network(store_path, maker)
+    if (store_path / "manifest.json").exists():
+        why = kind.why_other(PartsFolder(store_path, KIND).maker, maker)
+        if why:
+            raise PartsError(f"{store_path} {why}")
     return PartsFolder.create_or_open(store_path, KIND, maker, len(refs))
-
-
-def _refuse_another_network(store_path: Path, maker: dict[str, Any]) -> None:
-    """Say so if samclr 0.1 began the store: of the same weights and settings it made other masks. Raises PartsError."""
-    now = {key: maker[key] for key in UNLIKE_FIRST_VERSION if key in maker}
-    if not now or not (store_path / "manifest.json").exists():
-        return
-    then = {key: value for key, value in maker.items() if key not in now}
-    if PartsFolder(store_path, KIND).maker == then:
-        raise PartsError(
-            f"{store_path} was begun with {maker['segmenter']} as samclr 0.1 ran it, with other layer norms or another "
-            f"resizing than now ({', '.join(f'{key} {value}' for key, value in now.items())}); "
-            f"name another folder, or delete this one: a store does not hold masks of two networks"
-        )
 
 
 @lru_cache(maxsize=1)
@@ -92,11 +72,8 @@ class SegmentWork:
     def segmenter(self) -> Segmenter:
         return _segmenter(self.config)
 
-    @property
-    def _scenes_per_call(self) -> int:
-        return int(getattr(self.segmenter, "scenes_per_call", SCENES_PER_CALL))
-
     def __call__(self, refs: list[SceneRef], companion: Path) -> pa.Table:
+        most = self.segmenter.scenes_per_call  # loads it, before any reading thread asks for it
         rows: list[Row] = []
         waiting: list[tuple[Row, Scene]] = []
         for row, scene in self._read_ahead(refs):
@@ -105,7 +82,7 @@ class SegmentWork:
             rows.append(row)
             if scene is not None:
                 waiting.append((row, scene))
-            if len(waiting) == self._scenes_per_call or sum(s.pixels.size // 3 for _, s in waiting) >= PIXELS_PER_CALL:
+            if len(waiting) == most or sum(s.pixels.size // 3 for _, s in waiting) >= PIXELS_PER_CALL:
                 self._segment(waiting)
                 waiting = []
         if stop_requested():
@@ -135,9 +112,7 @@ class SegmentWork:
         row: Row = {"image_id": ref.image_id, "content_hash": "", "height": 0, "width": 0, "regions": []}
         row |= {"file_size": file_size, "mtime_ns": mtime_ns}
         try:
-            scene = load_scene(ref)
-            if self.config.segmenter == "labels":
-                scene = replace(scene, label_map=read_label_map(ref, self.config.labels, scene.pixels.shape[:2]))
+            scene = self.segmenter.complete(ref, load_scene(ref))
             height, width = scene.pixels.shape[:2]
             row |= {"content_hash": scene.content_hash, "height": height, "width": width}
         except DecodeError as error:
@@ -158,9 +133,7 @@ class SegmentWork:
         wall_s = time.perf_counter() - start
         for row, _ in waiting:
             row["segment_s"] = wall_s / len(waiting)
-        take_times = getattr(self.segmenter, "take_times", None)
-        if take_times is not None:
-            add_tally(self.tally, {f"stage_{stage}": seconds for stage, seconds in take_times().items()})
+        add_tally(self.tally, {f"stage_{stage}": seconds for stage, seconds in self.segmenter.take_times().items()})
 
     def _try_segment(self, scenes: list[Scene]) -> Sequence[Any]:
         """A segmenter that raises on a batch is asked scene by scene, so that one scene costs one row."""
@@ -173,15 +146,3 @@ class SegmentWork:
                 message = f"segmenter failed: {type(error).__name__}: {error}"
                 return [SegmentError(image_id=scenes[0].image_id, message=message)]
             return [answer for scene in scenes for answer in self._try_segment([scene])]
-
-
-def read_label_map(ref: SceneRef, labels: Path | None, image_hw: tuple[int, int]) -> Int[np.ndarray, "h w"] | None:
-    """The label map with the image's relative stem in `labels`, else the data set's own; None if there is none."""
-    label = ref.label
-    try:
-        if labels is not None:
-            found = label_of_stem(labels, ref.image_id)
-            label = None if found is None else LabelFile(path=str(found), rule="values")
-        return None if label is None else read_label_regions(label, image_hw)
-    except LabelError as error:
-        raise DecodeError(str(error)) from error

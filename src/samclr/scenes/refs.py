@@ -27,7 +27,7 @@ ROWS_KEPT_TOGETHER = 256  # neighbouring rows of one file share a bucket, so tha
 
 @dataclass(frozen=True, kw_only=True)
 class LabelFile:
-    """The label map of one image. rule: the data set whose rule reads it, a name of `label_maps.RULES`."""
+    """The label map of one image. rule: the data set by whose rule it is read, or `values`."""
 
     path: str
     rule: str

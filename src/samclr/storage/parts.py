@@ -191,6 +191,10 @@ class PartsFolder:
                 ) from None
             yield path.stem, rows
 
+    def image_ids(self) -> list[str]:
+        """The ids of all images, each once, in order."""
+        return sorted({image_id for _, rows in self.parts(["image_id"]) for image_id in rows["image_id"].to_pylist()})
+
     def rows_of(
         self, image_ids: Sequence[str], columns: Sequence[str]
     ) -> Iterator[tuple[str, Int[np.ndarray, "n"], pa.Table]]:

@@ -9,7 +9,6 @@ from typing import Any, Literal
 from samclr.datasets.sources import list_scenes
 from samclr.demo.demo import make_data
 from samclr.errors import UsageError, name_some
-from samclr.regions.sam.catalogue import is_sam
 from samclr.study.engine import Tally, carry_out_all, local_slots
 from samclr.study.folder import STUDY_FILE, StudyFolder, begin_study, open_study
 from samclr.study.plan import GENERATED, Given, Plan, Run, matches
@@ -37,7 +36,7 @@ def plan_study(study: Study, source: str, out: Path, given: Given, parallel: int
             list_scenes(paths, given.image_columns.get(name))
     for grid in study.grids:
         for name in grid.segmenters:
-            is_sam(study.segmenter(name).segmenter)
+            study.segmenter(name)  # refuses a name that means none
     num_arms = sum(len(grid.strategies) * len(grid.segmenters) for grid in study.grids)
     slots = local_slots(parallel, None, num_arms * len(study.seeds), study.device)
     folder, plan = begin_study(out, make_plan(study, source, given, slots.num_threads))

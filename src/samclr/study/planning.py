@@ -4,9 +4,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from samclr.config.protocols import Kind
-from samclr.config.registry import METHODS
+from samclr.config.registry import METHODS, SEGMENTERS
+from samclr.config.segmenters import SegmenterConfig, segmenter_spec
 from samclr.config.serialise import fingerprint
 from samclr.datasets.names import parse_named
 from samclr.errors import UsageError, name_some
@@ -152,9 +154,11 @@ def _slug(text: str) -> str:
 
 def _store(study: Study, scenes: str, name: str, given: Given) -> Store:
     config = study.segmenter(name)
-    if config.segmenter == "labels":
-        ignored = given.ignore_label or config.ignore_label
-        config = replace(config, labels=given.labels.get(scenes), ignore_label=ignored)
+    if segmenter_spec(config.segmenter).takes_labels:
+        options: Any = config.options
+        ignored = given.ignore_label or options.ignore_label
+        own = {"labels": given.labels.get(scenes), "ignore_label": ignored}
+        config = SegmenterConfig(segmenter=config.segmenter, options=options, **own)
     key = fingerprint(config.maker())[:8]
     return Store(name=f"{scenes}.{_slug(name)}-{key}", scenes=scenes, segmenter=config)
 
@@ -165,7 +169,8 @@ def _missing(study: Study, arm: Arm, given: Given) -> tuple[str, str]:
     if arm.segmenter is None:
         return "", ""
     own = any(parse_named(path) is not None for path in given.scenes[arm.scenes])  # a named set brings its label maps
-    if study.segmenter(arm.segmenter).segmenter == "labels" and arm.scenes not in given.labels and not own:
+    takes_labels = segmenter_spec(study.segmenter(arm.segmenter).segmenter).takes_labels
+    if takes_labels and arm.scenes not in given.labels and not own:
         return f"no label maps of {arm.scenes} were given", f"--labels {arm.scenes}=DIR"
     asked = any(matches(arm.name, pattern) for pattern in given.only)
     if arm.segmenter in study.on_request and not asked:
@@ -220,7 +225,8 @@ def _with_titles(arms: list[Arm]) -> list[Arm]:
 
 
 def _source_title(arm: Arm) -> str:
-    return "ground-truth" if arm.segmenter == "labels" else str(arm.segmenter)
+    name = str(arm.segmenter)
+    return (SEGMENTERS[name].region_title or name) if name in SEGMENTERS else name
 
 
 def _untrained(first: Arm) -> Arm:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 
 from samclr.config.pretrain import PretrainConfig
+from samclr.config.segmenters import segmenter_spec
 from samclr.datasets.sources import list_scenes
 from samclr.errors import RegionError, SamclrError, UsageError, name_some
 from samclr.evaluation.sizes import fit_evaluation
@@ -16,7 +17,7 @@ from samclr.models.devices import choose_device
 from samclr.models.resolve import resolve_config
 from samclr.models.sizes import choose_sizes
 from samclr.regions.segment import segment_scenes
-from samclr.regions.segmenters import default_workers
+from samclr.regions.segmenters.create import default_workers
 from samclr.regions.store import open_store, store_stats
 from samclr.runs.directory import open_run, read_metrics
 from samclr.scenes.fill import FillOptions
@@ -152,8 +153,7 @@ def device_name(config: PretrainConfig) -> str:
 
 def store_device(store: Store) -> str:
     """What the segmenter ran on."""
-    on_gpu = default_workers(store.segmenter) is not None and store.segmenter.compute.device != "cpu"
-    return choose_device(store.segmenter.compute.device).type if on_gpu else "cpu"
+    return choose_device(segmenter_spec(store.segmenter.segmenter).device(store.segmenter.options)).type
 
 
 def _with_threads(config: PretrainConfig, num_threads: int) -> PretrainConfig:

@@ -19,7 +19,7 @@ def commands_of(folder: StudyFolder, plan: Plan, run: Run) -> list[str]:
     commands = []
     if store is not None:
         scenes = [str(path) for path in dict(plan.scenes)[store.scenes]]
-        settings = flags(store.segmenter, SegmenterConfig())
+        settings = segmenter_flags(store.segmenter)
         column = dict(plan.image_columns).get(store.scenes)
         settings += [] if column is None else ["--image-column", column]
         commands.append(_line("segment", *scenes, *settings, "--out", str(folder.stores / store.name)))
@@ -87,6 +87,12 @@ def flags(config: Any, default: Any) -> list[str]:
         else:
             words += [name, str(value)]
     return words
+
+
+def segmenter_flags(config: SegmenterConfig) -> list[str]:
+    """The options that name a segmenter and its settings."""
+    named = [] if config.segmenter == SegmenterConfig().segmenter else ["--segmenter", config.segmenter]
+    return [*named, *flags(config.options, type(config.options)())]
 
 
 def _line(*words: str) -> str:

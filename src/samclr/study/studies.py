@@ -3,7 +3,8 @@
 from samclr.config.evaluation import EvaluationConfig
 from samclr.config.pretrain import AugmentConfig, FilterConfig, OptimConfig
 from samclr.config.protocols import EvaluationData, KnnConfig
-from samclr.config.segmenters import ComputeConfig, MaskConfig, SegmenterConfig
+from samclr.config.sam import ComputeConfig, MaskConfig
+from samclr.config.segmenters import SegmenterConfig
 from samclr.evaluation.protocols.crop_probe_spec import CropProbeConfig
 from samclr.study.recipe import ANY, Evaluation, Grid, Reference, Study
 

@@ -87,8 +87,10 @@ class RegionViews(IterableDataset[ViewBatch]):
             regions: a region store of `samclr.segment` or `samclr segment`; None for views of whole images.
             batch_size: images a step, over all ranks; rows are `regions_per_image` times as many.
             steps: length of the whole run; the steps from `start_step` to `steps` - 1 are given.
-            size_px: side of a view. num_views: views of each region (or image).
-            crop_scale, crop_ratio: as torchvision's RandomResizedCrop has them, within a region's padded box.
+            size_px: side of a view.
+            num_views: views of each region (or image).
+            crop_scale: smallest and largest share of a region's padded box, as torchvision's RandomResizedCrop has it.
+            crop_ratio: smallest and largest width over height, likewise.
             local: further, smaller views as DINO has them: a second group in `batch.pixels`.
             strategy: image, region or random-box; by default region where regions are named, else image.
             views: everything else about where views come from; names its strategy itself.
@@ -96,10 +98,13 @@ class RegionViews(IterableDataset[ViewBatch]):
             filter: which regions are seen, and their padding.
             normalisation: mean and deviation of red, green and blue, values from 0 to 1.
             seed: for image order, regions, boxes and colours.
-            rank, world_size: which slice of each batch is given; by default those of torch.distributed, if it is up.
+            rank: which slice of each batch is given; by default that of torch.distributed, if it is up.
+            world_size: how many slices there are; by default likewise.
             device: where views are augmented and given: cpu, or cuda, whose kernels also crop if the bank fits there.
-            bank_on: on CUDA, where the bank lies: auto, device, pinned or map. bank: folder of the bank.
-            max_side: cap on the longer side in the bank, px. codec: raw or jpeg, smaller and slower.
+            bank_on: on CUDA, where the bank lies: auto, device, pinned or map.
+            bank: folder of the bank.
+            max_side: cap on the longer side in the bank, px.
+            codec: raw or jpeg, smaller and slower.
             image_column: column of Parquet files that holds the images.
             workers: processes that pack, and threads that crop; by default one per core.
 
@@ -152,7 +157,7 @@ class RegionViews(IterableDataset[ViewBatch]):
         """The views that `samclr.pretrain(config, ...)` trains on, bit for bit.
 
         Raises:
-            As the constructor; ConfigError also where the backbone takes no such views.
+            ConfigError: a setting is out of its range, or the backbone takes no such views; else as the constructor.
         """
         config = resolve_config(config, tell=False)
         normalisation = config.model.normalisation

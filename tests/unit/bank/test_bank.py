@@ -30,6 +30,20 @@ def test_the_bank_holds_the_decoded_pixels(scenes, tmp_path):
             assert (bank.level(image, level) == expected).all()
 
 
+def test_the_bank_opens_without_its_scenes(scenes, tmp_path):
+    (scenes / "broken.png").write_bytes(b"")
+    refs = list_scenes([scenes])
+    pack_scenes(refs, tmp_path / "bank", None, FillOptions())
+    listed = SceneBank(tmp_path / "bank", refs)
+    shutil.rmtree(scenes)
+    alone = SceneBank(tmp_path / "bank")
+    assert (alone.image_ids, alone.content_hashes) == (listed.image_ids, listed.content_hashes)
+    assert alone.errors == listed.errors == {"broken.png": "the file is empty"}
+    assert all((alone.level(image, 0) == listed.level(image, 0)).all() for image in range(12))
+    some = SceneBank(tmp_path / "bank", [refs[5], refs[2]])
+    assert some.image_ids == [refs[5].image_id, refs[2].image_id]
+
+
 def test_levels_are_means_of_blocks():
     pixels = np.random.default_rng(0).integers(0, 256, (21, 34, 3)).astype(np.uint8)
     levels = make_pyramid(pixels, None)

@@ -17,7 +17,7 @@ from support.true_layouts import (
 )
 
 from samclr.cli.main import main
-from samclr.datasets.catalogue import DATA_SETS
+from samclr.datasets.catalogue import DATASETS
 from samclr.datasets.check import check_set
 
 TINY = {
@@ -44,7 +44,7 @@ def write(name, root, monkeypatch):
 
 def tiny(name):
     """The set as if its release had so many images."""
-    data_set = DATA_SETS[name]
+    data_set = DATASETS[name]
     splits = [dataclasses.replace(s, num_images=TINY[name].get(s.name, s.num_images)) for s in data_set.splits]
     return dataclasses.replace(data_set, splits=tuple(splits))
 
@@ -59,8 +59,8 @@ def test_a_whole_copy_is_complete(tmp_path, monkeypatch, name):
 
 @pytest.mark.parametrize("name", TINY)
 def test_too_few_images_are_counted(tmp_path, monkeypatch, name):
-    found = check_set(DATA_SETS[name], write(name, tmp_path / "set", monkeypatch))
-    split, (expected, count) = found.splits[0], (DATA_SETS[name].splits[0].num_images, next(iter(TINY[name].values())))
+    found = check_set(DATASETS[name], write(name, tmp_path / "set", monkeypatch))
+    split, (expected, count) = found.splits[0], (DATASETS[name].splits[0].num_images, next(iter(TINY[name].values())))
     assert not found.complete
     assert split.state == "incomplete"
     assert f"{count} images, the release has {expected:,}" in split.faults
@@ -118,7 +118,7 @@ def test_the_command_says_what_is_missing_and_where_it_is_got(tmp_path, capsys, 
     assert "train: 3 images, the release has 367" in table
     assert "incomplete: CamVid, layout images/{train,val,test}/*" in remark
     assert "get it from: the SegNet tutorial's CamVid folder" in remark
-    monkeypatch.setitem(DATA_SETS, "bsds500", tiny("bsds500"))
+    monkeypatch.setitem(DATASETS._specs, "bsds500", tiny("bsds500"))
     status, _, remark = call(capsys, "data", "check", "bsds500", "--root", write_bsds500(tmp_path / "bsds500"))
     assert (status, remark) == (0, "complete: BSDS500\n")
 
@@ -151,6 +151,6 @@ def test_the_root_is_looked_up_in_the_data_folder(tmp_path, capsys, monkeypatch)
 def test_the_list_has_every_set(capsys):
     status, text, _ = call(capsys, "data", "list", "--json")
     rows = json.loads(text)["data_sets"]
-    assert (status, [row["name"] for row in rows]) == (0, list(DATA_SETS))
+    assert (status, [row["name"] for row in rows]) == (0, list(DATASETS))
     assert all(row["terms"] and row["got_at"] and row["layout"] for row in rows)
     assert "train* 2,975" in call(capsys, "data", "list")[1]

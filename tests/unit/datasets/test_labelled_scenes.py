@@ -8,7 +8,9 @@ from PIL import Image
 from support.true_layouts import write_ade20k, write_ade20k_full, write_bsds500, write_camvid, write_cityscapes
 from torchvision.datasets import Cityscapes
 
-from samclr.datasets.labelled_scenes import CITYSCAPES_CLASSES, IGNORED, open_labelled_scenes
+from samclr.datasets.catalogue import IGNORED
+from samclr.datasets.labelled_scenes import open_labelled_scenes
+from samclr.datasets.named import cityscapes_spec
 from samclr.errors import EvaluationError
 from samclr.scenes.decode import load_scene
 
@@ -25,7 +27,7 @@ def test_cityscapes_train_ids_are_those_of_torchvisions_table(tmp_path):
             assert (scenes.label_map(number) == expected).all()
             assert scenes.label_map(number).shape == load_scene(ref).pixels.shape[:2]
     names = {train_id: name for name, train_id in table.values() if 0 <= train_id < IGNORED}
-    assert tuple(names[k] for k in range(19)) == CITYSCAPES_CLASSES
+    assert tuple(names[k] for k in range(19)) == cityscapes_spec.CLASSES
     assert scenes.lookup == tuple(table[value][1] for value in range(34))
 
 
@@ -102,12 +104,12 @@ def test_a_label_map_of_a_turned_image_is_upright(tmp_path):
     [
         (
             "{p}/bsds",
-            "BSDS500 has no classes of pixels that could be evaluated; use cityscapes, ade20k, camvid instead",
+            "BSDS500 has no classes of pixels that could be evaluated; use ade20k, camvid, cityscapes instead",
         ),
         ("{p}/full", "ADE20K, full has no classes of pixels"),
         (
             "{p}/none",
-            r"no labelled scenes at .*/none: expected a root of cityscapes, ade20k, camvid; a name is looked up",
+            r"no labelled scenes at .*/none: expected a root of ade20k, camvid, cityscapes; a name is looked up",
         ),
         ("{p}/empty", r"has no layout that is known: expected a root of .* and a classes.txt; found nothing"),
         ("{p}/cs", r"1 of 4 images of Cityscapes, split train, have no label map: train/aachen/aachen_000001_000019_"),

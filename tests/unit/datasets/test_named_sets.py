@@ -103,7 +103,7 @@ def test_download_leaves_a_whole_set_alone(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("cityscapes@{p}", r"Cityscapes cannot be downloaded by samclr \(only cifar10, stl10, .*leftImg8bit_"),
+        ("cityscapes@{p}", r"Cityscapes cannot be downloaded by samclr \(only cifar10, imagenette, .*leftImg8bit_"),
         ("{p}/photos", "names no set that can be downloaded; type NAME@ROOT, as cifar10@data"),
         ("cifar10", r"where shall cifar10 go\? Type cifar10@DIR, or set \$SAMCLR_DATA"),
     ],
@@ -132,7 +132,7 @@ def harm_imagenette(root):
         ("stl10@{p}", lambda p: (p / "stl10_binary/train_y.bin").unlink(), r"STL-10 lacks .*train_y.bin; samclr"),
         ("imagenette-160@{p}", harm_imagenette, r"has folders that are not ImageNette's, or lacks some .*n00000001"),
         ("imagenette-320@{p}", lambda p: None, r"is no root of ImageNette, 320 px: expected"),
-        ("camvid@{p}/camvid", lambda p: None, r"CamVid has no class for each image; use one of cifar10, stl10"),
+        ("camvid@{p}/camvid", lambda p: None, r"CamVid has no class for each image; use one of cifar10, imagenette"),
     ],
 )  # fmt: skip
 def test_damaged_or_wrong_sets_are_named(tmp_path, monkeypatch, source, harm, message):

@@ -22,8 +22,8 @@ from torchvision.datasets import CIFAR10, STL10, Cityscapes
 from samclr.bank.bank import SceneBank, pack_scenes
 from samclr.bank.places import default_bank, refuse_inside_scenes
 from samclr.config.segmenters import SegmenterConfig
+from samclr.datasets.catalogue import DATASETS
 from samclr.datasets.label_maps import NO_REGION, read_label_regions
-from samclr.datasets.layouts import LAYOUTS
 from samclr.datasets.names import absolute
 from samclr.datasets.sources import list_scenes
 from samclr.errors import ScenesError, UsageError
@@ -189,11 +189,12 @@ def test_a_path_that_exists_is_that_path(tmp_path, monkeypatch):
         assert [ref.image_id for ref in scenes_of(name)] == ["x.png"]
 
 
-def test_every_set_has_a_layout():
-    from samclr.datasets.catalogue import DATA_SETS
-
-    assert set(LAYOUTS) == set(DATA_SETS)
-    assert all(data_set.split(data_set.scene_split) for data_set in DATA_SETS.values())
+def test_every_set_says_how_it_is_read():
+    for data_set in DATASETS.values():
+        assert data_set.split(data_set.scene_split)
+        assert set(data_set.files) in (set(), {split.name for split in data_set.splits})
+        assert ("dense" in data_set.uses) == (data_set.pixel_classes is not None)
+        assert ("labelled" in data_set.uses) == (data_set.image_classes is not None)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from support.scenes import write_scenes
 
-from samclr.config.segmenters import MaskConfig, SegmenterConfig
+from samclr.config.sam import MaskConfig
+from samclr.config.segmenters import SegmenterConfig
 from samclr.datasets.sources import list_scenes
 from samclr.errors import PartsError
 from samclr.regions import interchange

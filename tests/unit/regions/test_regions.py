@@ -18,6 +18,7 @@ from samclr.regions.coarsest import coarsest, padded_box
 from samclr.regions.index import occupancy_grid, open_index
 from samclr.regions.records import ImageRegions, Region, check_rle, region_from_mask
 from samclr.regions.segment import SegmentWork, segment_scenes
+from samclr.regions.segmenters.base import Segmenter
 from samclr.regions.store import open_store, row_to_regions, store_stats, verify_store
 from samclr.scenes.fill import FillOptions
 from samclr.storage import files
@@ -100,7 +101,10 @@ def test_labels_that_do_not_fit_cost_one_row_each(tmp_path):
 
 
 def test_a_segmenter_that_fails_on_one_scene_costs_one_row(scenes, tmp_path, monkeypatch):
-    class Picky:
+    class Picky(Segmenter):
+        def __init__(self):
+            pass
+
         def segment(self, found):
             if any(scene.image_id == "a/004.png" for scene in found):
                 raise ZeroDivisionError("odd scene")

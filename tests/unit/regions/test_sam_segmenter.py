@@ -8,17 +8,20 @@ import pytest
 import torch
 from support.sam_models import KINDS, save_sam, tiny_sam
 
-from samclr.config.segmenters import ComputeConfig, MaskConfig, SegmenterConfig
+from samclr.config.sam import ComputeConfig, MaskConfig
+from samclr.config.segmenters import SegmenterConfig, segmenter_spec
 from samclr.datasets.sources import list_scenes
 from samclr.demo.demo import DATA_SEED, compose_scene
 from samclr.errors import ConfigError, PartsError, UsageError
 from samclr.regions.records import ImageRegions
 from samclr.regions.sam import model as sam_model
-from samclr.regions.sam.catalogue import KNOWN, hub_id_or_folder, is_sam, segmenter_rows
+from samclr.regions.sam.catalogue import KNOWN, hub_id_or_folder, sam_rows
 from samclr.regions.sam.model import load_sam
 from samclr.regions.sam.published import RESIZING
 from samclr.regions.segment import segment_scenes
-from samclr.regions.segmenters import build_segmenter, maker_of
+from samclr.regions.segmenters.create import build_segmenter, maker_of
+from samclr.regions.segmenters.felzenszwalb_spec import FelzenszwalbConfig
+from samclr.regions.segmenters.sam_spec import SamConfig
 from samclr.regions.store import KIND, open_store, store_stats, verify_store
 from samclr.scenes.decode import Scene
 from samclr.scenes.fill import FillOptions
@@ -126,20 +129,20 @@ def test_loaded_weights_are_those_saved(tmp_path):
 
 
 def test_names(tmp_path, monkeypatch):
-    assert not is_sam("felzenszwalb")
-    assert is_sam("sam-hq-vit-h")
-    assert is_sam("someone/some-sam")
+    assert segmenter_spec("felzenszwalb").config is FelzenszwalbConfig
+    for name in ("sam-hq-vit-h", "someone/some-sam"):
+        assert segmenter_spec(name).config is SamConfig
     assert hub_id_or_folder("sam-hq-vit-h") == "syscv-community/sam-hq-vit-huge"
     assert hub_id_or_folder("sam2.1-base-plus") == "facebook/sam2.1-hiera-base-plus"
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
         UsageError, match=r"no segmenter 'samm'; choose one of felzenszwalb, labels, sam-digits, .*\./samm"
     ):
-        is_sam("samm")
+        segmenter_spec("samm")
     with pytest.raises(UsageError, match=r"no such folder: \./samm"):
         hub_id_or_folder("./samm")
     (tmp_path / "samm").mkdir()
-    assert is_sam("samm")
+    assert segmenter_spec("samm").config is SamConfig
 
 
 def test_the_table_names_size_licence_and_what_is_here(tmp_path, monkeypatch):
@@ -151,8 +154,8 @@ def test_the_table_names_size_licence_and_what_is_here(tmp_path, monkeypatch):
     for name in ("config.json", "model.safetensors"):
         (snapshot / name).write_text("{}")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    rows = {row["segmenter"]: row for row in segmenter_rows()}
-    assert set(KNOWN) < set(rows)
+    rows = {row["segmenter"]: row for row in sam_rows()}
+    assert set(rows) == set(KNOWN)
     assert rows["sam-vit-b"]["here"] == rows["sam-digits"]["here"] == "yes"
     assert rows["sam-vit-l"]["here"] == "no"
     assert "SAM License" in rows["facebook/sam3"]["licence"]

@@ -42,19 +42,6 @@ KNOWN = {
         KnownModel(name="facebook/sam3", hub_id="facebook/sam3", size_mb=3440, licence=OWN_TERMS, remark="its tracker"),
     )
 }
-NOT_A_SAM = ("felzenszwalb", "labels")
-
-
-def is_sam(segmenter: str) -> bool:
-    """Whether a --segmenter is meant for this package. Raises UsageError on a name that can mean nothing."""
-    if segmenter in NOT_A_SAM:
-        return False
-    if segmenter in KNOWN or "/" in segmenter or Path(segmenter).is_dir():
-        return True
-    raise UsageError(
-        f"no segmenter {segmenter!r}; choose one of {', '.join([*NOT_A_SAM, *KNOWN])}, "
-        f"a Hugging Face id (owner/name), or a local directory written as ./{segmenter}"
-    )
 
 
 def hub_id_or_folder(segmenter: str) -> str:
@@ -83,33 +70,15 @@ def cached_weights(hub_id: str) -> Path | None:
     return folder if there and (folder / "config.json").exists() else None
 
 
-def segmenter_rows() -> list[dict[str, str]]:
-    """The table of `samclr segmenters`."""
-    rows = [
+def sam_rows() -> list[dict[str, str]]:
+    """The known models in the table of `samclr segmenters`."""
+    return [
         {
-            "segmenter": "felzenszwalb",
-            "weights": "none needed",
-            "licence": "BSD-3 (scikit-image)",
-            "here": "yes",
-            "": "",
-        },
-        {
-            "segmenter": "labels",
-            "weights": "none needed",
-            "licence": "",
-            "here": "yes",
-            "": "ground truth: --labels DIR",
-        },
+            "segmenter": model.name,
+            "weights": f"{model.size_mb:,} MB {model.hub_id}".strip(),
+            "licence": model.licence.split(" (")[0],
+            "here": "yes" if not model.hub_id or cached_weights(model.hub_id) else "no",
+            "": model.remark,
+        }
+        for model in KNOWN.values()
     ]
-    for model in KNOWN.values():
-        here = "yes" if not model.hub_id or cached_weights(model.hub_id) else "no"
-        rows.append(
-            {
-                "segmenter": model.name,
-                "weights": f"{model.size_mb:,} MB {model.hub_id}".strip(),
-                "licence": model.licence.split(" (")[0],
-                "here": here,
-                "": model.remark,
-            }
-        )
-    return rows

@@ -17,7 +17,7 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 from torchvision.ops import nms
 
-from samclr.config.segmenters import MaskConfig
+from samclr.config.sam import MaskConfig
 from samclr.log import say
 from samclr.regions.records import Region, region_from_mask
 from samclr.regions.sam.decoder import EncodedImages, Prompted

@@ -5,16 +5,18 @@ from jaxtyping import Int
 from skimage.segmentation import felzenszwalb
 
 from samclr.regions.records import ImageRegions, Region, SegmentError
+from samclr.regions.segmenters.base import Segmenter
+from samclr.regions.segmenters.felzenszwalb_spec import FelzenszwalbConfig
 from samclr.scenes.decode import Scene
 
 
-class FelzenszwalbSegmenter:
+class FelzenszwalbSegmenter(Segmenter):
     """Cuts a scene into pieces of even colour: needs no model, no labels, no GPU."""
 
     scenes_per_call = 1
 
-    def __init__(self, *, scale: float, sigma: float, min_size: int):
-        self.scale, self.sigma, self.min_size = scale, sigma, min_size
+    def __init__(self, segmenter: str, options: FelzenszwalbConfig):
+        self.options = options
 
     def segment(self, scenes: list[Scene]) -> list[ImageRegions | SegmentError]:
         """See Segmenter. Every piece of the partition is a region."""
@@ -22,7 +24,8 @@ class FelzenszwalbSegmenter:
 
     def _segment_one(self, scene: Scene) -> ImageRegions:
         height, width = scene.pixels.shape[:2]
-        pieces = felzenszwalb(scene.pixels, scale=self.scale, sigma=self.sigma, min_size=self.min_size)
+        own = self.options
+        pieces = felzenszwalb(scene.pixels, scale=own.scale, sigma=own.sigma, min_size=own.min_size)
         return ImageRegions(
             image_id=scene.image_id,
             content_hash=scene.content_hash,

@@ -1,20 +1,47 @@
 """Ground truth as a segmenter: the connected pieces of a label map, the upper bound for mask quality."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
+from jaxtyping import Int
 from skimage.measure import label as connected_pieces
 
+from samclr.datasets.label_maps import LabelError, check_label_folder, label_of_stem, read_label_regions
+from samclr.errors import ScenesError, UsageError
 from samclr.regions.records import ImageRegions, SegmentError
+from samclr.regions.segmenters.base import Segmenter
 from samclr.regions.segmenters.felzenszwalb import regions_of_partition
-from samclr.scenes.decode import Scene
+from samclr.regions.segmenters.labels_spec import LabelsConfig
+from samclr.scenes.decode import DecodeError, Scene
+from samclr.scenes.refs import LabelFile, SceneRef
 
 
-class LabelsSegmenter:
+class LabelsSegmenter(Segmenter):
     """Every 8-connected piece of one label is a region; pieces of ignored labels and of negative values are none."""
 
     scenes_per_call = 1
 
-    def __init__(self, *, ignore_label: tuple[int, ...]):
-        self.ignore_label = ignore_label
+    def __init__(self, segmenter: str, options: LabelsConfig):
+        self.options = options
+
+    @classmethod
+    def check(cls, segmenter: str, options: LabelsConfig, refs: Sequence[SceneRef]) -> None:
+        """Raises ScenesError for a folder that is not there or fits ill, UsageError where no scene has a label map."""
+        if options.labels is not None:
+            if not options.labels.is_dir():
+                raise ScenesError(f"no such folder of label maps: {options.labels}")
+            check_label_folder(options.labels, refs)
+        elif all(ref.label is None for ref in refs):
+            raise UsageError(
+                "the segmenter labels needs ground-truth label maps and these scenes bring none: add `labels` DIR"
+            )
+
+    def complete(self, ref: SceneRef, scene: Scene) -> Scene:
+        """With its label map; without, where there is none."""
+        height, width = scene.pixels.shape[:2]
+        return replace(scene, label_map=read_label_map(ref, self.options.labels, (height, width)))
 
     def segment(self, scenes: list[Scene]) -> list[ImageRegions | SegmentError]:
         """See Segmenter. A scene without a label map, or with one of another size, gives a SegmentError."""
@@ -30,7 +57,7 @@ class LabelsSegmenter:
                 image_id=scene.image_id,
                 message=f"the label map is {labels.shape[1]}x{labels.shape[0]} px, the image {width}x{height} px",
             )
-        kept = np.where(np.isin(labels, self.ignore_label) | (labels < 0), -1, labels)
+        kept = np.where(np.isin(labels, self.options.ignore_label) | (labels < 0), -1, labels)
         pieces = connected_pieces(kept, background=-1, connectivity=2)
         return ImageRegions(
             image_id=scene.image_id,
@@ -39,3 +66,15 @@ class LabelsSegmenter:
             width=width,
             regions=regions_of_partition(pieces, first=1),
         )
+
+
+def read_label_map(ref: SceneRef, labels: Path | None, image_hw: tuple[int, int]) -> Int[np.ndarray, "h w"] | None:
+    """The label map with the image's relative stem in `labels`, else the data set's own; None if there is none."""
+    label = ref.label
+    try:
+        if labels is not None:
+            found = label_of_stem(labels, ref.image_id)
+            label = None if found is None else LabelFile(path=str(found), rule="values")
+        return None if label is None else read_label_regions(label, image_hw)
+    except LabelError as error:
+        raise DecodeError(str(error)) from error

@@ -1,38 +1,41 @@
 """Any SAM as a segmenter."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from samclr.config.segmenters import ComputeConfig, SegmenterConfig
+from samclr.config.sam import ComputeConfig
 from samclr.log import say
 from samclr.models.devices import choose_device
 from samclr.regions.records import ImageRegions, SegmentError
 from samclr.regions.sam.generator import Mask, MaskGenerator, StageTimes
 from samclr.regions.sam.model import load_sam, network_facts
+from samclr.regions.sam.published import UNLIKE_FIRST_VERSION
+from samclr.regions.segmenters.base import Segmenter
+from samclr.regions.segmenters.sam_spec import SamConfig
 from samclr.scenes.decode import Scene
 
 AUTOCAST = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-class SamSegmenter:
+class SamSegmenter(Segmenter):
     """Automatic mask generation; every mask is a region. Made once a process, as loading takes seconds."""
 
-    def __init__(self, config: SegmenterConfig):
-        self.device = compute_device(config.compute)
-        self.precision = compute_precision(config.compute)
+    def __init__(self, segmenter: str, options: SamConfig):
+        compute = options.compute
+        self.device, self.precision = compute_device(compute), compute_precision(compute)
         self.scenes_per_call = 8 if self.device.type == "cuda" else 1
         self._overflow_said = False
         self.pool = ThreadPoolExecutor(max(2, torch.get_num_threads()))
-        model = load_sam(config.segmenter, self.device)
-        if config.compute.compile:
+        model = load_sam(segmenter, self.device)
+        if compute.compile:
             model.compile()
         self.generator = MaskGenerator(
-            model, config.masks, self.pool, int(config.compute.memory_gb * 1e9), config.compute.encode_together
+            model, options.masks, self.pool, int(compute.memory_gb * 1e9), compute.encode_together
         )
 
     def segment(self, scenes: list[Scene]) -> list[ImageRegions | SegmentError]:
@@ -64,6 +67,28 @@ class SamSegmenter:
         times, self.generator.times = self.generator.times, StageTimes()
         return asdict(times)
 
+    @classmethod
+    def for_trial(cls, options: SamConfig) -> SamConfig:
+        """On the CPU, not compiled."""
+        return replace(options, compute=replace(options.compute, device="cpu", compile=False))
+
+    @classmethod
+    def facts(cls, segmenter: str, options: SamConfig) -> dict[str, Any]:
+        """Which network, and the precision."""
+        return {**network_facts(segmenter), "precision": compute_precision(options.compute)}
+
+    @classmethod
+    def why_other(cls, then: dict[str, Any], now: dict[str, Any]) -> str:
+        """A store of samclr 0.1: of the same weights and settings it made other masks."""
+        unlike = {key: now[key] for key in UNLIKE_FIRST_VERSION if key in now}
+        if not unlike or then != {key: value for key, value in now.items() if key not in unlike}:
+            return ""
+        return (
+            f"was begun with {now['segmenter']} as samclr 0.1 ran it, with other layer norms or another "
+            f"resizing than now ({', '.join(f'{key} {value}' for key, value in unlike.items())}); "
+            f"name another folder, or delete this one: a store does not hold masks of two networks"
+        )
+
     def _generate(self, pixels: list[UInt8[np.ndarray, "_ _ 3"]], precision: str) -> list[list[Mask]]:
         half = AUTOCAST.get(precision)
         with torch.inference_mode(), torch.autocast(self.device.type, half, enabled=half is not None):
@@ -88,8 +113,3 @@ def compute_precision(compute: ComputeConfig) -> str:
     if compute.precision != "auto":
         return compute.precision
     return "float16" if compute_device(compute).type == "cuda" else "float32"
-
-
-def sam_maker(config: SegmenterConfig) -> dict[str, Any]:
-    """What the store keeps of its maker beyond the settings: which network, and the precision."""
-    return {**network_facts(config.segmenter), "precision": compute_precision(config.compute)}

@@ -1,0 +1,38 @@
+"""Ground truth as a segmenter: settings."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from samclr.config.segmenters import Labels, SegmenterSpec
+from samclr.config.serialise import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelsConfig(Settings):
+    """The settings of ground truth.
+
+    Attributes:
+        labels: folder of label maps with the images' relative stems; by default the data set's own.
+        ignore_label: values that are not regions, such as void.
+    """
+
+    labels: Path | None = None
+    ignore_label: Labels = ()
+
+
+def maker(options: LabelsConfig) -> dict[str, Any]:
+    """The folder's place is not kept, as the same label maps may lie elsewhere."""
+    own = {"labels": "the data set's own"} if options.labels is None else {}
+    return {"ignore_label": list(options.ignore_label), **own}
+
+
+SPEC = SegmenterSpec(
+    name="labels",
+    summary="ground truth: --labels DIR",
+    config=LabelsConfig,
+    build="samclr.regions.segmenters.labels:LabelsSegmenter",
+    region_title="ground-truth",
+    maker=maker,
+    takes_labels=True,
+)
