@@ -16,6 +16,7 @@ from samclr.draws import epoch_order
 from samclr.errors import EvaluationError
 from samclr.evaluation.neighbours import hits, rank
 from samclr.evaluation.protocols.linear_spec import ProbeConfig
+from samclr.log import option_of
 from samclr.models.schedules import cosine
 
 ROWS_AT_ONCE = 16_384
@@ -99,8 +100,8 @@ def held_out(labels: Int[np.ndarray, "n"], seed: int) -> tuple[Int[np.ndarray, "
     chosen = np.sort(np.concatenate(held))
     if len(chosen) == 0:
         raise EvaluationError(
-            f"no learning rate can be chosen from {len(labels)} labels, one a class: "
-            f"leave out `probe_sweep` and name one rate with `probe_lr`"
+            f"no learning rate can be chosen from {len(labels)} labels, one per class: "
+            f"leave out {option_of('probe_sweep')} and name one rate with {option_of('probe_lr')}"
         )
     return np.setdiff1d(np.arange(len(labels)), chosen), chosen
 

@@ -99,12 +99,12 @@ def _save(
 
 
 def _load(path: Path) -> dict[str, Any] | None:
-    """What was saved; None if there is nothing, or something damaged: the protocol is run anew then, which is said."""
+    """What was saved; None if there is nothing, or something damaged: that is reported, and the protocol runs again."""
     remove_leftovers(path.parent)
     if not path.exists():
         return None
     content = without_seal(path.read_bytes())
     if content is None:
-        say(f"{path} in the cache is damaged; the protocol is run anew")
+        say(f"{path} in the cache is damaged; the protocol runs again")
         return None
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
