@@ -145,7 +145,7 @@ def test_without_the_package_its_run_is_refused_by_the_methods_name(used, call):
     with pytest.raises(RunError, match="'align' is not a method; expected one of barlow, byol, dino, moco"):
         load_config(used[0] / "run")
     status, _, text = call("segment", used[0] / "data/signs/images/train", "--segmenter", "tiles", "--out", "x")
-    assert (status, "no segmenter 'tiles'; choose one of felzenszwalb" in text) == (2, True)
+    assert (status, "no segmenter 'tiles'; give a name from `samclr segmenters`, a Hug" in text) == (2, True)
 
 
 def test_a_broken_package_is_named_in_one_sentence(tmp_path):

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from samclr._version import __version__
+from samclr.cli.help import help_text
+from samclr.cli.parse import MistypedError, parsed
+from samclr.cli.tree import Node, follow
 from samclr.config.serialise import idle_settings
 from samclr.errors import ConfigError, SamclrError, UsageError
 from samclr.log import fail, printable_stderr, remarks_on_stderr, say
@@ -24,8 +25,6 @@ Example: samclr segment photos/ --out photos.regions
          samclr pretrain samclr --scenes photos/ --regions photos.regions --out runs/photos
          samclr evaluate runs/photos --on cifar10/
          samclr report runs/photos
-
-`samclr --version` prints the version; --debug, with any command, shows the traceback of an error.
 """
 
 
@@ -49,15 +48,19 @@ def _run(given: list[str], debug: bool) -> int:
         _refuse_old_words(given)
         with printable_stderr() if not all(map(str.isprintable, given)) else nullcontext():
             try:
-                command = _parsed(given or ["--help"])
+                command = _parsed(given)
             finally:
                 sys.stdout.flush()  # of --help
+        if command is None:
+            return 0
         for remark in idle_settings(command, _typed(given)):
             say(remark)
         status: int = command.run()
         sys.stdout.flush()
     except SamclrError as error:
         fail(_with_option(error, given), debug)
+        if isinstance(error, MistypedError):
+            say(error.hint)
         status = 2 if isinstance(error, UsageError | ConfigError) else 1
     except Stopped as stop:
         say(str(stop))
@@ -89,21 +92,19 @@ def _is_of_memory(error: Exception) -> bool:
 
 
 def _parsed(given: list[str]) -> Any:
-    from samclr.cli.commands import (  # here, as a package that adds to them may be broken
-        STYLE,
-        Command,
-        FromConfig,
-        Pretrain,
-    )
+    """The command, or None where help was asked for and printed."""
+    from samclr.cli.commands import Command, FromConfig, Pretrain  # here, as a package that adds to them may be broken
 
-    options = {"prog": "samclr", "description": DESCRIPTION, "args": given, "config": STYLE}
-    if "from-config" not in given:
-        return tyro.cli(Command, **options)  # type: ignore[call-overload]
-    command, overrides = tyro.cli(Command, return_unknown_args=True, **options)  # type: ignore[call-overload]
-    if not overrides:
-        return command
+    root = Node(path=("samclr",), kind=Command, text=DESCRIPTION)
+    place = follow(root, given)
+    if not given or {"-h", "--help"} & set(given):
+        print(help_text(place))
+        return None
+    if place.path[-1] != "from-config":
+        return parsed(root, given)
+    command, overrides = parsed(root, given, return_unknown_args=True)
     if not (isinstance(command, Pretrain) and isinstance(command.recipe, FromConfig)):
-        return tyro.cli(Command, **options)  # type: ignore[call-overload]  # which says what is wrong with them
+        return command
     return replace(command, recipe=replace(command.recipe, overrides=tuple(overrides)))
 
 

@@ -1,13 +1,12 @@
 """What every segmenter's settings have, and how a segmenter is declared. Its own settings stand in its spec."""
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any
 
 from samclr.config.registry import SEGMENTERS
 from samclr.config.serialise import Bounds, Settings, checked, from_dict, to_dict
-from samclr.errors import ConfigError, UsageError
+from samclr.errors import ConfigError, UsageError, did_you_mean, one_of
 
 Labels = Annotated[tuple[int, ...], Bounds(at_least=0, at_most=2**32 - 1)]
 Row = dict[str, str]
@@ -96,7 +95,8 @@ def segmenter_spec(segmenter: str) -> SegmenterSpec:
             return spec
     known = [name for spec in SEGMENTERS.values() for name in spec.known_names()]
     others = [spec.others.format(segmenter=segmenter) for spec in SEGMENTERS.values() if spec.others]
-    raise UsageError(f"no segmenter {segmenter!r}; choose one of {', '.join([*known, *others])}")
+    otherwise = f"give {one_of(['a name from `samclr segmenters`', *others])}"
+    raise UsageError(f"no segmenter {segmenter!r}{did_you_mean(segmenter, known, otherwise=otherwise)}")
 
 
 def register_segmenter(spec: SegmenterSpec) -> SegmenterSpec:
@@ -160,8 +160,7 @@ class SegmenterConfig(Settings):
         known = {option for spec in SEGMENTERS.values() for option in spec.option_names()}
         for name in options:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f" (did you mean {near[0]}?)" if near else f"; expected one of {', '.join(sorted(known))}"
+                hint = did_you_mean(name, sorted(known), most=len(known))
                 raise ConfigError(f"{name} is not an option of segmenters{hint}", name)
         usual: Any = segmenter_spec(segmenter).config()
         grouped: dict[str, dict[str, Any]] = {}

@@ -15,7 +15,8 @@ from support.damage import flip_a_bit
 from support.study_files import IMAGE, LABELS, SAM, write_study_files
 
 from samclr._version import __version__
-from samclr.cli.commands import STYLE, Command
+from samclr.cli.commands import Command
+from samclr.cli.parse import STYLE
 from samclr.cli.segmenters import chosen_segmenter
 from samclr.config.pretrain import OptimConfig
 from samclr.config.registry import PROTOCOLS
@@ -177,7 +178,7 @@ def test_only_takes_arms_runs_and_patterns(files, begun):
 
 def test_a_segmenter_that_does_not_exist_is_told_before_anything_runs(files, tmp_path):
     grid = replace(files.study.grids[1], segmenters=("sam-hq-vit-x",))
-    with pytest.raises(UsageError, match="no segmenter 'sam-hq-vit-x'; choose one of felzenszwalb"):
+    with pytest.raises(UsageError, match="no segmenter 'sam-hq-vit-x'; did you mean sam-hq-vit-"):
         plan_study(replace(files.study, grids=(grid,)), "tiny", tmp_path / "out", files.given(), 1)
     assert not (tmp_path / "out").exists()
 
