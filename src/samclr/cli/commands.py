@@ -23,8 +23,7 @@ from samclr.config.recipes import RECIPES
 from samclr.config.serialise import Bounds, Seeds, Settings, Side
 from samclr.errors import UsageError
 from samclr.log import say, show, show_fill, show_rows
-
-STOPPED_STATUS = 143  # as a shell reports a process that SIGTERM ended
+from samclr.processes.stopping import stop_status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +147,7 @@ class Pretrain(Settings):
                 say(f"{count} {name.replace('_', ' ')}")
         if result.stopped:
             say(f"stopped: {state} are saved; rerun the same command to resume")
-            return STOPPED_STATUS
+            return stop_status()
         say(f"done: {state}")
         return 0
 

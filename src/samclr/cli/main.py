@@ -14,7 +14,7 @@ from samclr.cli.tree import Node, follow
 from samclr.config.serialise import idle_settings
 from samclr.errors import ConfigError, SamclrError, UsageError
 from samclr.log import fail, printable_stderr, remarks_on_stderr, say
-from samclr.processes.stopping import Stopped
+from samclr.processes.stopping import Stopped, ended_by_sigterm
 from samclr.storage.files import NO_ROOM, no_room
 
 TORCH_HAS_NO_MEMORY = ("can't allocate memory", "out of memory")
@@ -29,7 +29,7 @@ Example: samclr segment photos/ --out photos.regions
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point of `samclr`. Exit status 0, 1 for a failure, 2 for wrong usage, 143 when stopped by SIGTERM."""
+    """Entry point of `samclr`. Status 0; 1 for a failure; 2 for wrong usage; 130 after Ctrl-C, 143 after SIGTERM."""
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
@@ -41,21 +41,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(given: list[str], debug: bool) -> int:
     """The command's exit status."""
     try:
-        if given == ["--version"]:
-            print(f"samclr {__version__}", flush=True)
-            return 0
-        _refuse_empty(given)
-        _refuse_old_words(given)
-        with printable_stderr() if not all(map(str.isprintable, given)) else nullcontext():
-            try:
-                command = _parsed(given)
-            finally:
-                sys.stdout.flush()  # of --help
-        if command is None:
-            return 0
-        for remark in idle_settings(command, _typed(given)):
-            say(remark)
-        status: int = command.run()
+        with ended_by_sigterm():
+            status = _carry_out(given)
         sys.stdout.flush()
     except SamclrError as error:
         fail(_with_option(error, given), debug)
@@ -66,7 +53,7 @@ def _run(given: list[str], debug: bool) -> int:
         say(str(stop))
         status = stop.status
     except KeyboardInterrupt:
-        say("interrupted; run the same command again to resume")
+        say("interrupted; rerun the same command to resume")
         status = 130
     except BrokenPipeError:  # the reader, `head` for instance, has seen enough
         sys.stdout = None
@@ -84,6 +71,22 @@ def _run(given: list[str], debug: bool) -> int:
             fail(f"unexpected {type(error).__name__}: {error}; run again with --debug for the traceback", debug)
         status = 1
     return status
+
+
+def _carry_out(given: list[str]) -> int:
+    """Parse and run."""
+    if given == ["--version"]:
+        print(f"samclr {__version__}", flush=True)
+        return 0
+    _refuse_empty(given)
+    _refuse_old_words(given)
+    with printable_stderr() if not all(map(str.isprintable, given)) else nullcontext():
+        command = _parsed(given)
+    if command is None:
+        return 0
+    for remark in idle_settings(command, _typed(given)):
+        say(remark)
+    return int(command.run())
 
 
 def _is_of_memory(error: Exception) -> bool:

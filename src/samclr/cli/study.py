@@ -11,8 +11,8 @@ from samclr.config.segmenters import Labels
 from samclr.config.serialise import Bounds, CountsWith, Seeds, Settings, Steps, Threads
 from samclr.errors import UsageError
 from samclr.log import say, show_rows
+from samclr.processes.stopping import stop_status
 
-STOPPED_STATUS = 143
 NOT_LISTED = CountsWith("list", (False,))
 OF_ALL_RUNS = CountsWith("index", (None,))
 Folder = Annotated[Positional[Path], arg(metavar="DIR", help="Folder of a study.")]
@@ -141,7 +141,7 @@ class RunStudy(Settings):
         if self.index is not None:
             run, outcome = run_one(folder, plan, self.index)
             say(f"{outcome}: {run.name}{f': {reason}' if (reason := folder.reason(run)) else ''}")
-            return {"failed": 1, "stopped": STOPPED_STATUS}.get(outcome, 0)
+            return {"failed": 1, "stopped": stop_status()}.get(outcome, 0)
         runs = select_runs(plan, given)
         tally = run_study(folder, plan, runs, self.engine, self.parallel, study.device, say)
         page = write_study(folder, plan)
@@ -149,7 +149,7 @@ class RunStudy(Settings):
         say(f"{', '.join(f'{count} {name}' for name, count in counts.items())} of {len(runs)} runs; page: {page}")
         if tally.stopped:
             say("stopped; rerun the same command to resume")
-            return STOPPED_STATUS
+            return stop_status()
         if counts["failed"]:
             say(f"samclr study status {self.out} says why runs failed; rerun the same command to retry them")
         return 1 if counts["failed"] else 0
