@@ -91,9 +91,10 @@ def said(used: tuple[Path, dict[str, Any]], name: str, status: int = 0) -> str:
 
 def test_the_commands_list_what_it_adds(used):
     rows = {row["segmenter"]: row for row in json.loads(said(used, "segmenters"))["segmenters"]}
-    assert rows["tiles"][""] == "a grid of boxes"
+    assert rows["tiles"]["remark"] == "a grid of boxes"
     sets = {row["name"]: row for row in json.loads(said(used, "data list"))["data_sets"]}
-    assert sets["signs"]["splits"] == "train* 8, test 4"
+    assert sets["signs"]["scene_split"] == "train"
+    assert sets["signs"]["splits"] == [{"split": "train", "num_images": 8}, {"split": "test", "num_images": 4}]
     assert "tiles only: side of a box. (default: 32)" in said(used, "segment --help")
     shown = said(used, "pretrain --help")
     assert "Alignment and uniformity of one region's views" in shown
@@ -104,8 +105,8 @@ def test_the_commands_list_what_it_adds(used):
 
 def test_its_data_set_is_fetched_and_checked(used):
     found = json.loads(said(used, "data check"))
-    assert (found["complete"], found["faults"]) == (True, [])
-    assert [(row["split"], row["images"], row["labels"]) for row in found["splits"]] == [
+    assert (found["is_complete"], found["faults"]) == (True, [])
+    assert [(row["split"], row["num_images"], row["num_labels"]) for row in found["splits"]] == [
         ("train", 8, 8),
         ("test", 4, 4),
     ]

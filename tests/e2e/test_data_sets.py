@@ -30,7 +30,7 @@ def test_from_cityscapes_to_imagenette_and_stl10(tmp_path, call, monkeypatch):
         ("stl10", 5, 4, 10),
     ]
     status, text, _ = call("regions", "stats", "regions", "--json")
-    assert (json.loads(text)["images"], json.loads(text)["errors"]) == (4, {})
+    assert (json.loads(text)["num_images"], json.loads(text)["errors"]) == (4, {})
 
 
 def test_pre_training_on_tar_shards(tmp_path, call):

@@ -139,7 +139,7 @@ def test_debug_shows_the_traceback(tmp_path, call):
 def test_tables_come_as_json(scenes, tmp_path):
     samclr("segment", scenes, "--out", tmp_path / "store", "--workers", 1)
     stats = json.loads(samclr("regions", "stats", tmp_path / "store", "--json").stdout)
-    assert stats["images"] == 12
+    assert stats["num_images"] == 12
     assert json.loads(samclr("regions", "verify", tmp_path / "store", "--json").stdout) == {"faults": []}
 
 

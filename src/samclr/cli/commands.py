@@ -3,7 +3,6 @@
 Each imports what it needs when it runs, so that --help is instant.
 """
 
-import json
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -22,7 +21,7 @@ from samclr.config.pretrain import Codec, PretrainConfig
 from samclr.config.recipes import RECIPES
 from samclr.config.serialise import Bounds, Seeds, Settings, Side
 from samclr.errors import UsageError
-from samclr.log import say, show, show_fill, show_rows
+from samclr.log import say, show, show_fill, show_json, show_rows, show_table
 from samclr.processes.stopping import stop_status
 
 
@@ -141,7 +140,8 @@ class Pretrain(Settings):
         result = pretrain(config, self.out)
         state = f"{self.out}: {result.steps_done} of {result.num_steps} steps"
         if self.json:
-            print(json.dumps({"run": str(self.out), "steps_done": result.steps_done, "num_steps": result.num_steps}))
+            counts = {"steps_done": result.steps_done, "num_steps": result.num_steps, "is_stopped": result.stopped}
+            show_json({"run": self.out, **counts, "counts": result.data_counts})
         for name, count in result.data_counts.items():
             if count and name not in ("images", "regions"):
                 say(f"{count} {name.replace('_', ' ')}")
@@ -243,7 +243,10 @@ class Demo(Settings):
         from samclr.demo.demo import run_demo
 
         arms = run_demo(self.out, self.seeds, self.segmenter, say, recipes=self.recipes)
-        show_rows("kNN top-1 on held-out digits", arms, self.json, key="arms")
+        if self.json:
+            show_json({"arms": arms, "report": self.out / "report.html"})
+        else:
+            show_table("kNN top-1 on held-out digits", arms)
         say(f"report: {self.out / 'report.html'}   numbers: {self.out / 'results.json'}")
         return 0
 

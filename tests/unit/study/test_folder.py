@@ -186,7 +186,9 @@ def test_a_segmenter_that_does_not_exist_is_told_before_anything_runs(files, tmp
 def test_status_of_a_study_that_has_not_run(begun):
     folder, plan = begun
     rows = {row["run"]: row for row in status_rows(folder, plan)}
-    assert rows[f"{IMAGE}.seed0"] == {"run": f"{IMAGE}.seed0", "stage": "waiting", "steps": "0/4", "reason": ""}
+    assert rows[f"{IMAGE}.seed0"] == {
+        "index": 0, "run": f"{IMAGE}.seed0", "stage": "waiting", "steps_done": 0, "num_steps": 4, "reason": ""
+    }  # fmt: skip
     assert rows[f"{SAM}.seed1"]["stage"] == "missing"
     with folder.lock(f"{LABELS}.seed0"):
         assert folder.stage(plan, plan.runs()[2]) == "running"
