@@ -63,10 +63,8 @@ def parse_named(source: Path) -> tuple[DataSetSpec, str, Path | None] | None:
     if name not in DATASETS:
         if root is None:
             return None  # a path that does not exist
-        otherwise = "give NAME[:SPLIT]@ROOT with a name from `samclr data list`"
-        raise ScenesError(
-            f"{source} does not exist, and no data set is called {name}{did_you_mean(name, DATASETS, otherwise=otherwise)}"
-        )
+        hint = did_you_mean(name, DATASETS, otherwise="give NAME[:SPLIT]@ROOT with a name from `samclr data list`")
+        raise ScenesError(f"{source} does not exist, and no data set is called {name}{hint}")
     data_set = DATASETS[name]
     split = split or data_set.scene_split
     if data_set.split(split) is None:
