@@ -118,7 +118,7 @@ def test_its_segmenter_fills_a_store(used):
         assert [len(row["regions"]) for row in open_store(used[0] / folder).read().to_pylist()] == [regions] * 8
     assert open_store(used[0] / "regions").maker == {"segmenter": "tiles", "tile_px": 16}
     refused = said(used, "not its option", status=2)
-    assert refused == "samclr: error: --tile-px changes nothing here: it counts only with --segmenter tiles\n"
+    assert refused == "samclr: error: --tile-px has no effect here: it applies only with --segmenter tiles\n"
 
 
 def test_its_method_trains_and_is_measured_on_its_data_set(used):

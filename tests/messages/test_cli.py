@@ -76,7 +76,7 @@ def test_version():
         (
             ["evaluate", "{p}/none", "--on", "{p}/labelled"],
             1,
-            "is no run directory, no file of weights and no timm model",
+            "is not a run directory, a file of weights or a timm model",
         ),
         (["evaluate", "small-cnn", "--on", "{p}/none"], 1, "no labelled set at"),
         (["evaluate", "small-cnn", "--on", "{p}/scenes"], 1, "has no train split"),

@@ -101,7 +101,7 @@ def test_numbered_maps_are_a_persons_only_where_no_image_has_that_name(tmp_path)
         "street": ["street.png"], "street_1": ["street_1.png"], "yard": ["yard_1.png"], "a[1]": ["a[1]_1.png"],
     }  # fmt: skip
     assert (set(people.doubtful), people.strays) == ({"street_2.png"}, ["train.png"])
-    with pytest.raises(ScenesError, match=r"fit several images each: yard.jpg and yard.png"):
+    with pytest.raises(ScenesError, match=r"match several images each: yard.jpg and yard.png"):
         match_people(tmp_path, [*ids, "yard.png"])
     Image.new("L", (2, 2)).save(tmp_path / "street.tif")
     with pytest.raises(ScenesError, match=r"2 label maps of street: street.png, street.tif"):

@@ -65,7 +65,7 @@ def _shallow(config: PretrainConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class FromConfig(Settings):
-    """Rerun the config.json of another run. Any option of a recipe that follows overrides what stands there."""
+    """Rerun the config.json of another run. Options of a recipe that follow override what it says."""
 
     file: Annotated[Positional[Path], arg(help="A config.json, or the run directory that holds it.")]
     overrides: Suppress[tuple[str, ...]] = ()
@@ -101,8 +101,8 @@ if not TYPE_CHECKING:
         tyro.extras.subcommand_type_from_defaults(
             {name: RecipeOptions(**_shallow(recipe.config)) for name, recipe in RECIPES.items()},
             {
-                name: f"{recipe.summary}.\n\nPaper: {recipe.paper}.\nOverrides: {recipe.overrides}.\n"
-                f"Cost: {recipe.cost}.\nExpected: {recipe.expected}.\nExample: {recipe.command}"
+                name: f"{recipe.summary}.\n\nPaper: {recipe.paper}.\n\nOverrides: {recipe.overrides}.\n\n"
+                f"Cost: {recipe.cost}.\n\nExpected: {recipe.expected}.\n\nExample: {recipe.command}"
                 for name, recipe in RECIPES.items()
             },
             prefix_names=False,

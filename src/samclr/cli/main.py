@@ -18,7 +18,7 @@ from samclr.processes.stopping import Stopped, ended_by_sigterm
 from samclr.storage.files import NO_ROOM, no_room
 
 TORCH_HAS_NO_MEMORY = ("can't allocate memory", "out of memory")
-LESS_MEMORY = "give smaller sizes (px), smaller batches or fewer workers"
+LESS_MEMORY = "use smaller sizes (px), smaller batches or fewer workers"
 DESCRIPTION = """Contrastive pre-training on complex scenes, with both views from one segmented region.
 
 Example: samclr segment photos/ --out photos.regions
@@ -68,7 +68,7 @@ def _run(given: list[str], debug: bool) -> int:
             what = str(error).partition("\n")[0]
             fail(f"out of memory{f' ({what})' if what else ''}; {LESS_MEMORY}", debug)
         else:
-            fail(f"unexpected {type(error).__name__}: {error}; run again with --debug for the traceback", debug)
+            fail(f"unexpected {type(error).__name__}: {error}; rerun with --debug for the traceback", debug)
         status = 1
     return status
 
@@ -90,7 +90,7 @@ def _carry_out(given: list[str]) -> int:
 
 
 def _is_of_memory(error: Exception) -> bool:
-    """Whether Python, numpy (a MemoryError of its own) or torch could not have the memory that it asked for."""
+    """Whether Python, numpy (a MemoryError of its own) or torch failed to get the memory it asked for."""
     return isinstance(error, MemoryError) or any(word in str(error) for word in TORCH_HAS_NO_MEMORY)
 
 
@@ -121,17 +121,19 @@ def _of_system(error: OSError) -> str:
 
 
 def _refuse_empty(given: list[str]) -> None:
-    """An empty word, of a shell variable that is not set for instance, would be taken for the current folder."""
+    """An empty word, from an unset shell variable for instance, would be taken for the current folder."""
     for before, word in zip(["samclr", *given], given, strict=False):
         if not word.strip() or (word.startswith("--") and word.endswith("=")):
             raise UsageError(f"an empty value follows {word.strip() or before}; expected a name, a number or a path")
 
 
 def _refuse_old_words(given: list[str]) -> None:
-    """`samclr study NAME`, as of 0.1, is answered by what it is now."""
+    """`samclr study NAME`, the form of 0.1, is answered with the form of today."""
     first = (given[1:2] or [""])[0]
     if given[:1] == ["study"] and first and first[0] != "-" and first not in ("list", "run", "status", "page"):
-        raise UsageError(f"samclr study {first} is samclr study run {first} since 0.2; list, status and page stay")
+        raise UsageError(
+            f"samclr study {first} is samclr study run {first} since 0.2; list, status and page are as before"
+        )
 
 
 def _with_option(error: SamclrError, given: list[str]) -> str:

@@ -155,7 +155,7 @@ class SegmenterConfig(Settings):
 
         Raises:
             UsageError: there is no such segmenter.
-            ConfigError: no segmenter has such an option, this one has it not, or its value is out of range.
+            ConfigError: no segmenter has such an option, this one does not have it, or its value is out of range.
         """
         known = {option for spec in SEGMENTERS.values() for option in spec.option_names()}
         for name in options:
@@ -184,7 +184,7 @@ class SegmenterConfig(Settings):
 
     @classmethod
     def from_saved(cls, saved: Mapping[str, Any], where: str) -> "SegmenterConfig":
-        """From a file; older ones hold the settings of all segmenters, of which those of others counted nothing."""
+        """From a file; older ones hold the settings of all segmenters, of which only its own had an effect."""
         rest = dict(saved)
         segmenter = checked(str, rest.pop("segmenter", "felzenszwalb"), f"{where}.segmenter")
         spec = segmenter_spec(segmenter)
@@ -205,6 +205,6 @@ def counts_only(settings: Sequence[str], chooser: str, owners: Sequence[Segmente
     """The sentence about settings of another segmenter than the one chosen."""
     one = len(settings) == 1
     return (
-        f"{', '.join(settings)} {'changes' if one else 'change'} nothing here: "
-        f"{'it counts' if one else 'they count'} only with {chooser} {' or '.join(spec.choice() for spec in owners)}"
+        f"{', '.join(settings)} {'has' if one else 'have'} no effect here: "
+        f"{'it applies' if one else 'they apply'} only with {chooser} {' or '.join(spec.choice() for spec in owners)}"
     )

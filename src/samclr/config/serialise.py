@@ -80,12 +80,12 @@ Seeds = Annotated[tuple[int, ...], Bounds(at_least=0, at_most=2**63 - 1, filled=
 
 @dataclass(frozen=True)
 class CountsWith:
-    """Says of a setting, or of a group of them, beside which value of another one it counts; else it changes nothing.
+    """Says of a setting, or of a group of them, with which value of another one it applies; else it has no effect.
 
     Attributes:
-        setting: the other's name; in a command that has no such setting, this one counts.
-        values: those beside which it counts; none given, all but None, False, 0 and ().
-        other_than: those beside which it does not.
+        setting: the other's name; in a command that has no such setting, this one applies.
+        values: those with which it applies; none given, all but None, False, 0 and ().
+        other_than: those with which it does not.
         said: how a remark puts it, where the option would not do.
     """
 
@@ -95,7 +95,7 @@ class CountsWith:
     said: str = ""
 
     def holds(self, value: Any) -> bool:
-        """Whether it counts beside this value."""
+        """Whether it applies with this value."""
         if self.values or self.other_than:
             return value not in self.other_than and (not self.values or value in self.values)
         return bool(value)
@@ -133,7 +133,7 @@ def hints_of(kind: Any) -> dict[str, Any]:
 
 
 def idle_settings(command: Any, typed: Container[str]) -> list[str]:
-    """A sentence for each reason why settings among `typed` change nothing in this command."""
+    """A sentence for each reason why settings among `typed` have no effect in this command."""
     found = list(_with_conditions(command, ()))
     values = {name: value for name, value, _ in found}
     idle: dict[CountsWith, list[str]] = {}
@@ -143,8 +143,8 @@ def idle_settings(command: Any, typed: Container[str]) -> list[str]:
                 idle.setdefault(one, []).append(f"--{name.replace('_', '-')}")
                 break
     return [
-        f"{', '.join(names)} {'changes' if len(names) == 1 else 'change'} nothing here: "
-        f"{'it counts' if len(names) == 1 else 'they count'} only {one.text()}"
+        f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} no effect here: "
+        f"{'it applies' if len(names) == 1 else 'they apply'} only {one.text()}"
         for one, names in idle.items()
     ]
 

@@ -110,7 +110,7 @@ def damaged_text(store: PartsFolder, damaged: Sequence[str], outcome: str) -> st
     """What a reader says of damaged rows: whose they are, what becomes of them, and the remedy."""
     return (
         f"{len(damaged)} rows of the region store {store.path} are damaged and {outcome}: {name_some([*damaged])}; "
-        f"samclr regions verify {store.path} names the files to delete, whose rows {command_of(KIND)} then redoes"
+        f"samclr regions verify {store.path} names the files to delete; {command_of(KIND)} then makes their rows again"
     )
 
 

@@ -132,7 +132,7 @@ def test_the_command_as_json(tmp_path, capsys):
     }  # fmt: skip
     status, text, _ = call(capsys, "data", "check", "stl10", "--root", tmp_path / "none", "--json")
     assert (status, json.loads(text)["root"]) == (1, None)
-    assert "none is no folder; expected the root of STL-10" in json.loads(text)["faults"][0]
+    assert "none is not a folder; expected the root of STL-10" in json.loads(text)["faults"][0]
 
 
 @pytest.mark.parametrize("more", [(), ("--download",)])

@@ -277,11 +277,11 @@ def test_any_flip_in_an_index_is_healed_and_said(tmp_path, capsys):
         again = open_index(bank, store, FilterConfig(min_area_px=10), tmp_path / "cache")
         assert all((getattr(again, name) == expected[name]).all() for name in arrays), path
         assert again.segment_errors == 0
-        assert "is damaged and is rebuilt" in capsys.readouterr().err
+        assert "is damaged and is being rebuilt" in capsys.readouterr().err
     for name in ("grid.npy", "start.npy"):
         (made / name).unlink()
         open_index(bank, store, FilterConfig(min_area_px=10), tmp_path / "cache")
-        assert "is damaged and is rebuilt" in capsys.readouterr().err
+        assert "is damaged and is being rebuilt" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "cache/index").iterdir()] == [made.name]
 
 

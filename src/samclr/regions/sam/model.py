@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from samclr.errors import UsageError
-from samclr.log import say
+from samclr.log import option_of, say
 from samclr.regions.sam.catalogue import KNOWN, cached_weights, hub_id_or_folder
 from samclr.regions.sam.decoder import EncodedImages, PromptDecoder, in_float32
 from samclr.regions.sam.masks import Enlarging
@@ -226,8 +226,9 @@ def _why_not(segmenter: str, name: str, error: Exception) -> str:
     if "RepositoryNotFoundError" in kinds:
         return f"there is no model {name} on the Hugging Face hub, or it is private; see `samclr segmenters`"
     return (
-        f"{name} is not on this machine and the Hugging Face hub cannot be reached; give `segmenter` PATH, a folder "
-        f"with its config.json, preprocessor_config.json and model.safetensors, or felzenszwalb, which needs no model"
+        f"{name} is not on this machine and the Hugging Face hub cannot be reached; give {option_of('segmenter')} "
+        f"PATH, a folder with its config.json, preprocessor_config.json and model.safetensors, or felzenszwalb, which "
+        f"needs no model"
     )
 
 
