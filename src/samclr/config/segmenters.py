@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from samclr.config.registry import SEGMENTERS
 from samclr.config.serialise import Bounds, Settings, checked, from_dict, to_dict
-from samclr.errors import ConfigError, UsageError, did_you_mean, one_of
+from samclr.errors import ConfigError, UsageError, did_you_mean
 
 Labels = Annotated[tuple[int, ...], Bounds(at_least=0, at_most=2**32 - 1)]
 Row = dict[str, Any]
@@ -95,7 +95,7 @@ def segmenter_spec(segmenter: str) -> SegmenterSpec:
             return spec
     known = [name for spec in SEGMENTERS.values() for name in spec.known_names()]
     others = [spec.others.format(segmenter=segmenter) for spec in SEGMENTERS.values() if spec.others]
-    otherwise = f"give {one_of(['a name from `samclr segmenters`', *others])}"
+    otherwise = f"give {', '.join(['a name from `samclr segmenters`', *others])}"
     raise UsageError(f"no segmenter {segmenter!r}{did_you_mean(segmenter, known, otherwise=otherwise)}")
 
 

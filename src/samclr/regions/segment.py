@@ -11,8 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from samclr.config.segmenters import SegmenterConfig
+from samclr.config.segmenters import SegmenterConfig, segmenter_spec
 from samclr.errors import PartsError
+from samclr.log import tell
 from samclr.processes.stopping import stop_requested
 from samclr.regions.records import SegmentError
 from samclr.regions.segmenters.base import Segmenter
@@ -52,7 +53,18 @@ def open_for_segmenting(
         why = kind.why_other(PartsFolder(store_path, KIND).maker, maker)
         if why:
             raise PartsError(f"{store_path} {why}")
+    tell(f"segmenter: {told(config)}")
     return PartsFolder.create_or_open(store_path, KIND, maker, len(refs))
+
+
+def told(config: SegmenterConfig) -> str:
+    """The segmenter and why it is this one: felzenszwalb (the default: needs no model and no GPU ...)."""
+    spec = segmenter_spec(config.segmenter)
+    if spec.names:  # one of a family, which was asked for
+        return f"{config.segmenter} on {spec.device(config.options)}"
+    why = ["the default"] if config.segmenter == SegmenterConfig.segmenter else []
+    why += [spec.summary] if spec.summary else []
+    return f"{config.segmenter} ({': '.join(why)})" if why else config.segmenter
 
 
 @lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -179,9 +180,39 @@ def test_without_a_network_the_local_way_is_named(no_network, capsys):
         load_sam("sam-hq-vit-b", CPU)
     text = str(caught.value)
     assert text.startswith("syscv-community/sam-hq-vit-base is not on this machine and the Hugging Face hub cannot be")
-    assert "`segmenter` PATH" in text
+    assert "`segmenter` PATH, a folder" in text
+    assert text.endswith("or felzenszwalb, which needs no model")
     assert "\n" not in text
-    assert "about 379 MB, licence Apache-2.0" in capsys.readouterr().err  # said before the download
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["sam-vit-b", "someone/some-sam"])
+def test_a_hub_that_cannot_be_reached_is_asked_once(name, no_network, monkeypatch):
+    import huggingface_hub
+    import transformers
+
+    class ConnectError(Exception):
+        """As the hub's client raises: no OSError."""
+
+    asked = []
+
+    def refuse(repo, timeout):
+        asked.append((repo, timeout <= 10))
+        raise ConnectError("[Errno -2] Name or service not known")
+
+    monkeypatch.setattr(huggingface_hub, "model_info", refuse)
+    monkeypatch.setattr(transformers.PretrainedConfig, "get_config_dict", lambda *_: pytest.fail("it is tried again"))
+    with pytest.raises(UsageError, match="the Hugging Face hub cannot be reached"):
+        load_sam(name, CPU)
+    assert asked == [(hub_id_or_folder(name), True)]
+
+
+def test_a_model_in_the_cache_needs_no_network(no_network, tmp_path):
+    model = tmp_path / "hub/models--someone--some-sam"
+    save_sam(tiny_sam("sam"), model / "snapshots/abc")
+    (model / "refs").mkdir()
+    (model / "refs/main").write_text("abc")
+    assert load_sam("someone/some-sam", CPU).image_px > 0
 
 
 @pytest.mark.parametrize(
@@ -202,6 +233,7 @@ def test_what_the_hub_refuses_is_said(fault, message, monkeypatch, tmp_path, cap
     def refuse(*args, **kwargs):
         raise OSError("You are trying to access a gated repo.") from error
 
+    monkeypatch.setattr(huggingface_hub, "model_info", lambda repo, timeout: SimpleNamespace(card_data=None))
     monkeypatch.setattr(transformers.PretrainedConfig, "get_config_dict", refuse)
     with pytest.raises(UsageError, match=message):
         load_sam("facebook/sam3", CPU)

@@ -187,7 +187,7 @@ def test_status_of_a_study_that_has_not_run(begun):
     folder, plan = begun
     rows = {row["run"]: row for row in status_rows(folder, plan)}
     assert rows[f"{IMAGE}.seed0"] == {
-        "index": 0, "run": f"{IMAGE}.seed0", "stage": "waiting", "steps_done": 0, "num_steps": 4, "reason": ""
+        "index": 1, "run": f"{IMAGE}.seed0", "stage": "waiting", "steps_done": 0, "num_steps": 4, "reason": ""
     }  # fmt: skip
     assert rows[f"{SAM}.seed1"]["stage"] == "missing"
     with folder.lock(f"{LABELS}.seed0"):

@@ -22,6 +22,7 @@ from samclr.regions.sam.decoder import EncodedImages, PromptDecoder, in_float32
 from samclr.regions.sam.masks import Enlarging
 from samclr.regions.sam.published import PublishedNetwork, published_network
 
+REACH_S = 5.0  # for the hub to answer
 POSITION_ENCODINGS = ("shared_image_embedding", "prompt_encoder.shared_embedding")
 
 
@@ -122,7 +123,8 @@ def load_sam(segmenter: str, device: torch.device) -> SamModels:
         from transformers import AutoImageProcessor, AutoModelForMaskGeneration, PretrainedConfig
 
         try:
-            _announce_download(segmenter, name)
+            name = _local_folder(name) or name
+            _announce_download(name)
             if Path(name).is_dir() and not (Path(name) / "config.json").exists():
                 raise OSError("it has no config.json")
             published = published_network(PretrainedConfig.get_config_dict(name)[0], segmenter)
@@ -175,18 +177,37 @@ def _weights_hash(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _announce_download(segmenter: str, name: str) -> None:
-    """Say what is about to be fetched, how large it is and what its licence is."""
-    if Path(name).is_dir() or cached_weights(name) is not None:
-        return
-    known = next((model for model in KNOWN.values() if model.hub_id == name), None)
-    if known is not None:
-        text = f"about {known.size_mb:,} MB, licence {known.licence}"
-    else:
-        from huggingface_hub import model_info
+def _local_folder(name: str) -> str | None:
+    """A model's folder in the local cache, which needs no network; None if a file is not there."""
+    folder = None if Path(name).is_dir() else cached_weights(name)
+    return str(folder) if folder is not None and (folder / "preprocessor_config.json").exists() else None
 
-        card = model_info(name).card_data
-        text = f"licence {card.license if card is not None and card.license else 'not stated'}"
+
+def _announce_download(name: str) -> None:
+    """Say what is about to be fetched, how large it is and what its licence is.
+
+    The hub is asked once, for at most a few seconds: its client would try for a minute without a network.
+
+    Raises:
+        OSError: it cannot be reached.
+    """
+    if Path(name).is_dir():
+        return
+    from huggingface_hub import model_info
+    from huggingface_hub.errors import HfHubHTTPError
+
+    known = next((model for model in KNOWN.values() if model.hub_id == name), None)
+    try:
+        card = model_info(name, timeout=REACH_S).card_data
+    except HfHubHTTPError:  # it answers; what it refuses, such as a gated model, is said when files are fetched
+        card = None
+    except Exception as error:  # no network: whatever its client raises
+        raise OSError(str(error)) from error
+    text = (
+        f"about {known.size_mb:,} MB, licence {known.licence}"
+        if known is not None
+        else (f"licence {card.license if card is not None and card.license else 'not stated'}")
+    )
     say(f"fetching {name} from the Hugging Face hub: {text}")
 
 
@@ -205,8 +226,9 @@ def _why_not(segmenter: str, name: str, error: Exception) -> str:
     if "RepositoryNotFoundError" in kinds:
         return f"there is no model {name} on the Hugging Face hub, or it is private; see `samclr segmenters`"
     return (
-        f"{name} is not on this machine and the Hugging Face hub cannot be reached; get the model's folder by other "
-        f"means (config.json, preprocessor_config.json, model.safetensors) and give {option_of('segmenter')} PATH"
+        f"{name} is not on this machine and the Hugging Face hub cannot be reached; give {option_of('segmenter')} "
+        f"PATH, a folder with its config.json, preprocessor_config.json and model.safetensors, or felzenszwalb, which "
+        f"needs no model"
     )
 
 

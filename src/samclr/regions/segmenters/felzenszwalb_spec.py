@@ -24,7 +24,7 @@ class FelzenszwalbConfig(Settings):
 
 SPEC = SegmenterSpec(
     name="felzenszwalb",
-    summary="",
+    summary="needs no model and no GPU; a SAM finds whole objects",
     config=FelzenszwalbConfig,
     build="samclr.regions.segmenters.felzenszwalb:FelzenszwalbSegmenter",
     licence="BSD-3 (scikit-image)",
