@@ -81,21 +81,26 @@ class Evaluate(Settings):
             raise UsageError(
                 "nothing to measure on: name labelled sets with --on, or sets with label maps with --dense-on"
             )
-        from samclr.evaluation.calls import results_of_each
+        from samclr.evaluation.inputs import open_inputs
+
+        inputs = open_inputs(
+            self.target,
+            on=self.on,
+            dense_on=self.dense_on,
+            untrained=self.untrained,
+            download=self.download,
+            image_column=self.image_column,
+        )
+        from samclr.evaluation.calls import results_of_each  # torch and timm, once all that is named is there
 
         found = []
         try:
             for results in results_of_each(
-                self.target,
-                on=self.on,
-                dense_on=self.dense_on,
+                inputs,
                 config=self.config(),
                 model=self.model,
-                untrained=self.untrained,
                 seed=self.seed,
                 device=self.device,
-                image_column=self.image_column,
-                download=self.download,
                 out=self.out,
             ):
                 found += results

@@ -4,7 +4,6 @@ A trial builds the model on PyTorch's meta device, which computes shapes alone: 
 that move, no random number drawn.
 """
 
-import difflib
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -19,8 +18,9 @@ from torch import nn
 from samclr.config.pretrain import PretrainConfig
 from samclr.errors import ConfigError
 from samclr.log import say
+from samclr.models.names import SMALL_CNN, refuse_unknown
 
-SMALL_CNN, SMALL_CNN_WIDTH = "small-cnn", 512
+SMALL_CNN_WIDTH = 512
 DEFAULT_PX = 128  # of views and of labelled images: what a backbone of one size is built for where nothing is said
 ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True}  # for the models that accept them
 STRIDE_PX = 32  # a size of whole strides is tried where a model has no patches
@@ -191,12 +191,7 @@ class _WrongSizeError(ConfigError):
 @lru_cache(maxsize=16)
 def _trial_model(name: str, options: Options) -> nn.Module:
     """The model on the meta device. Raises ConfigError if timm has none of that name, or cannot build it."""
-    if not timm.is_model(name):
-        near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=4))
-        raise ConfigError(
-            f"timm {timm.__version__} has no backbone {name!r}; "
-            + (f"near it: {near}" if near else "timm.list_models() lists all")
-        )
+    refuse_unknown(name)
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from jaxtyping import Int
 
 from samclr.errors import FilesError, PartsError
@@ -208,6 +207,8 @@ class PartsFolder:
         self, columns: Sequence[str] | None = None, bucket: int | None = None, schema: pa.Schema = HEAD_SCHEMA
     ) -> pa.Table:
         """Rows in the order of image_id, each image once."""
+        import pyarrow.compute as pc  # here, as it takes a while to import
+
         tables = [rows for _, rows in self.parts(columns, self.part_paths(bucket), schema=schema)]
         if not tables:
             names = list(columns) if columns is not None else HEAD_SCHEMA.names

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import psutil
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
@@ -69,6 +68,8 @@ def create_fabric(config: PretrainConfig) -> Fabric:
 
 def _check_memory(config: PretrainConfig, fabric: Fabric) -> None:
     """Settings of which each is legal may together ask for more than any machine has: of views, bytes, then floats."""
+    import psutil
+
     rows = config.optim.global_batch_size * config.views.regions_per_image // fabric.world_size
     numbers = rows * sum(group.num_views * 3 * group.size_px**2 for group in config.groups)
     needed, has = numbers * (5 if fabric.device.type == "cpu" else 1), psutil.virtual_memory().total
