@@ -36,7 +36,7 @@ from samclr.regions.coarsest import coarsest, padded_box
 from samclr.regions.records import ImageRegions, SegmentError, check_rle
 from samclr.regions.store import damaged_text, read_bucket, read_regions
 from samclr.storage.checksums import is_whole, seal
-from samclr.storage.files import remove_leftovers, replacing_path
+from samclr.storage.files import remove_if_free, remove_leftovers, replacing_path
 from samclr.storage.locks import locked
 from samclr.storage.parts import OK, PartsFolder, bucket_of_part
 
@@ -100,7 +100,7 @@ class UncheckedGrids:
         """Raise PartsError if a grid is not what was written; the index is then rebuilt when it is next opened."""
         for place in np.flatnonzero(~self.checked[region]):
             if zlib.crc32(grids[place].tobytes()) != self.crc32[region[place]]:
-                (self.path / "grid_crc32.npy").unlink(missing_ok=True)
+                remove_if_free(self.path / "grid_crc32.npy")
                 raise PartsError(
                     f"the region index {self.path} is damaged: the checksum of a grid does not fit; "
                     f"rerun the same command, which rebuilds the index"

@@ -13,7 +13,7 @@ from samclr.errors import RunError
 from samclr.log import say
 from samclr.models.backbone import create_backbone
 from samclr.runs.saved import checkpoints, load_config, no_checkpoint
-from samclr.storage.files import write_bytes
+from samclr.storage.files import remove_if_free, write_bytes
 
 KEPT = 2
 Encoder = Literal["online", "momentum"]
@@ -32,12 +32,12 @@ def save_checkpoint(run: Path, state: dict[str, Any]) -> None:
     torch.save(state, buffer)
     content = buffer.getbuffer()
     for left in run.glob("checkpoint*.tmp"):  # of a killed process; this one holds the run's lock
-        left.unlink(missing_ok=True)
+        remove_if_free(left)
     write_bytes(run / f"checkpoint-{state['steps_done']:08d}-{_checksum(content)}.pt", content)
     paths = checkpoints(run)
     later = [path for path in paths if _step(path) > state["steps_done"]]  # damaged: this run went on from before them
     for path in later + paths[len(later) + KEPT :]:
-        path.unlink(missing_ok=True)
+        remove_if_free(path)
 
 
 def load_checkpoint(run: Path) -> dict[str, Any] | None:

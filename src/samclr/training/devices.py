@@ -56,6 +56,8 @@ def create_fabric(config: PretrainConfig) -> Fabric:
             f"cannot use device {runtime.device!r}, num_devices {runtime.num_devices}, num_nodes {runtime.num_nodes}, "
             f"precision {runtime.precision!r}: {error}"
         ) from None
+    if fabric.device.type == "mps" and runtime.precision != "float32":  # Fabric would train in float32 and say nothing
+        raise RunError(f"precision {runtime.precision} is not available on mps; give `precision` float32")
     atexit.register(leave_ranks)
     images, ranks = config.optim.global_batch_size, fabric.world_size
     if images % ranks:
