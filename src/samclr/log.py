@@ -54,7 +54,7 @@ def remarks_on_stderr() -> Iterator[None]:
 
 
 def show_all_letters() -> None:
-    """Have letters that stdout's encoding lacks, as that of Windows' consoles may, shown as escapes, not raised over."""
+    """Have letters that the encoding of stdout lacks, as Windows' consoles may, shown as escapes."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
 

@@ -87,22 +87,22 @@ def put_in_place(beside: Path, path: Path) -> None:
         BusyError: on Windows, another process has had `path` open for BUSY_S.
     """
     _sync(beside)
-    _move(beside, path)
+    _move(beside, path, path)
 
 
-def _move(beside: Path, path: Path) -> None:
-    """Windows moves no file or folder that a process has open or mapped: short looks are waited for."""
+def _move(source: Path, target: Path, held: Path) -> None:
+    """Rename. Windows moves nothing that a process has open or mapped: short looks at `held` are waited for."""
     deadline = time.monotonic() + BUSY_S
     while True:
         try:
-            os.replace(beside, path)
+            os.replace(source, target)
             return
         except PermissionError as error:
             if not _is_busy(error):
                 raise
             if time.monotonic() > deadline:
                 raise BusyError(
-                    f"{path} is open in another program, and Windows does not let it be replaced; "
+                    f"{held} is open in another program, and Windows does not let it be replaced; "
                     f"close that program, or wait until it has ended, and run the same command again"
                 ) from None
         time.sleep(0.02)
@@ -282,7 +282,8 @@ def safe_name(text: str) -> str:
     kept = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in text)
     if kept == text.lower() and len(text) <= 80 and not text.startswith(".") and is_portable(text):
         return text
-    return f"{kept.strip('.-')[:64] or 'name'}-{zlib.crc32(text.encode('utf-8', 'backslashreplace')):08x}"
+    made = f"{kept.strip('.-')[:64] or 'name'}-{zlib.crc32(text.encode('utf-8', 'backslashreplace')):08x}"
+    return made if is_portable(made) else f"name-{made}"
 
 
 def _owner() -> str:
@@ -329,11 +330,11 @@ def _is_alive(process: int, written: float) -> bool:
 def _replace_folder(beside: Path, path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         old = path.with_name(f"{path.name}.old.{_owner()}.tmp")
-        _move(path, old)
-        _move(beside, path)
+        _move(path, old, path)
+        _move(beside, path, path)
         _remove(old)
     else:
-        _move(beside, path)
+        _move(beside, path, path)
 
 
 def _remove(path: Path) -> None:
