@@ -8,6 +8,7 @@ from samclr.datasets.labelled import LabelledSet, open_labelled
 from samclr.datasets.labelled_scenes import LabelledScenes, open_labelled_scenes
 from samclr.datasets.names import as_named
 from samclr.errors import EvaluationError, UsageError
+from samclr.log import option_of
 from samclr.models.names import may_be_backbone
 from samclr.models.weights_files import is_weights_folder, weights_file
 from samclr.runs.saved import CONFIG_FILE, load_config, require_run
@@ -48,7 +49,10 @@ def open_inputs(
         EvaluationError, ConfigError, RunError: as `check_target` and `open_sets`.
     """
     if not on and not dense_on:
-        raise UsageError("nothing to measure on: name labelled sets with `on`, or sets with label maps with `dense_on`")
+        raise UsageError(
+            f"nothing to measure on: name labelled sets with {option_of('on')}, "
+            f"or sets with label maps with {option_of('dense_on')}"
+        )
     check_target(target, untrained)
     sets, dense_sets = open_sets(on, download, image_column), open_dense_sets(dense_on)
     return Inputs(target=target, untrained=untrained, sets=sets, dense_sets=dense_sets)
@@ -72,22 +76,22 @@ def check_target(name: str, untrained: bool) -> None:
     elif path.exists():
         weights_file(path)
     elif not may_be_backbone(name):
-        raise EvaluationError(f"{name} is no run directory, no file of weights and no timm model; check the spelling")
+        raise EvaluationError(f"{name} is not a run directory, a file of weights or a timm model; check the spelling")
 
 
 def open_sets(sets: Sequence[Path], download: bool = False, image_column: str | None = None) -> list[LabelledSet]:
-    """Open labelled sets, so that a wrong one is said before any is measured. Raises EvaluationError."""
+    """Open labelled sets, so that a wrong one is reported before any is measured. Raises EvaluationError."""
     opened = [open_labelled(path, download, image_column) for path in sets]
     if opened and image_column is not None and not any(one.test.refs[0].path.endswith(".parquet") for one in opened):
         raise EvaluationError(
-            f"no set has Parquet files with a column {image_column}, because none has Parquet files; "
-            f"leave image_column out"
+            f"no set has a Parquet column {image_column}, as none has Parquet files; "
+            f"leave out {option_of('image_column')}"
         )
     return opened
 
 
 def open_dense_sets(sets: Sequence[Path]) -> list[DenseSet]:
-    """Open sets with label maps, so that a wrong one is said before any is measured. Raises EvaluationError."""
+    """Open sets with label maps, so that a wrong one is reported before any is measured. Raises EvaluationError."""
     splits = [open_labelled_scenes(path) for path in sets]
     return [
         DenseSet(name=_set_name(path), train=train, test=test) for path, (train, test) in zip(sets, splits, strict=True)

@@ -13,7 +13,7 @@ from samclr.config.pretrain import ModelConfig
 from samclr.config.serialise import to_dict
 from samclr.errors import EvaluationError
 from samclr.evaluation.inputs import check_target, is_run
-from samclr.log import say
+from samclr.log import option_of, say
 from samclr.models.backbone import create_backbone, load_pretrained
 from samclr.models.fingerprints import weights_fingerprint
 from samclr.models.names import SMALL_CNN, architecture
@@ -107,10 +107,12 @@ def _agreed(name: str, given: TargetConfig, model: ModelConfig) -> ModelConfig:
         if not fits:
             own, asked = (_shown(getattr(of, key)) for of in (model, given))
             trained = (
-                "; an untrained one (`untrained`) may have it" if key == "stem" and model.pretrained == "timm" else ""
+                f"; an untrained one ({option_of('untrained')}) may have it"
+                if key == "stem" and model.pretrained == "timm"
+                else ""
             )
             raise EvaluationError(
-                f"{name} has the {key} {own}, which `{key}` {asked} contradicts; leave it out{trained}"
+                f"{name} has the {key} {own}, which {option_of(key)} {asked} contradicts; leave it out{trained}"
             )
     return model
 
@@ -124,7 +126,9 @@ def _model_of_weights(name: str, given: TargetConfig) -> ModelConfig:
     facts = read_facts(Path(name))
     backbone = facts.backbone or given.backbone
     if backbone is None:
-        raise EvaluationError(f"{name} does not say which backbone its weights are of; name it with `backbone`")
+        raise EvaluationError(
+            f"{name} does not say which backbone its weights belong to; name it with {option_of('backbone')}"
+        )
     own = facts.normalisation or given.normalisation
     model = ModelConfig(backbone=backbone, stem=facts.stem or given.stem or "standard", pretrained=name)
     model = replace(model, input_px=facts.input_px or given.input_px)

@@ -1,6 +1,5 @@
 """Names of backbones, told apart from mistakes before timm, and torch with it, is imported."""
 
-import difflib
 import importlib.util
 import re
 import sys
@@ -8,7 +7,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from samclr.errors import ConfigError
+from samclr.errors import ConfigError, did_you_mean
 
 SMALL_CNN = "small-cnn"
 _DEFINED = re.compile(r"^@register_model\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
@@ -27,11 +26,8 @@ def refuse_unknown(name: str) -> None:
     """Raise ConfigError, which names the nearest, if `name` cannot be that of a backbone."""
     if may_be_backbone(name):
         return
-    near = ", ".join(difflib.get_close_matches(name, sorted(_DEFINED.findall(_sources())), n=4))
-    raise ConfigError(
-        f"timm {version('timm')} has no backbone {name!r}; "
-        + (f"near it: {near}" if near else "timm.list_models() lists all")
-    )
+    hint = did_you_mean(name, sorted(_DEFINED.findall(_sources())), otherwise="see timm.list_models()")
+    raise ConfigError(f"timm {version('timm')} has no backbone {name!r}{hint}")
 
 
 def architecture(backbone: str) -> str:

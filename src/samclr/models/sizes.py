@@ -17,7 +17,7 @@ from torch import nn
 
 from samclr.config.pretrain import PretrainConfig
 from samclr.errors import ConfigError
-from samclr.log import say
+from samclr.log import option_of, say
 from samclr.models.names import SMALL_CNN, refuse_unknown
 
 SMALL_CNN_WIDTH = 512
@@ -88,12 +88,12 @@ def choose_sizes(
     """
     if name == SMALL_CNN:
         if input_px is not None:
-            raise ConfigError(f"{name} takes images of any size; leave out `input_px`")
+            raise ConfigError(f"{name} takes images of any size; leave out {option_of('input_px')}")
         return InputSizes(name=name, options=(), width=SMALL_CNN_WIDTH), px
     accepted = _accepted_arguments(name)
     any_size = tuple((key, value) for key, value in ANY_SIZE.items() if key in accepted)
     if input_px is not None and "img_size" not in accepted:
-        raise ConfigError(f"{name} cannot be built for a size, here {input_px} px; leave out `input_px`")
+        raise ConfigError(f"{name} cannot be built for a size, here {input_px} px; leave out {option_of('input_px')}")
 
     def ways(near: int) -> list[Options]:
         if input_px is not None:
@@ -164,9 +164,9 @@ def _choose(
     others = {dict(ways(px)[0]).get("img_size", px), _timm_px(name), *USUAL_PX} - {px}
     nearest_first = sorted(others, key=lambda side: abs(side - px))
     usable = next((side for side in nearest_first if isinstance(attempt(side), InputSizes)), None)
-    option = f"`{setting}`"
+    option = option_of(setting)
     advice = f"give {option} {usable}, or name another backbone" if usable else "name another backbone"
-    raise ConfigError(f"{name}{_built_for(ways(px))} takes no images of {px} px ({reason}); {advice}")
+    raise ConfigError(f"{name}{_built_for(ways(px))} does not accept images of {px} px ({reason}); {advice}")
 
 
 def _built_for(ways: Sequence[Options]) -> str:

@@ -23,7 +23,7 @@ def pretrain(config: PretrainConfig, out: "str | os.PathLike[str]") -> Run:
 
     Args:
         config: all settings; samclr.config.recipes.RECIPES has those of the papers.
-        out: run directory, made if missing; one of the same settings and scenes goes on.
+        out: run directory, made if missing; one with the same settings and scenes is resumed.
 
     Raises:
         ConfigError: the backbone does not take such views.

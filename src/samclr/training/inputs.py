@@ -6,6 +6,7 @@ from samclr.bank.places import refuse_inside_scenes
 from samclr.config.pretrain import PretrainConfig
 from samclr.datasets.labelled import refuse_missing_set
 from samclr.datasets.sources import refuse_missing
+from samclr.log import option_of
 from samclr.models.names import refuse_unknown
 from samclr.models.weights_files import weights_file
 from samclr.runs.directory import refuse_other_things
@@ -21,7 +22,7 @@ def check_inputs(config: PretrainConfig, run: Path) -> None:
         EvaluationError: the set of `knn_on` is missing.
         RunError: something else than a run stands where the run directory is to be.
     """
-    refuse_inside_scenes(run, config.data.scenes, "`out`")
+    refuse_inside_scenes(run, config.data.scenes, option_of("out"))
     regions_wanted(config.data, config.views)
     refuse_missing(config.data.scenes)
     refuse_unknown(config.model.backbone)
