@@ -1,6 +1,10 @@
 """Start-up and memory of a run as its data set grows, the first time (the region index is made) and the second.
 
     OMP_NUM_THREADS=1 python benchmarks/start_up.py [--images 1000 10000] [--workers 2]
+    OMP_NUM_THREADS=1 python benchmarks/start_up.py --commands [--repeats 5]
+
+With --commands: processor time, in processes of their own, until `evaluate` and `pretrain` reach the first line of
+their job, until a wrong word is refused, and of importing the libraries that they need alone.
 
 Generated rows: each image of 480x640 has 20 ellipses, the lists of 64 images repeated. The scenes are empty files, the
 bank's pixels sparse ones. Each start is a process of its own that does all a run does before its first step but build
@@ -141,12 +145,97 @@ def start(folder: Path, num_workers: int) -> dict[str, float]:
     return found | {"held": rss_anon() - before}
 
 
+LIBRARIES = {"evaluate": ("torch", "timm"), "pretrain": ("torch", "timm", "lightning_fabric")}
+JOBS = {
+    "evaluate": ("samclr.evaluation.calls", "results_of_each"),
+    "pretrain": ("samclr.training.pretrain", "pretrain"),
+}
+# Runs a command up to the first line of its job, or to its refusal.
+TO_FIRST_LINE = """
+import builtins, json, sys, time
+arguments, job, name = json.loads(sys.argv[1])
+plain = builtins.__import__
+
+def watched(*given, **named):  # the command takes its job from this module just before it calls it
+    module = plain(*given, **named)
+    if given[0] == job and name in (given[3] or ()):
+        setattr(sys.modules[job], name, begun)
+    return module
+
+def begun(*_, **__):
+    raise SystemExit(0)
+
+builtins.__import__ = watched
+from samclr.cli.main import main
+try:
+    main(arguments)
+except SystemExit as end:
+    print(json.dumps([time.process_time(), end.code, "torch" in sys.modules]))
+"""
+
+
+def processor_s(code: str, argument: str, repeats: int) -> tuple[float, list[object]]:
+    """Least processor seconds of a process that prints them first in a list, and the rest of that list."""
+    found = []
+    for _ in range(repeats):
+        command = [sys.executable, "-c", code, argument]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+    return min(one[0] for one in found), found[0][1:]
+
+
+def write_inputs(folder: Path) -> None:
+    """A labelled set, scenes and an empty region store."""
+    from PIL import Image
+
+    for part in ("set/train/a", "set/train/b", "set/test/a", "set/test/b", "scenes"):
+        (folder / part).mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(folder / part / "0.png")
+    write_store(folder / "store", 0)
+
+
+def measure_commands(repeats: int) -> None:
+    """Print a row for each command, and one for each way to be refused."""
+    with tempfile.TemporaryDirectory() as name:
+        write_inputs(Path(name))
+        words = {
+            "evaluate": ["evaluate", "resnet18", "--untrained", "--on", f"{name}/set"],
+            "pretrain": ["pretrain", "samclr", "--scenes", f"{name}/scenes", "--regions", f"{name}/store"],
+        }
+        words["pretrain"] += ["--out", f"{name}/run"]
+        print("command   libraries, s  first line, s  beyond, s")
+        for command, libraries in LIBRARIES.items():
+            imports = f"import {', '.join(libraries)}\nimport json, time\nprint(json.dumps([time.process_time()]))"
+            least = processor_s(imports, "", repeats)[0]
+            first, (status, _) = processor_s(TO_FIRST_LINE, json.dumps([words[command], *JOBS[command]]), repeats)
+            assert status == 0, f"{command} was refused"
+            print(f"{command:8} {least:13.2f} {first:14.2f} {first - least:10.2f}", flush=True)
+        wrong = {
+            "evaluate, no such run": [*words["evaluate"][:1], f"{name}/none", *words["evaluate"][2:]],
+            "evaluate, no such set": [*words["evaluate"][:-1], f"{name}/none"],
+            "evaluate, unknown option": [*words["evaluate"], "--none", "1"],
+            "pretrain, no such scenes": [*words["pretrain"][:3], f"{name}/none", *words["pretrain"][4:]],
+            "pretrain, no such store": [*words["pretrain"][:5], f"{name}/none", *words["pretrain"][6:]],
+            "pretrain, unknown recipe": ["pretrain", "none", *words["pretrain"][2:]],
+            "pretrain, unknown option": [*words["pretrain"], "--none", "1"],
+        }
+        print("refused                   until then, s  status  torch imported")
+        for what, given in wrong.items():
+            until, (status, has_torch) = processor_s(TO_FIRST_LINE, json.dumps([given, "", ""]), repeats)
+            print(f"{what:25} {until:13.2f} {status:7} {'yes' if has_torch else 'no':>15}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs="+", default=[1_000, 10_000])
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--commands", action="store_true", help="measure the commands' start instead")
+    parser.add_argument("--repeats", type=int, default=5, help="processes of each kind, of which the quickest counts")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.commands:
+        measure_commands(arguments.repeats)
+        return
     if arguments.one:
         folder, workers = arguments.one
         print(json.dumps(start(Path(folder), int(workers))))

@@ -67,6 +67,12 @@ def remarks_on_stderr(with_options: bool = True) -> Iterator[None]:
         LOGGER.setLevel(level)
 
 
+def show_all_letters() -> None:
+    """Have letters that the encoding of stdout lacks, as Windows' consoles may, shown as escapes."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def printable(text: object) -> str:
     """`text` on one line, with every character that a terminal would obey (ESC, newline, bidi marks) as its escape."""
     shown = str(text)

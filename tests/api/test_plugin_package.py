@@ -17,7 +17,7 @@ from support.command import SMALL_FLAGS, command
 
 from samclr.errors import RunError
 from samclr.regions.store import open_store
-from samclr.runs.checkpoint import load_config
+from samclr.runs.saved import load_config
 
 PACKAGE = Path(__file__).with_name("plugin_package")
 RUN_ALL = """

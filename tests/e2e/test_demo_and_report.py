@@ -15,8 +15,8 @@ from support.scenes import write_scenes
 from samclr.config.pretrain import FilterConfig
 from samclr.demo.demo import compose_scene, make_data, run_demo
 from samclr.pages.report import write_report
-from samclr.runs.checkpoint import checkpoints
 from samclr.runs.directory import read_metrics
+from samclr.runs.saved import checkpoints
 from samclr.training.pretrain import pretrain
 
 

@@ -11,8 +11,9 @@ from samclr.config.registry import METHODS
 from samclr.config.segmenters import SegmenterConfig
 from samclr.datasets.sources import list_scenes
 from samclr.regions.segment import segment_scenes
-from samclr.runs.checkpoint import checkpoints, load_checkpoint
+from samclr.runs.checkpoint import load_checkpoint
 from samclr.runs.directory import read_metrics
+from samclr.runs.saved import checkpoints
 from samclr.scenes.fill import FillOptions
 from samclr.training.pretrain import pretrain
 

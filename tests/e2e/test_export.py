@@ -18,8 +18,8 @@ from samclr.config.normalisation import IMAGENET, Normalisation
 from samclr.config.pretrain import ModelConfig, ViewsConfig
 from samclr.errors import RunError
 from samclr.evaluation.targets import open_target
-from samclr.runs.checkpoint import load_config
 from samclr.runs.export import export_run
+from samclr.runs.saved import load_config
 from samclr.training.pretrain import pretrain
 
 ODD = Normalisation((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))

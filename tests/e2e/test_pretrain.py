@@ -27,9 +27,10 @@ from samclr.config.recipes import RECIPES
 from samclr.config.registry import METHODS
 from samclr.errors import ConfigError, RunError
 from samclr.methods.create import create_method
-from samclr.runs.checkpoint import checkpoints, load_checkpoint
+from samclr.runs.checkpoint import load_checkpoint
 from samclr.runs.directory import read_json, read_metrics
 from samclr.runs.export import export_run
+from samclr.runs.saved import checkpoints
 from samclr.training.pretrain import pretrain
 
 

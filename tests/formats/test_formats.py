@@ -14,8 +14,8 @@ from samclr.bank.bank import SceneBank
 from samclr.datasets.sources import list_scenes
 from samclr.errors import RunError
 from samclr.regions.store import iterate_rows, open_store, row_to_regions, verify_store
-from samclr.runs.checkpoint import load_config
 from samclr.runs.directory import RESULTS_FILE, read_json, read_metrics
+from samclr.runs.saved import load_config
 from samclr.scenes.decode import load_scene
 
 FIRST = Path(__file__).parent / "0.1"

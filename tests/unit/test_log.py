@@ -1,5 +1,7 @@
 """Names from anywhere reach the terminal as text, never as what it obeys."""
 
+import io
+
 import pytest
 
 from samclr.log import (
@@ -12,6 +14,7 @@ from samclr.log import (
     say,
     say_once,
     show,
+    show_all_letters,
     show_table,
     tell,
 )
@@ -33,6 +36,17 @@ def test_every_way_to_the_terminal_escapes(write, capsys):
     assert SAFE in text
     assert text.count("\n") == 1
     assert all(one.isprintable() for one in text.rstrip("\n"))
+
+
+def test_letters_that_a_console_lacks_are_shown_as_escapes(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="cp1252", write_through=True))
+    with pytest.raises(UnicodeEncodeError):
+        show("caf\u00e9 \u732b")
+    show_all_letters()
+    show("caf\u00e9 \u732b")
+    show_table("\u732b", [{"name": "\u732b"}])
+    assert "caf\u00e9 \\u732b" in written.getvalue().decode("cp1252")
 
 
 def test_tables_show_names_as_they_are(capsys):

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ def default_bank(scenes: Sequence[Path], max_side: int | None, codec: Codec = "r
     """One bank for each list of sources, size and form."""
     form = [str(max_side)] if codec == "raw" else [str(max_side), codec]
     key = "\n".join([*(source_key(source) for source in scenes), *form])
-    name = short_name(scenes[0]) or "root"
+    name = re.sub(r'[<>:"|?*\\]', "-", short_name(scenes[0])) or "root"
     return cache_folder() / "banks" / f"{name}-{hashlib.sha256(os.fsencode(key)).hexdigest()[:12]}"
 
 

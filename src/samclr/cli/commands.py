@@ -127,16 +127,17 @@ class Pretrain(Settings):
 
     def run(self) -> int:
         """Run the command."""
-        from samclr.bank.places import refuse_inside_scenes
-        from samclr.training.pretrain import pretrain
+        from samclr.training.inputs import check_inputs
 
         config = self.config()
-        refuse_inside_scenes(self.out, config.data.scenes, "--out")
+        check_inputs(config, self.out)
         if self.dry_run:
             from samclr.training.dry_run import estimate
 
             show_rows("dry run", estimate(config, self.out), self.json)
             return 0
+        from samclr.training.pretrain import pretrain  # torch and Lightning, once all that is named is there
+
         result = pretrain(config, self.out)
         state = f"{self.out}: {result.steps_done} of {result.num_steps} steps"
         if self.json:
@@ -169,7 +170,7 @@ class Pretrain(Settings):
         )
 
     def _from_file(self, given: FromConfig) -> RecipeOptions:
-        from samclr.runs.checkpoint import load_config
+        from samclr.runs.saved import load_config
 
         saved = load_config(given.file.parent if given.file.is_file() else given.file)
         usual = RecipeOptions(**_shallow(saved))
@@ -193,7 +194,10 @@ class Export(Settings):
 
     def run(self) -> int:
         """Run the command."""
-        from samclr.runs.export import export_run
+        from samclr.runs.saved import require_run
+
+        require_run(self.target)
+        from samclr.runs.export import export_run  # torch and timm, once the run is there
 
         loads = export_run(self.target, self.out, self.layout)
         say(f"wrote {self.out}")
@@ -213,7 +217,11 @@ class Report(Settings):
 
     def run(self) -> int:
         """Run the command."""
-        from samclr.pages.report import write_report
+        from samclr.runs.saved import load_config
+
+        for run in self.runs:
+            load_config(run)
+        from samclr.pages.report import write_report  # torch and timm, once the runs are there
 
         say(f"wrote {write_report(self.runs, self.out)}")
         return 0

@@ -12,7 +12,6 @@ from samclr.config.evaluation import EvaluationConfig, IntervalConfig, TargetCon
 from samclr.config.protocols import EvaluationData, ProtocolSpec, protocols_of, refuse_equal_options
 from samclr.config.registry import PROTOCOLS
 from samclr.config.serialise import CountsWith, Seed, Settings
-from samclr.errors import UsageError
 from samclr.log import show_json, show_table
 
 if TYPE_CHECKING:
@@ -76,25 +75,26 @@ class Evaluate(Settings):
 
     def run(self) -> int:
         """Run the command."""
-        if not self.on and not self.dense_on:
-            raise UsageError(
-                "nothing to measure on: name labelled sets with --on, or sets with label maps with --dense-on"
-            )
-        from samclr.evaluation.calls import results_of_each
+        from samclr.evaluation.inputs import open_inputs
+
+        inputs = open_inputs(
+            self.target,
+            on=self.on,
+            dense_on=self.dense_on,
+            untrained=self.untrained,
+            download=self.download,
+            image_column=self.image_column,
+        )
+        from samclr.evaluation.calls import results_of_each  # torch and timm, once all that is named is there
 
         found = []
         try:
             for results in results_of_each(
-                self.target,
-                on=self.on,
-                dense_on=self.dense_on,
+                inputs,
                 config=self.config(),
                 model=self.model,
-                untrained=self.untrained,
                 seed=self.seed,
                 device=self.device,
-                image_column=self.image_column,
-                download=self.download,
                 out=self.out,
             ):
                 found += results

@@ -13,7 +13,7 @@ from samclr.cli.parse import MistypedError, parsed
 from samclr.cli.tree import Node, follow
 from samclr.config.serialise import idle_settings
 from samclr.errors import ConfigError, SamclrError, UsageError
-from samclr.log import fail, printable_stderr, remarks_on_stderr, say
+from samclr.log import fail, printable_stderr, remarks_on_stderr, say, show_all_letters
 from samclr.processes.stopping import Stopped, ended_by_sigterm
 from samclr.storage.files import NO_ROOM, no_room
 
@@ -33,6 +33,9 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
+    if sys.platform == "darwin":
+        os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read by torch: what MPS cannot do, the CPU does
+    show_all_letters()
     with remarks_on_stderr():
         status = _run(given, debug)
     sys.exit(status)
@@ -114,7 +117,7 @@ def _parsed(given: list[str]) -> Any:
 def _of_system(error: OSError) -> str:
     if error.errno in NO_ROOM:
         if not error.filename:  # of what is printed: all else is written inside `room_for`
-            place = os.path.realpath("/dev/stdout")
+            place = os.path.realpath("/dev/stdout") if os.path.exists("/dev/stdout") else "standard output"
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # at its end Python would try once more, and print a traceback
         return str(no_room(Path(error.filename or place), error))
     return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"

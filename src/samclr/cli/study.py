@@ -127,12 +127,13 @@ class RunStudy(Settings):
 
     def run(self) -> int:
         """Run the command."""
-        from samclr.study.job import plan_study, run_one, run_study, select_runs
         from samclr.study.load import load_study
+
+        study, given = load_study(self.study), self._given()
+        from samclr.study.job import plan_study, run_one, run_study, select_runs  # torch, once the study is there
         from samclr.study.page import write_study
         from samclr.study.status import status_rows
 
-        study, given = load_study(self.study), self._given()
         folder, plan = plan_study(study, self.study, self.out, given, self.parallel)
         if self.list:
             show_runs(self.out, status_rows(folder, plan), self.json)

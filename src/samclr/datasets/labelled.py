@@ -58,11 +58,7 @@ def open_labelled(name_or_path: Path, download: bool = False, image_column: str 
     except ScenesError as error:
         raise EvaluationError(str(error)) from None
     if path is None:
-        raise EvaluationError(
-            f"no labelled set at {name_or_path}: expected a folder with train/ and test/ (or val/) of class folders, "
-            f"or with train*.parquet and test*.parquet, or a set as NAME@ROOT (samclr data list); "
-            f"a name is looked up in the folder that ${DATA_VARIABLE} names"
-        )
+        raise _no_set(name_or_path)
     entries = sorted(os.listdir(path))
     parquet = [name for name in entries if name.endswith(".parquet")]
     if parquet:
@@ -77,6 +73,23 @@ def open_labelled(name_or_path: Path, download: bool = False, image_column: str 
         classes=classes,
         train=LabelledSplit(refs=train_refs, labels=stated.labels),
         test=LabelledSplit(refs=test_refs, labels=test_labels),
+    )
+
+
+def refuse_missing_set(name_or_path: Path) -> None:
+    """Raise EvaluationError if there is no folder or known set of this name; what it holds is not looked at."""
+    try:
+        if _folder_of(name_or_path) is None and as_named(name_or_path) is None:
+            raise _no_set(name_or_path)
+    except ScenesError as error:
+        raise EvaluationError(str(error)) from None
+
+
+def _no_set(name_or_path: Path) -> EvaluationError:
+    return EvaluationError(
+        f"no labelled set at {name_or_path}: expected a folder with train/ and test/ (or val/) of class folders, "
+        f"or with train*.parquet and test*.parquet, or a set as NAME@ROOT (samclr data list); "
+        f"a name is looked up in the folder that ${DATA_VARIABLE} names"
     )
 
 

@@ -108,7 +108,7 @@ def _find(name_or_path: Path) -> tuple[DataSetSpec, Path, tuple[str, ...]]:
     listed = root / CLASSES_FILE
     if not data_set.own_layout or not listed.is_file():
         return data_set, root, ()
-    names = tuple(name.strip() for name in listed.read_text().splitlines() if name.strip())
+    names = tuple(name.strip() for name in listed.read_text(encoding="utf-8").splitlines() if name.strip())
     if not 0 < len(names) <= IGNORED:
         raise EvaluationError(f"{listed} names {len(names)} classes; expected one a line, 1 to {IGNORED} of them")
     return replace(data_set, title=f"the set {root.name}"), root, names

@@ -108,7 +108,7 @@ def find_root(data_set: DataSetSpec, root: Path | None) -> Path:
 
 def as_hub(source: Path) -> HubSource | None:
     """The data set of the hub that a source names, None if it names none. Raises ScenesError for a malformed one."""
-    text = str(source)
+    text = source.as_posix()  # Windows' Path turns the slash of OWNER/NAME round
     if not text.startswith(("hub:", "hf:")) or os.path.lexists(source):
         return None
     found = _HUB.fullmatch(text)

@@ -36,10 +36,7 @@ def list_scenes(sources: Sequence[Path], image_column: str | None = None) -> lis
     Raises:
         ScenesError: a source does not exist, or holds no image; or no Parquet file has the `image_column`.
     """
-    if not sources:
-        raise ScenesError(
-            f"no scenes were given: name at least one folder of images or Parquet file ({option_of('scenes')} PATH)"
-        )
+    refuse_missing(sources)
     names = _source_names(sources)
     refs: list[SceneRef] = []
     notes = ListingNotes()
@@ -64,6 +61,20 @@ def list_scenes(sources: Sequence[Path], image_column: str | None = None) -> lis
     for line in notes.lines():
         say_once(line)
     return refs
+
+
+def refuse_missing(sources: Sequence[Path]) -> None:
+    """Raise ScenesError if none are given, or a local one is not there: a look at names, before all are listed."""
+    if not sources:
+        raise ScenesError(
+            f"no scenes were given: name at least one folder of images or Parquet file ({option_of('scenes')} PATH)"
+        )
+    for source in sources:
+        if as_named(source) is None and as_hub(source) is None and as_uri(source) is None and not source.exists():
+            raise ScenesError(
+                f"no such folder or file: {source}; expected a folder of images, a Parquet file or tar shard, "
+                f"or a data set as NAME@ROOT (samclr data list)"
+            )
 
 
 def _source_names(sources: Sequence[Path]) -> list[str]:
@@ -96,13 +107,8 @@ def _list_source(source: Path, column: str | None, notes: ListingNotes) -> Itera
         yield from _list_remote(uri, column, notes)
     elif source.is_dir():
         yield from _list_folder(source, column, notes)
-    elif source.exists():
-        yield from _list_one(source, column, notes)
     else:
-        raise ScenesError(
-            f"no such folder or file: {source}; expected a folder of images, a Parquet file or tar shard, "
-            f"or a data set as NAME@ROOT (samclr data list)"
-        )
+        yield from _list_one(source, column, notes)
 
 
 def _list_remote(uri: str, column: str | None, notes: ListingNotes) -> Iterator[SceneRef]:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from samclr.config.evaluation import EvaluationConfig, TargetConfig
 from samclr.config.normalisation import Normalisation, normalisation_of
 from samclr.datasets.labelled_scenes import IGNORED
-from samclr.errors import EvaluationError, UsageError
-from samclr.evaluation.evaluate import evaluate_each, open_dense_sets, open_sets
+from samclr.errors import EvaluationError
+from samclr.evaluation.evaluate import evaluate_each
 from samclr.evaluation.features import pixel_features
+from samclr.evaluation.inputs import Inputs, open_inputs
 from samclr.evaluation.linear import linear_probe as fit_linear
 from samclr.evaluation.neighbours import knn_predict, top1
 from samclr.evaluation.protocols.dense import train_probe
@@ -22,7 +23,6 @@ from samclr.evaluation.protocols.dense_spec import DenseConfig
 from samclr.evaluation.protocols.linear_spec import ProbeConfig
 from samclr.evaluation.segmentation import confusion, enlarge_argmax, iou_counts, miou_and_accuracy, patch_shares
 from samclr.evaluation.targets import open_target
-from samclr.log import option_of
 from samclr.models.devices import choose_device
 from samclr.runs.results import Result
 
@@ -64,46 +64,38 @@ def evaluate(
         EvaluationError: the target or a set cannot be measured. ConfigError: weights that cannot be had or do not fit.
         RunError, FilesError: the run has no checkpoint, or the file of results cannot be added to.
     """
-    each = results_of_each(
+    inputs = open_inputs(
         os.fspath(target),
         on=_paths(on),
         dense_on=_paths(dense_on),
+        untrained=untrained,
+        download=download,
+        image_column=image_column,
+    )
+    each = results_of_each(
+        inputs,
         config=config or EvaluationConfig(),
         model=model or TargetConfig(),
-        untrained=untrained,
         seed=seed,
         device=device,
-        image_column=image_column,
-        download=download,
         out=None if out is None else Path(out),
     )
     return [result for results in each for result in results]
 
 
 def results_of_each(
-    target: str,
+    inputs: Inputs,
     *,
-    on: Sequence[Path],
-    dense_on: Sequence[Path],
     config: EvaluationConfig,
     model: TargetConfig,
-    untrained: bool,
     seed: int | None,
     device: str,
-    image_column: str | None,
-    download: bool,
     out: Path | None,
 ) -> Iterator[list[Result]]:
-    """What `evaluate` gives, set by set, each when it is measured. All sets are opened before the first."""
-    if not on and not dense_on:
-        raise UsageError(
-            f"nothing to measure on: name labelled sets with {option_of('on')}, "
-            f"or sets with label maps with {option_of('dense_on')}"
-        )
+    """What `evaluate` gives, set by set, each when it is measured."""
     where = choose_device(device)
-    opened = open_target(target, model, untrained, seed, config.data.image_px)
-    sets, dense_sets = open_sets(on, download, image_column), open_dense_sets(dense_on)
-    yield from evaluate_each(opened, sets, config, where, out, dense_sets)
+    opened = open_target(inputs.target, model, inputs.untrained, seed, config.data.image_px)
+    yield from evaluate_each(opened, inputs.sets, config, where, out, inputs.dense_sets)
 
 
 def extract_features(

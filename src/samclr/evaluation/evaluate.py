@@ -11,37 +11,11 @@ from samclr.config.cache import cache_folder
 from samclr.config.evaluation import EvaluationConfig
 from samclr.config.registry import PROTOCOLS, resolve
 from samclr.datasets.labelled import LabelledSet, open_labelled
-from samclr.datasets.labelled_scenes import open_labelled_scenes
-from samclr.datasets.names import as_named
-from samclr.errors import EvaluationError
-from samclr.evaluation.protocols.base import DenseSet, DenseTask, LabelledTask, Outcome, Protocol
+from samclr.evaluation.inputs import DenseSet, open_dense_sets
+from samclr.evaluation.protocols.base import DenseTask, LabelledTask, Outcome, Protocol
 from samclr.evaluation.sizes import fit_evaluation, say_fewer
 from samclr.evaluation.targets import Target
 from samclr.runs.results import Result, add_results, results_place
-
-
-def open_sets(sets: Sequence[Path], download: bool = False, image_column: str | None = None) -> list[LabelledSet]:
-    """Open labelled sets, so that a wrong one is reported before any is measured. Raises EvaluationError."""
-    opened = [open_labelled(path, download, image_column) for path in sets]
-    if opened and image_column is not None and not any(one.test.refs[0].path.endswith(".parquet") for one in opened):
-        raise EvaluationError(
-            f"no set has a Parquet column {image_column}, as none has Parquet files; "
-            f"leave out {option_of('image_column')}"
-        )
-    return opened
-
-
-def open_dense_sets(sets: Sequence[Path]) -> list[DenseSet]:
-    """Open sets with label maps, so that a wrong one is reported before any is measured. Raises EvaluationError."""
-    splits = [open_labelled_scenes(path) for path in sets]
-    return [
-        DenseSet(name=_set_name(path), train=train, test=test) for path, (train, test) in zip(sets, splits, strict=True)
-    ]
-
-
-def _set_name(path: Path) -> str:
-    named = as_named(path)
-    return path.resolve().name if named is None else named.data_set.name
 
 
 def evaluate(

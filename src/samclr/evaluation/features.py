@@ -20,7 +20,7 @@ from samclr.evaluation.squares import decode_square
 from samclr.log import say
 from samclr.models.fingerprints import cache_key
 from samclr.storage.checksums import is_whole, seal
-from samclr.storage.files import remove_leftovers, replacing_path
+from samclr.storage.files import BusyError, remove_leftovers, replacing_path
 
 BATCH = 256
 SQUARE = "shorter side bilinear, centre crop"  # what decode_square does
@@ -63,7 +63,7 @@ class GrowingArray:
     """A .npy array written by appending rows, and its checksum; it takes its name when it is whole."""
 
     def __init__(self, path: Path):
-        self._stack = ExitStack()
+        self._path, self._stack = path, ExitStack()
         self._beside = self._stack.enter_context(replacing_path(path))
         self._file = self._stack.enter_context(open(self._beside, "wb"))  # noqa: SIM115 - it is
         self.num_rows, self._rest = 0, ()
@@ -82,13 +82,17 @@ class GrowingArray:
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        with self._stack:  # a disk may be full as late as here
-            if error is not None:
-                raise error
-            self._file.seek(0)
-            self._write_header()
-            self._file.close()
-            seal(self._beside)
+        try:
+            with self._stack:  # a disk may be full as late as here
+                if error is not None:
+                    raise error
+                self._file.seek(0)
+                self._write_header()
+                self._file.close()
+                seal(self._beside)
+        except BusyError:
+            if not is_whole(self._path):  # else another process has made the same meanwhile, and mapped it
+                raise
 
     def _write_header(self) -> None:
         header = {"descr": "<f4", "fortran_order": False, "shape": (self.num_rows, *self._rest)}

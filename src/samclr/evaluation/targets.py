@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import nn
 
@@ -13,13 +12,16 @@ from samclr.config.evaluation import TargetConfig
 from samclr.config.pretrain import ModelConfig
 from samclr.config.serialise import to_dict
 from samclr.errors import EvaluationError
+from samclr.evaluation.inputs import check_target, is_run
 from samclr.log import option_of, say
-from samclr.models.backbone import SMALL_CNN, create_backbone, load_pretrained
+from samclr.models.backbone import create_backbone, load_pretrained
 from samclr.models.fingerprints import weights_fingerprint
+from samclr.models.names import SMALL_CNN, architecture
 from samclr.models.sizes import DEFAULT_PX
-from samclr.models.weights import architecture, is_weights_folder, read_facts, with_normalisation
-from samclr.runs.checkpoint import CONFIG_FILE, load_backbone, load_config, newest_step
+from samclr.models.weights import read_facts, with_normalisation
+from samclr.runs.checkpoint import load_backbone, newest_step
 from samclr.runs.results import UNTRAINED
+from samclr.runs.saved import load_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,8 @@ def open_target(
         RunError: the run has no checkpoint, or cannot be read.
     """
     path = Path(name)
-    if (path / CONFIG_FILE).exists() and not is_weights_folder(path):
+    check_target(name, untrained)
+    if is_run(path):
         config = load_config(path)
         model = _agreed(name, given, config.model)
         if not untrained:
@@ -86,8 +89,6 @@ def open_target(
         if untrained:
             return _untrained(name, model, image_px, seed or 0, path)
         return Target(name=name, backbone=_trained(model, image_px), model=model, source=path)
-    if name != SMALL_CNN and not timm.is_model(name):
-        raise EvaluationError(f"{name} is not a run directory, a file of weights or a timm model; check the spelling")
     if untrained or name == SMALL_CNN:
         model = ModelConfig(backbone=name, stem=given.stem or "standard", mean=given.mean, std=given.std)
         model = replace(with_normalisation(_agreed(name, given, model))[0], input_px=given.input_px)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from samclr.config.pretrain import ModelConfig
 from samclr.errors import ConfigError
 from samclr.log import option_of
-from samclr.models.sizes import DEFAULT_PX, SMALL_CNN, SMALL_CNN_WIDTH, InputSizes, choose_sizes, feature_width
+from samclr.models.names import SMALL_CNN
+from samclr.models.sizes import DEFAULT_PX, SMALL_CNN_WIDTH, InputSizes, choose_sizes, feature_width
 from samclr.models.weights import check_facts, load_weights, own_normalisation, read_facts, read_tensors
 
 __all__ = ["SMALL_CNN", "SmallCnn", "count_parameters", "create_backbone", "feature_width", "load_pretrained"]

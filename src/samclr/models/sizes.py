@@ -16,10 +16,11 @@ import torch
 from torch import nn
 
 from samclr.config.pretrain import PretrainConfig
-from samclr.errors import ConfigError, did_you_mean
+from samclr.errors import ConfigError
 from samclr.log import option_of, say
+from samclr.models.names import SMALL_CNN, refuse_unknown
 
-SMALL_CNN, SMALL_CNN_WIDTH = "small-cnn", 512
+SMALL_CNN_WIDTH = 512
 DEFAULT_PX = 128  # of views and of labelled images: what a backbone of one size is built for where nothing is said
 ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True}  # for the models that accept them
 STRIDE_PX = 32  # a size of whole strides is tried where a model has no patches
@@ -190,9 +191,7 @@ class _WrongSizeError(ConfigError):
 @lru_cache(maxsize=16)
 def _trial_model(name: str, options: Options) -> nn.Module:
     """The model on the meta device. Raises ConfigError if timm has none of that name, or cannot build it."""
-    if not timm.is_model(name):
-        hint = did_you_mean(name, timm.list_models(), otherwise="see timm.list_models()")
-        raise ConfigError(f"timm {timm.__version__} has no backbone {name!r}{hint}")
+    refuse_unknown(name)
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):

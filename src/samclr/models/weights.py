@@ -18,10 +18,11 @@ from samclr.config.pretrain import ModelConfig, Stem
 from samclr.config.serialise import from_dict
 from samclr.errors import ConfigError, FilesError, name_some
 from samclr.log import option_of, say
+from samclr.models.names import architecture
+from samclr.models.weights_files import FOLDER_CONFIG, FOLDER_WEIGHTS, is_weights_folder, weights_file
 from samclr.storage.checksums import checksum_of_weights
 from samclr.storage.files import read_json
 
-FOLDER_CONFIG, FOLDER_WEIGHTS = "config.json", ("model.safetensors", "pytorch_model.bin")
 COUNTERS = "num_batches_tracked"  # old files lack them; nothing that a backbone computes depends on them
 
 
@@ -33,15 +34,6 @@ class Facts:
     stem: Stem | None = None
     normalisation: Normalisation | None = None
     input_px: int | None = None
-
-
-def is_weights_folder(path: Path) -> bool:
-    """Whether it is a folder as `samclr export --layout huggingface` and timm write it."""
-    try:
-        config = read_json(path / FOLDER_CONFIG, None) if path.is_dir() else None
-    except FilesError:
-        return False
-    return isinstance(config, dict) and isinstance(config.get("architecture"), str)
 
 
 def read_facts(path: Path) -> Facts:
@@ -102,26 +94,6 @@ def _stated(values: dict[str, Any]) -> Normalisation | None:
         Normalisation, {name: values.get(name) for name in ("mean", "std")}, "what it says"
     )
     return found
-
-
-def weights_file(path: Path) -> Path:
-    """The file of weights that a path means: itself, or the one in a folder of Hugging Face's layout.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    if is_weights_folder(path):
-        found = next((path / name for name in FOLDER_WEIGHTS if (path / name).is_file()), None)
-        if found is None:
-            raise ConfigError(f"{path} has no {' or '.join(FOLDER_WEIGHTS)}; the folder is incomplete, fetch it again")
-        return found
-    if not path.is_file():
-        kind = "a folder without weights" if path.is_dir() else "not a regular file" if path.exists() else "not there"
-        raise ConfigError(
-            f"the weights {path} are {kind}; give a .safetensors or .pth file of timm's names, "
-            f"or a folder with {FOLDER_CONFIG} and {FOLDER_WEIGHTS[0]}"
-        )
-    return path
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -258,11 +230,6 @@ def check_facts(facts: Facts, model: ModelConfig, source: str) -> None:
             f"{source} holds weights for images of {facts.input_px} px, not of {model.input_px} px; "
             f"type {option_of('input_px')} {facts.input_px}, with views of that size"
         )
-
-
-def architecture(backbone: str) -> str:
-    """timm's name without the tag of the weights: resnet18.a1_in1k -> resnet18."""
-    return backbone.split(".")[0]
 
 
 def _first_line(error: Exception) -> str:

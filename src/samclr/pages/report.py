@@ -12,10 +12,10 @@ from samclr.errors import RunError, SamclrError
 from samclr.pages.charts import Chart, Series, make_chart
 from samclr.pages.gallery import make_gallery
 from samclr.pages.render import render
-from samclr.runs.checkpoint import load_config
-from samclr.runs.directory import SUMMARY_FILE, has_checkpoint, read_json, read_metrics, steps_without_row
+from samclr.runs.directory import SUMMARY_FILE, read_json, read_metrics, steps_without_row
 from samclr.runs.grid import result_grid
 from samclr.runs.results import UNTRAINED, Result, results_of_run
+from samclr.runs.saved import has_checkpoint, load_config
 from samclr.storage.files import write_text
 from samclr.training.monitor import identical_pairs_warning, pairs_per_step
 

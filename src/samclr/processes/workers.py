@@ -1,19 +1,40 @@
 """Worker processes: spawned and stopped together, with an error message when one of them dies."""
 
+import ast
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import current_process, get_context, parent_process
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from samclr.errors import PartsError
 from samclr.log import name_options, options_are_named, remarks_are_shown, show_remarks
 from samclr.processes.stopping import Flag, follow
+
+NAME = "samclr-worker"
+UNGUARDED_STATUS = 87  # of a worker whose import of the user's script came to what starts workers
+
+
+class _WorkerProcess(SpawnProcess):
+    """A process that knows, from before it imports the user's script, that it is to be a worker."""
+
+    def __init__(self, *given: Any, **named: Any):
+        super().__init__(*given, **named | {"name": NAME})
+
+
+class _WorkerContext(SpawnContext):
+    Process = _WorkerProcess
+
+
+class _Started:
+    as_worker = False
 
 
 def shared_flag() -> Any:
@@ -29,17 +50,26 @@ def worker_processes(count: int, stop: Flag, doing: str, option: str) -> Iterato
     Raises:
         PartsError: one of them died, or a user's script has no guard around what it runs. `option` gives fewer.
     """
-    context = get_context("spawn")
+    if current_process().name == NAME and not _Started.as_worker:
+        sys.exit(UNGUARDED_STATUS)  # still importing the script; the process that started this one says so
+    if (script := _unguarded_script()) is not None:
+        raise PartsError(_guard_text(script, option))
+    context = _WorkerContext()
     number, threads = context.Value("i", 0), max(1, (os.cpu_count() or 1) // count)
     start = number, threads, stop, remarks_are_shown(), options_are_named()
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=start) as pool:
-        try:
-            yield pool
-        except BrokenProcessPool:
-            raise PartsError(_why_broken(doing, option)) from None
-        except BaseException:
-            _end_now(pool)
-            raise
+    processes: list[BaseProcess] = []
+    try:
+        with ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=start) as pool:
+            try:
+                yield pool
+            except BrokenProcessPool:
+                processes += (pool._processes or {}).values()
+                raise
+            except BaseException:
+                _end_now(pool)
+                raise
+    except BrokenProcessPool:
+        raise PartsError(_why_broken(processes, doing, option)) from None
 
 
 def end_with_parent() -> None:
@@ -56,6 +86,7 @@ def end_with_parent() -> None:
 
 def _start(number: Any, threads: int, stop: Flag, with_remarks: bool, with_options: bool) -> None:
     """Give this process its number, by which it picks a GPU, and its share of the cores; stop with the parent."""
+    _Started.as_worker = True
     follow(stop)
     if with_remarks:
         show_remarks()
@@ -69,25 +100,34 @@ def _start(number: Any, threads: int, stop: Flag, with_remarks: bool, with_optio
     end_with_parent()
 
 
-def _why_broken(doing: str, option: str) -> str:
-    main = sys.modules["__main__"]
-    script = getattr(main, "__file__", None)
-    if script is not None and getattr(main, "__spec__", None) is None and not _is_guarded(script):
-        return (
-            f"the worker processes could not start: each imports {script} again, which has no "
-            f'`if __name__ == "__main__":` around what it runs; add it, or use one worker'
-        )
+def _why_broken(processes: Iterable[BaseProcess], doing: str, option: str) -> str:
+    if any(process.exitcode == UNGUARDED_STATUS for process in processes):
+        return _guard_text(str(getattr(sys.modules["__main__"], "__file__", "the script")), option)
     return (
         f"a worker process died while {doing}, perhaps because memory ran out; what was done is kept: "
         f"rerun the same command with fewer {option}"
     )
 
 
-def _is_guarded(script: str) -> bool:
+def _guard_text(script: str, option: str) -> str:
+    return (
+        f"the worker processes could not start: each imports {script} again, which has no "
+        f'`if __name__ == "__main__":` around what it runs; add it, or give {option} 1'
+    )
+
+
+def _unguarded_script() -> str | None:
+    """The user's script, if workers that import it would come back to this very place."""
+    main = sys.modules["__main__"]
+    script = getattr(main, "__file__", None)
+    if script is None or getattr(main, "__spec__", None) is not None or hasattr(sys, "ps1"):
+        return None  # a notebook, an interactive session, or `python -m`, none of which are imported again
     try:
-        return "__main__" in Path(script).read_text(errors="replace")
-    except OSError:  # an interactive session or a notebook, which workers do not import
-        return True
+        tree = ast.parse(Path(script).read_bytes())
+    except (OSError, SyntaxError, ValueError):  # not a file of Python, such as the command of a package on Windows
+        return None
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return None if "__name__" in names else str(script)
 
 
 def _end_now(pool: ProcessPoolExecutor) -> None:

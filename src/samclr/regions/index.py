@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int, UInt8, UInt32
 from numpy.lib.format import open_memmap
 
@@ -35,10 +34,9 @@ from samclr.processes.stopping import stop_signals, stopped
 from samclr.processes.workers import shared_flag, worker_processes
 from samclr.regions.coarsest import coarsest, padded_box
 from samclr.regions.records import ImageRegions, SegmentError, check_rle
-from samclr.regions.run_lengths import cover_cells
 from samclr.regions.store import damaged_text, read_bucket, read_regions
 from samclr.storage.checksums import is_whole, seal
-from samclr.storage.files import remove_leftovers, replacing_path
+from samclr.storage.files import remove_if_free, remove_leftovers, replacing_path
 from samclr.storage.locks import locked
 from samclr.storage.parts import OK, PartsFolder, bucket_of_part
 
@@ -102,7 +100,7 @@ class UncheckedGrids:
         """Raise PartsError if a grid is not what was written; the index is then rebuilt when it is next opened."""
         for place in np.flatnonzero(~self.checked[region]):
             if zlib.crc32(grids[place].tobytes()) != self.crc32[region[place]]:
-                (self.path / "grid_crc32.npy").unlink(missing_ok=True)
+                remove_if_free(self.path / "grid_crc32.npy")
                 raise PartsError(
                     f"the region index {self.path} is damaged: the checksum of a grid does not fit; "
                     f"rerun the same command, which rebuilds the index"
@@ -239,6 +237,8 @@ def _run(
 
 def _index_bucket(path: Path, kind: str, config: FilterConfig, job: _Job) -> Int[np.ndarray, "n"]:
     """Filter the regions of a job's images and write their arrays."""
+    import pyarrow.compute as pc  # here, as it takes a while to import
+
     rows = read_bucket(PartsFolder(path, kind), job.bucket)
     rows = rows.take(pc.index_in(pa.array(job.image_ids, pa.string()), rows["image_id"].combine_chunks()))
     counts, boxes, mask_boxes, areas, grids = [], array("i"), array("i"), array("q"), []
@@ -303,6 +303,8 @@ def occupancy_grid(found: ImageRegions, region_index: int) -> UInt8[np.ndarray, 
     Raises:
         RegionError: run lengths that do not fit the image.
     """
+    from samclr.regions.run_lengths import cover_cells  # here, as numba takes a while to import
+
     region = found.regions[region_index]
     runs = check_rle(region.rle, found.height, found.width, f"{found.image_id}, region {region_index}")
     covered = np.zeros((GRID, GRID))

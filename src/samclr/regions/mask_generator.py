@@ -39,7 +39,7 @@ class MaskGenerator:
         Args:
             model: a name of `samclr segmenters`, a Hugging Face id of a SAM, or a folder with one; sam-digits ships.
             points_per_side: prompts per side of the grid laid over the image.
-            device: auto (CUDA where there is one), cpu, cuda, mps, or cuda:1 and so on.
+            device: auto (CUDA or MPS where there is one), cpu, cuda, mps, or cuda:1 and so on.
             precision: auto (float16 on CUDA, float32 elsewhere), float32, float16 or bfloat16.
             mask_options: any other field of samclr.config.MaskConfig and ComputeConfig, pred_iou_thresh for instance.
 

@@ -8,7 +8,6 @@ from jaxtyping import Bool, Int
 from pycocotools import mask as coco_mask
 
 from samclr.errors import RegionError
-from samclr.regions.run_lengths import read_runs
 from samclr.scenes.images import MAX_IMAGE_PX
 
 BoxXYXY = tuple[int, int, int, int]
@@ -124,6 +123,8 @@ def check_rle(rle: bytes, height: int, width: int, where: str) -> Int[np.ndarray
 
     pycocotools does not check this and writes outside its memory when they do not.
     """
+    from samclr.regions.run_lengths import read_runs  # here, as numba takes a while to import
+
     runs = np.empty(len(rle), np.int64)
     count = read_runs(np.frombuffer(rle, np.uint8), runs)
     if count < 0:

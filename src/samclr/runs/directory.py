@@ -14,7 +14,7 @@ from samclr._version import __version__
 from samclr.config.pretrain import PretrainConfig
 from samclr.errors import RunError
 from samclr.log import option_of, say
-from samclr.runs.checkpoint import CONFIG_FILE, checkpoints, load_config, saved_config
+from samclr.runs.saved import CONFIG_FILE, has_checkpoint, load_config, saved_config
 from samclr.storage.checksums import checksum_of_json
 from samclr.storage.files import CHECKSUM, read_json, replacing, unseal, write_json  # others take the two from here
 from samclr.storage.locks import locked, note_holder, who_holds
@@ -77,16 +77,17 @@ def open_run(run: Path, config: PretrainConfig, write: bool = True) -> None:
     elif (run / CONFIG_FILE).exists():
         if write:
             (run / SUMMARY_FILE).unlink(missing_ok=True)
-    elif run.exists() and (not run.is_dir() or not _is_empty(run)):
-        raise RunError(f"{run} exists and is not a run directory; name a new or empty folder with {option_of('out')}")
+    else:
+        refuse_other_things(run)
     if write:
         run.mkdir(parents=True, exist_ok=True)
         write_json(run / CONFIG_FILE, saved_config(config), sealed=True)
 
 
-def has_checkpoint(run: Path) -> bool:
-    """Whether the run can be resumed or measured."""
-    return len(checkpoints(run)) > 0
+def refuse_other_things(run: Path) -> None:
+    """Raise RunError if something else than a run stands where a run directory is to be."""
+    if run.exists() and not (run / CONFIG_FILE).exists() and (not run.is_dir() or not _is_empty(run)):
+        raise RunError(f"{run} exists and is not a run directory; name a new or empty folder with {option_of('out')}")
 
 
 def differences(old: Any, new: Any, where: str = "", ignore: tuple[str, ...] = ()) -> list[str]:
@@ -109,7 +110,7 @@ class MetricsLog:
         kept = [row for row in read_metrics(run) if row["step"] < first_step]
         with replacing(self._path) as file:
             file.write(_lines(kept))
-        self._file = open(self._path, "a")  # noqa: SIM115 - lives as long as the run
+        self._file = open(self._path, "a", encoding="utf-8", newline="\n")  # noqa: SIM115 - lives as long as the run
 
     def write(self, rows: list[dict[str, Any]]) -> None:
         """Append rows and hand them to the system."""

@@ -17,10 +17,11 @@ from samclr.config.pretrain import PretrainConfig
 from samclr.errors import RunError, UsageError
 from samclr.log import option_of
 from samclr.models.fingerprints import weights_fingerprint
-from samclr.models.weights import FOLDER_CONFIG, FOLDER_WEIGHTS, is_weights_folder
+from samclr.models.weights_files import FOLDER_CONFIG, FOLDER_WEIGHTS, is_weights_folder
 from samclr.runs.card import model_card
-from samclr.runs.checkpoint import load_backbone, load_config
+from samclr.runs.checkpoint import load_backbone
 from samclr.runs.directory import read_json
+from samclr.runs.saved import load_config
 from samclr.storage.checksums import checksum_of_weights
 from samclr.storage.files import write_bytes, write_json, write_text
 

@@ -8,9 +8,10 @@ from typing import Any
 from torch import nn
 
 from samclr.config.pretrain import PretrainConfig
-from samclr.runs.checkpoint import Encoder, load_backbone, load_config, newest_step
+from samclr.runs.checkpoint import Encoder, load_backbone, newest_step
 from samclr.runs.directory import SUMMARY_FILE, read_json, read_metrics
 from samclr.runs.results import RunResult, results_of_run
+from samclr.runs.saved import load_config
 
 
 class Run(os.PathLike[str]):

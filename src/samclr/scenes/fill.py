@@ -13,11 +13,9 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from samclr.errors import SamclrError, ScenesError, name_some
 from samclr.log import option_of, printable, remarks_are_shown, say
@@ -359,8 +357,18 @@ def _hash_now(ref: SceneRef) -> str:
         return ""
 
 
-def progress_bar() -> Progress:
-    """Images done and to come, with a note for what the work reports."""
+def progress_bar() -> Any:
+    """rich's Progress over images done and to come, with a note for what the work reports."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from samclr.errors import ScenesError
@@ -32,7 +32,7 @@ class RemoteFile:
 
 def as_uri(source: Path | str) -> str | None:
     """The URI that a source means, None for a local path. (`Path` folds the two slashes of s3:// into one.)"""
-    found = _URI.match(str(source))
+    found = _URI.match(source.as_posix() if isinstance(source, PurePath) else source)  # as_posix: on Windows, too
     if found is None:
         return None
     scheme, rest = found.groups()

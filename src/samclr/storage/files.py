@@ -30,6 +30,10 @@ CLOCK_S = 3600.0  # by so much a network disk's clock may be behind
 _COUNTER = itertools.count()
 _LEFTOVER = re.compile(r".+\.([0-9a-f]{8})-(\d+)-\d+\.tmp")
 _CALLS_TO_COME: dict[Path, int] = {}  # before a folder is listed again
+ON_WINDOWS = os.name == "nt"
+BUSY_S = 5.0  # for which a file that another process has open is waited for, where the system does not let it go
+_BUSY = (5, 32, 33)  # Windows' numbers: access denied, sharing violation, lock violation
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -67,10 +71,56 @@ def replacing_path(path: Path, needed_bytes: int | None = None) -> Iterator[Path
             if beside.is_dir():
                 _replace_folder(beside, path)
             else:
-                _sync(beside)
-                os.replace(beside, path)
+                put_in_place(beside, path)
         finally:
             _remove(beside)
+
+
+class BusyError(FilesError):
+    """Another process has a file open, and the system, Windows, does not let it be replaced or removed."""
+
+
+def put_in_place(beside: Path, path: Path) -> None:
+    """Rename a file over another once its bytes are on the disk.
+
+    Raises:
+        BusyError: on Windows, another process has had `path` open for BUSY_S.
+    """
+    _sync(beside)
+    _move(beside, path, path)
+
+
+def _move(source: Path, target: Path, held: Path) -> None:
+    """Rename. Windows moves nothing that a process has open or mapped: short looks at `held` are waited for."""
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError as error:
+            if not _is_busy(error):
+                raise
+            if time.monotonic() > deadline:
+                raise BusyError(
+                    f"{held} is open in another program, and Windows does not let it be replaced; "
+                    f"close that program, or wait until it has ended, and run the same command again"
+                ) from None
+        time.sleep(0.02)
+
+
+def remove_if_free(path: Path) -> bool:
+    """Remove a file that is of no more use; whether it is gone. One that Windows holds for its reader stays."""
+    try:
+        path.unlink(missing_ok=True)
+    except PermissionError as error:
+        if not _is_busy(error):
+            raise
+        return False
+    return True
+
+
+def _is_busy(error: PermissionError) -> bool:
+    return getattr(error, "winerror", None) in _BUSY
 
 
 def _refuse_irreplaceable(path: Path) -> None:
@@ -212,18 +262,28 @@ def confined(folder: Path, name: str) -> Path:
     parts = set(posix.parts) | set(windows.parts)
     if not posix.parts or posix.is_absolute() or windows.drive or windows.root or ".." in parts or "\0" in name:
         raise FilesError(f"the name {name!r} leads out of {folder}; expected a relative path without '..'")
+    if ON_WINDOWS and not all(map(is_portable, windows.parts)):  # a colon would open a hidden stream of another file
+        raise FilesError(f"the name {name!r} is not one that Windows takes; rename what it belongs to")
     return folder / posix
+
+
+def is_portable(name: str) -> bool:
+    """Whether a file or folder may have this name on Windows, too."""
+    printable = all(ord(letter) >= 32 and letter not in '<>:"/\\|?*' for letter in name)
+    return printable and name[-1:] not in ("", ".", " ") and _RESERVED.fullmatch(name) is None
 
 
 def safe_name(text: str) -> str:
     """`text` as one file name that any system takes: letters, digits, dot, dash, underscore; short, never empty.
 
-    A text that had to be changed gets a checksum, so that two texts never share a name.
+    A text that had to be changed, or has capitals, gets a checksum, so that two texts never share a name, also where
+    case does not count.
     """
     kept = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in text)
-    if kept == text and 0 < len(text) <= 80 and not text.startswith(".") and not text.endswith("."):
+    if kept == text.lower() and len(text) <= 80 and not text.startswith(".") and is_portable(text):
         return text
-    return f"{kept.strip('.-')[:64] or 'name'}-{zlib.crc32(text.encode('utf-8', 'backslashreplace')):08x}"
+    made = f"{kept.strip('.-')[:64] or 'name'}-{zlib.crc32(text.encode('utf-8', 'backslashreplace')):08x}"
+    return made if is_portable(made) else f"name-{made}"
 
 
 def _owner() -> str:
@@ -270,18 +330,18 @@ def _is_alive(process: int, written: float) -> bool:
 def _replace_folder(beside: Path, path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         old = path.with_name(f"{path.name}.old.{_owner()}.tmp")
-        os.replace(path, old)
-        os.replace(beside, path)
+        _move(path, old, path)
+        _move(beside, path, path)
         _remove(old)
     else:
-        os.replace(beside, path)
+        _move(beside, path, path)
 
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        remove_if_free(path)
 
 
 def _sync(path: Path) -> None:

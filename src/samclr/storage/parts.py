@@ -8,7 +8,6 @@ Where a row stands in several parts (an error tried again), the later part of it
 
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,13 +16,21 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from jaxtyping import Int
 
 from samclr.errors import FilesError, PartsError
 from samclr.log import say
 from samclr.storage.checksums import read_parquet, write_parquet
-from samclr.storage.files import is_sealed, read_json, remove_leftovers, room_for, write_bytes, write_json
+from samclr.storage.files import (
+    is_sealed,
+    put_in_place,
+    read_json,
+    remove_if_free,
+    remove_leftovers,
+    room_for,
+    write_bytes,
+    write_json,
+)
 from samclr.storage.locks import locked
 
 FORMAT = 1
@@ -130,15 +137,20 @@ class PartsFolder:
                 companion.unlink(missing_ok=True)
                 return 0
             if companion.exists():
-                _put_in_place(companion)
+                put_in_place(companion, companion.with_suffix(""))
             write_parquet(rows, beside)
-            _put_in_place(beside)
+            put_in_place(beside, path)
         return len(rows)
 
     def discard(self, path: Path) -> None:
-        """Delete a damaged part of a locked bucket, its rows before their companion, so that they are redone."""
-        path.unlink(missing_ok=True)
-        path.with_suffix(".bin").unlink(missing_ok=True)
+        """Delete a damaged part of a locked bucket, its rows before their companion, so that they are redone.
+
+        Raises:
+            FilesError: another process has it open or mapped, and the system, Windows, does not let it go.
+        """
+        for one in (path, path.with_suffix(".bin")):
+            if not remove_if_free(one):
+                raise FilesError(f"{one} is damaged and open in another program; close that, and run the command again")
 
     def buckets_with_leftovers(self) -> set[int]:
         """Buckets in which a process is at work, or was killed."""
@@ -208,6 +220,8 @@ class PartsFolder:
         self, columns: Sequence[str] | None = None, bucket: int | None = None, schema: pa.Schema = HEAD_SCHEMA
     ) -> pa.Table:
         """Rows in the order of image_id, each image once."""
+        import pyarrow.compute as pc  # here, as it takes a while to import
+
         tables = [rows for _, rows in self.parts(columns, self.part_paths(bucket), schema=schema)]
         if not tables:
             names = list(columns) if columns is not None else HEAD_SCHEMA.names
@@ -276,10 +290,3 @@ def _check_columns(rows: pa.Table, schema: pa.Schema) -> None:
 def bucket_of_part(stem: str) -> int:
     """The bucket that a part belongs to, from its name."""
     return int(stem[1:6])
-
-
-def _put_in_place(beside: Path) -> None:
-    """Rename `name.tmp` to `name` once its bytes are on the disk."""
-    with open(beside, "rb") as handle:
-        os.fsync(handle.fileno())
-    os.replace(beside, beside.with_suffix(""))

@@ -17,10 +17,9 @@ from samclr._version import __version__
 from samclr.config.protocols import protocols_of
 from samclr.config.serialise import from_dict, to_dict
 from samclr.errors import ConfigError, RunError
-from samclr.models.resolve import resolve_config
-from samclr.runs.checkpoint import read_config
-from samclr.runs.directory import SUMMARY_FILE, differences, has_checkpoint
+from samclr.runs.directory import SUMMARY_FILE, differences
 from samclr.runs.results import Result
+from samclr.runs.saved import checkpoints, has_checkpoint, read_config
 from samclr.storage.files import read_json, write_json
 from samclr.storage.locks import locked
 from samclr.study.plan import Arm, Measurement, Plan, Run, Store
@@ -105,8 +104,6 @@ class StudyFolder:
         if not has_checkpoint(directory):
             return 0
         summary = read_json(directory / SUMMARY_FILE, {})
-        from samclr.runs.checkpoint import checkpoints
-
         return int(summary.get("steps_done", int(checkpoints(directory)[0].stem.split("-")[1])))
 
     def reason(self, run: Run) -> str:
@@ -192,6 +189,8 @@ def check_run_directory(directory: Path, run: Run, stores: Path) -> None:
         begun = read_config(saved)
     except (ConfigError, KeyError, TypeError, ValueError, AttributeError):
         raise RunError(_of_another_version(directory, saved)) from None
+    from samclr.models.resolve import resolve_config  # here, as it needs timm
+
     old, new = (to_dict(resolve_config(config, tell=False)) for config in (begun, run.config(stores)))
     differing = differences(old, new, ignore=("runtime", "evaluation", "knn", "data"))
     if differing:

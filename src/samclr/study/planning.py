@@ -12,6 +12,7 @@ from samclr.config.segmenters import SegmenterConfig, segmenter_spec
 from samclr.config.serialise import fingerprint
 from samclr.datasets.names import parse_named
 from samclr.errors import UsageError, name_some
+from samclr.storage.files import is_portable
 from samclr.study.plan import UNTRAINED, Arm, Given, Measurement, Plan, Store, matches
 from samclr.study.recipe import ANY, Evaluation, Grid, Study
 
@@ -25,6 +26,7 @@ def make_plan(study: Study, source: str, given: Given, num_threads: int) -> Plan
         UsageError: a name that the study does not know, or nothing that could be run or measured.
     """
     _check_names(study, given)
+    _refuse_shared_folders(given.scenes)
     arms: dict[str, Arm] = {}
     stores: dict[str, Store] = {}
     for grid in study.grids:
@@ -94,6 +96,17 @@ def _check_names(study: Study, given: Given) -> None:
         for name in named:
             if name not in given.scenes:
                 raise UsageError(f"{flag} {name}=... names no scenes; add --scenes {name}=PATH")
+
+
+def _refuse_shared_folders(names: Iterable[str]) -> None:
+    """Names of scenes begin those of runs' folders, and Windows and macOS tell no capitals apart in these."""
+    plain: dict[str, str] = {}
+    for name in names:
+        other = plain.setdefault(name.casefold(), name)
+        if other != name:
+            raise UsageError(f"--scenes {other}=... and {name}=... differ in capitals alone; rename one of them")
+        if not is_portable(name):
+            raise UsageError(f"--scenes {name}=... would name a folder that Windows does not take; rename it")
 
 
 def _expand(names: Sequence[str], given: dict[str, tuple[Path, ...]], placeholder: str) -> list[str]:

@@ -1,22 +1,26 @@
 """The process of one task, a run or a region store of a study.
 
-On this machine it is forked from a server that has imported everything once (`start_task`); on a cluster it is
-`python -m samclr.study.worker DIR NAME`. Either way it leaves at once when the process that started it is gone.
+On this machine it is forked from a server that has imported everything once (`start_task`), or, where the system
+offers no such server or its libraries do not bear it (Windows, macOS), begun anew; on a cluster it is
+`python -m samclr.study.worker DIR NAME`. Each way it leaves at once when the process that started it is gone.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from multiprocessing import forkserver, get_context, parent_process
+from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from samclr.log import name_options, show_remarks
 from samclr.study.folder import open_study
 from samclr.study.runs import Outcome, carry_out, make_store
 
+START_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 STATUS: dict[Outcome, int] = {"done": 0, "failed": 3, "missing": 4, "busy": 75, "stopped": 143}
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -43,22 +47,28 @@ def outcome_of(status: int) -> Outcome:
 
 def start_task(folder: Path, log: Path, name: str, num_threads: int, gpu: str | None) -> BaseProcess:
     """Start a task's process on this machine; what it says goes to `log`."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["samclr.study.worker"])
+    context: Any = get_context(START_METHOD)
+    process: BaseProcess = context.Process(target=_run_task, args=(folder, log, name, gpu))
     before = dict(os.environ)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(num_threads)))  # read once, when libraries are imported
     try:
-        forkserver.ensure_running()
+        if START_METHOD == "forkserver":
+            from multiprocessing import forkserver
+
+            context.set_forkserver_preload(["samclr.study.worker"])
+            forkserver.ensure_running()
+        process.start()
     finally:
         os.environ.clear()
         os.environ.update(before)
-    process = context.Process(target=_forked, args=(folder, log, name, gpu))
-    process.start()
     return process
 
 
-def _forked(folder: Path, log: Path, name: str, gpu: str | None) -> None:
-    os.setsid()  # Ctrl-C reaches it through its parent alone
+def _run_task(folder: Path, log: Path, name: str, gpu: str | None) -> None:
+    if hasattr(os, "setsid"):
+        os.setsid()  # Ctrl-C reaches it through its parent alone
+    else:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab") as out:
         os.dup2(out.fileno(), 1)

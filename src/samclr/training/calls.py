@@ -4,11 +4,10 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from samclr.bank.places import refuse_inside_scenes
 from samclr.config.pretrain import PretrainConfig
 from samclr.datasets.names import absolute
-from samclr.log import option_of
 from samclr.runs.run import Run
+from samclr.training.inputs import check_inputs
 from samclr.training.pretrain import pretrain as train
 
 
@@ -43,6 +42,6 @@ def pretrain(config: PretrainConfig, out: "str | os.PathLike[str]") -> Run:
         ),
     )
     path = Path(out).absolute()
-    refuse_inside_scenes(path, config.data.scenes, option_of("out"))
+    check_inputs(config, path)
     train(config, path)
     return Run(path)

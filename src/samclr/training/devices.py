@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import psutil
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
@@ -58,6 +57,8 @@ def create_fabric(config: PretrainConfig) -> Fabric:
             f"cannot use device {runtime.device!r}, num_devices {runtime.num_devices}, num_nodes {runtime.num_nodes}, "
             f"precision {runtime.precision!r}: {error}"
         ) from None
+    if fabric.device.type == "mps" and runtime.precision != "float32":  # Fabric would train in float32 and say nothing
+        raise RunError(f"precision {runtime.precision} is not available on mps; give {option_of('precision')} float32")
     atexit.register(leave_ranks)
     images, ranks = config.optim.global_batch_size, fabric.world_size
     if images % ranks:
@@ -70,6 +71,8 @@ def create_fabric(config: PretrainConfig) -> Fabric:
 
 def _check_memory(config: PretrainConfig, fabric: Fabric) -> None:
     """Settings of which each is legal may together ask for more than any machine has: of views, bytes, then floats."""
+    import psutil
+
     rows = config.optim.global_batch_size * config.views.regions_per_image // fabric.world_size
     numbers = rows * sum(group.num_views * 3 * group.size_px**2 for group in config.groups)
     needed, has = numbers * (5 if fabric.device.type == "cpu" else 1), psutil.virtual_memory().total

@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2
 from torch import nn
 
 from samclr.config.pretrain import OptimConfig
@@ -12,6 +11,8 @@ from samclr.models.schedules import cosine
 
 def create_optimizer(module: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
     """SGD, AdamW or LARS over all parameters, by timm."""
+    from timm.optim import create_optimizer_v2  # here, as it takes a while to import
+
     options: dict[str, Any] = {"momentum": config.sgd_momentum} if config.optimizer != "adamw" else {}
     trained = [p for p in module.parameters() if p.requires_grad] if config.decay_norm_and_bias else module
     optimizer = create_optimizer_v2(

@@ -16,14 +16,14 @@ from torch import Tensor
 from samclr.config.normalisation import normalisation_of
 from samclr.config.pretrain import PretrainConfig
 from samclr.errors import RunError, SamclrError
-from samclr.evaluation.online import OnlineProbes
 from samclr.log import option_of, say, tell
 from samclr.methods.create import backbone_of, create_method
 from samclr.methods.ranks import mean_over_ranks
 from samclr.models.resolve import resolve_config
 from samclr.processes.stopping import stop_signals
-from samclr.runs.checkpoint import load_checkpoint, read_config, save_checkpoint, saved_config
+from samclr.runs.checkpoint import load_checkpoint, save_checkpoint
 from samclr.runs.directory import SUMMARY_FILE, MetricsLog, locked_run, open_run, read_json, write_json
+from samclr.runs.saved import read_config, saved_config
 from samclr.storage.bus_errors import bus_error_is_said
 from samclr.storage.files import room_for
 from samclr.training.devices import advice_on_memory, agree, clip_gradients, create_fabric, set_up, step_optimizer
@@ -254,8 +254,10 @@ def _speed(plan: ViewPlan, loader: ViewLoader, step_start: float) -> dict[str, f
     return {"views_per_s": round(views / seconds, 1), "wait_frac": round(loader.last_wait_s / seconds, 4)}
 
 
-def _online_probes(config: PretrainConfig, fabric: Fabric) -> OnlineProbes | None:
-    """On the first rank, which writes the log; the others wait for it at the next step."""
+def _online_probes(config: PretrainConfig, fabric: Fabric) -> Any:
+    """The OnlineProbes asked for, if any: on the first rank, which writes the log; the others wait at the next step."""
     if config.runtime.knn_on is None or not fabric.is_global_zero:
         return None
+    from samclr.evaluation.online import OnlineProbes
+
     return OnlineProbes(config.runtime.knn_on, config.evaluation, config.knn, fabric.device)

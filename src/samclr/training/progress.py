@@ -5,9 +5,6 @@ import time
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from samclr.log import remarks_are_shown, say, tell
 
 LINE_EVERY_S = 30.0
@@ -17,6 +14,9 @@ class TrainingProgress:
     """Shows step, loss, views/s and the share of time spent waiting for data."""
 
     def __init__(self, num_steps: int, first_step: int):
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         self._num_steps, self._has_bar = num_steps, remarks_are_shown() and sys.stderr.isatty()
         self._bar = Progress(
             TextColumn("pre-training"),

@@ -16,8 +16,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from samclr.config.normalisation import IMAGENET, Normalisation
-from samclr.views.augment_kernel import BLUR_RADIUS_SIGMAS, augment_views
-from samclr.views.colours import GREY_WEIGHTS, JITTER_ORDERS, JITTER_PARTS
+from samclr.views.colours import BLUR_RADIUS_SIGMAS, GREY_WEIGHTS, JITTER_ORDERS, JITTER_PARTS
 from samclr.views.placement import kernels_missing
 from samclr.views.plan import AugmentDraws
 
@@ -39,6 +38,8 @@ def augment_on_cpu(
     pixels: UInt8[Tensor, "b v c h w"], drawn: AugmentDraws, normalisation: Normalisation = IMAGENET
 ) -> Float[Tensor, "b v c h w"]:
     """View by view, with as many threads as torch uses."""
+    from samclr.views.augment_kernel import augment_views  # here, as numba takes a while to import
+
     num_threads = torch.get_num_threads()
     out = torch.empty(pixels.shape)
     source, target = (views.flatten(0, 1).numpy() for views in (pixels, out))

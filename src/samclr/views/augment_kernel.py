@@ -7,11 +7,12 @@ A view in work is [3 h*w] float32, 0 to 1. Constants are float32, or the compile
 import numba
 import numpy as np
 
+from samclr.views.colours import BLUR_RADIUS_SIGMAS
+
 ZERO, HALF, ONE, TWO, THREE, FOUR, FIVE, SIX = (np.float32(x) for x in (0, 0.5, 1, 2, 3, 4, 5, 6))
 BYTE, SIXTH, TINY = np.float32(1 / 255), np.float32(1 / 6), np.float32(1e-20)
 GREY_RED, GREY_GREEN, GREY_BLUE = np.float32(0.2989), np.float32(0.587), np.float32(0.114)
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
-BLUR_RADIUS_SIGMAS = 3.0
 CHUNK = 2048
 compiled = numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
 

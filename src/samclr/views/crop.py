@@ -13,7 +13,6 @@ from torch import Tensor
 
 from samclr.bank.bank import SceneBank
 from samclr.bank.rows import NUM_LEVELS
-from samclr.views.resample import crop_resize
 
 MIN_LEVEL_SCALE = 1.25  # fewer source pixels an output pixel than this, and a finer level is taken
 
@@ -56,6 +55,8 @@ class ViewCropper:
         return views
 
     def _crop_row(self, image: int, boxes_xyxy: Int[np.ndarray, "v 4"], out: UInt8[np.ndarray, "v 3 s s"]) -> None:
+        from samclr.views.resample import crop_resize  # here, as numba takes a while to import
+
         scale_y, scale_x = self.bank.bank_hw[image] / self.bank.native_hw[image]
         boxes = boxes_xyxy * np.array([scale_x, scale_y, scale_x, scale_y])
         levels = levels_for((boxes[:, 2:] - boxes[:, :2]).min(1) / out.shape[-1])

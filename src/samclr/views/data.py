@@ -10,12 +10,13 @@ from samclr.bank.places import default_bank, refuse_inside_scenes
 from samclr.config.cache import cache_folder
 from samclr.config.pretrain import AugmentConfig, DataConfig, FilterConfig, PretrainConfig, ViewGroup, ViewsConfig
 from samclr.datasets.sources import list_scenes
-from samclr.errors import ScenesError, UsageError, name_some
+from samclr.errors import ScenesError, name_some
 from samclr.log import option_of
 from samclr.regions.index import RegionIndex, open_index
 from samclr.regions.store import open_store
 from samclr.scenes.fill import FillOptions
 from samclr.views.plan import ViewPlanner
+from samclr.views.sources import regions_wanted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +84,7 @@ def view_data(
     num_workers: int,
 ) -> TrainingData:
     """See `prepare_data`."""
-    if views.strategy != "image" and data.regions is None:
-        raise UsageError(
-            f"strategy {views.strategy} needs regions: run `samclr segment SCENES --out STORE` (the paper's "
-            f"segmenter is --segmenter sam-hq-vit-h) and add --regions STORE"
-        )
+    regions_wanted(data, views)
     bank, regions = open_scenes(data, region_filter, num_workers, with_regions=views.strategy != "image")
     planner = ViewPlanner(
         image_hw=bank.native_hw,

@@ -15,8 +15,7 @@ from samclr.bank.bank import SceneBank
 from samclr.bank.rows import NUM_LEVELS
 from samclr.config.normalisation import IMAGENET, Normalisation
 from samclr.views import gpu_kernels
-from samclr.views.augment_kernel import BLUR_RADIUS_SIGMAS
-from samclr.views.colours import JITTER_ORDERS, JITTER_PARTS
+from samclr.views.colours import BLUR_RADIUS_SIGMAS, JITTER_ORDERS, JITTER_PARTS
 from samclr.views.crop import levels_for
 from samclr.views.plan import AugmentDraws
 from samclr.views.resample import AVERAGED, MIN_RADIUS

@@ -11,7 +11,7 @@ from samclr.config.registry import PROTOCOLS, resolve
 from samclr.config.serialise import Share, from_dict, to_dict
 from samclr.errors import PluginError
 from samclr.evaluation.protocols.knn_spec import SPEC
-from samclr.runs.checkpoint import read_config
+from samclr.runs.saved import read_config
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Scenes of the known data sets, on tiny sets in their true layouts."""
 
 import os
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from samclr.bank.places import default_bank, refuse_inside_scenes
 from samclr.config.segmenters import SegmenterConfig
 from samclr.datasets.catalogue import DATASETS
 from samclr.datasets.label_maps import NO_REGION, read_label_regions
-from samclr.datasets.names import absolute
+from samclr.datasets.names import absolute, as_hub, parse_named
 from samclr.datasets.sources import list_scenes
 from samclr.errors import ScenesError, UsageError
 from samclr.regions.segment import segment_scenes
@@ -32,6 +32,7 @@ from samclr.regions.store import row_to_regions
 from samclr.scenes.decode import DecodeError, load_scene
 from samclr.scenes.fill import FillOptions
 from samclr.scenes.reading import read_bytes
+from samclr.scenes.remote import as_uri
 
 
 def scenes_of(source: str):
@@ -222,3 +223,12 @@ def test_wrong_roots_and_splits_say_what_to_type(tmp_path, source, message):
     (tmp_path / "stl/stl10_binary/unlabeled_X.bin").unlink()
     with pytest.raises(ScenesError, match=message):
         scenes_of(source.format(p=tmp_path))
+
+
+def test_sources_of_the_hub_and_of_object_storage_are_known_with_the_separators_of_windows():
+    assert as_hub(PureWindowsPath("hub:owner/name:test")) == as_hub(Path("hub:owner/name:test"))
+    assert as_uri(PureWindowsPath("s3://bucket/scenes")) == "s3://bucket/scenes"
+    assert parse_named(PureWindowsPath(r"cifar10:train@D:\data"))[1:] == ("train", Path(r"D:\data"))
+    for local in (r"C:\scenes", r"C:scenes", r"D:\a@b\c", r"\\host\share\scenes"):
+        path = PureWindowsPath(local)
+        assert (as_hub(path), as_uri(path), parse_named(path)) == (None, None, None)

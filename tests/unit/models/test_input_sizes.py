@@ -19,7 +19,7 @@ from samclr.methods.create import create_method
 from samclr.methods.dino_spec import DinoConfig
 from samclr.models.backbone import create_backbone, feature_width, load_pretrained
 from samclr.models.sizes import choose_sizes, fit_views
-from samclr.runs.checkpoint import load_config
+from samclr.runs.saved import load_config
 from samclr.training.dry_run import estimate
 from samclr.training.pretrain import pretrain
 

@@ -11,7 +11,6 @@ from support.damage import flip_a_bit
 from support.runs import small_config
 
 from samclr.errors import RunError, SamclrError
-from samclr.runs.checkpoint import load_config
 from samclr.runs.directory import (
     SUMMARY_FILE,
     MetricsLog,
@@ -21,6 +20,7 @@ from samclr.runs.directory import (
     read_metrics,
     steps_without_row,
 )
+from samclr.runs.saved import load_config
 from samclr.storage.files import write_json
 
 ROWS = [{"step": step, "loss": 0.1 * step + 0.123456789, "epoch": 0.5} for step in range(20)]

@@ -3,14 +3,27 @@
 import errno
 import multiprocessing
 import os
+import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from support.windows import play_windows
 
 from samclr.errors import FilesError
 from samclr.storage import files
-from samclr.storage.files import confined, read_json, replacing, replacing_path, safe_name, write_json, write_text
+from samclr.storage.files import (
+    confined,
+    is_portable,
+    read_json,
+    replacing,
+    replacing_path,
+    safe_name,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from samclr.storage.locks import locked
 
 
@@ -77,10 +90,11 @@ def test_other_names_stay_in_it(tmp_path, name):
 
 
 def test_safe_names_differ_when_their_texts_do():
-    texts = ["a", "a b", "a/b", "a:b", "ä", "", ".", "..", ".a", "CON", "x" * 300, "x" * 301, "a\n", "a."]
+    texts = ["a", "A", "a b", "a/b", "a:b", "ä", "", ".", "..", ".a", "CON", "con", "nul.json", "x" * 300, "x" * 301]
+    texts += ["a\n", "a.", "A b"]
     made = [safe_name(text) for text in texts]
-    assert len(set(made)) == len(texts)
-    assert all(0 < len(name) <= 80 and not set(name) & set('/\\:*?"<>|\n ') for name in made)
+    assert len({name.casefold() for name in made}) == len(texts)
+    assert all(0 < len(name) <= 80 and is_portable(name) and not set(name) & set('/\\:*?"<>|\n ') for name in made)
     assert made[0] == "a"
 
 
@@ -141,3 +155,48 @@ def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch):
         locked(tmp_path / "a"),
     ):
         pass
+
+
+def test_windows_replaces_a_file_once_its_reader_is_gone_and_says_which_stays(tmp_path, monkeypatch):
+    """Played: see support.windows."""
+    path, folder = tmp_path / "a.bin", tmp_path / "index"
+    write_bytes(path, b"old")
+    folder.mkdir()
+    write_bytes(folder / "b.bin", b"old")
+    played = play_windows(monkeypatch)
+    monkeypatch.setattr(files, "BUSY_S", 30.0)
+    reader = open(path, "rb")  # noqa: SIM115 - closed meanwhile
+    threading.Timer(0.1, reader.close).start()
+    write_bytes(path, b"new")
+    assert (path.read_bytes(), played.refused) == (b"new", [path] * len(played.refused))
+    assert len(played.refused) > 0
+
+    monkeypatch.setattr(files, "BUSY_S", 0.05)
+    mapped = [np.memmap(one, np.uint8, "r") for one in (path, folder / "b.bin")]
+    with pytest.raises(files.BusyError, match=r"a\.bin is open in another program, .*; close that program"):
+        write_bytes(path, b"newer")
+    with pytest.raises(files.BusyError, match="index is open in another program"), replacing_path(folder) as beside:
+        beside.mkdir()
+    assert not files.remove_if_free(path)
+    assert names(tmp_path) == ["a.bin", "index"]
+    del mapped
+    assert files.remove_if_free(path)
+    assert names(tmp_path) == ["index"]
+
+
+def test_what_cannot_be_replaced_for_another_reason_is_said_at_once(tmp_path, monkeypatch):
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "a")
+
+    monkeypatch.setattr(files, "BUSY_S", 600.0)
+    monkeypatch.setattr(files.os, "replace", refused)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        write_text(tmp_path / "a", "text")
+
+
+@pytest.mark.parametrize("name", ["cam/a:b.png", "x/nul.png", "x/AUX", "a/b.", "a /b", "a?", "com1.tar#a"])
+def test_names_that_windows_does_not_take_are_refused_there(tmp_path, monkeypatch, name):
+    assert confined(tmp_path, name) == tmp_path / name
+    monkeypatch.setattr(files, "ON_WINDOWS", True)
+    with pytest.raises(FilesError, match="is not one that Windows takes; rename what it belongs to"):
+        confined(tmp_path, name)

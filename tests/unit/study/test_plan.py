@@ -140,6 +140,11 @@ def test_budget_and_seeds_of_the_command(files):
         ({"scenes": {}, "labels": {}}, "has no scenes to train on: add --scenes SCENES=PATH"),
         ({"on": {}}, "has no set to measure on: add --on SET=PATH"),
         ({"labels": {"streets": Path("/l")}}, "--labels streets=... names no scenes; add --scenes streets=PATH"),
+        ({"scenes": {"boxes": (), "Boxes": ()}}, "--scenes boxes=... and Boxes=... differ in capitals alone"),
+        (
+            {"scenes": {"aux": ()}, "labels": {}},
+            "--scenes aux=... would name a folder that Windows does not take; rename it",
+        ),
         ({"image_columns": {"streets": "x"}}, "--image-column streets=... names no scenes; add --scenes streets=PATH"),
     ],
 )

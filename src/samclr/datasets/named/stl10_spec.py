@@ -20,7 +20,7 @@ def image_classes(root: Path, train: Sequence[SceneRef], test: Sequence[SceneRef
     """The release's names of classes where they are there, and the labels of *_y.bin, which count from 1."""
     listed = root / CLASS_NAMES_FILE
     numbers = tuple(str(k + 1) for k in range(NUM_CLASSES))
-    classes = tuple(listed.read_text().split()) if listed.is_file() else numbers
+    classes = tuple(listed.read_text(encoding="utf-8").split()) if listed.is_file() else numbers
     return classes, *(
         _labels(root, split, len(refs), len(classes)) for split, refs in (("train", train), ("test", test))
     )

@@ -14,20 +14,11 @@ from samclr.config.evaluation import EvaluationConfig
 from samclr.config.protocols import Kind, ProtocolConfig
 from samclr.config.serialise import to_dict
 from samclr.datasets.labelled import LabelledSet
-from samclr.datasets.labelled_scenes import LabelledScenes
 from samclr.evaluation.features import split_features
+from samclr.evaluation.inputs import DenseSet
 from samclr.runs.results import Score
 
 ConfigT = TypeVar("ConfigT", bound=ProtocolConfig)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DenseSet:
-    """A set with a class for each pixel."""
-
-    name: str
-    train: LabelledScenes
-    test: LabelledScenes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,7 +66,7 @@ def cached_weights(hub_id: str) -> Path | None:
     main = model / "refs" / "main"
     if not main.is_file():
         return None
-    folder = model / "snapshots" / main.read_text().strip()
+    folder = model / "snapshots" / main.read_text(encoding="utf-8").strip()
     there = any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin"))
     return folder if there and (folder / "config.json").exists() else None
 

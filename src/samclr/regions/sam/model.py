@@ -160,7 +160,7 @@ def network_facts(segmenter: str) -> dict[str, Any]:
     if folder is None:
         raise UsageError(f"the weights of {segmenter} are not in the local cache; rerun the command with a network")
     try:
-        config = json.loads((folder / "config.json").read_text())
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(_why_not(segmenter, str(folder), error)) from None
     facts = published_network(config, segmenter).unlike_first_version(config)

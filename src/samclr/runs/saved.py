@@ -1,0 +1,90 @@
+"""What a run directory says of itself without torch: its configuration, and which checkpoints it has."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from samclr._version import __version__
+from samclr.config.normalisation import IMAGENET
+from samclr.config.pretrain import PretrainConfig
+from samclr.config.serialise import from_dict, to_dict, upgraded
+from samclr.errors import ConfigError, FilesError, RunError
+from samclr.storage.files import read_json
+
+CONFIG_FILE = "config.json"
+CONFIG_FORMAT = 3
+# What runs of older formats did where a setting's default is another today; see `settings.upgraded`.
+CONFIG_ADDITIONS: dict[int, dict[str, Any]] = {2: {"model.mean": [*IMAGENET.mean], "model.std": [*IMAGENET.std]}}
+_OF_HEADS = ("projector_hidden", "projector_out", "projector_norm")
+CONFIG_MOVES = {3: {f"model.{name}": f"method.projector.{name}" for name in _OF_HEADS}}
+CONFIG_MOVES[3] |= {
+    "temperature": "method.temperature",
+    "runtime.accelerator": "runtime.device",
+    "runtime.devices": "runtime.num_devices",
+    "runtime.num_workers": "runtime.workers",
+}
+CONFIG_MOVES[3] |= {f"knn.{name}": f"evaluation.{name}" for name in ("image_px", "num_train", "num_test")}
+_PRECISIONS = {"32-true": "float32", "bf16-mixed": "bfloat16", "16-mixed": "float16"}
+_PRECISIONS |= {"bf16-true": "bfloat16-true", "16-true": "float16-true", "64-true": "float64"}
+CONFIG_WORDS = {3: {"runtime.device": {"gpu": "cuda"}, "runtime.precision": _PRECISIONS}}
+_NAME = re.compile(r"checkpoint-\d{8,}-[0-9a-f]{16}\.pt")
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The run's checkpoints, newest first."""
+    return sorted((path for path in run.glob("checkpoint-*.pt") if _NAME.fullmatch(path.name)), reverse=True)
+
+
+def has_checkpoint(run: Path) -> bool:
+    """Whether the run can be resumed or measured."""
+    return len(checkpoints(run)) > 0
+
+
+def no_checkpoint(run: Path) -> RunError:
+    """The error for a run that cannot be measured yet."""
+    return RunError(f"{run} has no checkpoint yet; let `samclr pretrain` run until it has saved one")
+
+
+def load_config(run: Path) -> PretrainConfig:
+    """The configuration of a run. Raises RunError if there is none, or one that does not fit this version."""
+    path = run / CONFIG_FILE
+    if not path.exists():
+        raise RunError(f"{run} is not a run directory: it has no {CONFIG_FILE}; name what `samclr pretrain --out` made")
+    try:
+        saved = read_json(path, {}, "restore it, or name another run directory")
+    except FilesError as error:
+        raise RunError(str(error)) from None
+    try:
+        return read_config(saved)
+    except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:
+        version = saved.get("samclr") if isinstance(saved, dict) else None
+        remedy = f"use samclr {version} for it" if version not in (None, __version__) else "it was changed by hand"
+        raise RunError(
+            f"{path} does not fit this samclr, {__version__} ({error}); {remedy}, or name another run directory"
+        ) from None
+
+
+def require_run(run: Path) -> None:
+    """Raise RunError if there is no run whose backbone could be loaded."""
+    load_config(run)
+    if not has_checkpoint(run):
+        raise no_checkpoint(run)
+
+
+def saved_config(config: PretrainConfig) -> dict[str, Any]:
+    """A configuration as config.json and checkpoints hold it."""
+    return {"samclr": __version__, "format": CONFIG_FORMAT, "config": to_dict(config)}
+
+
+def read_config(saved: dict[str, Any]) -> PretrainConfig:
+    """The configuration that `saved_config` of this or an older version gave.
+
+    Raises:
+        ConfigError: a newer format, or settings that do not fit. KeyError, TypeError, ValueError: not such an object.
+    """
+    format_number = int(saved.get("format", 1))
+    if format_number > CONFIG_FORMAT:
+        raise ConfigError(f"its format is {format_number}, this version reads up to {CONFIG_FORMAT}")
+    return from_dict(
+        PretrainConfig, upgraded(saved["config"], format_number, CONFIG_ADDITIONS, CONFIG_MOVES, CONFIG_WORDS)
+    )

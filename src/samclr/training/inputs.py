@@ -1,0 +1,33 @@
+"""What a run is to read, and its directory, looked at before torch is imported: a wrong path is refused at once."""
+
+from pathlib import Path
+
+from samclr.bank.places import refuse_inside_scenes
+from samclr.config.pretrain import PretrainConfig
+from samclr.datasets.labelled import refuse_missing_set
+from samclr.datasets.sources import refuse_missing
+from samclr.log import option_of
+from samclr.models.names import refuse_unknown
+from samclr.models.weights_files import weights_file
+from samclr.runs.directory import refuse_other_things
+from samclr.views.sources import regions_wanted
+
+
+def check_inputs(config: PretrainConfig, run: Path) -> None:
+    """See that what a run is to read is there, without reading it, and that its directory may be one.
+
+    Raises:
+        UsageError: the strategy needs regions and none were named, or the run directory lies inside the scenes.
+        ScenesError, PartsError: scenes or regions are missing. ConfigError: backbone or weights are.
+        EvaluationError: the set of `knn_on` is missing.
+        RunError: something else than a run stands where the run directory is to be.
+    """
+    refuse_inside_scenes(run, config.data.scenes, option_of("out"))
+    regions_wanted(config.data, config.views)
+    refuse_missing(config.data.scenes)
+    refuse_unknown(config.model.backbone)
+    if config.model.pretrained not in (None, "timm"):
+        weights_file(Path(str(config.model.pretrained)))
+    if config.runtime.knn_on is not None:
+        refuse_missing_set(config.runtime.knn_on)
+    refuse_other_things(run)

@@ -1,0 +1,22 @@
+"""The region store that views are drawn from."""
+
+from samclr.config.pretrain import DataConfig, ViewsConfig
+from samclr.errors import UsageError
+from samclr.regions.store import open_store
+from samclr.storage.parts import PartsFolder
+
+
+def regions_wanted(data: DataConfig, views: ViewsConfig) -> PartsFolder | None:
+    """The store, opened, where the strategy draws from regions, else None.
+
+    Raises:
+        UsageError: the strategy needs regions and none were named. PartsError: they are not a region store.
+    """
+    if views.strategy == "image":
+        return None
+    if data.regions is None:
+        raise UsageError(
+            f"strategy {views.strategy} needs regions: run `samclr segment SCENES --out STORE` (the paper's "
+            f"segmenter is --segmenter sam-hq-vit-h) and add --regions STORE"
+        )
+    return open_store(data.regions)
