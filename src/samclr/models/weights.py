@@ -22,6 +22,7 @@ from samclr.storage.checksums import checksum_of_weights
 from samclr.storage.files import read_json
 
 FOLDER_CONFIG, FOLDER_WEIGHTS = "config.json", ("model.safetensors", "pytorch_model.bin")
+ONNX = ".onnx"
 COUNTERS = "num_batches_tracked"  # old files lack them; nothing that a backbone computes depends on them
 
 
@@ -64,20 +65,29 @@ def read_facts(path: Path) -> Facts:
             return Facts()
         with safe_open(file, "pt") as opened:
             metadata: dict[str, str] = opened.metadata() or {}
-        stem, backbone = metadata.get("stem"), metadata.get("backbone")
-        if stem not in (None, *get_args(Stem)):
-            raise ConfigError(f"it names the stem {stem!r}; expected one of {', '.join(get_args(Stem))}")
-        stated = _stated({name: json.loads(metadata[name]) for name in ("mean", "std") if name in metadata})
-        if stated is None and stem is not None and backbone is not None:
-            stated = IMAGENET  # an export of samclr 0.1, which knew no other
-        return Facts(
-            backbone=backbone,
-            stem=cast(Stem | None, stem),
-            normalisation=stated,
-            input_px=int(metadata["input_px"]) if "input_px" in metadata else None,
-        )
+        return facts_of(metadata)
     except (SafetensorError, OSError, ValueError, RecursionError, ConfigError, FilesError) as error:
         raise ConfigError(f"{path} is not a complete file of weights ({_first_line(error)}); give another") from None
+
+
+def facts_of(metadata: dict[str, str]) -> Facts:
+    """What the metadata of a file say, as `samclr export` writes them.
+
+    Raises:
+        ConfigError: they contradict themselves. ValueError: they are of something else.
+    """
+    stem, backbone = metadata.get("stem"), metadata.get("backbone")
+    if stem not in (None, *get_args(Stem)):
+        raise ConfigError(f"it names the stem {stem!r}; expected one of {', '.join(get_args(Stem))}")
+    stated = _stated({name: json.loads(metadata[name]) for name in ("mean", "std") if name in metadata})
+    if stated is None and stem is not None and backbone is not None:
+        stated = IMAGENET  # an export of samclr 0.1, which knew no other
+    return Facts(
+        backbone=backbone,
+        stem=cast(Stem | None, stem),
+        normalisation=stated,
+        input_px=int(metadata["input_px"]) if "input_px" in metadata else None,
+    )
 
 
 def _check_whole(file: Path) -> None:
@@ -110,6 +120,11 @@ def weights_file(path: Path) -> Path:
     Raises:
         ConfigError: there is none.
     """
+    if path.suffix == ONNX:
+        raise ConfigError(
+            f"{path} is an ONNX file, which holds a computation and no weights that torch can load; give the run, or "
+            f"its export as timm or huggingface (`samclr evaluate` measures ONNX files, too)"
+        )
     if is_weights_folder(path):
         found = next((path / name for name in FOLDER_WEIGHTS if (path / name).is_file()), None)
         if found is None:
