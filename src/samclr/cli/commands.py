@@ -27,7 +27,7 @@ from samclr.cli.regions import Look, Regions, Segment, Segmenters
 from samclr.cli.study import StudyCommand
 from samclr.config.pretrain import Codec, PretrainConfig
 from samclr.config.recipes import RECIPES
-from samclr.config.serialise import Bounds, Seeds, Settings, Side
+from samclr.config.serialise import Bounds, InputSide, Seeds, Settings, Side
 from samclr.log import say, show, show_fill, show_rows
 
 STYLE = (OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs, FlagCreatePairsOff)  # of options
@@ -178,17 +178,24 @@ class Export(Settings):
     """
 
     target: Annotated[Positional[Path], arg(metavar="RUN", help="Run directory.")]
-    out: Annotated[Path, arg(help="File to write; for huggingface, a folder.")]
+    out: Annotated[Path, arg(help="File to write (.safetensors or .onnx); for huggingface, a folder.")]
     layout: Annotated[
         Literal["timm", "torchvision", "huggingface", "onnx"],
         arg(help="timm, torchvision: safetensors; huggingface: a folder; onnx: compared with torch before it is kept."),
     ] = "timm"
+    image_px: Annotated[
+        InputSide | None,
+        arg(
+            help="Onnx only: the one image size, in px, that the file is for. By default the file takes every size "
+            "that the backbone takes; where that cannot be exported, the size of the run's views."
+        ),
+    ] = None
 
     def run(self) -> int:
         """Run the command."""
         from samclr.runs.export import export_run
 
-        loads = export_run(self.target, self.out, self.layout)
+        loads = export_run(self.target, self.out, self.layout, self.image_px)
         say(f"wrote {self.out}")
         show(loads)
         return 0

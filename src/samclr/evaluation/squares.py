@@ -19,7 +19,7 @@ def square(pixels: UInt8[np.ndarray, "h w 3"], image_px: int) -> UInt8[np.ndarra
     """Resize the shorter side to `image_px` (bilinear, antialiased) and crop the centre.
 
     Sizes are rounded as by torchvision's Resize and CenterCrop, so that the image processor of an export gives the
-    same pixels (docs/decisions/0023-squares.md).
+    same pixels (docs/decisions/0023-exports.md).
     """
     image = Image.fromarray(pixels)
     long_px = int(image_px * max(image.size) / min(image.size))
