@@ -27,7 +27,7 @@ def square(pixels: UInt8[np.ndarray, "h w 3"], image_px: int) -> UInt8[np.ndarra
     if image.size != size:
         image = image.resize(size, Image.Resampling.BILINEAR)
     left, top = (round((side - image_px) / 2) for side in size)
-    return np.asarray(image.crop((left, top, left + image_px, top + image_px))).transpose(2, 0, 1)
+    return np.array(image.crop((left, top, left + image_px, top + image_px))).transpose(2, 0, 1)
 
 
 def decode_square(refs: Sequence[SceneRef], image_px: int, num_threads: int) -> UInt8[np.ndarray, "n 3 s s"]:

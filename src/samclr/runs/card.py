@@ -42,7 +42,8 @@ VIEWS_TEXT = {
 }
 LIMITS_TEXT = (
     "- The features are of images like those of the training; how they do on others, the results alone can tell.",
-    "- Weights carry what is in their data, biases included. samclr states no licence for them: that is their maker's.",
+    "- Weights carry what is in their data, biases included. samclr states no licence for them: that is for whoever",
+    "  trained them, as the licences of the data and of the weights they started from allow.",
 )
 
 
@@ -56,7 +57,8 @@ def model_card(
     lines = ["---", f"library_name: {loading.library}", "pipeline_tag: image-feature-extraction"]
     lines += ["tags: [image-feature-extraction, self-supervised, samclr]", "---"]
     lines += [f"# {name}, pre-trained with {config.recipe}", ""]
-    lines += [f"From an image to {feature_width(backbone)} features, trained without labels.", *_warnings(run, config)]
+    lines += [f"From an image to {feature_width(backbone)} features. Its training used no class labels."]
+    lines += _warnings(run)
     lines += ["", "## Use", "", "```python", *loading.example, "```", "", *_input(config, backbone, image_px)]
     source = f". {recipe.summary}; {recipe.paper}" if recipe else ""
     lines += ["", "## Training", "", f"- recipe: {config.recipe}{source}"]
@@ -85,7 +87,7 @@ def _names(model: dict[str, Any]) -> tuple[Any, Any]:
     return model.get("backbone"), model.get("stem")
 
 
-def _warnings(run: Path, config: PretrainConfig) -> list[str]:
+def _warnings(run: Path) -> list[str]:
     """What a reader must know first."""
     done, planned = _steps(run)
     if done is None or planned is None or done >= planned:
@@ -127,7 +129,12 @@ def _training(run: Path, config: PretrainConfig) -> list[str]:
     steps += "" if planned is None else f" of {planned:,}"
     per_step = config.optim.global_batch_size
     seen = "" if done is None else f", {done * per_step:,} images in all"
-    views = f"{config.group.num_views} of {config.group.size_px} px, {VIEWS_TEXT[config.views.strategy]}"
+    views = f"{config.group.num_views} of {config.group.size_px} px"
+    if config.local.num_local_views:
+        views += f" and {config.local.num_local_views} of {config.local.local_size_px} px"
+    views += f", {VIEWS_TEXT[config.views.strategy]}"
+    if config.views.strategy != "image" and config.views.image_view_share:
+        views += f"; {config.views.image_view_share:.0%} of the pairs from the whole image instead"
     lines = [data, f"- data fingerprint: {summary.get('data_fingerprint', 'unknown')}"]
     if config.views.strategy != "image":
         regions = f"- regions: {_count(counts, 'regions')} after filtering, made by {_maker(summary)}"
