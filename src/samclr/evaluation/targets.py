@@ -14,7 +14,7 @@ from samclr.config.normalisation import IMAGENET
 from samclr.config.pretrain import ModelConfig
 from samclr.config.serialise import to_dict
 from samclr.errors import EvaluationError
-from samclr.log import say
+from samclr.log import option_of, say
 from samclr.models.backbone import SMALL_CNN, create_backbone
 from samclr.models.fingerprints import weights_fingerprint
 from samclr.models.onnx_file import OnnxBackbone
@@ -102,7 +102,7 @@ def open_target(
             return _untrained(name, model, image_px, seed or 0, path)
         return Target(name=name, backbone=trained_backbone(model, image_px), model=model, source=path)
     if name != SMALL_CNN and not timm.is_model(name):
-        raise EvaluationError(f"{name} is no run directory, no file of weights and no timm model; check the spelling")
+        raise EvaluationError(f"{name} is not a run directory, a file of weights or a timm model; check the spelling")
     if untrained or name == SMALL_CNN:
         model = ModelConfig(backbone=name, stem=given.stem or "standard", mean=given.mean, std=given.std)
         model = replace(with_normalisation(_agreed(name, given, model))[0], input_px=given.input_px)
@@ -121,10 +121,12 @@ def _agreed(name: str, given: TargetConfig, model: ModelConfig) -> ModelConfig:
         if not fits:
             own, asked = (_shown(getattr(of, key)) for of in (model, given))
             trained = (
-                "; an untrained one (`untrained`) may have it" if key == "stem" and model.pretrained == "timm" else ""
+                f"; an untrained one ({option_of('untrained')}) may have it"
+                if key == "stem" and model.pretrained == "timm"
+                else ""
             )
             raise EvaluationError(
-                f"{name} has the {key} {own}, which `{key}` {asked} contradicts; leave it out{trained}"
+                f"{name} has the {key} {own}, which {option_of(key)} {asked} contradicts; leave it out{trained}"
             )
     return model
 
@@ -152,7 +154,7 @@ def _of_onnx(name: str, given: TargetConfig, untrained: bool, seed: int | None, 
     if model.normalisation is None:
         say(
             f"{name} does not say how its input was normalised: ImageNet's is assumed ({IMAGENET}); "
-            f"state another with `mean` and `std`"
+            f"state another with {option_of('mean')} and {option_of('std')}"
         )
     model = _agreed(name, given, with_normalisation(model)[0])
     if untrained:

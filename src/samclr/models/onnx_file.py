@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from samclr.errors import ConfigError, UsageError
+from samclr.log import option_of
 from samclr.models.sizes import InputSizes, choose_sizes
 from samclr.models.weights import Facts, facts_of
 from samclr.storage.files import regular
@@ -34,7 +35,9 @@ class OnnxSizes(InputSizes):
         if self.side_px is None:
             return choose_sizes(self.name, px, self.input_px, setting, tell)[1] if self.is_known else px
         if px != self.side_px:
-            raise ConfigError(f"{self.name} takes images of {self.side_px} px alone; give `{setting}` {self.side_px}")
+            raise ConfigError(
+                f"{self.name} takes images of {self.side_px} px alone; give {option_of(setting)} {self.side_px}"
+            )
         return px
 
 

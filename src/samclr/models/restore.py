@@ -8,7 +8,7 @@ from torch import nn
 from samclr.config.evaluation import TargetConfig
 from samclr.config.pretrain import ModelConfig
 from samclr.errors import ConfigError
-from samclr.log import say
+from samclr.log import option_of, say
 from samclr.models.backbone import create_backbone, load_pretrained
 from samclr.models.sizes import DEFAULT_PX
 from samclr.models.weights import Facts, is_weights_folder, read_facts, with_normalisation
@@ -27,7 +27,9 @@ def model_of(path: Path, facts: Facts, given: TargetConfig) -> ModelConfig:
     """
     backbone = facts.backbone or given.backbone
     if backbone is None:
-        raise ConfigError(f"{path} does not say which backbone its weights are of; name it with `backbone`")
+        raise ConfigError(
+            f"{path} does not say which backbone its weights belong to; name it with {option_of('backbone')}"
+        )
     own = facts.normalisation or given.normalisation
     model = ModelConfig(backbone=backbone, stem=facts.stem or given.stem or "standard", pretrained=str(path))
     model = replace(model, input_px=facts.input_px or given.input_px)
@@ -43,8 +45,8 @@ def load_exported(path: Path) -> nn.Module:
     facts = read_facts(path)
     if facts.backbone is None:
         raise ConfigError(
-            f"{path} does not say which backbone its weights are of, as exports of samclr do; build that one and load "
-            f"them by timm.create_model(NAME, num_classes=0, checkpoint_path=FILE)"
+            f"{path} does not say which backbone its weights belong to, as exports of samclr do; build that one and "
+            f"load them by timm.create_model(NAME, num_classes=0, checkpoint_path=FILE)"
         )
     model, assumed = with_normalisation(model_of(path, facts, TargetConfig()))
     if assumed:

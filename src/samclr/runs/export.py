@@ -13,6 +13,7 @@ from samclr._version import __version__
 from samclr.config.normalisation import Normalisation, normalisation_of
 from samclr.config.pretrain import PretrainConfig
 from samclr.errors import RunError, UsageError
+from samclr.log import option_of
 from samclr.models.sizes import InputSizes
 from samclr.models.weights import FOLDER_CONFIG, FOLDER_WEIGHTS, is_weights_folder
 from samclr.runs.card import model_card
@@ -64,10 +65,10 @@ def export_run(run: Path, out: Path, layout: Layout, image_px: int | None = None
     """
     ending = ENDINGS.get(layout, "")
     if not out.name.endswith(ending):
-        raise UsageError(f"`out` is {out}; {layout} files are known by their names: end it with {ending}")
+        raise UsageError(f"{option_of('out')} is {out}; {layout} files are known by their names: end it with {ending}")
     if image_px is not None and layout != "onnx":
         raise UsageError(
-            f"`image_px` is for `layout` onnx; {layout} holds weights, for images of any size: leave it out"
+            f"{option_of('image_px')} is for {option_of('layout')} onnx; {layout} holds weights alone: leave it out"
         )
     config = load_config(run)
     backbone = load_backbone(run)
@@ -79,9 +80,13 @@ def export_run(run: Path, out: Path, layout: Layout, image_px: int | None = None
         _save_weights(backbone, out, config)
     elif layout == "huggingface":
         if not is_plain(config):
-            raise RunError(f"Hugging Face has no {model.backbone} with stem {model.stem}; use `layout` timm or onnx")
+            raise RunError(
+                f"Hugging Face has no {model.backbone} with stem {model.stem}; use {option_of('layout')} timm or onnx"
+            )
         if (out / FOLDER_CONFIG).exists() and not is_weights_folder(out):
-            raise RunError(f"{out} holds a {FOLDER_CONFIG} of something else; name a new folder with `out`")
+            raise RunError(
+                f"{out} holds a {FOLDER_CONFIG} of something else; name a new folder with {option_of('out')}"
+            )
         _save_hugging_face(backbone, out, config)
     else:
         sizes: InputSizes = backbone.input_sizes  # type: ignore[assignment]
@@ -155,5 +160,6 @@ def _check_torchvision(backbone: nn.Module, config: PretrainConfig) -> None:
         if all(key in theirs and theirs[key].shape == tensor.shape for key, tensor in ours.items()):
             return
     raise RunError(
-        f"torchvision has no {name} with stem {config.model.stem} and timm's names; use `layout` timm or onnx"
+        f"torchvision has no {name} with stem {config.model.stem} and timm's names; "
+        f"use {option_of('layout')} timm or onnx"
     )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from samclr.errors import ConfigError, RunError, UsageError
+from samclr.log import option_of
 from samclr.models.sizes import InputSizes
 
 TOLERANCE = 1e-4  # of the largest feature
@@ -44,7 +45,7 @@ def onnx_content(backbone: nn.Module, facts: dict[str, str], px: int, image_px: 
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError:
-        raise UsageError("`layout` onnx needs ONNX: pip install 'samclr[onnx]'") from None
+        raise UsageError(f"{option_of('layout')} onnx needs ONNX: pip install 'samclr[onnx]'") from None
     larger = _larger(backbone, px)
     if image_px is None and larger > px:
         content = _free(backbone, facts, (px, larger))

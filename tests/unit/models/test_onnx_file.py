@@ -51,7 +51,7 @@ def test_files_are_told_apart_by_their_content(tmp_path):
 
 
 def test_an_untrained_onnx_file_is_its_backbone(tmp_path):
-    with pytest.raises(ConfigError, match="does not say which backbone its weights are of; name it with `backbone`"):
+    with pytest.raises(ConfigError, match="does not say which backbone its weights belong to; name it with `backbone`"):
         open_target(str(write(tmp_path / "a.onnx")), TargetConfig(), True, 0)
     path = write(tmp_path / "b.onnx", metadata={"backbone": "small-cnn", "stem": "standard"})
     target = open_target(str(path), TargetConfig(), True, 0)
