@@ -116,7 +116,8 @@ def test_every_output_says_that_its_disk_is_full(tmp_path, scenes, full_disk, ca
 @pytest.mark.parametrize("layout", ["torchvision", "huggingface"])
 def test_other_layouts_of_an_export_on_a_full_disk(tmp_path, scenes, full_disk, call, layout):
     _, run = work_on(tmp_path, scenes, call, "--backbone", "resnet18", "--stem", "standard")
-    check(layout, full_disk, call, "export", run, "--layout", layout, "--out", full_disk / "backbone")
+    name = {"torchvision": "backbone.safetensors", "huggingface": "backbone"}[layout]
+    check(layout, full_disk, call, "export", run, "--layout", layout, "--out", full_disk / name)
 
 
 @pytest.mark.parametrize("free_kb", [0, 4, 8, 24])

@@ -19,7 +19,7 @@ from samclr.cli.study import StudyCommand
 from samclr.cli.tree import Node
 from samclr.config.pretrain import Codec, PretrainConfig
 from samclr.config.recipes import RECIPES
-from samclr.config.serialise import Bounds, Seeds, Settings, Side
+from samclr.config.serialise import Bounds, InputSide, Seeds, Settings, Side
 from samclr.errors import UsageError
 from samclr.log import say, show, show_fill, show_json, show_rows, show_table
 from samclr.processes.stopping import stop_status
@@ -186,11 +186,18 @@ class Export(Settings):
     """
 
     target: Annotated[Positional[Path], arg(metavar="RUN", help="Run directory.")]
-    out: Annotated[Path, arg(help="File to write; for huggingface, a folder.")]
+    out: Annotated[Path, arg(help="File to write (.safetensors or .onnx); for huggingface, a folder.")]
     layout: Annotated[
         Literal["timm", "torchvision", "huggingface", "onnx"],
         arg(help="timm, torchvision: safetensors; huggingface: a folder; onnx: compared with torch before it is kept."),
     ] = "timm"
+    image_px: Annotated[
+        InputSide | None,
+        arg(
+            help="Onnx only: the one image size, in px, that the file is for. By default the file takes every size "
+            "that the backbone takes; where that cannot be exported, the size of the run's views."
+        ),
+    ] = None
 
     def run(self) -> int:
         """Run the command."""
@@ -199,7 +206,7 @@ class Export(Settings):
         require_run(self.target)
         from samclr.runs.export import export_run  # torch and timm, once the run is there
 
-        loads = export_run(self.target, self.out, self.layout)
+        loads = export_run(self.target, self.out, self.layout, self.image_px)
         say(f"wrote {self.out}")
         show(loads)
         return 0

@@ -42,7 +42,8 @@ if not TYPE_CHECKING:
 class Evaluate(Settings):
     """Measure a backbone: kNN and linear probes on labelled sets, few-shot, fine-tuning, and dense tasks.
 
-    TARGET is a run directory, a file or folder of weights (of `samclr export`, of timm), or the name of a timm model.
+    TARGET is a run directory, a file or folder of weights (of `samclr export`, of timm), an ONNX file (features only),
+    or the name of a timm model.
     A set is a folder with train/CLASS/* and test/CLASS/*, or with train*.parquet and test*.parquet, or NAME@ROOT
     (`samclr data list`).
 

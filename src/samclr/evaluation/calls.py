@@ -50,7 +50,8 @@ def evaluate(
         results[0].protocol, results[0].scores["top1"].value     # "knn", and a share; low and high: its 95 % interval
 
     Args:
-        target: a run (or Run), a file or folder of weights, or the name of a timm model.
+        target: a run (or Run), a file or folder of weights, an ONNX file (no dense tasks, no fine-tuning), or the name
+            of a timm model.
         on: labelled sets, each a folder with train/CLASS/* and test/CLASS/*, Parquet splits, or NAME@ROOT.
         dense_on: sets with label maps, for segmentation by patch features.
         config: images, intervals, and settings of protocols. model: what a file of weights does not say of itself.

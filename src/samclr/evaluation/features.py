@@ -16,14 +16,13 @@ from torch import Tensor, nn
 from samclr.config.normalisation import Normalisation, normalisation_of
 from samclr.datasets.labelled_split import LabelledSplit
 from samclr.errors import EvaluationError
-from samclr.evaluation.squares import decode_square
+from samclr.evaluation.squares import SQUARE, decode_square
 from samclr.log import say
 from samclr.models.fingerprints import cache_key
 from samclr.storage.checksums import is_whole, seal
 from samclr.storage.files import BusyError, remove_leftovers, replacing_path
 
 BATCH = 256
-SQUARE = "shorter side bilinear, centre crop"  # what decode_square does
 DECODE_BYTES = 200_000_000  # decoded images held at a time
 
 

@@ -10,7 +10,7 @@ from samclr.datasets.names import as_named
 from samclr.errors import EvaluationError, UsageError
 from samclr.log import option_of
 from samclr.models.names import may_be_backbone
-from samclr.models.weights_files import is_weights_folder, weights_file
+from samclr.models.weights_files import ONNX, is_weights_folder, weights_file
 from samclr.runs.saved import CONFIG_FILE, load_config, require_run
 
 
@@ -64,7 +64,7 @@ def is_run(path: Path) -> bool:
 
 
 def check_target(name: str, untrained: bool) -> None:
-    """See that the run, the file of weights or the timm model of this name is there, as far as no model need be built.
+    """See that the run, the file (of weights or ONNX) or the timm model is there, as far as no model need be built.
 
     Raises:
         EvaluationError: the name is none of these. ConfigError: a folder without weights.
@@ -74,7 +74,8 @@ def check_target(name: str, untrained: bool) -> None:
     if is_run(path):
         (load_config if untrained else require_run)(path)
     elif path.exists():
-        weights_file(path)
+        if path.suffix != ONNX:
+            weights_file(path)
     elif not may_be_backbone(name):
         raise EvaluationError(f"{name} is not a run directory, a file of weights or a timm model; check the spelling")
 

@@ -12,6 +12,7 @@ from samclr.config.normalisation import normalisation_of
 from samclr.errors import EvaluationError
 from samclr.log import option_of
 from samclr.models.backbone import SmallCnn
+from samclr.models.onnx_file import lacks
 
 RESIZED = "bilinear, antialiased, whole patches"  # what `resize` and `input_size` do
 
@@ -20,6 +21,8 @@ def num_stages(backbone: nn.Module) -> int:
     """Feature maps to choose among. Raises EvaluationError if the backbone has none."""
     if isinstance(backbone, SmallCnn):
         return 1
+    if reason := lacks(backbone, "dense tasks"):
+        raise EvaluationError(reason)
     if not hasattr(backbone, "forward_intermediates") or not hasattr(backbone, "feature_info"):
         raise EvaluationError(
             f"{type(backbone).__name__} has no feature maps (timm's forward_intermediates); "

@@ -12,9 +12,26 @@ from samclr.log import say_once
 from samclr.scenes.decode import DecodeError, load_scene, pages_text
 from samclr.scenes.refs import SceneRef
 
+SQUARE = "torchvision's Resize and CenterCrop, bilinear"  # what `square` does; caches are named by it
+
+
+def square(pixels: UInt8[np.ndarray, "h w 3"], image_px: int) -> UInt8[np.ndarray, "3 s s"]:
+    """Resize the shorter side to `image_px` (bilinear, antialiased) and crop the centre.
+
+    Sizes are rounded as by torchvision's Resize and CenterCrop, so that the image processor of an export gives the
+    same pixels (docs/decisions/0023-exports.md).
+    """
+    image = Image.fromarray(pixels)
+    long_px = int(image_px * max(image.size) / min(image.size))
+    size = (image_px, long_px) if image.width <= image.height else (long_px, image_px)
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    left, top = (round((side - image_px) / 2) for side in size)
+    return np.array(image.crop((left, top, left + image_px, top + image_px))).transpose(2, 0, 1)
+
 
 def decode_square(refs: Sequence[SceneRef], image_px: int, num_threads: int) -> UInt8[np.ndarray, "n 3 s s"]:
-    """Decode images, resize the shorter side to `image_px` and crop the centre; say how many have more pages.
+    """Decode images and make them `square`; say how many have more pages.
 
     Raises:
         EvaluationError: an image is broken; a result over other images than those named would be no result.
@@ -27,14 +44,8 @@ def decode_square(refs: Sequence[SceneRef], image_px: int, num_threads: int) -> 
             scene = load_scene(refs[number])
         except DecodeError as error:
             return f"{refs[number].image_id} ({error})"
-        image, more_pages[number] = Image.fromarray(scene.pixels), scene.has_more_pages
-        scale = image_px / min(image.size)
-        size = (max(round(image.width * scale), image_px), max(round(image.height * scale), image_px))
-        if image.size != size:
-            image = image.resize(size, Image.Resampling.BILINEAR)
-        left, top = (size[0] - image_px) // 2, (size[1] - image_px) // 2
-        square = np.asarray(image.crop((left, top, left + image_px, top + image_px)))
-        pixels[number] = square.transpose(2, 0, 1)
+        more_pages[number] = scene.has_more_pages
+        pixels[number] = square(scene.pixels, image_px)
         return None
 
     with ThreadPoolExecutor(num_threads) as pool:

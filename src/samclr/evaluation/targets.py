@@ -1,4 +1,4 @@
-"""What is measured: a run, a file of weights, or a model by its name, with all that a result says of it."""
+"""What is measured, a run, a file or a model by its name, with all that a result says of it."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,19 +9,25 @@ from torch import nn
 
 from samclr._version import __version__
 from samclr.config.evaluation import TargetConfig
+from samclr.config.normalisation import IMAGENET
 from samclr.config.pretrain import ModelConfig
 from samclr.config.serialise import to_dict
 from samclr.errors import EvaluationError
 from samclr.evaluation.inputs import check_target, is_run
 from samclr.log import option_of, say
-from samclr.models.backbone import create_backbone, load_pretrained
+from samclr.models.backbone import create_backbone
 from samclr.models.fingerprints import weights_fingerprint
 from samclr.models.names import SMALL_CNN, architecture
+from samclr.models.onnx_file import OnnxBackbone
+from samclr.models.restore import model_of, trained_backbone
 from samclr.models.sizes import DEFAULT_PX
-from samclr.models.weights import read_facts, with_normalisation
+from samclr.models.weights import Facts, own_normalisation, read_facts, with_normalisation
+from samclr.models.weights_files import ONNX
 from samclr.runs.checkpoint import load_backbone, newest_step
 from samclr.runs.results import UNTRAINED
 from samclr.runs.saved import load_config
+
+UNKNOWN = "onnx"  # the backbone of an ONNX file that does not name its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +71,7 @@ class Target:
 def open_target(
     name: str, given: TargetConfig, untrained: bool, seed: int | None, image_px: int = DEFAULT_PX
 ) -> Target:
-    """A run directory, a file or folder of weights (of `samclr export`, of timm), or a timm model by its name.
+    """A run directory, a file or folder of weights (`samclr export`, timm), an ONNX file, or a timm model by its name.
 
     `untrained` measures the same backbone before any training, as a floor. `given` tells what the target itself does
     not say, and may not contradict it. `seed` is that of an untrained backbone: by default the run's, else 0.
@@ -85,16 +91,18 @@ def open_target(
             return Target(name=name, backbone=load_backbone(path), model=model, source=path, run=path)
         return _untrained(name, model, config.group.size_px, config.seed if seed is None else seed, path, path)
     if path.exists():
-        model = _model_of_weights(name, given)
+        if path.suffix == ONNX:
+            return _of_onnx(name, given, untrained, seed, image_px)
+        model = _model_of_weights(name, given, read_facts(path))
         if untrained:
             return _untrained(name, model, image_px, seed or 0, path)
-        return Target(name=name, backbone=_trained(model, image_px), model=model, source=path)
+        return Target(name=name, backbone=trained_backbone(model, image_px), model=model, source=path)
     if untrained or name == SMALL_CNN:
         model = ModelConfig(backbone=name, stem=given.stem or "standard", mean=given.mean, std=given.std)
         model = replace(with_normalisation(_agreed(name, given, model))[0], input_px=given.input_px)
         return _untrained(name, model, image_px, seed or 0, name)
     model, _ = with_normalisation(ModelConfig(backbone=name, pretrained="timm", input_px=given.input_px))
-    return Target(name=name, backbone=_trained(_agreed(name, given, model), image_px), model=model, source=name)
+    return Target(name=name, backbone=trained_backbone(_agreed(name, given, model), image_px), model=model, source=name)
 
 
 def _agreed(name: str, given: TargetConfig, model: ModelConfig) -> ModelConfig:
@@ -121,29 +129,32 @@ def _shown(value: Any) -> str:
     return " ".join(f"{one:g}" for one in value) if isinstance(value, tuple) else str(value)
 
 
-def _model_of_weights(name: str, given: TargetConfig) -> ModelConfig:
+def _model_of_weights(name: str, given: TargetConfig, facts: Facts) -> ModelConfig:
     """What a file says of its weights, and what is given where it is silent."""
-    facts = read_facts(Path(name))
-    backbone = facts.backbone or given.backbone
-    if backbone is None:
-        raise EvaluationError(
-            f"{name} does not say which backbone its weights belong to; name it with {option_of('backbone')}"
-        )
-    own = facts.normalisation or given.normalisation
-    model = ModelConfig(backbone=backbone, stem=facts.stem or given.stem or "standard", pretrained=name)
-    model = replace(model, input_px=facts.input_px or given.input_px)
-    if own is not None:
-        model = replace(model, mean=own.mean, std=own.std)
-    model, assumed = with_normalisation(model)
+    model, assumed = with_normalisation(model_of(Path(name), facts, given))
     if assumed:
         say(assumed)
     return _agreed(name, given, model)
 
 
-def _trained(model: ModelConfig, image_px: int) -> nn.Module:
-    backbone = create_backbone(model, image_px)
-    load_pretrained(backbone, model)
-    return backbone.eval()
+def _of_onnx(name: str, given: TargetConfig, untrained: bool, seed: int | None, image_px: int) -> Target:
+    """The computation in an ONNX file; untrained, the backbone that it says to be of."""
+    path = Path(name)
+    backbone = OnnxBackbone(path)
+    facts = backbone.facts
+    if not untrained and facts.backbone is None and given.backbone is None:
+        facts = replace(facts, backbone=UNKNOWN)
+    model = replace(model_of(path, facts, given), pretrained=None)
+    if model.normalisation is None:
+        say(
+            f"{name} does not say how its input was normalised: ImageNet's is assumed ({IMAGENET}); "
+            f"state another with {option_of('mean')} and {option_of('std')}"
+        )
+    model = _agreed(name, given, with_normalisation(model)[0])
+    if untrained:
+        return _untrained(name, model, image_px, seed or 0, path)
+    backbone.normalisation = own_normalisation(model)[0]  # type: ignore[assignment]
+    return Target(name=name, backbone=backbone.eval(), model=model, source=path)
 
 
 def _untrained(

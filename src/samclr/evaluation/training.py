@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from samclr.datasets.labelled import LabelledSet
 from samclr.errors import EvaluationError
 from samclr.evaluation.crops import BANK_CROPS, CROP_RATIO, LabelledCrops
-from samclr.evaluation.features import SQUARE
 from samclr.evaluation.linear import ProbeResult
 from samclr.evaluation.neighbours import hits
+from samclr.evaluation.squares import SQUARE
 from samclr.log import say, tell
 from samclr.models.fingerprints import cache_key
 from samclr.models.schedules import cosine

@@ -56,20 +56,29 @@ def read_facts(path: Path) -> Facts:
             return Facts()
         with safe_open(file, "pt") as opened:
             metadata: dict[str, str] = opened.metadata() or {}
-        stem, backbone = metadata.get("stem"), metadata.get("backbone")
-        if stem not in (None, *get_args(Stem)):
-            raise ConfigError(f"it names the stem {stem!r}; expected one of {', '.join(get_args(Stem))}")
-        stated = _stated({name: json.loads(metadata[name]) for name in ("mean", "std") if name in metadata})
-        if stated is None and stem is not None and backbone is not None:
-            stated = IMAGENET  # an export of samclr 0.1, which knew no other
-        return Facts(
-            backbone=backbone,
-            stem=cast(Stem | None, stem),
-            normalisation=stated,
-            input_px=int(metadata["input_px"]) if "input_px" in metadata else None,
-        )
+        return facts_of(metadata)
     except (SafetensorError, OSError, ValueError, RecursionError, ConfigError, FilesError) as error:
         raise ConfigError(f"{path} is not a complete file of weights ({_first_line(error)}); give another") from None
+
+
+def facts_of(metadata: dict[str, str]) -> Facts:
+    """What the metadata of a file say, as `samclr export` writes them.
+
+    Raises:
+        ConfigError: they contradict themselves. ValueError: they are of something else.
+    """
+    stem, backbone = metadata.get("stem"), metadata.get("backbone")
+    if stem not in (None, *get_args(Stem)):
+        raise ConfigError(f"it names the stem {stem!r}; expected one of {', '.join(get_args(Stem))}")
+    stated = _stated({name: json.loads(metadata[name]) for name in ("mean", "std") if name in metadata})
+    if stated is None and stem is not None and backbone is not None:
+        stated = IMAGENET  # an export of samclr 0.1, which knew no other
+    return Facts(
+        backbone=backbone,
+        stem=cast(Stem | None, stem),
+        normalisation=stated,
+        input_px=int(metadata["input_px"]) if "input_px" in metadata else None,
+    )
 
 
 def _check_whole(file: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from samclr.errors import ConfigError, FilesError
 from samclr.storage.files import read_json
 
+ONNX = ".onnx"
 FOLDER_CONFIG, FOLDER_WEIGHTS = "config.json", ("model.safetensors", "pytorch_model.bin")
 
 
@@ -21,8 +22,13 @@ def weights_file(path: Path) -> Path:
     """The file of weights that a path means: itself, or the one in a folder of Hugging Face's layout.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or the file is an ONNX file.
     """
+    if path.suffix == ONNX:
+        raise ConfigError(
+            f"{path} is an ONNX file, which holds a computation and no weights that torch can load; give the run, or "
+            f"its export as timm or huggingface (`samclr evaluate` measures ONNX files, too)"
+        )
     if is_weights_folder(path):
         found = next((path / name for name in FOLDER_WEIGHTS if (path / name).is_file()), None)
         if found is None:

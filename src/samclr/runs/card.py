@@ -8,36 +8,71 @@ import json
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from samclr._version import __version__
-from samclr.config.pretrain import PretrainConfig
+from samclr.config.normalisation import normalisation_of
+from samclr.config.pretrain import ModelConfig, PretrainConfig
 from samclr.config.protocols import Kind
 from samclr.config.recipes import RECIPES
-from samclr.models.weights import own_normalisation
+from samclr.errors import name_some
+from samclr.models.backbone import feature_width
+from samclr.models.fingerprints import weights_fingerprint
+from samclr.models.sizes import ANY_SIZE, InputSizes
+from samclr.runs.checkpoint import newest_step
 from samclr.runs.directory import SUMMARY_FILE, read_json
 from samclr.runs.grid import result_grid
+from samclr.runs.loading import Loading
 from samclr.runs.results import Result, results_of_run
 
+RESULTS_TEXT = (
+    "All were measured with exactly these weights, frozen but for fine-tuning. Top-1 accuracy; for",
+    "segmentation mean IoU and the share of right pixels. In brackets: 95 % intervals over test images (bootstrap);",
+    "they do not cover other seeds of the training. Untrained (floor): the same backbone with random weights, below",
+    "which nothing was learned.",
+)
+NO_RESULTS_TEXT = (
+    "None was measured with these weights. `samclr evaluate RUN --on SET` adds some, and the floor with `--untrained`;",
+    "then export anew.",
+)
+VIEWS_TEXT = {
+    "image": "all from the whole image",
+    "region": "all from one region of the image",
+    "random-box": "all from one box of the image, shaped as its regions but placed at random",
+}
+LIMITS_TEXT = (
+    "- The features are of images like those of the training; how they do on others, the results alone can tell.",
+    "- Weights carry what is in their data, biases included. samclr states no licence for them: that is for whoever",
+    "  trained them, as the licences of the data and of the weights they started from allow.",
+)
 
-def model_card(run: Path, config: PretrainConfig, loads: str, weights: str) -> str:
-    """Markdown. loads: the line of Python that loads the backbone; weights: fingerprint of the exported weights."""
-    recipe = RECIPES.get(config.recipe)
+
+def model_card(
+    run: Path, config: PretrainConfig, backbone: nn.Module, loading: Loading, image_px: int | None = None
+) -> str:
+    """Markdown. image_px: the one size of images that an ONNX file takes."""
+    weights, recipe = weights_fingerprint(backbone), RECIPES.get(config.recipe)
     results = card_results(run, weights, config)
-    lines = ["---", "library_name: timm", "tags: [self-supervised, samclr]", "---"]
-    lines += [f"# {config.model.backbone}, pre-trained with {config.recipe}", ""]
-    lines += [f"{recipe.summary} ({recipe.paper}).", ""] if recipe else []
-    lines += [f"Input: RGB from 0 to 1, normalised with {_normalisation(config)}.", ""]
-    lines += ["```python", loads, "```", "", *_training(run, config)]
+    name = config.model.backbone + ("" if config.model.stem == "standard" else f" (stem {config.model.stem})")
+    lines = ["---", f"library_name: {loading.library}", "pipeline_tag: image-feature-extraction"]
+    lines += ["tags: [image-feature-extraction, self-supervised, samclr]", "---"]
+    lines += [f"# {name}, pre-trained with {config.recipe}", ""]
+    lines += [f"From an image to {feature_width(backbone)} features. Its training used no class labels."]
+    lines += _warnings(run)
+    lines += ["", "## Use", "", "```python", *loading.example, "```", "", *_input(config, backbone, image_px)]
+    source = f". {recipe.summary}; {recipe.paper}" if recipe else ""
+    lines += ["", "## Training", "", f"- recipe: {config.recipe}{source}"]
+    lines += [*_training(run, config), f"- fingerprint of these weights: {weights}", "", "## Results"]
     tables: tuple[tuple[Kind, str], ...] = (("labelled", "measured on"), ("dense", "segmentation of"))
     for kind, first in tables:
         lines += _table(first, kind, results)
-    if results:
-        lines += [
-            "",
-            "Top-1 accuracy; for segmentation mean IoU and the share of right pixels. In brackets: 95 % intervals",
-            "over test images. Untrained: the same backbone before any training.",
-        ]
-    settings = json.dumps(config.settings(), indent=1)
-    return "\n".join([*lines, "", "Settings:", "", "```json", settings, "```", ""])
+    lines += ["", *(RESULTS_TEXT if results else NO_RESULTS_TEXT)]
+    if results and not any(result.untrained for result in results):
+        lines.append("No floor was measured: what the same backbone reaches untrained is not known.")
+    lines += ["", "## Limits", "", *LIMITS_TEXT]
+    settings = json.dumps(_public_settings(config), indent=1)
+    folded = ["<details><summary>All settings</summary>", "", "```json", settings, "```", "", "</details>", ""]
+    return "\n".join([*lines, "", *folded])
 
 
 def card_results(run: Path, weights: str, config: PretrainConfig) -> list[Result]:
@@ -52,21 +87,102 @@ def _names(model: dict[str, Any]) -> tuple[Any, Any]:
     return model.get("backbone"), model.get("stem")
 
 
-def _training(run: Path, config: PretrainConfig) -> list[str]:
-    summary = read_json(run / SUMMARY_FILE, {})
-    steps = f"{config.optim.global_batch_size} images a step"
-    if "steps_done" in summary and "num_steps" in summary:
-        done, planned = summary["steps_done"], summary["num_steps"]
-        steps = f"{done:,} of {planned:,} steps of {config.optim.global_batch_size} images"
-    lines = [
-        f"- samclr {__version__}, {steps}, "
-        f"{config.group.size_px} px, strategy {config.views.strategy}, seed {config.seed}",
-        "- the weights began " + (f"with {config.model.pretrained}" if config.model.pretrained else "at random"),
+def _warnings(run: Path) -> list[str]:
+    """What a reader must know first."""
+    done, planned = _steps(run)
+    if done is None or planned is None or done >= planned:
+        return []
+    return ["", f"**Unfinished:** training stood at step {done:,} of {planned:,} when this was exported."]
+
+
+def _steps(run: Path) -> tuple[int | None, int | None]:
+    """Steps done by the exported weights, and planned."""
+    planned = read_json(run / SUMMARY_FILE, {}).get("num_steps")
+    return newest_step(run), planned if isinstance(planned, int) else None
+
+
+def _input(config: PretrainConfig, backbone: nn.Module, image_px: int | None) -> list[str]:
+    own, px = normalisation_of(backbone), image_px or config.group.size_px
+    sizes: InputSizes = backbone.input_sizes  # type: ignore[assignment]
+    if image_px is not None:
+        other = f"This file takes images of {image_px} x {image_px} px alone."
+    elif config.model.input_px is not None:
+        other = f"It takes images of {config.model.input_px} x {config.model.input_px} px alone."
+    elif any(name in ANY_SIZE for name, _ in sizes.options):
+        other = f"It takes other sizes, too, and pads them to whole patches; it was trained at {px} px."
+    else:
+        other = f"It takes other sizes, too; it was trained at {px} px."
+    return [
+        f"Input: RGB from 0 to 1, normalised with mean {own.mean} and deviation {own.std};",
+        f"the shorter side is resized to {px} px (bilinear, antialiased), the centre is cropped. {other}",
     ]
-    counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in summary.get("data", {}).items())
-    if "data_fingerprint" in summary:
-        lines.append(f"- data fingerprint {summary['data_fingerprint']}" + (f": {counts}" if counts else ""))
-    return lines
+
+
+def _training(run: Path, config: PretrainConfig) -> list[str]:
+    summary, model = read_json(run / SUMMARY_FILE, {}), config.model
+    counts = summary.get("data", {})
+    scenes = name_some([path.name for path in config.data.scenes])
+    data = f"- data: {_count(counts, 'images')} images ({_plain(scenes)})"
+    data += _beside(counts, {"unreadable_images": "could not be read"})
+    done, planned = _steps(run)
+    steps = "an unknown number of" if done is None else f"{done:,}"
+    steps += "" if planned is None else f" of {planned:,}"
+    per_step = config.optim.global_batch_size
+    seen = "" if done is None else f", {done * per_step:,} images in all"
+    views = f"{config.group.num_views} of {config.group.size_px} px"
+    if config.local.num_local_views:
+        views += f" and {config.local.num_local_views} of {config.local.local_size_px} px"
+    views += f", {VIEWS_TEXT[config.views.strategy]}"
+    if config.views.strategy != "image" and config.views.image_view_share:
+        views += f"; {config.views.image_view_share:.0%} of the pairs from the whole image instead"
+    lines = [data, f"- data fingerprint: {summary.get('data_fingerprint', 'unknown')}"]
+    if config.views.strategy != "image":
+        regions = f"- regions: {_count(counts, 'regions')} after filtering, made by {_maker(summary)}"
+        empty = {"images_without_regions": "images have none", "segment_errors": "images could not be segmented"}
+        lines.append(regions + _beside(counts, empty))
+    return [
+        *lines,
+        f"- steps: {steps} of {per_step} images each{seen}",
+        f"- views: {views}",
+        f"- start: {_start(model)}, seed {config.seed}",
+        f"- made with samclr {__version__}" + (f" and torch {summary['torch']}" if "torch" in summary else ""),
+    ]
+
+
+def _count(counts: dict[str, int], name: str) -> str:
+    return f"{counts[name]:,}" if name in counts else "an unknown number of"
+
+
+def _beside(counts: dict[str, int], texts: dict[str, str]) -> str:
+    found = [f"{counts[name]:,} {text}" for name, text in texts.items() if counts.get(name)]
+    return f" ({', '.join(found)})" if found else ""
+
+
+def _maker(summary: dict[str, Any]) -> str:
+    """The segmenter and its settings."""
+    maker = summary.get("regions_maker")
+    if not isinstance(maker, dict) or "segmenter" not in maker:
+        return "a segmenter that the run does not name"
+    settings = [f"{name} {value}" for name, value in maker.items() if name != "segmenter"]
+    return _plain(f"{maker['segmenter']}" + (f" ({', '.join(settings)})" if settings else ""))
+
+
+def _start(model: ModelConfig) -> str:
+    if model.pretrained is None:
+        return "random weights"
+    return f"timm's weights of {model.backbone}" if model.pretrained == "timm" else f"the weights {_file(model)}"
+
+
+def _file(model: ModelConfig) -> str:
+    """Without its folder, which is of this machine."""
+    return _plain(Path(model.pretrained or "").name)
+
+
+def _public_settings(config: PretrainConfig) -> dict[str, Any]:
+    settings = config.settings()
+    if config.model.pretrained not in (None, "timm"):
+        settings["model"] = settings["model"] | {"pretrained": _file(config.model)}
+    return settings
 
 
 def _table(first: str, kind: Kind, results: list[Result]) -> list[str]:
@@ -99,8 +215,3 @@ def _images(result: Result) -> str:
 def _plain(text: str) -> str:
     """A name from data in a cell of a table."""
     return "".join(c if c.isprintable() else "?" for c in text).replace("\\", "\\\\").replace("|", "\\|")
-
-
-def _normalisation(config: PretrainConfig) -> str:
-    own = own_normalisation(config.model)[0]
-    return f"mean {own.mean} and deviation {own.std}"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from samclr.errors import RunError
 from samclr.log import say
 from samclr.models.backbone import create_backbone
+from samclr.models.restore import is_weights, load_exported
 from samclr.runs.saved import checkpoints, load_config, no_checkpoint
 from samclr.storage.files import remove_if_free, write_bytes
 
@@ -78,17 +79,24 @@ def _checksum(content: bytes | memoryview) -> str:
 
 
 def load_backbone(run: "str | os.PathLike[str]", which: Encoder = "online") -> nn.Module:
-    """The pre-trained backbone of a run directory, in evaluation mode: [n 3 h w] -> features [n d].
+    """The pre-trained backbone of a run, or of its export, in evaluation mode: [n 3 h w] -> features [n d].
 
     Input is RGB from 0 to 1, normalised by `backbone.normalisation`, the mean and deviation of the run's training:
     `backbone(backbone.normalisation(pixels))` gives the features of pixels [n 3 h w] from 0 to 1.
 
-    which: the encoder that was trained (online), or its running mean (momentum), the teacher of DINO.
+    Args:
+        run: a run directory (or Run), a safetensors file or a Hugging Face folder of `samclr.export`.
+        which: the encoder that was trained (online), or its running mean (momentum), the teacher of DINO.
 
     Raises:
-        RunError: `run` is not a run directory, has no checkpoint yet, or its method has no momentum encoder.
+        RunError: `run` is none of these, has no checkpoint yet, or has no momentum encoder.
+        ConfigError: a file that is damaged, is an ONNX file, or does not say which backbone it is of.
     """
     run = Path(run)
+    if is_weights(run):
+        if which != "online":
+            raise RunError(f"{run} holds one encoder, the online one; leave `which` out, or name the run")
+        return load_exported(run)
     config = load_config(run)
     state = load_checkpoint(run)
     if state is None:

@@ -3,11 +3,9 @@
 import json
 import os
 import tempfile
-import warnings
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
-import torch
 from safetensors.torch import save
 from torch import nn
 
@@ -16,66 +14,73 @@ from samclr.config.normalisation import Normalisation, normalisation_of
 from samclr.config.pretrain import PretrainConfig
 from samclr.errors import RunError, UsageError
 from samclr.log import option_of
-from samclr.models.fingerprints import weights_fingerprint
+from samclr.models.sizes import InputSizes
 from samclr.models.weights_files import FOLDER_CONFIG, FOLDER_WEIGHTS, is_weights_folder
 from samclr.runs.card import model_card
 from samclr.runs.checkpoint import load_backbone
 from samclr.runs.directory import read_json
+from samclr.runs.loading import Layout, is_plain, loading_of
+from samclr.runs.onnx_export import onnx_content
 from samclr.runs.saved import load_config
 from samclr.storage.checksums import checksum_of_weights
 from samclr.storage.files import write_bytes, write_json, write_text
 
-Layout = Literal["timm", "torchvision", "huggingface", "onnx"]
-ONNX_TOLERANCE = 1e-4  # of the largest feature
 CARD_NAME = "README.md"
+ENDINGS = {"timm": ".safetensors", "torchvision": ".safetensors", "onnx": ".onnx"}
 
 
-def export(run: "str | os.PathLike[str]", out: "str | os.PathLike[str]", *, layout: Layout = "timm") -> Path:
+def export(
+    run: "str | os.PathLike[str]",
+    out: "str | os.PathLike[str]",
+    *,
+    layout: Layout = "timm",
+    image_px: int | None = None,
+) -> Path:
     """Write the backbone of a run for another library, with a model card beside it; returns what was written.
 
         samclr.export("runs/photos", "backbone.safetensors")
 
     Args:
         run: a run directory, or a Run.
-        out: file to write; for huggingface a folder.
+        out: file to write (timm and torchvision: *.safetensors, onnx: *.onnx); for huggingface a folder.
         layout: timm or torchvision (safetensors), huggingface, or onnx (compared with torch before it is kept).
+        image_px: onnx alone: the one size of images, in px, that the file is for; by default it takes any size that
+            the backbone takes, and where that cannot be had, the size of the run's views.
 
     Raises:
         RunError: the run has no checkpoint, or the backbone does not exist in that layout.
-        UsageError: a package is missing that the layout needs, or there is no such layout.
+        UsageError: a package is missing that the layout needs, there is no such layout, or `out` or `image_px` does
+            not go with it.
+        ConfigError: the backbone takes no images of `image_px`.
     """
     if layout not in get_args(Layout):
         raise UsageError(f"{layout!r} is not a layout; expected one of {', '.join(get_args(Layout))}")
-    export_run(Path(run), Path(out), layout)
+    export_run(Path(run), Path(out), layout, image_px)
     return Path(out)
 
 
-def export_run(run: Path, out: Path, layout: Layout) -> str:
+def export_run(run: Path, out: Path, layout: Layout, image_px: int | None = None) -> str:
     """Write the backbone of a run in a layout, with a model card; returns the line of Python that loads it.
 
-    timm, torchvision: a safetensors file. huggingface: a folder. onnx: a file, compared with torch before it is kept.
-
-    Raises:
-        RunError: the run has no checkpoint, or the backbone does not exist in that layout.
-        UsageError: a package is missing that the layout needs.
+    See `export`.
     """
+    ending = ENDINGS.get(layout, "")
+    if not out.name.endswith(ending):
+        raise UsageError(f"{option_of('out')} is {out}; {layout} files are known by their names: end it with {ending}")
+    if image_px is not None and layout != "onnx":
+        raise UsageError(
+            f"{option_of('image_px')} is for {option_of('layout')} onnx; {layout} holds weights alone: leave it out"
+        )
     config = load_config(run)
     backbone = load_backbone(run)
-    model = config.model
-    plain = model.stem == "standard" and model.backbone != "small-cnn"
+    model, note = config.model, ""
     if layout == "timm":
         _save_weights(backbone, out, config)
-        size = f"img_size={model.input_px}, " if model.input_px else ""
-        loads = f'timm.create_model("{model.backbone}", num_classes=0, {size}checkpoint_path="{out}")'
-        loads = (
-            loads if plain else f'samclr.load_backbone("{run}")  # timm has no {model.backbone} with stem {model.stem}'
-        )
     elif layout == "torchvision":
-        name = _torchvision_name(backbone, config, plain)
+        _check_torchvision(backbone, config)
         _save_weights(backbone, out, config)
-        loads = f'torchvision.models.{name}().load_state_dict(safetensors.torch.load_file("{out}"), strict=False)'
     elif layout == "huggingface":
-        if not plain:
+        if not is_plain(config):
             raise RunError(
                 f"Hugging Face has no {model.backbone} with stem {model.stem}; use {option_of('layout')} timm or onnx"
             )
@@ -84,14 +89,16 @@ def export_run(run: Path, out: Path, layout: Layout) -> str:
                 f"{out} holds a {FOLDER_CONFIG} of something else; name a new folder with {option_of('out')}"
             )
         _save_hugging_face(backbone, out, config)
-        loads = f'transformers.AutoModel.from_pretrained("{out}")'
-        loads += f'  # or timm.create_model("local-dir:{out}", pretrained=True)'
     else:
-        difference = _save_onnx(backbone, out, config)
-        loads = f'onnxruntime.InferenceSession("{out}")  # features differ from torch by at most {difference:.1e}'
+        sizes: InputSizes = backbone.input_sizes  # type: ignore[assignment]
+        wanted = None if image_px is None else sizes.fit(image_px, "image_px")
+        found = onnx_content(backbone, _facts(backbone, config), config.group.size_px, wanted)
+        write_bytes(out, found.content)
+        image_px, note = found.side_px, f"; features differ from torch by at most {found.difference:.1e}"
+    loading = loading_of(layout, out, backbone, config, image_px)
     card = out / CARD_NAME if out.is_dir() else out.with_name(f"{out.stem}.md")
-    write_text(card, model_card(run, config, loads, weights_fingerprint(backbone)))
-    return loads
+    write_text(card, model_card(run, config, backbone, loading, image_px))
+    return loading.line + note
 
 
 def _save_weights(backbone: nn.Module, out: Path, config: PretrainConfig) -> None:
@@ -143,48 +150,17 @@ def _save_hugging_face(backbone: nn.Module, out: Path, config: PretrainConfig) -
     write_json(out / FOLDER_CONFIG, saved | ({"model_args": arguments} if arguments else {}))
 
 
-def _torchvision_name(backbone: nn.Module, config: PretrainConfig, plain: bool) -> str:
-    """The torchvision model with the same parameter names and shapes, but for its classifier."""
+def _check_torchvision(backbone: nn.Module, config: PretrainConfig) -> None:
+    """Raise RunError unless torchvision has this model with the same parameter names and shapes, but its classifier."""
     import torchvision
 
     name = config.model.backbone
-    if plain and name in torchvision.models.list_models(torchvision.models):
+    if is_plain(config) and name in torchvision.models.list_models(torchvision.models):
         theirs = torchvision.models.get_model(name).state_dict()
         ours = backbone.state_dict()
         if all(key in theirs and theirs[key].shape == tensor.shape for key, tensor in ours.items()):
-            return name
+            return
     raise RunError(
         f"torchvision has no {name} with stem {config.model.stem} and timm's names; "
         f"use {option_of('layout')} timm or onnx"
     )
-
-
-def _save_onnx(backbone: nn.Module, out: Path, config: PretrainConfig) -> float:
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript  # noqa: F401 - torch's exporter needs it
-    except ImportError:
-        raise UsageError(f"{option_of('layout')} onnx needs ONNX: pip install 'samclr[onnx]'") from None
-    side_px = config.group.size_px
-    pixels = torch.randn(2, 3, side_px, side_px)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch about its own workings
-        program = torch.onnx.export(
-            backbone, (pixels,), input_names=["pixels"], output_names=["features"],
-            dynamic_shapes=({0: torch.export.Dim("n", min=1)},), verbose=False,
-        )  # fmt: skip
-    assert program is not None
-    model = program.model_proto
-    onnx.helper.set_model_props(model, _facts(backbone, config))
-    content = model.SerializeToString(deterministic=True)  # bytes, since ONNX opens no path that is not UTF-8
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    other = torch.randn(3, 3, side_px, side_px)
-    with torch.no_grad():
-        expected = backbone(other)
-    (found,) = session.run(None, {"pixels": other.numpy()})
-    difference = float((torch.from_numpy(found) - expected).abs().max() / expected.abs().max())
-    if difference > ONNX_TOLERANCE:
-        raise RunError(f"the ONNX model's features differ from torch's by {difference:.1e} of the largest; not written")
-    write_bytes(out, content)
-    return difference

@@ -185,7 +185,7 @@ def _train(fabric: Fabric, config: PretrainConfig, run: Path) -> PretrainResult:
         else:
             save()
     counts = data.counts()
-    summary: dict[str, Any] = {"data_fingerprint": data.fingerprint, "data": counts, "plan_counts": totals}
+    summary: dict[str, Any] = data.facts() | {"plan_counts": totals}
     summary |= {"steps_done": steps_done, "num_steps": num_steps, "torch": torch.__version__}
     if metrics_log is not None:
         close_loggers(loggers)
@@ -210,9 +210,7 @@ def _check_same_data(run: Path, data: TrainingData, write: bool) -> None:
             f"name another {option_of('out')}, or restore the scenes and the region store"
         )
     if write:
-        write_json(
-            run / SUMMARY_FILE, summary | {"data_fingerprint": data.fingerprint, "data": data.counts()}, sealed=True
-        )
+        write_json(run / SUMMARY_FILE, summary | data.facts(), sealed=True)
 
 
 def _restore(

@@ -4,6 +4,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from samclr.bank.bank import SceneBank, pack_scenes
 from samclr.bank.places import default_bank, refuse_inside_scenes
@@ -21,12 +22,21 @@ from samclr.views.sources import regions_wanted
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """Everything a run reads. `fingerprint` changes with any image, region or filter setting."""
+    """Everything a run reads. `fingerprint` changes with any image, region or filter setting.
+
+    regions_maker: the segmenter of the regions, and its settings.
+    """
 
     bank: SceneBank
     regions: RegionIndex | None
     planner: ViewPlanner
     fingerprint: str
+    regions_maker: dict[str, Any] | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """What the summary of a run says of it."""
+        found = {"data_fingerprint": self.fingerprint, "data": self.counts()}
+        return found if self.regions_maker is None else found | {"regions_maker": self.regions_maker}
 
     def counts(self) -> dict[str, int]:
         """Numbers for the summary and the report."""
@@ -95,7 +105,13 @@ def view_data(
         groups=groups,
         augment=augment,
     )
-    return TrainingData(bank=bank, regions=regions, planner=planner, fingerprint=data_fingerprint(bank, regions))
+    return TrainingData(
+        bank=bank,
+        regions=regions,
+        planner=planner,
+        fingerprint=data_fingerprint(bank, regions),
+        regions_maker=None if regions is None or data.regions is None else open_store(data.regions).maker,
+    )
 
 
 def open_scenes(

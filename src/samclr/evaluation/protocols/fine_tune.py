@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from samclr.config.normalisation import normalisation_of
 from samclr.datasets.labelled import LabelledSet
+from samclr.errors import EvaluationError
 from samclr.evaluation.crops import LabelledCrops
 from samclr.evaluation.features import pixel_features
 from samclr.evaluation.linear import ProbeResult, zero_layer
@@ -20,12 +21,18 @@ from samclr.evaluation.protocols.fine_tune_spec import FineTuneConfig
 from samclr.evaluation.squares import decode_square
 from samclr.evaluation.training import state_path, train_on_crops
 from samclr.models.backbone import feature_width
+from samclr.models.onnx_file import lacks
 
 DECODE_AT_ONCE = 1024
 
 
 class FineTune(LabelledProtocol[FineTuneConfig]):
     """See `fine_tune`."""
+
+    def check(self, task: LabelledTask) -> None:
+        """The backbone has weights that can be trained."""
+        if reason := lacks(task.backbone, "fine-tuning"):
+            raise EvaluationError(reason)
 
     def measure(self, task: LabelledTask) -> list[Outcome]:
         """One outcome."""
