@@ -11,12 +11,14 @@ from samclr.config.serialise import to_dict
 from samclr.errors import RunError, SamclrError
 from samclr.log import with_options
 from samclr.pages.charts import Chart, Series, make_chart
+from samclr.pages.counts import count_sentences
 from samclr.pages.gallery import make_gallery
 from samclr.pages.render import render
+from samclr.pages.verdict import make_verdict
 from samclr.runs.checkpoint import load_config
 from samclr.runs.directory import SUMMARY_FILE, has_checkpoint, read_json, read_metrics, steps_without_row
 from samclr.runs.grid import result_grid
-from samclr.runs.results import UNTRAINED, Result, results_of_run
+from samclr.runs.results import UNTRAINED, Result, RunResult, results_of_run
 from samclr.storage.files import write_text
 from samclr.training.monitor import identical_pairs_warning, pairs_per_step
 
@@ -41,22 +43,6 @@ CURVES = (
     ("views_per_s", "Speed", "views a second"),
     ("wait_frac", "Waiting for data", "share of a step's time"),
 )
-COUNT_TEXTS = {
-    "images": "images trained on",
-    "unreadable_images": "images that could not be read",
-    "segment_errors": "images whose segmentation failed",
-    "regions": "regions after the filter",
-    "images_without_regions": "images without a region (the whole image is used)",
-}
-PLAN_TEXTS = {
-    "images_without_regions": "draws of an image without a region",
-    "repeated_regions": "regions repeated, as the image has fewer than asked for",
-    "crop_fallbacks": "central crops, as ten tries found none that fits",
-    "identical_pairs": "pairs whose views show the same box",
-    "coverage_fallbacks": "views under the requested coverage after all tries",
-    "mixed_backgrounds": "views with the background of another image",
-    "upscaled_views": "views enlarged from fewer pixels than they have",
-}
 
 
 def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
@@ -70,7 +56,9 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     configs = {run: load_config(run) for run in runs}
     metrics = {run: read_metrics(run) for run in runs}
     labels = _labels(runs)
-    results = _results(runs, labels)
+    found = {run: results_of_run(run) for run in runs}
+    summaries = {run: read_json(run / SUMMARY_FILE, {}) for run in runs}
+    results = _results(found, labels)
     try:
         gallery, gallery_fault = make_gallery(_run_with_regions(configs)), ""
     except (SamclrError, OSError) as error:
@@ -79,12 +67,14 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         "report.html.j2",
         version=__version__,
         title=", ".join(labels.values()) if len(runs) < 4 else f"{len(runs)} runs",
+        verdict=make_verdict(configs, found),
+        unfinished=[_unfinished(labels[run], summaries[run]) for run in runs if not _is_finished(summaries[run])],
         labelled=result_grid("labelled", results),
         dense=result_grid("dense", results),
         charts=_charts(runs, metrics, labels),
         gallery=gallery,
         gallery_fault=gallery_fault,
-        runs=[_run_facts(run, labels[run], configs[run], steps_without_row(metrics[run])) for run in runs],
+        runs=[_run_facts(run, labels[run], configs[run], summaries[run], metrics[run]) for run in runs],
         settings=_settings_table(configs, labels),
     )
     out = out or runs[0] / "report.html"
@@ -104,11 +94,11 @@ def _run_with_regions(configs: dict[Path, PretrainConfig]) -> PretrainConfig:
     return next((c for c in configs.values() if c.data.regions is not None), next(iter(configs.values())))
 
 
-def _results(runs: Sequence[Path], labels: dict[Path, str]) -> list[tuple[Owner, Result]]:
+def _results(results: dict[Path, list[RunResult]], labels: dict[Path, str]) -> list[tuple[Owner, Result]]:
     """Results of all runs, each with whose it is: a floor, or weights that the run no longer has, say so."""
     found = []
-    for run in runs:
-        for one in results_of_run(run):
+    for run, of_run in results.items():
+        for one in of_run:
             result = one.result
             label = labels[run] if one.is_own else result.target.removesuffix(UNTRAINED)
             if result.untrained:
@@ -135,22 +125,30 @@ def _charts(runs: Sequence[Path], metrics: dict[Path, list[dict[str, Any]]], lab
     return charts
 
 
-def _run_facts(run: Path, label: str, config: PretrainConfig, num_lost: int) -> dict[str, Any]:
-    summary = read_json(run / SUMMARY_FILE, {})
-    plan = summary.get("plan_counts", {})
-    errors = summary.get("errors", {})
-    pairs = summary.get("steps_done", 0) * pairs_per_step(config)
+def _is_finished(summary: dict[str, Any]) -> bool:
+    return 0 < summary.get("num_steps", 0) <= summary.get("steps_done", 0)
+
+
+def _unfinished(label: str, summary: dict[str, Any]) -> str:
+    if not summary.get("steps_done"):
+        return f"{label} has no finished step yet"
+    return f"{label} stands at step {summary['steps_done']:,} of {summary['num_steps']:,}"
+
+
+def _run_facts(
+    run: Path, label: str, config: PretrainConfig, summary: dict[str, Any], metrics: list[dict[str, Any]]
+) -> dict[str, Any]:
+    steps, planned = summary.get("steps_done", 0), summary.get("num_steps", 0)
+    identical, errors = summary.get("plan_counts", {}).get("identical_pairs", 0), summary.get("errors", {})
+    happened, never = count_sentences(config, summary)
+    if num_lost := steps_without_row(metrics):
+        happened.append(f"{num_lost:,} of {steps:,} steps have a damaged row in metrics.jsonl, which is left out")
     return {
         "label": label,
-        "state": f"{summary.get('steps_done', 0):,} of {summary.get('num_steps', 0):,} steps"
-        if has_checkpoint(run)
-        else "not started",
-        "counts": [
-            (text, summary.get("data", {})[key]) for key, text in COUNT_TEXTS.items() if key in summary.get("data", {})
-        ]
-        + ([("steps whose row in metrics.jsonl is damaged and left out", num_lost)] if num_lost else []),
-        "plan": [(text, plan[key]) for key, text in PLAN_TEXTS.items() if key in plan],
-        "warning": with_options(identical_pairs_warning(plan.get("identical_pairs", 0), pairs) or ""),
+        "state": f"{steps:,} of {planned:,} steps" if has_checkpoint(run) else "not started",
+        "happened": happened,
+        "never": never,
+        "warning": with_options(identical_pairs_warning(identical, steps * pairs_per_step(config)) or ""),
         "errors": sorted(errors.items())[:50],
         "num_errors": len(errors),
         "fingerprint": summary.get("data_fingerprint", ""),

@@ -14,11 +14,11 @@ from samclr.pages.gallery import GalleryScene, make_gallery
 from samclr.pages.render import render
 from samclr.runs.directory import SUMMARY_FILE, read_json, read_metrics
 from samclr.storage.files import write_text
-from samclr.study.compare import Difference, compare, phrase
+from samclr.study.compare import Difference, compare
 from samclr.study.costs import Cost, make_costs, total_hours
 from samclr.study.folder import StudyFolder
-from samclr.study.pictures import IntervalChart, interval_chart
 from samclr.study.plan import UNTRAINED, Arm, Plan, Run
+from samclr.study.questions import questions_of
 from samclr.study.shell import commands_of, study_command
 from samclr.study.tables import Table, make_tables, percent, results_of, spread_text, to_csv, to_markdown
 
@@ -50,9 +50,8 @@ def write_study(folder: StudyFolder, plan: Plan) -> Path:
         spread_text=spread_text,
         best=_best(tables),
         open_runs=_open_runs(folder, plan, stages),
-        words=_in_groups(differences),
+        questions=questions_of(differences),
         against_quoted=against_quoted(tables),
-        charts=_interval_charts(plan, differences),
         curves=_curves(folder, plan),
         per_class=_per_class(folder, plan),
         galleries=_galleries(folder, plan),
@@ -113,17 +112,6 @@ def _open_runs(folder: StudyFolder, plan: Plan, stages: dict[str, Any]) -> list[
     return rows
 
 
-def _in_groups(differences: Sequence[Difference]) -> list[tuple[str, list[str]]]:
-    titles = {
-        "better": "Better: the interval lies above zero",
-        "worse": "Worse: the interval lies below zero",
-        "open": "Not told apart: the interval holds zero",
-        "one seed": "One seed alone: no interval",
-    }
-    groups = [(title, [phrase(d) for d in differences if d.verdict == verdict]) for verdict, title in titles.items()]
-    return [(title, sentences) for title, sentences in groups if sentences]
-
-
 def against_quoted(tables: Sequence[Table]) -> list[str]:
     """A sentence for each of our means that has a quoted number beside it."""
     sentences = []
@@ -139,15 +127,6 @@ def against_quoted(tables: Sequence[Table]) -> list[str]:
                         f"(n = {len(cell.by_seed)})."
                     )
     return list(dict.fromkeys(sentences))
-
-
-def _interval_charts(plan: Plan, differences: Sequence[Difference]) -> list[IntervalChart]:
-    groups: dict[str, list[Difference]] = {}
-    several = len({d.pair.arm.scenes for d in differences}) > 1
-    for d in differences:
-        scenes = f", trained on {d.pair.arm.scenes}" if several else ""
-        groups.setdefault(f"{d.set}, {d.metric}{scenes}", []).append(d)
-    return [interval_chart(title, group) for title, group in groups.items()]
 
 
 def _curves(folder: StudyFolder, plan: Plan) -> list[Chart]:
