@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 
@@ -66,6 +67,8 @@ def test_the_page_shows_pictures_and_curves(demo, tmp_path, width):
     assert facts["curves"] >= 6  # loss, spread and speed of two runs
     assert facts["outside"] == 0
     assert facts["overflow"] <= 0
+    assert facts["hidden"] == []
+    assert 0 < facts["tallest"] <= 521
 
 
 def test_the_page_holds_the_numbers(demo):
@@ -73,7 +76,12 @@ def test_the_page_holds_the_numbers(demo):
     page = (out / "report.html").read_text()
     for arm in arms:
         assert f"{100 * arm['top1']:.1f}%" in page
-    assert "views enlarged from fewer pixels than they have" in page
+    assert f"Region views: {100 * arms[2]['top1']:.1f}% kNN on digits (95% interval " in page
+    assert re.search(
+        r"points (over|under) image views \(.+\), \d+\.\d points (over|under) the untrained backbone", page
+    )
+    assert re.search(r"[1-9][\d,]* of 3,072 views were enlarged: their crops are smaller than 32 px", page)
+    assert page.index("kNN on digits") < page.index("What the model sees")
     assert "https://" not in page
     assert "http://" not in page
 
@@ -84,9 +92,13 @@ def test_a_run_without_regions_or_results_has_a_page(tmp_path):
     pretrain(small_config(scenes, recipe="simclr"), tmp_path / "run")
     facts = open_page(write_report([tmp_path / "run"]), tmp_path, 800)
     assert facts["shown"] == 6 * 7
+    before = (tmp_path / "run" / "report.html").read_text()
+    assert "No backbone has been measured yet. Measure by" in before
     shutil.rmtree(scenes)
+    assert write_report([tmp_path / "run"]).read_text() == before  # the bank has all that is shown
+    shutil.rmtree(tmp_path / "bank")
     page = write_report([tmp_path / "run"]).read_text()
-    assert "The gallery is left out: no such folder" in page
+    assert "The gallery is left out: the scene bank" in page
 
 
 def test_odd_sizes_do_not_break_the_page(tmp_path):

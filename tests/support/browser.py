@@ -11,6 +11,11 @@ import pytest
 CHROMIUM = shutil.which("chromium")
 PROBE = """
 <script>
+function crossed(lines, labels) {  // labels that lie on a line; both are somewhere, or it says nothing
+  const boxes = [lines, labels].map(some => some.map(e => e.getBoundingClientRect()).filter(b => b.height > 0));
+  const cross = (a, b) => a.left < b.right && b.left < a.right + 1 && a.top < b.bottom && b.top < a.bottom;
+  return lines.length && !boxes[0].length ? -1 : boxes[1].filter(b => boxes[0].some(a => cross(a, b))).length;
+}
 window.addEventListener("load", () => {
   const all = (selector) => [...document.querySelectorAll(selector)];
   const shown = [...document.images].filter(i => i.complete && i.naturalWidth > 0 && i.clientWidth > 0);
@@ -22,7 +27,7 @@ window.addEventListener("load", () => {
   const facts = {width: innerWidth, images: document.images.length, shown: shown.length, curves: curves.length,
     masks: masks.length, drawn: masks.filter(p => p.getTotalLength() > 2).length, outside: outside.length,
     hidden: wide.map(e => `${e.tagName} ${e.className}`), tallest: Math.max(0, ...pictures),
-    open: all("details[open]").length, folded: all("details:not([open])").length,
+    crossed: crossed(all(".zero"), all(".difference > span, .difference > b, svg.intervals text.label")),
     overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth};
   const region = masks.find(p => p.getBoundingClientRect().width > 4);
   if (region) {

@@ -14,7 +14,7 @@ from samclr.pages.charts import Chart, Series, make_chart
 from samclr.pages.counts import count_sentences
 from samclr.pages.gallery import make_gallery
 from samclr.pages.render import render
-from samclr.pages.verdict import make_verdict
+from samclr.pages.verdict import VIEWS, make_verdict
 from samclr.runs.checkpoint import load_config
 from samclr.runs.directory import SUMMARY_FILE, has_checkpoint, read_json, read_metrics, steps_without_row
 from samclr.runs.grid import result_grid
@@ -25,9 +25,10 @@ from samclr.training.monitor import identical_pairs_warning, pairs_per_step
 
 @dataclass(frozen=True, kw_only=True)
 class Owner:
-    """Whose a line of results is."""
+    """Whose a line of results is. views: that it was trained with, where it was."""
 
     label: str
+    views: str
     is_floor: bool
     is_past: bool
 
@@ -58,7 +59,7 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     labels = _labels(runs)
     found = {run: results_of_run(run) for run in runs}
     summaries = {run: read_json(run / SUMMARY_FILE, {}) for run in runs}
-    results = _results(found, labels)
+    results = _results(found, labels, {run: VIEWS[config.views.strategy] for run, config in configs.items()})
     try:
         gallery, gallery_fault = make_gallery(_run_with_regions(configs)), ""
     except (SamclrError, OSError) as error:
@@ -68,7 +69,7 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         version=__version__,
         title=", ".join(labels.values()) if len(runs) < 4 else f"{len(runs)} runs",
         verdict=make_verdict(configs, found),
-        unfinished=[_unfinished(labels[run], summaries[run]) for run in runs if not _is_finished(summaries[run])],
+        unfinished=[text for run in runs if (text := _unfinished(labels[run], summaries[run], metrics[run]))],
         labelled=result_grid("labelled", results),
         dense=result_grid("dense", results),
         charts=_charts(runs, metrics, labels),
@@ -94,7 +95,9 @@ def _run_with_regions(configs: dict[Path, PretrainConfig]) -> PretrainConfig:
     return next((c for c in configs.values() if c.data.regions is not None), next(iter(configs.values())))
 
 
-def _results(results: dict[Path, list[RunResult]], labels: dict[Path, str]) -> list[tuple[Owner, Result]]:
+def _results(
+    results: dict[Path, list[RunResult]], labels: dict[Path, str], views: dict[Path, str]
+) -> list[tuple[Owner, Result]]:
     """Results of all runs, each with whose it is: a floor, or weights that the run no longer has, say so."""
     found = []
     for run, of_run in results.items():
@@ -105,7 +108,10 @@ def _results(results: dict[Path, list[RunResult]], labels: dict[Path, str]) -> l
                 label += ", untrained" + (f", seed {result.seed}" if result.seed is not None else "")
             elif not one.is_current:
                 label += ", earlier weights" + (f" of step {result.step:,}" if result.step is not None else "")
-            found.append((Owner(label=label, is_floor=result.untrained, is_past=not one.is_current), result))
+            shown = views[run] if one.is_own and not result.untrained else ""
+            found.append(
+                (Owner(label=label, views=shown, is_floor=result.untrained, is_past=not one.is_current), result)
+            )
     return sorted(found, key=lambda pair: (pair[1].on, not pair[0].is_floor, pair[0].is_past))
 
 
@@ -125,14 +131,13 @@ def _charts(runs: Sequence[Path], metrics: dict[Path, list[dict[str, Any]]], lab
     return charts
 
 
-def _is_finished(summary: dict[str, Any]) -> bool:
-    return 0 < summary.get("num_steps", 0) <= summary.get("steps_done", 0)
-
-
-def _unfinished(label: str, summary: dict[str, Any]) -> str:
-    if not summary.get("steps_done"):
-        return f"{label} has no finished step yet"
-    return f"{label} stands at step {summary['steps_done']:,} of {summary['num_steps']:,}"
+def _unfinished(label: str, summary: dict[str, Any], metrics: list[dict[str, Any]]) -> str:
+    """A sentence on a run that has steps to do; a killed one has no summary, but a row for each step."""
+    if 0 < summary.get("num_steps", 0) <= summary.get("steps_done", 0):
+        return ""
+    steps = metrics[-1]["step"] + 1 if metrics else 0
+    planned = f" of {summary['num_steps']:,}" if "num_steps" in summary else ""
+    return f"{label} is not finished: it stands at step {steps:,}{planned}"
 
 
 def _run_facts(

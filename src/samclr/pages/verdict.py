@@ -40,6 +40,11 @@ class Verdict:
     sentences: tuple[str, ...]
     missing: tuple[Missing, ...]
 
+    @property
+    def compares(self) -> bool:
+        """Whether a sentence holds a difference."""
+        return any(" points " in sentence for sentence in self.sentences)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
