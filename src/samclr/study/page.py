@@ -14,7 +14,7 @@ from samclr.pages.gallery import GalleryScene, make_gallery
 from samclr.pages.render import render
 from samclr.runs.directory import SUMMARY_FILE, read_json, read_metrics
 from samclr.storage.files import write_text
-from samclr.study.compare import Difference, compare
+from samclr.study.compare import Difference, compare, phrase
 from samclr.study.costs import Cost, make_costs, total_hours
 from samclr.study.folder import StudyFolder
 from samclr.study.plan import UNTRAINED, Arm, Plan, Run
@@ -50,6 +50,7 @@ def write_study(folder: StudyFolder, plan: Plan) -> Path:
         spread_text=spread_text,
         best=_best(tables),
         open_runs=_open_runs(folder, plan, stages),
+        headline=phrase(differences[0]) if differences else "",
         questions=questions_of(differences),
         against_quoted=against_quoted(tables),
         curves=_curves(folder, plan),
@@ -90,25 +91,28 @@ def _best(tables: Sequence[Table]) -> set[tuple[str, int]]:
 
 
 def _open_runs(folder: StudyFolder, plan: Plan, stages: dict[str, Any]) -> list[dict[str, Any]]:
-    """Arms with runs that are not done: how many, why, and the command that adds them."""
-    rows = []
+    """Arms with runs that are not done: how many, why, and the command that adds them. Arms alike share an entry."""
+    entries: list[tuple[str, str, dict[str, Any]]] = []  # title, name, and what may be alike
     for arm in plan.arms:
         runs = [Run(arm=arm, seed=seed) for seed in plan.seeds if stages[f"{arm.name}.seed{seed}"] != "done"]
         for stage in dict.fromkeys(stages[run.name] for run in runs):
-            alike = [run for run in runs if stages[run.name] == stage]
-            rows.append(
-                {
-                    "arm": arm,
-                    "stage": stage,
-                    "seeds": [run.seed for run in alike],
-                    "reasons": list(dict.fromkeys(folder.reason(run) for run in alike if folder.reason(run))),
-                    "command": study_command(folder, plan, *([arm.adds] if arm.adds else [])),
-                }
+            some = [run for run in runs if stages[run.name] == stage]
+            reasons = list(dict.fromkeys(folder.reason(run) for run in some if folder.reason(run)))
+            command = study_command(folder, plan, *([arm.adds] if arm.adds else []))
+            seeds = [run.seed for run in some]
+            entries.append(
+                (arm.title, arm.name, {"stage": stage, "seeds": seeds, "reasons": reasons, "command": command})
             )
     for m in plan.measurements:
         if m.path is None:
             command = study_command(folder, plan, f"{'--on' if m.kind == 'labelled' else '--dense-on'} {m.set}=PATH")
-            rows.append({"arm": None, "set": m.set, "stage": "missing", "command": command, "reasons": [], "seeds": []})
+            entries.append((m.set, "", {"stage": "missing", "command": command, "reasons": [], "seeds": []}))
+    rows: list[dict[str, Any]] = []
+    for title, name, facts in entries:
+        row = next((row for row in rows if {**row, "named": None} == {**facts, "named": None}), None)
+        if row is None:
+            rows.append(row := {**facts, "named": []})
+        row["named"].append((title, name))
     return rows
 
 

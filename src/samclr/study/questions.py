@@ -20,18 +20,22 @@ WORDS: dict[Verdict, str] = {
     "open": "not told apart",
     "one seed": "of one seed, without an interval",
 }
-MAX_OPEN = 12  # differences; of more only the first question's are unfolded
+MAX_OPEN = 12  # differences; of more only the first question, and of a question the first drawing, is unfolded
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """Differences in equal factors: as drawings, one a set, metric and scenes, and in words."""
+    """Differences in equal factors: as drawings, one a set, metric and scenes, and in words.
+
+    is_open, is_short: whether the question, and all of its drawings, are shown unfolded.
+    """
 
     title: str
     counts: str
     charts: tuple[IntervalChart, ...]
     sentences: tuple[str, ...]
     is_open: bool
+    is_short: bool
 
 
 def questions_of(differences: Sequence[Difference]) -> list[Question]:
@@ -46,6 +50,7 @@ def questions_of(differences: Sequence[Difference]) -> list[Question]:
             charts=_charts(group, several=len({d.pair.arm.scenes for d in differences}) > 1),
             sentences=tuple(phrase(d) for verdict in WORDS for d in group if d.verdict == verdict),
             is_open=number == 0 or len(differences) <= MAX_OPEN,
+            is_short=len(group) <= MAX_OPEN,
         )
         for number, (factors, group) in enumerate(asked.items())
     ]
