@@ -13,11 +13,14 @@ from support.command import samclr
 from support.runs import small_config
 from support.scenes import write_scenes
 
+from samclr.bank.bank import pack_scenes
 from samclr.config.pretrain import FilterConfig
+from samclr.datasets.sources import list_scenes
 from samclr.demo.demo import compose_scene, make_data, run_demo
 from samclr.pages.report import write_report
 from samclr.runs.checkpoint import checkpoints
 from samclr.runs.directory import read_metrics
+from samclr.scenes.fill import FillOptions
 from samclr.training.pretrain import pretrain
 
 
@@ -94,8 +97,13 @@ def test_a_run_without_regions_or_results_has_a_page(tmp_path):
     assert facts["shown"] == 6 * 7
     before = (tmp_path / "run" / "report.html").read_text()
     assert "No backbone has been measured yet. Measure by" in before
+    assert "images of the bank" not in before
     shutil.rmtree(scenes)
     assert write_report([tmp_path / "run"]).read_text() == before  # the bank has all that is shown
+    others = write_scenes(tmp_path / "others", 12)
+    pack_scenes(list_scenes([others]), tmp_path / "bank", None, FillOptions(num_workers=1))
+    shared = write_report([tmp_path / "run"]).read_text()
+    assert re.search(r"drawn from 12\s+images of the bank; 9 were trained on", shared)
     shutil.rmtree(tmp_path / "bank")
     page = write_report([tmp_path / "run"]).read_text()
     assert "The gallery is left out: the scene bank" in page

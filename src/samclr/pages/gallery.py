@@ -51,9 +51,17 @@ class GalleryScene:
     pairs: dict[str, list[tuple[str, str]]]  # strategy -> pairs of views
 
 
+@dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """Scenes, and of how many they were drawn: more than were trained on where a bank serves other sets too."""
+
+    scenes: tuple[GalleryScene, ...]
+    drawn_from: int
+
+
 def make_gallery(
     config: PretrainConfig, num_scenes: int = NUM_SCENES, strategies: Sequence[Strategy] | None = None
-) -> list[GalleryScene]:
+) -> Gallery:
     """Scenes spread over the set, each with pairs of the strategies: by default image, and region if there are any.
 
     They are those of the bank, and of the store where there is one: the scenes themselves may be gone.
@@ -76,7 +84,8 @@ def make_gallery(
     index = None if store is None else open_index(bank, store, config.filter, cache_folder())
     found = {} if store is None else _regions_of(store, bank)
     kinds = strategies or (["image"] if index is None else ["image", "region"])
-    return [_gallery_scene(config, bank, index, image, found.get(one), kinds) for image, one in enumerate(shown)]
+    scenes = [_gallery_scene(config, bank, index, image, found.get(one), kinds) for image, one in enumerate(shown)]
+    return Gallery(scenes=tuple(scenes), drawn_from=len(ids))
 
 
 def _gallery_scene(

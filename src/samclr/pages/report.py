@@ -60,10 +60,11 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     found = {run: results_of_run(run) for run in runs}
     summaries = {run: read_json(run / SUMMARY_FILE, {}) for run in runs}
     results = _results(found, labels, {run: VIEWS[config.views.strategy] for run, config in configs.items()})
+    shown = _run_with_regions(configs)
     try:
-        gallery, gallery_fault = make_gallery(_run_with_regions(configs)), ""
+        gallery, gallery_fault = make_gallery(configs[shown]), ""
     except (SamclrError, OSError) as error:
-        gallery, gallery_fault = [], str(error)
+        gallery, gallery_fault = None, str(error)
     page = render(
         "report.html.j2",
         version=__version__,
@@ -75,6 +76,7 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         charts=_charts(runs, metrics, labels),
         gallery=gallery,
         gallery_fault=gallery_fault,
+        num_trained=summaries[shown].get("data", {}).get("images"),
         runs=[_run_facts(run, labels[run], configs[run], summaries[run], metrics[run]) for run in runs],
         settings=_settings_table(configs, labels),
     )
@@ -91,8 +93,8 @@ def _labels(runs: Sequence[Path]) -> dict[Path, str]:
     }
 
 
-def _run_with_regions(configs: dict[Path, PretrainConfig]) -> PretrainConfig:
-    return next((c for c in configs.values() if c.data.regions is not None), next(iter(configs.values())))
+def _run_with_regions(configs: dict[Path, PretrainConfig]) -> Path:
+    return next((run for run, config in configs.items() if config.data.regions is not None), next(iter(configs)))
 
 
 def _results(

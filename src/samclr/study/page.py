@@ -185,17 +185,17 @@ def _place(plan: Plan, arm: Arm) -> str:
     return f"{arm.scenes}: {arm.title}" if several and arm.name != UNTRAINED else arm.title
 
 
-def _galleries(folder: StudyFolder, plan: Plan) -> list[tuple[str, list[GalleryScene], str]]:
+def _galleries(folder: StudyFolder, plan: Plan) -> list[tuple[str, tuple[GalleryScene, ...], str]]:
     """(arm, scenes, fault) for the first arm of each kind of views that has been trained."""
-    found: dict[tuple[str, str], tuple[str, list[GalleryScene], str]] = {}
+    found: dict[tuple[str, str], tuple[str, tuple[GalleryScene, ...], str]] = {}
     for arm in plan.arms:
         run = Run(arm=arm, seed=plan.seeds[0])
         if arm.strategy == "untrained" or (arm.scenes, arm.views) in found or not folder.state(run.name).get("trained"):
             continue
-        scenes: list[GalleryScene] = []
+        scenes: tuple[GalleryScene, ...] = ()
         fault = ""
         try:
-            scenes = make_gallery(run.config(folder.stores), SCENES_SHOWN, [arm.strategy])
+            scenes = make_gallery(run.config(folder.stores), SCENES_SHOWN, [arm.strategy]).scenes
         except (SamclrError, OSError) as error:
             fault = str(error)
         found[arm.scenes, arm.views] = _place(plan, arm), scenes, fault
