@@ -155,7 +155,7 @@ def _span(ends: tuple[float, float]) -> str:
 
 def _no_floor(group: Group, like: Result) -> Missing:
     return Missing(
-        text=f"No untrained floor was measured on {like.on}: how much of this is training, nobody can say. Add it by",
+        text=f"No untrained floor was measured on {like.on}, so what training adds is unknown. Add it by",
         command=_evaluate(group, like, "--untrained"),
     )
 
@@ -178,8 +178,8 @@ def _no_image_views(group: Group) -> Missing:
     other = str(run.with_name(f"{run.resolve().name}-image"))
     train = _line("pretrain", "from-config", str(run / "config.json"), "--strategy", "image", "--out", other)
     return Missing(
-        text="No run with image views is in this report: what regions add, nobody can say. Add one, measure it, and "
-        "name it after this run in samclr report",
+        text="No run with image views is in this report, so what regions add is unknown. Train one as below, measure it, "
+        "and name it after this run in samclr report",
         command=train,
     )
 
