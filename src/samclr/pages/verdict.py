@@ -178,8 +178,8 @@ def _no_image_views(group: Group) -> Missing:
     other = str(run.with_name(f"{run.resolve().name}-image"))
     train = _line("pretrain", "from-config", str(run / "config.json"), "--strategy", "image", "--out", other)
     return Missing(
-        text="No run with image views is in this report, so what regions add is unknown. Train one as below, measure it, "
-        "and name it after this run in samclr report",
+        text="No run with image views is in this report, so what regions add is unknown. Train one as below, "
+        "measure it, and name it after this run in samclr report",
         command=train,
     )
 

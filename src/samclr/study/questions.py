@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from samclr.study.compare import Difference, Verdict, phrase
 from samclr.study.pictures import IntervalChart, interval_chart
 
-TITLES = {
+TITLES: dict[tuple[str, ...], str] = {
     ("views",): "Do the views matter?",
     ("method",): "Does the method matter?",
     ("temperature",): "Does the temperature matter?",
