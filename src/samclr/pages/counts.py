@@ -24,7 +24,10 @@ def _of_data(data: Mapping[str, int]) -> list[tuple[int, str]]:
     if "regions" in data:
         failed, without = data.get("segment_errors", 0), data.get("images_without_regions", 0)
         counted += [
-            (data["regions"], f"{data['regions']:,} regions after the filter, {data['regions'] / images:.1f} an image"),
+            (
+                data["regions"],
+                f"{data['regions']:,} regions after the filter, {data['regions'] / images:.1f} per image",
+            ),
             (failed, f"{failed:,} of {images:,} images could not be segmented"),
             (without, f"{without:,} of {images:,} images have no region after the filter: they are shown whole"),
         ]

@@ -9,7 +9,6 @@ from samclr._version import __version__
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.serialise import to_dict
 from samclr.errors import RunError, SamclrError
-from samclr.log import with_options
 from samclr.pages.charts import Chart, Series, make_chart
 from samclr.pages.counts import count_sentences
 from samclr.pages.gallery import make_gallery
@@ -155,7 +154,7 @@ def _run_facts(
         "state": f"{steps:,} of {planned:,} steps" if has_checkpoint(run) else "not started",
         "happened": happened,
         "never": never,
-        "warning": with_options(identical_pairs_warning(identical, steps * pairs_per_step(config)) or ""),
+        "warning": identical_pairs_warning(identical, steps * pairs_per_step(config)) or "",
         "errors": sorted(errors.items())[:50],
         "num_errors": len(errors),
         "fingerprint": summary.get("data_fingerprint", ""),

@@ -142,7 +142,7 @@ def test_counts_have_totals():
     px = config.group.size_px
     assert f"92,150 of 92,160 views were enlarged: their crops are smaller than {px} px" in happened
     assert "1 of 601 images could not be read" in happened
-    assert "2,400 regions after the filter, 4.0 an image" in happened
+    assert "2,400 regions after the filter, 4.0 per image" in happened
     assert "3 of 600 images have no region after the filter: they are shown whole" in happened
     assert "0 of 46,080 pairs show the same box twice" in never
     assert count_sentences(config, {}) == ([], [])
