@@ -22,6 +22,7 @@ def _of_data(data: Mapping[str, int]) -> list[tuple[int, str]]:
         (unreadable, f"{unreadable:,} of {images + unreadable:,} images could not be read"),
     ]
     if "regions" in data:
+        regions = data["regions"]
         failed, without = data.get("segment_errors", 0), data.get("images_without_regions", 0)
         counted += [
             (
