@@ -25,10 +25,7 @@ def _of_data(data: Mapping[str, int]) -> list[tuple[int, str]]:
         regions = data["regions"]
         failed, without = data.get("segment_errors", 0), data.get("images_without_regions", 0)
         counted += [
-            (
-                data["regions"],
-                f"{data['regions']:,} regions after the filter, {data['regions'] / images:.1f} per image",
-            ),
+            (regions, f"{regions:,} regions after the filter, {regions / images:.1f} per image"),
             (failed, f"{failed:,} of {images:,} images could not be segmented"),
             (without, f"{without:,} of {images:,} images have no region after the filter: they are shown whole"),
         ]
