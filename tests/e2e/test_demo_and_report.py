@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 
@@ -12,11 +13,14 @@ from support.command import samclr
 from support.runs import small_config
 from support.scenes import write_scenes
 
+from samclr.bank.bank import pack_scenes
 from samclr.config.pretrain import FilterConfig
+from samclr.datasets.sources import list_scenes
 from samclr.demo.demo import compose_scene, make_data, run_demo
 from samclr.pages.report import write_report
 from samclr.runs.directory import read_metrics
 from samclr.runs.saved import checkpoints
+from samclr.scenes.fill import FillOptions
 from samclr.training.pretrain import pretrain
 
 
@@ -66,6 +70,8 @@ def test_the_page_shows_pictures_and_curves(demo, tmp_path, width):
     assert facts["curves"] >= 6  # loss, spread and speed of two runs
     assert facts["outside"] == 0
     assert facts["overflow"] <= 0
+    assert facts["hidden"] == []
+    assert 0 < facts["tallest"] <= 521
 
 
 def test_the_page_holds_the_numbers(demo):
@@ -73,7 +79,12 @@ def test_the_page_holds_the_numbers(demo):
     page = (out / "report.html").read_text()
     for arm in arms:
         assert f"{100 * arm['top1']:.1f}%" in page
-    assert "views enlarged from fewer pixels than they have" in page
+    assert f"Region views: {100 * arms[2]['top1']:.1f}% kNN on digits (95% interval " in page
+    assert re.search(
+        r"points (over|under) image views \(.+\), \d+\.\d points (over|under) the untrained backbone", page
+    )
+    assert re.search(r"[1-9][\d,]* of 3,072 views were enlarged: their crops are smaller than 32 px", page)
+    assert page.index("kNN on digits") < page.index("What the model sees")
     assert "https://" not in page
     assert "http://" not in page
 
@@ -84,9 +95,18 @@ def test_a_run_without_regions_or_results_has_a_page(tmp_path):
     pretrain(small_config(scenes, recipe="simclr"), tmp_path / "run")
     facts = open_page(write_report([tmp_path / "run"]), tmp_path, 800)
     assert facts["shown"] == 6 * 7
+    before = (tmp_path / "run" / "report.html").read_text()
+    assert "No backbone has been measured yet. Measure by" in before
+    assert "images of the bank" not in before
     shutil.rmtree(scenes)
+    assert write_report([tmp_path / "run"]).read_text() == before  # the bank has all that is shown
+    others = write_scenes(tmp_path / "others", 12)
+    pack_scenes(list_scenes([others]), tmp_path / "bank", None, FillOptions(num_workers=1))
+    shared = write_report([tmp_path / "run"]).read_text()
+    assert re.search(r"drawn from 12\s+images of the bank; 9 were trained on", shared)
+    shutil.rmtree(tmp_path / "bank")
     page = write_report([tmp_path / "run"]).read_text()
-    assert "The gallery is left out: no such folder" in page
+    assert "The gallery is left out: the scene bank" in page
 
 
 def test_odd_sizes_do_not_break_the_page(tmp_path):

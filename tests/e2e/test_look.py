@@ -49,6 +49,9 @@ def test_the_page_shows_every_region_on_both_sides(made, tmp_path, width):
     assert facts["drawn"] > 0.9 * expected  # a region of a pixel or two may have no outline
     assert facts["outside"] == 0
     assert facts["overflow"] <= 0
+    assert facts["hidden"] == []
+    assert 0 < facts["tallest"] <= 521
+    assert re.match(r"region \d+: [\d,]+ px, .+ of the image, predicted IoU 0\.\d+, stability", facts["told"])
 
 
 def test_scores_boxes_errors_and_counts_stand_on_the_page(made):
@@ -56,6 +59,8 @@ def test_scores_boxes_errors_and_counts_stand_on_the_page(made):
     text = page.read_text()
     rows = [row for row in iterate_rows(open_store(folder / "store")) if row["status"] == OK]
     assert f"{sum(len(r['regions']) for r in rows) / len(rows):.1f}, after the filter" in text
+    assert "Segmented with sam-digits: " in text
+    assert "1 of 15 could not be segmented." in text
     assert "<code>broken.jpg</code>" in text
     assert "predicted IoU 0." in text
     assert text.count('class="box"') > 5

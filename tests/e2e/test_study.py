@@ -105,6 +105,8 @@ def test_the_page_in_a_browser(whole, tmp_path, width):
     assert facts["curves"] >= 4
     assert facts["outside"] == 0
     assert facts["overflow"] <= 0
+    assert facts["hidden"] == []
+    assert facts["crossed"] == 0
 
 
 def run_killed(arguments, signum, when, patience_s=240):

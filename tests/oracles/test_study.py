@@ -106,7 +106,7 @@ def test_differences_of_nothing_can_be_drawn():
     assert chart.rows[0].mean == chart.zero
     (wide,) = differences_of({0: 0.5, 1: 0.5}, {0: 0.51, 1: 0.6})
     row = interval_chart("set", [wide]).rows[0]
-    assert row.low < row.dots[0] < row.mean < row.dots[1] < row.high <= chart.right
+    assert row.low < row.dots[0] < row.mean < row.dots[1] < row.high <= 100
 
 
 def test_no_common_seed_no_difference():

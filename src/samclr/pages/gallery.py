@@ -14,7 +14,6 @@ from samclr.bank.bank import SceneBank
 from samclr.config.cache import cache_folder
 from samclr.config.normalisation import UNCHANGED
 from samclr.config.pretrain import PretrainConfig, Strategy
-from samclr.datasets.sources import list_scenes
 from samclr.errors import RunError
 from samclr.log import say
 from samclr.regions.coarsest import coarsest
@@ -22,7 +21,7 @@ from samclr.regions.index import RegionIndex, open_index
 from samclr.regions.records import ImageRegions
 from samclr.regions.store import damaged_text, open_store, read_bucket, read_regions
 from samclr.scenes.refs import SceneRef
-from samclr.storage.parts import OK
+from samclr.storage.parts import OK, PartsFolder, bucket_of_part
 from samclr.views.augment import augment
 from samclr.views.crop import ViewCropper
 from samclr.views.data import bank_path
@@ -52,26 +51,41 @@ class GalleryScene:
     pairs: dict[str, list[tuple[str, str]]]  # strategy -> pairs of views
 
 
+@dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """Scenes, and of how many they were drawn: more than were trained on where a bank serves other sets too."""
+
+    scenes: tuple[GalleryScene, ...]
+    drawn_from: int
+
+
 def make_gallery(
     config: PretrainConfig, num_scenes: int = NUM_SCENES, strategies: Sequence[Strategy] | None = None
-) -> list[GalleryScene]:
+) -> Gallery:
     """Scenes spread over the set, each with pairs of the strategies: by default image, and region if there are any.
 
-    Raises RunError without a bank, and as list_scenes and open_store.
+    They are those of the bank, and of the store where there is one: the scenes themselves may be gone.
+
+    Raises RunError without a bank, or with one that has no scene of the store; and as SceneBank and open_store.
     """
-    refs = list_scenes(config.data.scenes, config.data.image_column)
     path = bank_path(config)
     if not path.exists():
         raise RunError(f"the scene bank {path} is gone; rebuild it with samclr pack")
-    bank = SceneBank(path, refs)
-    by_id = {ref.image_id: ref for ref in refs}
-    index = None
-    if config.data.regions is not None:
-        index = open_index(bank, open_store(config.data.regions), config.filter, cache_folder())
-    count = min(num_scenes, bank.num_images)
-    shown = dict.fromkeys(number * bank.num_images // count for number in range(count))
-    kinds, ids = strategies or (["image"] if index is None else ["image", "region"]), bank.image_ids
-    return [_gallery_scene(config, bank, index, image, by_id[ids[image]], kinds) for image in shown]
+    store = None if config.data.regions is None else open_store(config.data.regions)
+    ids = SceneBank(path).image_ids
+    if store is not None:
+        known = set(store.image_ids())
+        ids = [image_id for image_id in ids if image_id in known]
+    if not ids:
+        raise RunError(f"no scene of the bank {path} is in the region store {config.data.regions}")
+    count = min(num_scenes, len(ids))
+    shown = [ids[number * len(ids) // count] for number in range(count)]
+    bank = SceneBank(path, [SceneRef(image_id=image_id, path=str(path)) for image_id in shown])
+    index = None if store is None else open_index(bank, store, config.filter, cache_folder())
+    found = {} if store is None else _regions_of(store, bank)
+    kinds = strategies or (["image"] if index is None else ["image", "region"])
+    scenes = [_gallery_scene(config, bank, index, image, found.get(one), kinds) for image, one in enumerate(shown)]
+    return Gallery(scenes=tuple(scenes), drawn_from=len(ids))
 
 
 def _gallery_scene(
@@ -79,11 +93,9 @@ def _gallery_scene(
     bank: SceneBank,
     index: RegionIndex | None,
     image: int,
-    ref: SceneRef,
+    found: ImageRegions | None,
     strategies: Sequence[Strategy],
 ) -> GalleryScene:
-    height, width = bank.native_hw[image].tolist()
-    found = _regions_of(config, ref, (height, width))
     kept = [] if found is None else coarsest(found, config.filter)
     picture = Image.fromarray(np.asarray(bank.level(image, 0)))
     if found is not None:
@@ -91,7 +103,7 @@ def _gallery_scene(
     scale = min(SCENE_WIDTH_PX / picture.width, SCENE_HEIGHT_PX / picture.height)
     size = (max(round(picture.width * scale), 1), max(round(picture.height * scale), 1))
     return GalleryScene(
-        image_id=ref.image_id,
+        image_id=bank.image_ids[image],
         picture=_data_uri(picture.resize(size, Image.Resampling.LANCZOS)),
         num_regions=0 if found is None else len(found.regions),
         num_kept=len(kept),
@@ -99,18 +111,23 @@ def _gallery_scene(
     )
 
 
-def _regions_of(config: PretrainConfig, ref: SceneRef, native_hw: tuple[int, int]) -> ImageRegions | None:
-    if config.data.regions is None:
-        return None
-    store = open_store(config.data.regions)
-    for row in read_bucket(store, store.bucket_of(ref.locality_key)).to_pylist():
-        if row["image_id"] == ref.image_id:
-            found = read_regions(row)
-            if isinstance(found, ImageRegions) and (found.height, found.width) == native_hw:
-                return found
-            if row["status"] == OK:
-                say(damaged_text(store, [ref.image_id], "drawn without regions"))
-    return None
+def _regions_of(store: PartsFolder, bank: SceneBank) -> dict[str, ImageRegions]:
+    """What the store has of the bank's images, where their sizes agree; damaged rows are reported."""
+    ids = bank.image_ids
+    native_hw = dict(zip(ids, bank.native_hw.tolist(), strict=True))
+    buckets = {bucket_of_part(stem) for stem, numbers, _ in store.rows_of(ids, []) if len(numbers)}
+    regions, damaged = dict[str, ImageRegions](), list[str]()
+    for row in (row for bucket in sorted(buckets) for row in read_bucket(store, bucket).to_pylist()):
+        if row["image_id"] not in native_hw or row["status"] != OK:
+            continue
+        found = read_regions(row)
+        if isinstance(found, ImageRegions) and [found.height, found.width] == native_hw[found.image_id]:
+            regions[found.image_id] = found
+        else:
+            damaged.append(row["image_id"])
+    if damaged:
+        say(damaged_text(store, damaged, "drawn without regions"))
+    return regions
 
 
 def _draw_regions(picture: Image.Image, found: ImageRegions, kept: list[int]) -> Image.Image:

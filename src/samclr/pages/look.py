@@ -89,6 +89,7 @@ def write_look(
             "look.html.j2",
             store=store.path.name,
             version=__version__,
+            verdict=_verdict(store, states, examined),
             facts=_facts(store, states, examined),
             advice=_advice(examined, config),
             examined_note=f"Of {len(examined)} images, drawn from {len(good)}.",
@@ -129,14 +130,31 @@ def _read(store: PartsFolder, by_id: dict[str, SceneRef], ids: Sequence[str]) ->
     return found
 
 
+def _verdict(store: PartsFolder, states: list[dict[str, Any]], examined: Examined) -> str:
+    """What the store is worth for training, in a sentence; each count with its total."""
+    before = sum(len(found.regions) for found, _ in examined.values())
+    after = [len(kept) for _, kept in examined.values()]
+    failed = sum(row["status"] != OK for row in states)
+    maker = store.maker
+    source = f"Imported from {maker['source']}" if "source" in maker else f"Segmented with {maker.get('segmenter')}"
+    return (
+        f"{source}: {before / len(after):.1f} regions per image, of which the filter keeps "
+        f"{sum(after) / len(after):.1f} for training. "
+        f"{sum(n == 0 for n in after):,} of {len(after):,} images are left without a region; "
+        f"{failed:,} of {len(states):,} could not be segmented."
+    )
+
+
 def _facts(store: PartsFolder, states: list[dict[str, Any]], examined: Examined) -> list[tuple[str, str]]:
     before = [len(found.regions) for found, _ in examined.values()]
     after = [len(kept) for _, kept in examined.values()]
+    of = f"of {len(examined):,}"
     return [
         ("made by", ", ".join(f"{name} {value}" for name, value in store.maker.items())),
         ("images", f"{len(states):,}, of which {sum(row['status'] != OK for row in states):,} failed"),
+        ("regions", f"{sum(before):,}, of which the filter keeps {sum(after):,}"),
         ("regions per image", f"{np.mean(before):.1f}, after the filter {np.mean(after):.1f}"),
-        ("images without a region", f"{sum(n == 0 for n in before)}, after the filter {sum(n == 0 for n in after)}"),
+        ("images without a region", f"{before.count(0)} {of}, after the filter {after.count(0)} {of}"),
     ]
 
 

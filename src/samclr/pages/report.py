@@ -10,11 +10,13 @@ from samclr.config.pretrain import PretrainConfig
 from samclr.config.serialise import to_dict
 from samclr.errors import RunError, SamclrError
 from samclr.pages.charts import Chart, Series, make_chart
+from samclr.pages.counts import count_sentences
 from samclr.pages.gallery import make_gallery
 from samclr.pages.render import render
+from samclr.pages.verdict import VIEWS, make_verdict
 from samclr.runs.directory import SUMMARY_FILE, read_json, read_metrics, steps_without_row
 from samclr.runs.grid import result_grid
-from samclr.runs.results import UNTRAINED, Result, results_of_run
+from samclr.runs.results import UNTRAINED, Result, RunResult, results_of_run
 from samclr.runs.saved import has_checkpoint, load_config
 from samclr.storage.files import write_text
 from samclr.training.monitor import identical_pairs_warning, pairs_per_step
@@ -22,9 +24,10 @@ from samclr.training.monitor import identical_pairs_warning, pairs_per_step
 
 @dataclass(frozen=True, kw_only=True)
 class Owner:
-    """Whose a line of results is."""
+    """Whose a line of results is. views: that it was trained with, where it was."""
 
     label: str
+    views: str
     is_floor: bool
     is_past: bool
 
@@ -40,22 +43,6 @@ CURVES = (
     ("views_per_s", "Speed", "views a second"),
     ("wait_frac", "Waiting for data", "share of a step's time"),
 )
-COUNT_TEXTS = {
-    "images": "images trained on",
-    "unreadable_images": "images that could not be read",
-    "segment_errors": "images whose segmentation failed",
-    "regions": "regions after the filter",
-    "images_without_regions": "images without a region (the whole image is used)",
-}
-PLAN_TEXTS = {
-    "images_without_regions": "draws of an image without a region",
-    "repeated_regions": "regions repeated, as the image has fewer than asked for",
-    "crop_fallbacks": "central crops, as ten tries found none that fits",
-    "identical_pairs": "pairs whose views show the same box",
-    "coverage_fallbacks": "views under the requested coverage after all tries",
-    "mixed_backgrounds": "views with the background of another image",
-    "upscaled_views": "views enlarged from fewer pixels than they have",
-}
 
 
 def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
@@ -69,21 +56,27 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     configs = {run: load_config(run) for run in runs}
     metrics = {run: read_metrics(run) for run in runs}
     labels = _labels(runs)
-    results = _results(runs, labels)
+    found = {run: results_of_run(run) for run in runs}
+    summaries = {run: read_json(run / SUMMARY_FILE, {}) for run in runs}
+    results = _results(found, labels, {run: VIEWS[config.views.strategy] for run, config in configs.items()})
+    shown = _run_with_regions(configs)
     try:
-        gallery, gallery_fault = make_gallery(_run_with_regions(configs)), ""
+        gallery, gallery_fault = make_gallery(configs[shown]), ""
     except (SamclrError, OSError) as error:
-        gallery, gallery_fault = [], str(error)
+        gallery, gallery_fault = None, str(error)
     page = render(
         "report.html.j2",
         version=__version__,
         title=", ".join(labels.values()) if len(runs) < 4 else f"{len(runs)} runs",
+        verdict=make_verdict(configs, found),
+        unfinished=[text for run in runs if (text := _unfinished(labels[run], summaries[run], metrics[run]))],
         labelled=result_grid("labelled", results),
         dense=result_grid("dense", results),
         charts=_charts(runs, metrics, labels),
         gallery=gallery,
         gallery_fault=gallery_fault,
-        runs=[_run_facts(run, labels[run], configs[run], steps_without_row(metrics[run])) for run in runs],
+        num_trained=summaries[shown].get("data", {}).get("images"),
+        runs=[_run_facts(run, labels[run], configs[run], summaries[run], metrics[run]) for run in runs],
         settings=_settings_table(configs, labels),
     )
     out = out or runs[0] / "report.html"
@@ -99,22 +92,27 @@ def _labels(runs: Sequence[Path]) -> dict[Path, str]:
     }
 
 
-def _run_with_regions(configs: dict[Path, PretrainConfig]) -> PretrainConfig:
-    return next((c for c in configs.values() if c.data.regions is not None), next(iter(configs.values())))
+def _run_with_regions(configs: dict[Path, PretrainConfig]) -> Path:
+    return next((run for run, config in configs.items() if config.data.regions is not None), next(iter(configs)))
 
 
-def _results(runs: Sequence[Path], labels: dict[Path, str]) -> list[tuple[Owner, Result]]:
+def _results(
+    results: dict[Path, list[RunResult]], labels: dict[Path, str], views: dict[Path, str]
+) -> list[tuple[Owner, Result]]:
     """Results of all runs, each with whose it is: a floor, or weights that the run no longer has, say so."""
     found = []
-    for run in runs:
-        for one in results_of_run(run):
+    for run, of_run in results.items():
+        for one in of_run:
             result = one.result
             label = labels[run] if one.is_own else result.target.removesuffix(UNTRAINED)
             if result.untrained:
                 label += ", untrained" + (f", seed {result.seed}" if result.seed is not None else "")
             elif not one.is_current:
                 label += ", earlier weights" + (f" of step {result.step:,}" if result.step is not None else "")
-            found.append((Owner(label=label, is_floor=result.untrained, is_past=not one.is_current), result))
+            shown = views[run] if one.is_own and not result.untrained else ""
+            found.append(
+                (Owner(label=label, views=shown, is_floor=result.untrained, is_past=not one.is_current), result)
+            )
     return sorted(found, key=lambda pair: (pair[1].on, not pair[0].is_floor, pair[0].is_past))
 
 
@@ -134,22 +132,29 @@ def _charts(runs: Sequence[Path], metrics: dict[Path, list[dict[str, Any]]], lab
     return charts
 
 
-def _run_facts(run: Path, label: str, config: PretrainConfig, num_lost: int) -> dict[str, Any]:
-    summary = read_json(run / SUMMARY_FILE, {})
-    plan = summary.get("plan_counts", {})
-    errors = summary.get("errors", {})
-    pairs = summary.get("steps_done", 0) * pairs_per_step(config)
+def _unfinished(label: str, summary: dict[str, Any], metrics: list[dict[str, Any]]) -> str:
+    """A sentence on a run that has steps to do; a killed one has no summary, but a row for each step."""
+    if 0 < summary.get("num_steps", 0) <= summary.get("steps_done", 0):
+        return ""
+    steps = metrics[-1]["step"] + 1 if metrics else 0
+    planned = f" of {summary['num_steps']:,}" if "num_steps" in summary else ""
+    return f"{label} is not finished: it stands at step {steps:,}{planned}"
+
+
+def _run_facts(
+    run: Path, label: str, config: PretrainConfig, summary: dict[str, Any], metrics: list[dict[str, Any]]
+) -> dict[str, Any]:
+    steps, planned = summary.get("steps_done", 0), summary.get("num_steps", 0)
+    identical, errors = summary.get("plan_counts", {}).get("identical_pairs", 0), summary.get("errors", {})
+    happened, never = count_sentences(config, summary)
+    if num_lost := steps_without_row(metrics):
+        happened.append(f"{num_lost:,} of {steps:,} steps have a damaged row in metrics.jsonl, which is left out")
     return {
         "label": label,
-        "state": f"{summary.get('steps_done', 0):,} of {summary.get('num_steps', 0):,} steps"
-        if has_checkpoint(run)
-        else "not started",
-        "counts": [
-            (text, summary.get("data", {})[key]) for key, text in COUNT_TEXTS.items() if key in summary.get("data", {})
-        ]
-        + ([("steps whose row in metrics.jsonl is damaged and left out", num_lost)] if num_lost else []),
-        "plan": [(text, plan[key]) for key, text in PLAN_TEXTS.items() if key in plan],
-        "warning": identical_pairs_warning(plan.get("identical_pairs", 0), pairs) or "",
+        "state": f"{steps:,} of {planned:,} steps" if has_checkpoint(run) else "not started",
+        "happened": happened,
+        "never": never,
+        "warning": identical_pairs_warning(identical, steps * pairs_per_step(config)) or "",
         "errors": sorted(errors.items())[:50],
         "num_errors": len(errors),
         "fingerprint": summary.get("data_fingerprint", ""),

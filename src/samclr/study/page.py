@@ -17,8 +17,8 @@ from samclr.storage.files import write_text
 from samclr.study.compare import Difference, compare, phrase
 from samclr.study.costs import Cost, make_costs, total_hours
 from samclr.study.folder import StudyFolder
-from samclr.study.pictures import IntervalChart, interval_chart
 from samclr.study.plan import UNTRAINED, Arm, Plan, Run
+from samclr.study.questions import questions_of
 from samclr.study.shell import commands_of, study_command
 from samclr.study.tables import Table, make_tables, percent, results_of, spread_text, to_csv, to_markdown
 
@@ -50,9 +50,9 @@ def write_study(folder: StudyFolder, plan: Plan) -> Path:
         spread_text=spread_text,
         best=_best(tables),
         open_runs=_open_runs(folder, plan, stages),
-        words=_in_groups(differences),
+        headline=phrase(differences[0]) if differences else "",
+        questions=questions_of(differences),
         against_quoted=against_quoted(tables),
-        charts=_interval_charts(plan, differences),
         curves=_curves(folder, plan),
         per_class=_per_class(folder, plan),
         galleries=_galleries(folder, plan),
@@ -91,37 +91,29 @@ def _best(tables: Sequence[Table]) -> set[tuple[str, int]]:
 
 
 def _open_runs(folder: StudyFolder, plan: Plan, stages: dict[str, Any]) -> list[dict[str, Any]]:
-    """Arms with runs that are not done: how many, why, and the command that adds them."""
-    rows = []
+    """Arms with runs that are not done: how many, why, and the command that adds them. Arms alike share an entry."""
+    entries: list[tuple[str, str, dict[str, Any]]] = []  # title, name, and what may be alike
     for arm in plan.arms:
         runs = [Run(arm=arm, seed=seed) for seed in plan.seeds if stages[f"{arm.name}.seed{seed}"] != "done"]
         for stage in dict.fromkeys(stages[run.name] for run in runs):
-            alike = [run for run in runs if stages[run.name] == stage]
-            rows.append(
-                {
-                    "arm": arm,
-                    "stage": stage,
-                    "seeds": [run.seed for run in alike],
-                    "reasons": list(dict.fromkeys(folder.reason(run) for run in alike if folder.reason(run))),
-                    "command": study_command(folder, plan, *([arm.adds] if arm.adds else [])),
-                }
+            some = [run for run in runs if stages[run.name] == stage]
+            reasons = list(dict.fromkeys(folder.reason(run) for run in some if folder.reason(run)))
+            command = study_command(folder, plan, *([arm.adds] if arm.adds else []))
+            seeds = [run.seed for run in some]
+            entries.append(
+                (arm.title, arm.name, {"stage": stage, "seeds": seeds, "reasons": reasons, "command": command})
             )
     for m in plan.measurements:
         if m.path is None:
             command = study_command(folder, plan, f"{'--on' if m.kind == 'labelled' else '--dense-on'} {m.set}=PATH")
-            rows.append({"arm": None, "set": m.set, "stage": "missing", "command": command, "reasons": [], "seeds": []})
+            entries.append((m.set, "", {"stage": "missing", "command": command, "reasons": [], "seeds": []}))
+    rows: list[dict[str, Any]] = []
+    for title, name, facts in entries:
+        row = next((row for row in rows if {**row, "named": None} == {**facts, "named": None}), None)
+        if row is None:
+            rows.append(row := {**facts, "named": []})
+        row["named"].append((title, name))
     return rows
-
-
-def _in_groups(differences: Sequence[Difference]) -> list[tuple[str, list[str]]]:
-    titles = {
-        "better": "Better: the interval lies above zero",
-        "worse": "Worse: the interval lies below zero",
-        "open": "Not told apart: the interval holds zero",
-        "one seed": "One seed alone: no interval",
-    }
-    groups = [(title, [phrase(d) for d in differences if d.verdict == verdict]) for verdict, title in titles.items()]
-    return [(title, sentences) for title, sentences in groups if sentences]
 
 
 def against_quoted(tables: Sequence[Table]) -> list[str]:
@@ -139,15 +131,6 @@ def against_quoted(tables: Sequence[Table]) -> list[str]:
                         f"(n = {len(cell.by_seed)})."
                     )
     return list(dict.fromkeys(sentences))
-
-
-def _interval_charts(plan: Plan, differences: Sequence[Difference]) -> list[IntervalChart]:
-    groups: dict[str, list[Difference]] = {}
-    several = len({d.pair.arm.scenes for d in differences}) > 1
-    for d in differences:
-        scenes = f", trained on {d.pair.arm.scenes}" if several else ""
-        groups.setdefault(f"{d.set}, {d.metric}{scenes}", []).append(d)
-    return [interval_chart(title, group) for title, group in groups.items()]
 
 
 def _curves(folder: StudyFolder, plan: Plan) -> list[Chart]:
@@ -202,17 +185,17 @@ def _place(plan: Plan, arm: Arm) -> str:
     return f"{arm.scenes}: {arm.title}" if several and arm.name != UNTRAINED else arm.title
 
 
-def _galleries(folder: StudyFolder, plan: Plan) -> list[tuple[str, list[GalleryScene], str]]:
+def _galleries(folder: StudyFolder, plan: Plan) -> list[tuple[str, tuple[GalleryScene, ...], str]]:
     """(arm, scenes, fault) for the first arm of each kind of views that has been trained."""
-    found: dict[tuple[str, str], tuple[str, list[GalleryScene], str]] = {}
+    found: dict[tuple[str, str], tuple[str, tuple[GalleryScene, ...], str]] = {}
     for arm in plan.arms:
         run = Run(arm=arm, seed=plan.seeds[0])
         if arm.strategy == "untrained" or (arm.scenes, arm.views) in found or not folder.state(run.name).get("trained"):
             continue
-        scenes: list[GalleryScene] = []
+        scenes: tuple[GalleryScene, ...] = ()
         fault = ""
         try:
-            scenes = make_gallery(run.config(folder.stores), SCENES_SHOWN, [arm.strategy])
+            scenes = make_gallery(run.config(folder.stores), SCENES_SHOWN, [arm.strategy]).scenes
         except (SamclrError, OSError) as error:
             fault = str(error)
         found[arm.scenes, arm.views] = _place(plan, arm), scenes, fault

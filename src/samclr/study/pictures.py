@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from samclr.pages.charts import nice_step
 from samclr.study.compare import Difference, Verdict
 
-WIDTH, ROW = 720.0, 46.0
-LEFT, RIGHT, TOP, BOTTOM = 12.0, 12.0, 8.0, 26.0
+LEFT, RIGHT = 4.0, 96.0  # per cent of the strip's width, so that marks and ticks at the ends are whole
 
 
 @dataclass(frozen=True, kw_only=True)
 class IntervalRow:
-    """One difference: label, whisker from `low` to `high`, the mean, and a dot for each seed, in pixels."""
+    """One difference: label, whisker from `low` to `high`, the mean, and a dot for each seed, in per cent."""
 
     label: str
     value: str
-    y: float
     low: float
     high: float
     mean: float
@@ -27,17 +25,12 @@ class IntervalRow:
 
 @dataclass(frozen=True, kw_only=True)
 class IntervalChart:
-    """Differences below each other about a line at zero."""
+    """Differences below each other, each on a strip with the same line at zero; places are per cent of its width."""
 
     title: str
     rows: tuple[IntervalRow, ...]
     zero: float
     ticks: tuple[tuple[float, str], ...]
-    height: float
-    base: float
-    view_box: str
-    left: float = LEFT
-    right: float = WIDTH - RIGHT
 
 
 def interval_chart(title: str, differences: Sequence[Difference]) -> IntervalChart:
@@ -54,30 +47,24 @@ def interval_chart(title: str, differences: Sequence[Difference]) -> IntervalCha
     low, high = low - 0.05 * (high - low), high + 0.05 * (high - low)
 
     def place(points: float) -> float:
-        return LEFT + (min(max(points, low), high) - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+        return LEFT + (min(max(points, low), high) - low) / (high - low) * (RIGHT - LEFT)
 
-    rows = tuple(_row(d, TOP + ROW * (n + 0.8), place) for n, d in enumerate(differences))
-    height = TOP + ROW * len(rows) + BOTTOM
     ticks = [n * step for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
     return IntervalChart(
         title=title,
-        rows=rows,
+        rows=tuple(_row(d, place) for d in differences),
         zero=place(0.0),
         ticks=tuple((place(t), f"{t:+g}" if t else "0") for t in ticks),
-        height=height,
-        base=height - BOTTOM,
-        view_box=f"0 0 {WIDTH:.0f} {height:.0f}",
     )
 
 
-def _row(difference: Difference, y: float, place: Callable[[float], float]) -> IntervalRow:
+def _row(difference: Difference, place: Callable[[float], float]) -> IntervalRow:
     low = difference.mean if difference.low is None else difference.low
     high = difference.mean if difference.high is None else difference.high
     interval = "" if difference.low is None else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
     return IntervalRow(
         label=f"{difference.pair.arm.title} − {difference.pair.baseline.title}",
         value=f"{100 * difference.mean:+.1f}{interval}",
-        y=y,
         low=place(100 * low),
         high=place(100 * high),
         mean=place(100 * difference.mean),

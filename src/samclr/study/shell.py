@@ -1,11 +1,10 @@
 """The exact commands that make a run again without the study: segment, pretrain, evaluate."""
 
 import shlex
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
 
 from samclr.config.evaluation import EvaluationConfig
+from samclr.config.flags import flags
 from samclr.config.protocols import Kind, protocols_of
 from samclr.config.recipes import RECIPES
 from samclr.config.segmenters import SegmenterConfig
@@ -68,25 +67,6 @@ def study_command(folder: StudyFolder, plan: Plan, *more: str) -> str:
 
 def _is_own(folder: StudyFolder, path: Path) -> bool:
     return path.is_relative_to(folder.path.absolute())
-
-
-def flags(config: Any, default: Any) -> list[str]:
-    """The options that turn one configuration into another of its kind."""
-    words: list[str] = []
-    for one in fields(config):
-        value, usual = getattr(config, one.name), getattr(default, one.name)
-        if value == usual or one.name == "recipe":
-            continue
-        name = f"--{one.name.replace('_', '-')}"
-        if is_dataclass(value) and not isinstance(value, type):
-            words += flags(value, usual)
-        elif value is True:
-            words.append(name)
-        elif isinstance(value, tuple):
-            words += [name, *map(str, value)]
-        else:
-            words += [name, str(value)]
-    return words
 
 
 def segmenter_flags(config: SegmenterConfig) -> list[str]:

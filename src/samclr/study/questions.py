@@ -1,0 +1,70 @@
+"""A study's differences by the question that they answer, so that long lists can be folded."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from samclr.study.compare import Difference, Verdict, phrase
+from samclr.study.pictures import IntervalChart, interval_chart
+
+TITLES: dict[tuple[str, ...], str] = {
+    ("views",): "Do the views matter?",
+    ("method",): "Does the method matter?",
+    ("temperature",): "Does the temperature matter?",
+    ("padding",): "Does the padding matter?",
+    ("training",): "Is training better than none?",
+}
+WORDS: dict[Verdict, str] = {
+    "better": "better",
+    "worse": "worse",
+    "open": "not told apart",
+    "one seed": "of one seed, without an interval",
+}
+MAX_OPEN = 12  # differences; of more only the first question, and of a question the first drawing, is unfolded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """Differences in equal factors: as drawings, one a set, metric and scenes, and in words.
+
+    is_open, is_short: whether the question, and all of its drawings, are shown unfolded.
+    """
+
+    title: str
+    counts: str
+    charts: tuple[IntervalChart, ...]
+    sentences: tuple[str, ...]
+    is_open: bool
+    is_short: bool
+
+
+def questions_of(differences: Sequence[Difference]) -> list[Question]:
+    """The questions in the order of their first differences."""
+    asked: dict[tuple[str, ...], list[Difference]] = {}
+    for d in differences:
+        asked.setdefault(d.pair.differing, []).append(d)
+    return [
+        Question(
+            title=TITLES.get(factors, f"Several at once: {', '.join(factors)}"),
+            counts=_counts(group),
+            charts=_charts(group, several=len({d.pair.arm.scenes for d in differences}) > 1),
+            sentences=tuple(phrase(d) for verdict in WORDS for d in group if d.verdict == verdict),
+            is_open=number == 0 or len(differences) <= MAX_OPEN,
+            is_short=len(group) <= MAX_OPEN,
+        )
+        for number, (factors, group) in enumerate(asked.items())
+    ]
+
+
+def _counts(group: Sequence[Difference]) -> str:
+    counted = Counter(d.verdict for d in group)
+    return ", ".join(f"{counted[verdict]} {word}" for verdict, word in WORDS.items() if counted[verdict])
+
+
+def _charts(group: Sequence[Difference], several: bool) -> tuple[IntervalChart, ...]:
+    """several: scenes, which the titles then name."""
+    alike: dict[str, list[Difference]] = {}
+    for d in group:
+        scenes = f", trained on {d.pair.arm.scenes}" if several else ""
+        alike.setdefault(f"{d.set}, {d.metric}{scenes}", []).append(d)
+    return tuple(interval_chart(title, some) for title, some in alike.items())

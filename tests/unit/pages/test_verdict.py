@@ -1,0 +1,148 @@
+"""The report's first sentence, from results made by hand."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from samclr.config.evaluation import IntervalConfig
+from samclr.config.pretrain import PretrainConfig
+from samclr.config.recipes import RECIPES
+from samclr.evaluation.intervals import bootstrap_intervals
+from samclr.pages.counts import count_sentences
+from samclr.pages.verdict import make_verdict
+from samclr.runs.results import Result, RunResult, Score
+
+SETTINGS = {"image_px": 24, "num_train": None, "num_test": None, "bootstrap": 200, "bootstrap_seed": 0}
+SETTINGS |= {"knn_k": 20, "knn_temperature": 0.07}
+REGION, IMAGE = RECIPES["samclr"].config, RECIPES["simclr"].config
+LABELS = np.zeros(100, int)
+
+
+def measured(run: Path, right: int, untrained: bool = False, first: int = 0, **changes) -> RunResult:
+    """A kNN result of 100 test images; those from `first` on, `right` of them, are answered rightly."""
+    predicted = np.ones(100, int)
+    predicted[first : first + right] = 0
+    name = f"evaluation/{untrained}-{right}.json"
+    (run / "evaluation").mkdir(parents=True, exist_ok=True)
+    details = {"labels": LABELS.tolist(), "protocols": {"knn": {"predicted": predicted.tolist()}}}
+    (run / name).write_text(json.dumps(details))
+    share = right / 100
+    result = Result(
+        protocol="knn",
+        on="digits",
+        target=str(run),
+        source=".",
+        untrained=untrained,
+        seed=0 if untrained else None,
+        scores={"top1": Score(value=share, low=share - 0.05, high=share + 0.05, n=100)},
+        settings=SETTINGS,
+        counts={"num_train": 600, "num_test": 100},
+        train_fingerprint="a",
+        test_fingerprint="b",
+        details=name,
+    )
+    return RunResult(result=replace(result, **changes), is_own=True, is_current=True)
+
+
+def paired(first: np.ndarray, second: np.ndarray) -> str:
+    """The interval of a difference, as the sentence writes it."""
+    config = IntervalConfig(bootstrap=200, bootstrap_seed=0)
+    ((low, high),) = 100 * bootstrap_intervals((first - second)[:, None].astype(np.float64), config)
+    return f"{low:.1f} to {high:.1f}"
+
+
+def answers(first: int, right: int) -> np.ndarray:
+    found = np.zeros(100)
+    found[first : first + right] = 1
+    return found
+
+
+def test_the_verdict_is_one_sentence_with_paired_intervals(tmp_path):
+    region, image = tmp_path / "region", tmp_path / "image"
+    results = {
+        region: [measured(region, 90), measured(region, 88, untrained=True, first=4)],
+        image: [measured(image, 50)],
+    }
+    verdict = make_verdict({image: IMAGE, region: REGION}, results)
+    (sentence,) = verdict.sentences
+    over_image = paired(answers(0, 90), answers(0, 50))
+    over_floor = paired(answers(0, 90), answers(4, 88))
+    assert sentence == (
+        "Region views: 90.0% kNN on digits (95% interval 85.0 to 95.0; 100 test images), "
+        f"40.0 points over image views ({over_image}), "
+        f"2.0 points over the untrained backbone ({over_floor}, not told apart)."
+    )
+    assert verdict.missing == ()
+
+
+def test_what_is_missing_is_said_with_its_command(tmp_path):
+    run = tmp_path / "run"
+    verdict = make_verdict({run: REGION}, {run: [measured(run, 90)]})
+    assert verdict.sentences == ("Region views: 90.0% kNN on digits (95% interval 85.0 to 95.0; 100 test images).",)
+    floor, image = verdict.missing
+    assert floor.command == f"samclr evaluate {run} --untrained --on PATH/digits --image-px 24 --bootstrap 200"
+    assert image.command == f"samclr pretrain from-config {run}/config.json --strategy image --out {run}-image"
+    nothing, _ = make_verdict({run: REGION}, {run: []}).missing
+    assert nothing.text.startswith("No backbone has been measured yet")
+    past = replace(measured(run, 90), is_current=False)
+    earlier, _ = make_verdict({run: REGION}, {run: [past]}).missing
+    assert earlier.text.startswith("Only earlier weights have been measured")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"settings": SETTINGS | {"image_px": 32}},
+        {"counts": {"num_train": 300, "num_test": 100}},
+        {"test_fingerprint": "c"},
+        {"on": "letters"},
+    ],
+)
+def test_only_like_is_compared_with_like(tmp_path, other):
+    run, image = tmp_path / "run", tmp_path / "image"
+    floor = measured(run, 70, untrained=True, **other)
+    results = {run: [measured(run, 90), floor], image: [measured(image, 50, **other)]}
+    verdict = make_verdict({run: REGION, image: IMAGE}, results)
+    assert " over " not in verdict.sentences[0]
+    assert [one.text.split(" on digits")[0] for one in verdict.missing] == [
+        "Image views were not measured",
+        "No untrained floor was measured",
+    ]
+
+
+def test_seeds_are_averaged_and_a_difference_without_answers_has_no_interval(tmp_path):
+    runs = {tmp_path / f"seed{seed}": replace(REGION, seed=seed) for seed in (0, 1)}
+    first, second = runs
+    results = {first: [measured(first, 90), measured(first, 70, untrained=True)], second: [measured(second, 80)]}
+    (sentence,) = make_verdict(runs, results).sentences
+    assert sentence.startswith(
+        "Region views: 85.0% kNN on digits (mean of 2 seeds, 80.0 to 90.0 by seed; 95% interval "
+    )
+    assert f"20.0 points over the untrained backbone ({paired(answers(0, 90), answers(0, 70))}, seed 0)." in sentence
+    (second / "evaluation/False-80.json").unlink()
+    (first / "evaluation/True-70.json").write_text("{")
+    (sentence,) = make_verdict(runs, results).sentences
+    assert sentence == (
+        "Region views: 85.0% kNN on digits (mean of 2 seeds, 80.0 to 90.0 by seed; 100 test images), "
+        "20.0 points over the untrained backbone (seed 0)."
+    )
+
+
+def test_counts_have_totals():
+    config = replace(PretrainConfig(), optim=replace(PretrainConfig().optim, global_batch_size=128))
+    summary = {
+        "steps_done": 360,
+        "data": {"images": 600, "unreadable_images": 1, "regions": 2400, "images_without_regions": 3},
+        "plan_counts": {"upscaled_views": 92_150, "identical_pairs": 0},
+    }
+    happened, never = count_sentences(config, summary)
+    px = config.group.size_px
+    assert f"92,150 of 92,160 views were enlarged: their crops are smaller than {px} px" in happened
+    assert "1 of 601 images could not be read" in happened
+    assert "2,400 regions after the filter, 4.0 per image" in happened
+    assert "3 of 600 images have no region after the filter: they are shown whole" in happened
+    assert "0 of 46,080 pairs show the same box twice" in never
+    assert count_sentences(config, {}) == ([], [])
