@@ -98,7 +98,8 @@ def _parsed(given: list[str]) -> Any:
 
     options = {"prog": "samclr", "description": DESCRIPTION, "args": given, "config": STYLE}
     if "from-config" not in given:
-        return tyro.cli(Command, **options)  # type: ignore[call-overload]
+        command = tyro.cli(Command, **options)  # type: ignore[call-overload]
+        return replace(command, stated=tuple(sorted(_typed(given)))) if isinstance(command, Pretrain) else command
     command, overrides = tyro.cli(Command, return_unknown_args=True, **options)  # type: ignore[call-overload]
     if not overrides:
         return command

@@ -142,7 +142,7 @@ def _run_facts(run: Path, label: str, config: PretrainConfig, num_lost: int) -> 
     pairs = summary.get("steps_done", 0) * pairs_per_step(config)
     return {
         "label": label,
-        "state": f"{summary.get('steps_done', 0):,} of {summary.get('num_steps', 0):,} steps"
+        "state": f"{summary.get('steps_done', 0):,} of {summary.get('num_steps', 0):,} steps{_history(config)}"
         if has_checkpoint(run)
         else "not started",
         "counts": [
@@ -155,6 +155,12 @@ def _run_facts(run: Path, label: str, config: PretrainConfig, num_lost: int) -> 
         "num_errors": len(errors),
         "fingerprint": summary.get("data_fingerprint", ""),
     }
+
+
+def _history(config: PretrainConfig) -> str:
+    """`, extended after 20,000 (tail)`, where it was."""
+    parts = [f"{extension.after_steps:,} ({extension.schedule})" for extension in config.extensions]
+    return f", extended after {' and '.join(parts)}" if parts else ""
 
 
 def _settings_table(configs: dict[Path, PretrainConfig], labels: dict[Path, str]) -> dict[str, Any]:

@@ -82,11 +82,7 @@ def view_data(
     num_workers: int,
 ) -> TrainingData:
     """See `prepare_data`."""
-    if views.strategy != "image" and data.regions is None:
-        raise UsageError(
-            f"strategy {views.strategy} needs regions: run `samclr segment SCENES --out STORE` (the paper's "
-            f"segmenter is --segmenter sam-hq-vit-h) and add --regions STORE"
-        )
+    refuse_missing_regions(views, data)
     bank, regions = open_scenes(data, region_filter, num_workers, with_regions=views.strategy != "image")
     planner = ViewPlanner(
         image_hw=bank.native_hw,
@@ -98,6 +94,15 @@ def view_data(
         augment=augment,
     )
     return TrainingData(bank=bank, regions=regions, planner=planner, fingerprint=data_fingerprint(bank, regions))
+
+
+def refuse_missing_regions(views: ViewsConfig, data: DataConfig) -> None:
+    """Raise UsageError if the strategy needs regions and none were named."""
+    if views.strategy != "image" and data.regions is None:
+        raise UsageError(
+            f"strategy {views.strategy} needs regions: run `samclr segment SCENES --out STORE` (the paper's "
+            f"segmenter is --segmenter sam-hq-vit-h) and add --regions STORE"
+        )
 
 
 def open_scenes(
