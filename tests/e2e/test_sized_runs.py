@@ -2,7 +2,10 @@
 
 import json
 import os
+import re
+import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ from support.command import samclr
 from support.runs import small_config
 
 import samclr as package
+from samclr.cli.main import _parsed
 from samclr.config.pretrain import Extension
 from samclr.config.recipes import RECIPES
 from samclr.errors import RunError
@@ -59,6 +63,8 @@ def test_a_folder_of_one_s_own_is_sized_once(scenes, tmp_path, call, paced):
     assert "4 of 4 steps" in said
     assert len(paced) == 1
     assert (tmp_path / "run/config.json").read_text() == before
+    python = replace(small_config(scenes, recipe="simclr"), auto=("steps",))
+    assert package.pretrain(python, tmp_path / "python").config.optim.steps == 4
     assert call("pretrain", "from-config", tmp_path / "run", "--out", tmp_path / "again")[0] == 0
     assert_equal(tmp_path / "again", tmp_path / "run")
 
@@ -79,9 +85,18 @@ def test_stated_numbers_are_kept(scenes, tmp_path, call, monkeypatch, more):
     assert config.runtime.workers is None
 
 
-def test_the_recipe_s_own_data_set_keeps_its_numbers(tmp_path, monkeypatch):
-    from samclr.cli.main import _parsed
+def test_every_command_of_the_guide_is_one():
+    page = (Path(__file__).parents[2] / "docs/guides/which-recipe.md").read_text()
+    blocks = re.findall(r"```sh\n(.*?)```", page, re.S)
+    lines = [shlex.split(block.replace("\\\n", " "), comments=True) for block in blocks]
+    assert len(lines) > 8
+    for words in lines:
+        command = _parsed(words[1:])
+        assert words[:2] == ["samclr", "segment"] or command.config().data.scenes == (Path("photos").absolute(),)
+    compile(*re.findall(r"```python\n(.*?)```", page, re.S), "guide", "exec")
 
+
+def test_the_recipe_s_own_data_set_keeps_its_numbers(tmp_path):
     (tmp_path / "city/leftImg8bit").mkdir(parents=True)
     for scenes, is_open in ((f"cityscapes@{tmp_path}/city", False), (f"cityscapes:val@{tmp_path}/city", True)):
         config = _parsed(["pretrain", "simclr", "--scenes", scenes, "--out", "run"]).config()

@@ -30,7 +30,7 @@ def filled_from(config: PretrainConfig, other: PretrainConfig) -> PretrainConfig
 def fit_folder(
     config: PretrainConfig, num_images: int, device_kind: str, half: TrainingPrecision, num_cores: int
 ) -> PretrainConfig:
-    """Batch, precision and workers where they are open; steps stay open.
+    """Batch, precision and workers where they are open; `fit_length` comes after it.
 
     The batch is a power of two within the set, at most the recipe's and CPU_BATCH on a CPU, and divides among ranks.
 
@@ -49,8 +49,7 @@ def fit_folder(
         runtime = replace(runtime, precision=half)
     if "workers" in config.auto:
         runtime = replace(runtime, workers=max(1, num_cores // runtime.num_devices))
-    auto = tuple(name for name in config.auto if name in ("steps", "warmup_steps"))
-    return replace(config, auto=auto, optim=optim, runtime=runtime)
+    return replace(config, optim=optim, runtime=runtime)
 
 
 def fit_length(config: PretrainConfig, num_images: int, device_kind: str, step_s: float) -> PretrainConfig:

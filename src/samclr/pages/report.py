@@ -165,7 +165,9 @@ def _history(config: PretrainConfig) -> str:
 
 def _settings_table(configs: dict[Path, PretrainConfig], labels: dict[Path, str]) -> dict[str, Any]:
     flat = {run: _flatten(to_dict(config)) for run, config in configs.items()}
-    names = [name for name in next(iter(flat.values())) if not name.startswith(("runtime.", "evaluation.", "knn."))]
+    names = [
+        name for name in next(iter(flat.values())) if not name.startswith(("runtime.", "evaluation.", "knn.", "auto"))
+    ]
     rows = [(name, [str(flat[run].get(name)) for run in configs]) for name in names]
     return {
         "columns": [labels[run] for run in configs],

@@ -36,7 +36,7 @@ class Run(os.PathLike[str]):
 
     @cached_property
     def config(self) -> PretrainConfig:
-        """All settings of the run."""
+        """All settings of the run, with its `extensions` if it was given more steps."""
         return load_config(self.path)
 
     @property

@@ -9,10 +9,8 @@ from samclr.config.pretrain import PretrainConfig
 from samclr.runs.checkpoint import KEPT
 from samclr.scenes.refs import SceneRef
 from samclr.storage.parts import PartsFolder
-from samclr.training.pace import TRIAL_STEPS, Pace
+from samclr.training.pace import BYTES_A_PARAMETER, TRIAL_STEPS, Pace
 from samclr.views.data import bank_path, num_workers
-
-CHECKPOINT_COPIES = 3  # weights and two optimiser moments at most
 
 
 def cost_rows(
@@ -48,7 +46,7 @@ def cost_rows(
         "free disk": f"{shutil.disk_usage(existing).free / 1e9:.1f} GB at {existing}",
     }
     if pace.parameters is not None:
-        rows["run directory"] = f"{pace.parameters * 4 * CHECKPOINT_COPIES * KEPT / 1e9:.2f} GB at most"
+        rows["run directory"] = f"{pace.parameters * BYTES_A_PARAMETER * KEPT / 1e9:.2f} GB at most"
     if pace.memory_bytes is not None:
         rows[f"memory on {device_kind}"] = f"about {pace.memory_bytes / 1e9:.1f} GB, by {TRIAL_STEPS} trial steps"
     if device_kind == "cuda" and config.data.codec == "raw" and config.runtime.bank_on in ("auto", "device"):

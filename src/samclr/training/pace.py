@@ -24,6 +24,7 @@ WARM_UP_STEPS, TRIAL_STEPS = 1, 3
 CPU_TRIAL_IMAGES = 16  # time and memory of a larger batch are taken in proportion
 SLOWER = 1.5  # than the slowest trial step: crops, other work on the machine
 LOGGED_STEPS = 200
+BYTES_A_PARAMETER = 12  # the weight and two optimiser moments at most, float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,10 @@ def measure_pace(fabric: Fabric, config: PretrainConfig) -> Pace:
     if fabric.device.type == "cuda":
         memory = torch.cuda.max_memory_allocated(fabric.device)
     else:
-        memory = int(before + max(max(resident) - before, 0) * scale)
+        kept = parameters * BYTES_A_PARAMETER
+        rows = (images * config.views.regions_per_image, share * config.views.regions_per_image)
+        tried, whole = (min(number, config.runtime.micro_batch_size or number) for number in rows)
+        memory = int(before + kept + max(max(resident) - before - kept, 0) * whole / tried)
     del method, optimizer, output
     gc.collect()
     if fabric.device.type == "cuda":
@@ -99,11 +103,14 @@ def measure_pace(fabric: Fabric, config: PretrainConfig) -> Pace:
     )
 
 
-def logged_pace(config: PretrainConfig, run: Path) -> Pace | None:
-    """The pace of the run's last steps, from the tenth to the ninetieth of a hundred; None if it has hardly begun."""
+def logged_pace(config: PretrainConfig, run: Path, num_ranks: int) -> Pace | None:
+    """The pace of the run's last steps, from the tenth to the ninetieth of a hundred; None if it has hardly begun.
+
+    num_ranks: the log has the views of the first.
+    """
     rates = [row["views_per_s"] for row in read_metrics(run)[-LOGGED_STEPS:] if row.get("views_per_s")]
     if len(rates) < 2 * TRIAL_STEPS:
         return None
-    seconds = config.views_per_step() / np.array(rates)
+    seconds = config.views_per_step() / num_ranks / np.array(rates)
     least, most = np.quantile(seconds, (0.1, 0.9))
     return Pace(least_s=float(least), most_s=float(most))

@@ -33,7 +33,7 @@ from samclr.training.micro_batches import backward
 from samclr.training.monitor import CollapseMonitor, identical_pairs_warning, sample_identical_pairs
 from samclr.training.optim import create_optimizer, schedule_step, set_rates
 from samclr.training.progress import TrainingProgress
-from samclr.training.start import fit_to_folder, settle
+from samclr.training.start import fit_to_folder, say_extension, settle
 from samclr.views.data import TrainingData, bank_path, num_workers, prepare_data, refuse_missing_regions
 from samclr.views.loader import ViewLoader
 from samclr.views.make_batch import make_batch
@@ -79,6 +79,8 @@ def pretrain(config: PretrainConfig, run: Path, announce: bool = False) -> Pretr
         for context in quiet:
             stack.enter_context(context)
         config = open_run(run, config, write=False)
+        if fabric.is_global_zero:
+            say_extension(config, run)
         config = settle(fabric, config, run, refs, announce)
         done = newest_step(run) or 0
         for stage in stages(config):

@@ -5,19 +5,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import torch
 from lightning_fabric import Fabric
 
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.sizing import filled_from, fit_folder, fit_length
 from samclr.datasets.sources import list_scenes
-from samclr.log import tell
+from samclr.log import say, tell
 from samclr.models.devices import choose_device
 from samclr.runs.checkpoint import load_config, newest_step
 from samclr.runs.directory import has_checkpoint
 from samclr.scenes.refs import SceneRef
 from samclr.training.costs import cost_rows
-from samclr.training.pace import logged_pace, measure_pace
+from samclr.training.devices import advice_on_memory
+from samclr.training.pace import Pace, logged_pace, measure_pace
 
 
 def fit_to_folder(config: PretrainConfig, run: Path, listed: bool = False) -> tuple[PretrainConfig, list[SceneRef]]:
@@ -40,15 +42,36 @@ def settle(
 ) -> PretrainConfig:
     """The configuration with nothing left open; told, where wanted, is what it takes. All ranks call it together."""
     done = newest_step(run) or 0
-    is_open, is_sized = "steps" in config.auto, bool(config.auto)
-    if not is_open and (not announce or done >= config.optim.num_steps(len(refs))):
+    sized = ", ".join(name.replace("_", " ") for name in config.auto)
+    if "steps" not in config.auto and (not announce or done >= config.optim.num_steps(len(refs))):
         return replace(config, auto=())
-    pace = logged_pace(config, run) if done else None
-    pace = fabric.broadcast(pace or measure_pace(fabric, config))
+    with advice_on_memory(config.runtime):
+        pace = logged_pace(config, run, fabric.world_size) if done else None
+        pace = fabric.broadcast(pace or measure_pace(fabric, config))
     config = fit_length(config, len(refs), fabric.device.type, pace.step_s)
     if announce and fabric.is_global_zero:
         for row in cost_rows(config, run, refs, pace, fabric.device.type, done):
             tell(f"{row['what']:<16} {row['value']}")
-        if is_sized:
-            tell("sized by folder, device and the measured rate; `budget` paper takes the recipe's own numbers")
+        if sized:
+            tell(f"{sized}: as folder, device and rate have it; `budget` paper takes the recipe's own numbers")
+        _warn_of_memory(fabric, pace)
     return config
+
+
+def say_extension(config: PretrainConfig, run: Path) -> None:
+    """Say that a finished run goes on, where it is about to."""
+    last = config.extensions[-1:]
+    if last and newest_step(run) == last[0].after_steps:
+        say(f"{run} has finished its {last[0].after_steps:,} steps and is extended ({last[0].schedule})")
+
+
+def _warn_of_memory(fabric: Fabric, pace: Pace) -> None:
+    on_gpu = fabric.device.type == "cuda"
+    has = psutil.virtual_memory().total
+    if on_gpu:
+        has = torch.cuda.get_device_properties(fabric.device).total_memory
+    if pace.memory_bytes is not None and pace.memory_bytes > has:
+        say(
+            f"a step takes about {pace.memory_bytes / 1e9:.1f} GB of the {has / 1e9:.1f} GB there are; "
+            f"give a smaller `micro_batch_size`, `global_batch_size` or `size_px`"
+        )
