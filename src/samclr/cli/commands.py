@@ -120,7 +120,8 @@ class Pretrain(Settings):
         Literal["auto", "paper"],
         arg(
             help="auto fits what you do not state of batch, steps, warm-up, precision and workers to folder and "
-            "device; the data set that the recipe's steps are counted for keeps them. paper takes the recipe's. from-config reads them."
+            "device; the data set that the recipe's steps are counted for keeps them. paper takes "
+            "the recipe's; from-config, its file's."
         ),
     ] = "auto"
     dry_run: Annotated[bool, arg(help="Print steps, expected time, disk and memory, and stop.")] = False
