@@ -247,7 +247,7 @@ class Extension(Settings):
         schedule: How its learning rate went on (extend_schedule).
     """
 
-    after_steps: Steps
+    after_steps: Steps = 1
     schedule: ExtendSchedule = "tail"
 
 
