@@ -32,8 +32,8 @@ def fit_to_folder(config: PretrainConfig, run: Path, listed: bool = False) -> tu
     refs = list_scenes(config.data.scenes, config.data.image_column) if config.auto or listed else []
     if config.auto:
         kind = choose_device(config.runtime.device).type
-        half = "bfloat16" if kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-        config = fit_folder(config, len(refs), kind, half, os.cpu_count() or 1)
+        has_bfloat16 = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        config = fit_folder(config, len(refs), kind, "bfloat16" if has_bfloat16 else "float16", os.cpu_count() or 1)
     return config, refs
 
 
