@@ -131,8 +131,8 @@ class OptimConfig(Settings):
     """Optimiser and its schedule.
 
     Attributes:
-        global_batch_size: Images per step, over all devices.
-        steps: Length of the run, in steps.
+        global_batch_size: Images per step, over all devices; samclr pretrain fits it to the folder if not stated.
+        steps: Length of the run, in steps; likewise.
         epochs: Length of the run in epochs of floor(images / global_batch_size) steps; overrides steps.
         optimizer: Optimiser: torch's sgd or adamw, or timm's lars.
         lr: Learning rate after warm-up; not scaled with the batch size.
@@ -194,8 +194,8 @@ class OptimConfig(Settings):
 class RuntimeConfig(Settings):
     """How a run is executed; a resumed run may change it.
 
-    Results change by rounding alone, but for precision, and with batch norm for num_devices and micro_batch_size, which
-    decide whose statistics are taken together.
+    Results change by rounding alone, except with precision and, where there is batch norm, with num_devices and
+    micro_batch_size, which decide over which rows statistics are taken.
 
     Attributes:
         device: Device: auto (CUDA or MPS where available), cpu, cuda, cuda:1 ..., or mps.

@@ -6,6 +6,7 @@ from typing import Any
 
 from samclr.config.pretrain import Extension, PretrainConfig
 from samclr.errors import RunError
+from samclr.log import option_of
 from samclr.runs.checkpoint import newest_step
 
 
@@ -24,15 +25,15 @@ def extended(run: Path, saved: PretrainConfig, config: PretrainConfig, num_image
     if _length(config) == _length(saved):
         if saved.extensions and saved.extensions[-1].schedule != schedule:
             raise RunError(
-                f"{run} was extended with extend_schedule {saved.extensions[-1].schedule}, now {schedule}; "
-                f"give the one it was extended with"
+                f"{run} was extended with {option_of('extend_schedule')} {saved.extensions[-1].schedule}, "
+                f"now {schedule}; give the one it was extended with"
             )
         return replace(config, extensions=saved.extensions)
     old, new, done = _num_steps(run, saved, num_images), _num_steps(run, config, num_images), newest_step(run) or 0
     if new < old:
         raise RunError(
             f"{run} is a run of {old:,} steps, {done:,} of them done, and cannot be shortened to {new:,}; "
-            f"give more `steps` to extend it, or name another `out`"
+            f"give more {option_of('steps')} to extend it, or name another {option_of('out')}"
         )
     if done < old:
         raise RunError(
@@ -82,5 +83,7 @@ def _length(config: PretrainConfig) -> tuple[int, float | None]:
 
 def _num_steps(run: Path, config: PretrainConfig, num_images: int | None) -> int:
     if config.optim.epochs is not None and num_images is None:
-        raise RunError(f"{run} has lost its summary.json, so epochs cannot be counted in steps; give `steps`")
+        raise RunError(
+            f"{run} has lost its summary.json, so epochs cannot be counted in steps; give {option_of('steps')}"
+        )
     return config.optim.num_steps(num_images or 0)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from samclr.bank.bank import KIND, missing_bytes
 from samclr.config.pretrain import PretrainConfig
+from samclr.log import option_of
 from samclr.runs.checkpoint import KEPT
 from samclr.scenes.refs import SceneRef
 from samclr.storage.parts import PartsFolder
@@ -51,7 +52,7 @@ def cost_rows(
         rows[f"memory on {device_kind}"] = f"about {pace.memory_bytes / 1e9:.1f} GB, by {TRIAL_STEPS} trial steps"
     if device_kind == "cuda" and config.data.codec == "raw" and config.runtime.bank_on in ("auto", "device"):
         whole_bank = missing_bytes(None, refs, config.data.max_side)
-        rows["and for the bank"] = f"{whole_bank / 1e9:.2f} GB, if it is put there (`bank_on`)"
+        rows["and for the bank"] = f"{whole_bank / 1e9:.2f} GB, if it is put there ({option_of('bank_on')})"
     return [{"what": what, "value": value} for what, value in rows.items()]
 
 

@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.sizing import filled_from, fit_folder, fit_length
 from samclr.datasets.sources import list_scenes
-from samclr.log import say, tell
+from samclr.log import option_of, say, tell
 from samclr.models.devices import choose_device
 from samclr.runs.checkpoint import load_config, newest_step
 from samclr.runs.directory import has_checkpoint
@@ -53,7 +53,7 @@ def settle(
         for row in cost_rows(config, run, refs, pace, fabric.device.type, done):
             tell(f"{row['what']:<16} {row['value']}")
         if sized:
-            tell(f"{sized}: as folder, device and rate have it; `budget` paper takes the recipe's own numbers")
+            tell(f"{sized}: fitted to folder and device; {option_of('budget')} paper takes the recipe's numbers")
         _warn_of_memory(fabric, pace)
     return config
 
@@ -71,7 +71,8 @@ def _warn_of_memory(fabric: Fabric, pace: Pace) -> None:
     if on_gpu:
         has = torch.cuda.get_device_properties(fabric.device).total_memory
     if pace.memory_bytes is not None and pace.memory_bytes > has:
+        smaller = [option_of(name) for name in ("micro_batch_size", "global_batch_size", "size_px")]
         say(
             f"a step takes about {pace.memory_bytes / 1e9:.1f} GB of the {has / 1e9:.1f} GB there are; "
-            f"give a smaller `micro_batch_size`, `global_batch_size` or `size_px`"
+            f"give a smaller {', '.join(smaller)}"
         )
