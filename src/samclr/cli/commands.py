@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg, subcommand
+from tyro.conf import Fixed, FlagCreatePairsOff, Positional, Suppress, arg, subcommand
 
 from samclr.cli.data import Data
 from samclr.cli.evaluate import Evaluate
@@ -17,9 +17,10 @@ from samclr.cli.parse import parsed
 from samclr.cli.regions import Look, Regions, Segment, Segmenters
 from samclr.cli.study import StudyCommand
 from samclr.cli.tree import Node
-from samclr.config.pretrain import Codec, PretrainConfig
+from samclr.config.pretrain import Codec, Extension, OpenSetting, PretrainConfig
 from samclr.config.recipes import RECIPES
 from samclr.config.serialise import Bounds, InputSide, Seeds, Settings, Side
+from samclr.config.sizing import left_open
 from samclr.errors import UsageError
 from samclr.log import say, show, show_fill, show_json, show_rows, show_table
 from samclr.processes.stopping import stop_status
@@ -76,6 +77,8 @@ class RecipeOptions(PretrainConfig):
     __doc__ = PretrainConfig.__doc__
 
     recipe: Suppress[str] = "samclr"  # chosen as the sub-command
+    auto: Suppress[Fixed[tuple[OpenSetting, ...]]] = ()
+    extensions: Suppress[Fixed[tuple[Extension, ...]]] = ()
     folders: Annotated[Positional[tuple[Path, ...]], arg(metavar="PATH...", help="The same as --scenes.")] = ()
 
     def needs(self) -> tuple[str, ...]:
@@ -120,10 +123,19 @@ class Pretrain(Settings):
 
     recipe: Annotated[AnyRecipe, arg(name="")]
     out: Annotated[Path, arg(help="Run directory, made if missing.")]
+    budget: Annotated[
+        Literal["auto", "paper"],
+        arg(
+            help="auto fits what you do not state of batch, steps, warm-up, precision and workers to folder and "
+            "device; the data set that the recipe's steps are counted for keeps them. paper takes "
+            "the recipe's; from-config, its file's."
+        ),
+    ] = "auto"
     dry_run: Annotated[bool, FlagCreatePairsOff, arg(help="Print steps, expected time, disk and memory, and stop.")] = (
         False
     )
     json: Json = False
+    stated: Suppress[Fixed[tuple[str, ...]]] = ()  # names of the settings that the user typed
 
     def run(self) -> int:
         """Run the command."""
@@ -138,7 +150,7 @@ class Pretrain(Settings):
             return 0
         from samclr.training.pretrain import pretrain  # torch and Lightning, once all that is named is there
 
-        result = pretrain(config, self.out)
+        result = pretrain(config, self.out, announce=True)
         state = f"{self.out}: {result.steps_done} of {result.num_steps} steps"
         if self.json:
             counts = {"steps_done": result.steps_done, "num_steps": result.num_steps, "is_stopped": result.stopped}
@@ -161,6 +173,7 @@ class Pretrain(Settings):
         data = config.data
         return replace(
             config,
+            auto=() if self._keeps_numbers(config) else left_open(frozenset(self.stated)),
             data=replace(
                 data,
                 scenes=tuple(absolute(path) for path in data.scenes),
@@ -168,6 +181,16 @@ class Pretrain(Settings):
                 bank=data.bank and data.bank.absolute(),
             ),
         )
+
+    def _keeps_numbers(self, config: PretrainConfig) -> bool:
+        """Whether what was not stated is as it stands: in a config.json, or the recipe's on the set it is made for."""
+        from samclr.datasets.names import parse_named
+
+        if self.budget == "paper" or isinstance(self.recipe, FromConfig):
+            return True
+        named = [parse_named(path) for path in config.data.scenes]
+        counted_for = RECIPES[config.recipe].counted_for
+        return bool(named) and all(one is not None and f"{one[0].name}:{one[1]}" == counted_for for one in named)
 
     def _from_file(self, given: FromConfig) -> RecipeOptions:
         from samclr.runs.saved import load_config

@@ -107,7 +107,8 @@ def _parsed(given: list[str]) -> Any:
         print(help_text(place))
         return None
     if place.path[-1] != "from-config":
-        return parsed(root, given)
+        command = parsed(root, given)
+        return replace(command, stated=tuple(sorted(_typed(given)))) if isinstance(command, Pretrain) else command
     command, overrides = parsed(root, given, return_unknown_args=True)
     if not (isinstance(command, Pretrain) and isinstance(command.recipe, FromConfig)):
         return command

@@ -11,6 +11,7 @@ from samclr.config.methods import MethodConfig, ProjectorConfig
 from samclr.config.normalisation import IMAGENET, Normalisation
 from samclr.config.pretrain import (
     DataConfig,
+    Extension,
     ModelConfig,
     OptimConfig,
     PretrainConfig,
@@ -29,6 +30,7 @@ __all__ = [
     "DataConfig",
     "EvaluationConfig",
     "EvaluationData",
+    "Extension",
     "FilterConfig",
     "IntervalConfig",
     "KnnConfig",

@@ -43,8 +43,9 @@ from samclr.config.views import (
 from samclr.errors import ConfigError
 
 __all__ = [
-    "AugmentConfig", "Codec", "DataConfig", "EvaluationData", "FilterConfig", "KnnConfig", "LocalViews", "ModelConfig",
-    "OptimConfig", "PretrainConfig", "Role", "RuntimeConfig", "Strategy", "ViewGroup", "ViewsConfig", "view_groups",
+    "AugmentConfig", "Codec", "DataConfig", "EvaluationData", "Extension", "FilterConfig", "KnnConfig", "LocalViews",
+    "ModelConfig", "OpenSetting", "OptimConfig", "PretrainConfig", "Role", "RuntimeConfig", "Strategy", "ViewGroup",
+    "ViewsConfig", "view_groups",
 ]  # fmt: skip
 
 Codec = Literal["raw", "jpeg"]
@@ -52,6 +53,8 @@ BankPlace = Literal["auto", "device", "pinned", "map"]
 Mean = Annotated[Channels, Bounds(at_least=-1e6, at_most=1e6)]
 Deviation = Annotated[Channels, Bounds(over=0, at_most=1e6)]
 Stem = Literal["standard", "conv3x3-stride2", "conv3x3-stride1"]
+OpenSetting = Literal["global_batch_size", "steps", "warmup_steps", "precision", "workers"]
+ExtendSchedule = Literal["tail", "constant"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,8 +131,8 @@ class OptimConfig(Settings):
     """Optimiser and its schedule.
 
     Attributes:
-        global_batch_size: Images per step, over all devices.
-        steps: Length of the run, in steps.
+        global_batch_size: Images per step, over all devices; samclr pretrain fits it to the folder if not stated.
+        steps: Length of the run, in steps; likewise.
         epochs: Length of the run in epochs of floor(images / global_batch_size) steps; overrides steps.
         optimizer: Optimiser: torch's sgd or adamw, or timm's lars.
         lr: Learning rate after warm-up; not scaled with the batch size.
@@ -140,6 +143,9 @@ class OptimConfig(Settings):
         clip_per: Clip by the norm of all gradients together (model) or of each parameter's (parameter), as DINO does.
         warmup_steps: Steps of linear warm-up of the learning rate.
         schedule: Learning rate after warm-up: cosine to zero, or constant.
+        extend_schedule: Learning rate when a finished run is given more steps: tail goes on as if the run had been of
+            the new length from the start (a cosine rises once and falls to zero again); constant stays where that
+            tail begins.
         decay_norm_and_bias: Apply weight decay to norms and biases, too.
     """
 
@@ -155,6 +161,7 @@ class OptimConfig(Settings):
     clip_per: Literal["model", "parameter"] = "model"
     warmup_steps: StepsOrZero = 0
     schedule: Literal["cosine", "constant"] = "cosine"
+    extend_schedule: ExtendSchedule = "tail"
     decay_norm_and_bias: bool = True
 
     def __post_init__(self) -> None:
@@ -232,15 +239,33 @@ class RuntimeConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Extension(Settings):
+    """A finished run was given more steps.
+
+    Attributes:
+        after_steps: Its length until then.
+        schedule: How its learning rate went on (extend_schedule).
+    """
+
+    after_steps: Steps = 1
+    schedule: ExtendSchedule = "tail"
+
+
+@dataclass(frozen=True, kw_only=True)
 class PretrainConfig(Settings):
     """One pre-training run. `config.json` holds it whole and alone reproduces the run.
 
     Attributes:
         recipe: Recipe that the settings began as.
         seed: Seed for weights, image order, regions, boxes and colours.
+        auto: Settings left open, which the start of a run decides by folder, device and a measured rate
+            (samclr.config.sizing). A run's config.json holds what came of it, and leaves nothing open.
+        extensions: Lengths that the run had before it was extended, oldest first.
     """
 
     recipe: str = "samclr"
+    auto: tuple[OpenSetting, ...] = ()
+    extensions: tuple[Extension, ...] = ()
     method: MethodConfig = field(default_factory=lambda: METHODS["simclr"].config())
     seed: Seed = 0
     data: DataConfig = field(default_factory=DataConfig)
@@ -264,6 +289,9 @@ class PretrainConfig(Settings):
             )
         if self.group.num_views < 2:
             raise ConfigError(f"num_views is {self.group.num_views}; a positive pair needs at least 2", "num_views")
+        ends = [extension.after_steps for extension in self.extensions]
+        if self.optim.epochs is None and ends != sorted({*ends, self.optim.steps})[:-1]:
+            raise ConfigError(f"extensions are after {ends} steps of {self.optim.steps}; expected rising numbers")
 
     @property
     def groups(self) -> tuple[ViewGroup, ...]:
@@ -278,6 +306,7 @@ class PretrainConfig(Settings):
     def settings(self) -> dict[str, Any]:
         """Everything that decides the result: all but where files are and how the run is executed."""
         settings = to_dict(self)
-        del settings["runtime"], settings["evaluation"], settings["knn"]
+        del settings["runtime"], settings["evaluation"], settings["knn"], settings["auto"]
+        del settings["optim"]["extend_schedule"]  # what came of it stands in the extensions
         settings["data"] = {"max_side": self.data.max_side, "codec": self.data.codec}
         return settings

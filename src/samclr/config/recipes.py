@@ -10,7 +10,11 @@ from samclr.errors import UsageError, did_you_mean
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A configuration with its source."""
+    """A configuration with its source.
+
+    Attributes:
+        counted_for: The data set, as NAME:SPLIT, that its number of steps is counted for.
+    """
 
     config: PretrainConfig
     summary: str
@@ -19,6 +23,7 @@ class Recipe:
     cost: str
     expected: str
     command: str
+    counted_for: str = "cityscapes:train"
 
 
 class _Recipes(Mapping[str, Recipe]):

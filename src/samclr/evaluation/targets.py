@@ -23,9 +23,9 @@ from samclr.models.restore import model_of, trained_backbone
 from samclr.models.sizes import DEFAULT_PX
 from samclr.models.weights import Facts, own_normalisation, read_facts, with_normalisation
 from samclr.models.weights_files import ONNX
-from samclr.runs.checkpoint import load_backbone, newest_step
+from samclr.runs.checkpoint import load_backbone
 from samclr.runs.results import UNTRAINED
-from samclr.runs.saved import load_config
+from samclr.runs.saved import load_config, newest_step
 
 UNKNOWN = "onnx"  # the backbone of an ONNX file that does not name its own
 

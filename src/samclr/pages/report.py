@@ -151,7 +151,7 @@ def _run_facts(
         happened.append(f"{num_lost:,} of {steps:,} steps have a damaged row in metrics.jsonl, which is left out")
     return {
         "label": label,
-        "state": f"{steps:,} of {planned:,} steps" if has_checkpoint(run) else "not started",
+        "state": f"{steps:,} of {planned:,} steps{_history(config)}" if has_checkpoint(run) else "not started",
         "happened": happened,
         "never": never,
         "warning": identical_pairs_warning(identical, steps * pairs_per_step(config)) or "",
@@ -161,9 +161,17 @@ def _run_facts(
     }
 
 
+def _history(config: PretrainConfig) -> str:
+    """`, extended after 20,000 (tail)`, where it was."""
+    parts = [f"{extension.after_steps:,} ({extension.schedule})" for extension in config.extensions]
+    return f", extended after {' and '.join(parts)}" if parts else ""
+
+
 def _settings_table(configs: dict[Path, PretrainConfig], labels: dict[Path, str]) -> dict[str, Any]:
     flat = {run: _flatten(to_dict(config)) for run, config in configs.items()}
-    names = [name for name in next(iter(flat.values())) if not name.startswith(("runtime.", "evaluation.", "knn."))]
+    names = [
+        name for name in next(iter(flat.values())) if not name.startswith(("runtime.", "evaluation.", "knn.", "auto"))
+    ]
     rows = [(name, [str(flat[run].get(name)) for run in configs]) for name in names]
     return {
         "columns": [labels[run] for run in configs],

@@ -19,11 +19,11 @@ from samclr.errors import name_some
 from samclr.models.backbone import feature_width
 from samclr.models.fingerprints import weights_fingerprint
 from samclr.models.sizes import ANY_SIZE, InputSizes
-from samclr.runs.checkpoint import newest_step
 from samclr.runs.directory import SUMMARY_FILE, read_json
 from samclr.runs.grid import result_grid
 from samclr.runs.loading import Loading
 from samclr.runs.results import Result, results_of_run
+from samclr.runs.saved import newest_step
 
 RESULTS_TEXT = (
     "All were measured with exactly these weights, frozen but for fine-tuning. Top-1 accuracy; for",

@@ -1,6 +1,5 @@
 """Checkpoints: written whole or not at all, recognised when damaged, read as data only, turned into backbones."""
 
-import hashlib
 import io
 import os
 from pathlib import Path
@@ -13,7 +12,7 @@ from samclr.errors import RunError
 from samclr.log import say
 from samclr.models.backbone import create_backbone
 from samclr.models.restore import is_weights, load_exported
-from samclr.runs.saved import checkpoints, load_config, no_checkpoint
+from samclr.runs.saved import checkpoint_checksum, checkpoint_step, checkpoints, load_config, no_checkpoint
 from samclr.storage.files import remove_if_free, write_bytes
 
 KEPT = 2
@@ -34,9 +33,10 @@ def save_checkpoint(run: Path, state: dict[str, Any]) -> None:
     content = buffer.getbuffer()
     for left in run.glob("checkpoint*.tmp"):  # of a killed process; this one holds the run's lock
         remove_if_free(left)
-    write_bytes(run / f"checkpoint-{state['steps_done']:08d}-{_checksum(content)}.pt", content)
+    write_bytes(run / f"checkpoint-{state['steps_done']:08d}-{checkpoint_checksum(content)}.pt", content)
     paths = checkpoints(run)
-    later = [path for path in paths if _step(path) > state["steps_done"]]  # damaged: this run went on from before them
+    # what is later is damaged: this run went on from before it
+    later = [path for path in paths if checkpoint_step(path) > state["steps_done"]]
     for path in later + paths[len(later) + KEPT :]:
         remove_if_free(path)
 
@@ -55,27 +55,13 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
             if checkpoints(run) == paths:
                 raise
             return load_checkpoint(run)
-        if _checksum(content) == path.stem.split("-")[2]:
+        if checkpoint_checksum(content) == path.stem.split("-")[2]:
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         rest = paths[paths.index(path) + 1 :]
         say(f"{path} is damaged" + (f"; resuming from {rest[0].name}" if rest else ""))
     if paths:
         raise RunError(f"every checkpoint in {run} is damaged; delete them to start the run over")
     return None
-
-
-def newest_step(run: Path) -> int | None:
-    """Steps done by the newest whole checkpoint; None if there is none."""
-    whole = (path for path in checkpoints(run) if _checksum(path.read_bytes()) == path.stem.split("-")[2])
-    return next((_step(path) for path in whole), None)
-
-
-def _step(path: Path) -> int:
-    return int(path.stem.split("-")[1])
-
-
-def _checksum(content: bytes | memoryview) -> str:
-    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def load_backbone(run: "str | os.PathLike[str]", which: Encoder = "online") -> nn.Module:

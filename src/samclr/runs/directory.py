@@ -14,6 +14,7 @@ from samclr._version import __version__
 from samclr.config.pretrain import PretrainConfig
 from samclr.errors import RunError
 from samclr.log import option_of, say
+from samclr.runs.extension import extended, is_stage_of
 from samclr.runs.saved import CONFIG_FILE, has_checkpoint, load_config, saved_config
 from samclr.storage.checksums import checksum_of_json
 from samclr.storage.files import CHECKSUM, read_json, replacing, unseal, write_json  # others take the two from here
@@ -54,16 +55,21 @@ def _is_empty(run: Path) -> bool:
     return all(entry.name == LOCKS_FOLDER for entry in run.iterdir())
 
 
-def open_run(run: Path, config: PretrainConfig, write: bool = True) -> None:
+def open_run(run: Path, config: PretrainConfig, write: bool = True) -> PretrainConfig:
     """Start a run directory, or check that the one there is of the same settings. Of several ranks one writes.
 
-    A run that never saved a checkpoint, because its start failed for example, is started over.
+    A run that never saved a checkpoint, because its start failed for example, is started over. Returns the settings
+    with the run's extensions, a new one among them where a finished run is given more steps.
 
     Raises:
-        RunError: the folder holds something else, or a run with other settings (the first three are named).
+        RunError: the folder holds something else, or a run with other settings (the first three are named), or one
+            that cannot be extended so.
     """
     if has_checkpoint(run):
-        differing = differences(load_config(run).settings(), config.settings())
+        saved = load_config(run)
+        num_images = read_json(run / SUMMARY_FILE, {}).get("data", {}).get("images")
+        config = extended(run, saved, config, num_images)
+        differing = [] if is_stage_of(saved, config) else differences(saved.settings(), config.settings())
         if differing:
             raise RunError(
                 f"{run} holds a run with other settings: {'; '.join(differing[:3])}; "
@@ -82,6 +88,7 @@ def open_run(run: Path, config: PretrainConfig, write: bool = True) -> None:
     if write:
         run.mkdir(parents=True, exist_ok=True)
         write_json(run / CONFIG_FILE, saved_config(config), sealed=True)
+    return config
 
 
 def refuse_other_things(run: Path) -> None:

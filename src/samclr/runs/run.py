@@ -8,10 +8,10 @@ from typing import Any
 from torch import nn
 
 from samclr.config.pretrain import PretrainConfig
-from samclr.runs.checkpoint import Encoder, load_backbone, newest_step
+from samclr.runs.checkpoint import Encoder, load_backbone
 from samclr.runs.directory import SUMMARY_FILE, read_json, read_metrics
 from samclr.runs.results import RunResult, results_of_run
-from samclr.runs.saved import load_config
+from samclr.runs.saved import load_config, newest_step
 
 
 class Run(os.PathLike[str]):
@@ -37,7 +37,7 @@ class Run(os.PathLike[str]):
 
     @cached_property
     def config(self) -> PretrainConfig:
-        """All settings of the run."""
+        """All settings of the run, with its `extensions` if it was given more steps."""
         return load_config(self.path)
 
     @property

@@ -1,5 +1,6 @@
 """What a run directory says of itself without torch: its configuration, and which checkpoints it has."""
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,22 @@ def checkpoints(run: Path) -> list[Path]:
 def has_checkpoint(run: Path) -> bool:
     """Whether the run can be resumed or measured."""
     return len(checkpoints(run)) > 0
+
+
+def newest_step(run: Path) -> int | None:
+    """Steps done by the newest whole checkpoint; None if there is none."""
+    whole = (path for path in checkpoints(run) if checkpoint_checksum(path.read_bytes()) == path.stem.split("-")[2])
+    return next((checkpoint_step(path) for path in whole), None)
+
+
+def checkpoint_step(path: Path) -> int:
+    """Steps done by a checkpoint, as its name says."""
+    return int(path.stem.split("-")[1])
+
+
+def checkpoint_checksum(content: bytes | memoryview) -> str:
+    """As it stands in the checkpoint's name."""
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def no_checkpoint(run: Path) -> RunError:

@@ -28,7 +28,7 @@ def commands_of(folder: StudyFolder, plan: Plan, run: Run) -> list[str]:
         target = [str(folder.run_directory(run)), "--untrained"]
     else:
         base = RECIPES[config.recipe].config
-        threads = ["--num-threads", str(plan.num_threads)]
+        threads = ["--budget", "paper", "--num-threads", str(plan.num_threads)]
         commands.append(_line("pretrain", config.recipe, *flags(config, base), *threads, "--out", again))
     usual = EvaluationConfig()
     shared = flags(plan.measuring.interval, usual.interval)

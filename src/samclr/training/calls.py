@@ -18,6 +18,9 @@ def pretrain(config: PretrainConfig, out: "str | os.PathLike[str]") -> Run:
         config = replace(RECIPES["samclr"].config, data=data)
         run = samclr.pretrain(config, "runs/photos")
 
+    What `config.auto` names is decided by folder, device and a measured rate, once; all other settings are as they
+    stand. More steps than a finished run has extend it.
+
     A signal (SIGTERM, Ctrl-C) ends it after the step in hand and keeps a checkpoint: then `run.step` is less than the
     steps asked for.
 

@@ -1,11 +1,12 @@
 """Optimiser and learning rate, the latter a pure function of the step."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from samclr.config.pretrain import OptimConfig
+from samclr.config.pretrain import Extension, OptimConfig
 from samclr.models.schedules import cosine
 
 
@@ -40,6 +41,13 @@ def learning_rate(step: int, num_steps: int, config: OptimConfig) -> float:
     if config.schedule == "constant":
         return config.lr
     return cosine(config.lr, 0.0, (step - config.warmup_steps) / max(num_steps - config.warmup_steps, 1))
+
+
+def schedule_step(step: int, extensions: Sequence[Extension]) -> int:
+    """The step whose rates a step has: its own, or in a constant extension the first one's."""
+    if extensions and extensions[-1].schedule == "constant":
+        return min(step, extensions[-1].after_steps)
+    return step
 
 
 def set_rates(optimizer: torch.optim.Optimizer, step: int, num_steps: int, config: OptimConfig) -> None:

@@ -23,20 +23,23 @@ from samclr.models.resolve import resolve_config
 from samclr.processes.stopping import stop_signals
 from samclr.runs.checkpoint import load_checkpoint, save_checkpoint
 from samclr.runs.directory import SUMMARY_FILE, MetricsLog, locked_run, open_run, read_json, write_json
-from samclr.runs.saved import read_config, saved_config
+from samclr.runs.extension import is_stage_of, stages
+from samclr.runs.saved import newest_step, read_config, saved_config
 from samclr.storage.bus_errors import bus_error_is_said
 from samclr.storage.files import room_for
 from samclr.training.devices import advice_on_memory, agree, clip_gradients, create_fabric, set_up, step_optimizer
 from samclr.training.loggers import close_loggers, create_loggers, log_rows, writers_fail_once
 from samclr.training.micro_batches import backward
 from samclr.training.monitor import CollapseMonitor, identical_pairs_warning, sample_identical_pairs
-from samclr.training.optim import create_optimizer, set_rates
+from samclr.training.optim import create_optimizer, schedule_step, set_rates
 from samclr.training.progress import TrainingProgress
+from samclr.training.start import fit_to_folder, say_extension, settle
 from samclr.views.data import TrainingData, bank_path, num_workers, prepare_data
 from samclr.views.loader import ViewLoader
 from samclr.views.make_batch import make_batch
 from samclr.views.placement import open_cropper
 from samclr.views.plan import ViewPlan
+from samclr.views.sources import regions_wanted
 
 FLUSH_STEPS = 20  # steps whose metrics are fetched from the device at once
 
@@ -52,8 +55,13 @@ class PretrainResult:
     data_counts: dict[str, int]
 
 
-def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
+def pretrain(config: PretrainConfig, run: Path, announce: bool = False) -> PretrainResult:
     """Train until the last step, or resume from the run's checkpoint. The same call on the same run resumes it.
+
+    What the configuration leaves open (`auto`) is as the run has it; where there is no run yet, it is decided by
+    folder, device and a measured rate. A finished run that is asked for more steps is extended.
+
+    announce: tell before the first step what the run takes: images, steps, time, disk, memory.
 
     Raises:
         ConfigError: the backbone does not take such views; nothing was made then.
@@ -61,6 +69,8 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
             longer finite.
         ScenesError, PartsError, UsageError: as prepare_data.
     """
+    regions_wanted(config.data, config.views)
+    config, refs = fit_to_folder(config, run, listed=announce)
     fabric = create_fabric(config)
     config = resolve_config(config, tell=fabric.is_global_zero)
     bank = bank_path(config) if config.data.scenes else Path()
@@ -69,7 +79,17 @@ def pretrain(config: PretrainConfig, run: Path) -> PretrainResult:
     with _held(run, fabric), ExitStack() as stack:
         for context in quiet:
             stack.enter_context(context)
-        return _train(fabric, config, run)
+        config = open_run(run, config, write=False)
+        if fabric.is_global_zero:
+            say_extension(config, run)
+        config = settle(fabric, config, run, refs, announce)
+        done = newest_step(run) or 0
+        for stage in stages(config):
+            if stage is config or done < stage.optim.steps:
+                result = _train(fabric, stage, config, run, announce)
+                if result.stopped:
+                    break
+        return result
 
 
 @contextmanager
@@ -89,21 +109,23 @@ def _held(run: Path, fabric: Fabric) -> Iterator[None]:
         yield
 
 
-def _train(fabric: Fabric, config: PretrainConfig, run: Path) -> PretrainResult:
-    """What `pretrain` does once it holds the run directory."""
-    open_run(run, config, write=False)
+def _train(fabric: Fabric, config: PretrainConfig, whole: PretrainConfig, run: Path, announce: bool) -> PretrainResult:
+    """One stage of a run, `config`; `whole` is the run with all its extensions."""
     data = prepare_data(config)
-    open_run(run, config, write=fabric.is_global_zero)  # a start that is refused leaves no run directory
+    open_run(run, whole, write=fabric.is_global_zero)  # a start that is refused leaves no run directory
     _check_same_data(run, data, write=fabric.is_global_zero)
     num_steps = config.optim.num_steps(data.bank.num_images)
     if fabric.is_global_zero:
         _warn_of_identical_pairs(config, data, num_steps)
+        _warn_of_large_batch(config, data)
+        if announce and data.regions is not None:
+            tell(f"{len(data.regions.area_px):,} regions after the filter, in {data.bank.num_images:,} images")
     method = create_method(config, num_steps)
     optimizer = create_optimizer(method, config.optim)
     totals: dict[str, int] = {}
     first_step = 0
     if (checkpoint := load_checkpoint(run)) is not None:
-        first_step = _restore(checkpoint, method, optimizer, config, totals)
+        first_step = _restore(checkpoint, method, optimizer, whole, totals)
     normalisation = normalisation_of(backbone_of(method))
     method, optimizer = set_up(fabric, method, optimizer, config.runtime)
 
@@ -154,7 +176,7 @@ def _train(fabric: Fabric, config: PretrainConfig, run: Path) -> PretrainResult:
     with TrainingProgress(num_steps, first_step) as progress, stop_signals() as stop, memory, log_open:
         step_end = time.perf_counter()
         for plan, crops in loader:
-            set_rates(optimizer, plan.step, num_steps, config.optim)
+            set_rates(optimizer, schedule_step(plan.step, config.extensions), num_steps, config.optim)
             batch = make_batch(plan, crops, fabric.device, normalisation)
             optimizer.zero_grad()
             output = backward(fabric, method, batch, config.runtime.micro_batch_size)
@@ -201,6 +223,15 @@ def _warn_of_identical_pairs(config: PretrainConfig, data: TrainingData, num_ste
         say(warning)
 
 
+def _warn_of_large_batch(config: PretrainConfig, data: TrainingData) -> None:
+    size, images = config.optim.global_batch_size, data.bank.num_images
+    if size > images:
+        say(
+            f"a batch of {size:,} of {images:,} images shows every image more than once: to a contrastive loss it is "
+            f"its own negative then; give {option_of('global_batch_size')} {images:,} or less"
+        )
+
+
 def _check_same_data(run: Path, data: TrainingData, write: bool) -> None:
     summary = read_json(run / SUMMARY_FILE, {})
     known = summary.get("data_fingerprint", data.fingerprint)
@@ -221,7 +252,7 @@ def _restore(
     totals: dict[str, int],
 ) -> int:
     saved = checkpoint.get("config")  # 0.1 saved none; open_run has compared config.json beside it
-    if saved is not None and read_config(json.loads(saved)).settings() != config.settings():
+    if saved is not None and not is_stage_of(read_config(json.loads(saved)), config):
         raise RunError(f"the checkpoint was written under other settings; name another {option_of('out')}")
     method.load_state_dict(checkpoint["method"])
     optimizer.load_state_dict(checkpoint["optimizer"])

@@ -1,0 +1,80 @@
+"""What a run is given where its budget was left open: pure rules (docs/decisions/0022-sized-runs.md)."""
+
+from dataclasses import replace
+from typing import Any, get_args
+
+from samclr.config.devices import TrainingPrecision
+from samclr.config.pretrain import OpenSetting, PretrainConfig
+
+OPEN_SETTINGS: tuple[OpenSetting, ...] = get_args(OpenSetting)
+MOST_EPOCHS, FULL_EPOCHS_IMAGES = 300, 1000  # so many epochs up to so many images, fewer of more
+HOURS = {"cpu": 1.0, "mps": 4.0, "cuda": 24.0}  # the longest run that nobody asked for
+FEWEST_STEPS = 100
+CPU_BATCH = 64  # so that an hour on a CPU has steps enough
+
+
+def left_open(stated: frozenset[str]) -> tuple[OpenSetting, ...]:
+    """The open settings where a user stated these by name; epochs state the steps."""
+    return tuple(name for name in OPEN_SETTINGS if name not in stated and (name != "steps" or "epochs" not in stated))
+
+
+def filled_from(config: PretrainConfig, other: PretrainConfig) -> PretrainConfig:
+    """What is open takes the other's values; nothing is left open."""
+    optim: dict[str, Any] = {name: getattr(other.optim, name) for name in config.auto if hasattr(other.optim, name)}
+    if "steps" in config.auto:
+        optim["epochs"] = other.optim.epochs
+    runtime = {name: getattr(other.runtime, name) for name in config.auto if hasattr(other.runtime, name)}
+    return replace(config, auto=(), optim=replace(config.optim, **optim), runtime=replace(config.runtime, **runtime))
+
+
+def fit_folder(
+    config: PretrainConfig, num_images: int, device_kind: str, half: TrainingPrecision, num_cores: int
+) -> PretrainConfig:
+    """Batch, precision and workers where they are open; `fit_length` comes after it.
+
+    The batch is a power of two within the set, at most the recipe's and CPU_BATCH on a CPU, and divides among ranks.
+
+    Args:
+        device_kind: cpu, cuda or mps.
+        half: the half precision that a GPU computes in.
+        num_cores: of this machine.
+    """
+    optim, runtime = config.optim, config.runtime
+    if "global_batch_size" in config.auto:
+        ranks = runtime.num_devices * runtime.num_nodes
+        most = min(optim.global_batch_size, num_images, CPU_BATCH if device_kind == "cpu" else optim.global_batch_size)
+        size = 2 ** (max(most, 2).bit_length() - 1)
+        optim = replace(optim, global_batch_size=max(size // ranks * ranks, ranks, 2))
+    if "precision" in config.auto and device_kind == "cuda":
+        runtime = replace(runtime, precision=half)
+    if "workers" in config.auto:
+        runtime = replace(runtime, workers=max(1, num_cores // runtime.num_devices))
+    return replace(config, optim=optim, runtime=runtime)
+
+
+def fit_length(config: PretrainConfig, num_images: int, device_kind: str, step_s: float) -> PretrainConfig:
+    """Steps and their warm-up where they are open; nothing is left open.
+
+    MOST_EPOCHS of a folder of up to FULL_EPOCHS_IMAGES images; their number falls with the fourth root of a larger
+    one's size. No longer than HOURS, no shorter than FEWEST_STEPS, in two digits. A warm-up keeps its share of the run.
+
+    step_s: seconds a step, measured.
+    """
+    optim = config.optim
+    if "steps" in config.auto:
+        epochs = MOST_EPOCHS * min(1.0, FULL_EPOCHS_IMAGES / num_images) ** 0.25
+        wanted = epochs * num_images / optim.global_batch_size
+        affordable = HOURS[device_kind] * 3600 / step_s
+        steps = max(_two_digits(min(wanted, affordable)), FEWEST_STEPS)
+        warmup = optim.warmup_steps
+        if "warmup_steps" in config.auto:
+            warmup = warmup * steps // optim.steps
+        optim = replace(optim, steps=steps, epochs=None, warmup_steps=warmup)
+    return replace(config, auto=(), optim=optim)
+
+
+def _two_digits(number: float) -> int:
+    """Rounded down to two digits, so that a rate measured again mostly gives the same."""
+    whole = int(number)
+    unit = 10 ** max(len(str(whole)) - 2, 0)
+    return whole // unit * unit
