@@ -82,7 +82,7 @@ def test_a_run_is_an_object(scenes, tmp_path):
     with pytest.raises(RunError):
         samclr.open_run(scenes)
     simclr = samclr.pretrain(small_config(scenes, recipe="simclr", steps=1), tmp_path / "simclr")
-    with pytest.raises(RunError, match="is of simclr, which has no momentum encoder"):
+    with pytest.raises(RunError, match="was trained with simclr, which has no momentum encoder"):
         simclr.backbone("momentum")
 
 

@@ -17,6 +17,7 @@ from samclr.errors import EvaluationError
 from samclr.evaluation.protocols.base import DenseSet, DenseTask, LabelledTask, Outcome, Protocol
 from samclr.evaluation.sizes import fit_evaluation, say_fewer
 from samclr.evaluation.targets import Target
+from samclr.log import option_of
 from samclr.runs.results import Result, add_results, results_place
 
 

@@ -86,7 +86,7 @@ def view_data(
     if views.strategy != "image" and data.regions is None:
         raise UsageError(
             f"strategy {views.strategy} needs regions: run `samclr segment SCENES --out STORE` (the paper's "
-            f"segmenter is --segmenter sam-hq-vit-h) and add --regions STORE"
+            f"segmenter is --segmenter sam-hq-vit-h) and add {option_of('regions')} STORE"
         )
     bank, regions = open_scenes(data, region_filter, num_workers, with_regions=views.strategy != "image")
     planner = ViewPlanner(
