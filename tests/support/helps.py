@@ -25,7 +25,6 @@ COMMANDS = [
 def help_of(command: str) -> str:
     """What `samclr COMMAND --help` prints on a terminal of WIDTH columns."""
     shown = io.StringIO()
-    with patch.dict(os.environ, COLUMNS=WIDTH), redirect_stdout(shown):
-        with pytest.raises(SystemExit, match="0"):
-            main([*command.split(), "--help"])
+    with patch.dict(os.environ, COLUMNS=WIDTH), redirect_stdout(shown), pytest.raises(SystemExit, match="0"):
+        main([*command.split(), "--help"])
     return shown.getvalue()

@@ -28,6 +28,7 @@ from samclr.cli.study import StudyCommand
 from samclr.config.pretrain import Codec, PretrainConfig
 from samclr.config.recipes import RECIPES
 from samclr.config.serialise import Bounds, Seeds, Settings, Side
+from samclr.errors import UsageError
 from samclr.log import say, show, show_fill, show_rows
 
 STYLE = (OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs, FlagCreatePairsOff)  # of options
@@ -74,7 +75,10 @@ def _shallow(config: PretrainConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class FromConfig(Settings):
-    """Rerun the config.json of another run. Options of a recipe that follow override what it says."""
+    """Rerun the config.json of another run. Options of a recipe that follow override what it says.
+
+    Example: samclr pretrain from-config runs/photos --out runs/again --seed 1
+    """
 
     file: Annotated[Positional[Path], arg(help="A config.json, or the run directory that holds it.")]
     overrides: Suppress[tuple[str, ...]] = ()
@@ -158,8 +162,10 @@ class Pretrain(Settings):
         )
 
     def _from_file(self, given: FromConfig) -> PretrainConfig:
-        from samclr.runs.checkpoint import load_config
+        from samclr.runs.checkpoint import CONFIG_FILE, load_config
 
+        if given.file.is_file() and given.file.name != CONFIG_FILE:
+            raise UsageError(f"{given.file} is not a {CONFIG_FILE}; name that of a run, or the run directory itself")
         saved = load_config(given.file.parent if given.file.is_file() else given.file)
         return tyro.cli(
             RecipeOptions,

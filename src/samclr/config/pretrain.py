@@ -41,6 +41,7 @@ from samclr.config.views import (
     view_groups,
 )
 from samclr.errors import ConfigError
+from samclr.log import option_of
 
 __all__ = [
     "AugmentConfig", "Codec", "DataConfig", "EvaluationData", "FilterConfig", "KnnConfig", "LocalViews", "ModelConfig",
@@ -119,7 +120,8 @@ def stated_normalisation(mean: Channels | None, std: Channels | None) -> Normali
     if mean is None and std is None:
         return None
     if mean is None or std is None:
-        raise ConfigError(f"{'std' if mean is None else 'mean'} is given alone; expected mean and std together")
+        given = "std" if mean is None else "mean"
+        raise ConfigError(f"{given} is given alone; expected mean and std together", given)
     return Normalisation(mean, std)
 
 
@@ -162,7 +164,9 @@ class OptimConfig(Settings):
         if self.epochs is None:
             self._check_warmup(self.steps)
         if self.clip_per == "parameter" and self.clip_norm is None:
-            raise ConfigError("clip_per parameter clips nothing without clip_norm; give both", "clip_per")
+            raise ConfigError(
+                f"clip_per parameter clips nothing without a {option_of('clip_norm')}; give both", "clip_per"
+            )
 
     def _check_warmup(self, num_steps: int) -> None:
         if self.warmup_steps >= num_steps:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -181,6 +182,16 @@ def test_without_a_network_the_local_way_is_named(no_network, capsys):
     assert "`segmenter` PATH" in text
     assert "\n" not in text
     assert "about 379 MB, licence Apache-2.0" in capsys.readouterr().err  # said before the download
+
+
+def test_a_hub_that_cannot_be_reached_is_no_unexpected_error(tmp_path, monkeypatch):
+    def unreachable(name):
+        raise httpx.ConnectError("Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.model_info", unreachable)
+    with pytest.raises(UsageError, match="owner/model is not on this machine and the Hugging Face hub cannot be"):
+        load_sam("owner/model", CPU)
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,10 @@ def _announce_download(segmenter: str, name: str) -> None:
     else:
         from huggingface_hub import model_info
 
-        card = model_info(name).card_data
+        try:
+            card = model_info(name).card_data
+        except Exception as error:  # httpx's errors are not the system's
+            raise ConnectionError(str(error)) from error
         text = f"licence {card.license if card is not None and card.license else 'not stated'}"
     say(f"fetching {name} from the Hugging Face hub: {text}")
 
