@@ -6,6 +6,7 @@ Results, tables and errors are printed, by the command line alone.
 import io
 import json
 import logging
+import math
 import os
 import sys
 import traceback
@@ -124,10 +125,25 @@ def show(text: object) -> None:
     print(printable(text))
 
 
+def show_json(facts: dict[str, Any]) -> None:
+    """A result as one line of JSON, whose shape docs/reference/json.md states; what is no finite number is null."""
+    print(json.dumps(_finite(facts), allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    if isinstance(value, Path):
+        return str(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def show_rows(title: str, rows: list[dict[str, Any]], as_json: bool, key: str = "rows") -> None:
     """A table, or JSON."""
     if as_json:
-        print(json.dumps({key: rows}))
+        show_json({key: rows})
     else:
         show_table(title, rows)
 
@@ -161,12 +177,11 @@ def _cell(name: str, value: Any) -> str:
 def show_fill(verb: str, path: Path, report: Any, strict: bool, as_json: bool) -> int:
     """What a job over all images did. Exit status 1 when every image failed, and for any failure under --strict."""
     if as_json:
-        facts = {"path": str(path), "images": report.num_images, "new": report.num_new, "errors": report.errors}
-        if report.notes:
-            facts["notes"] = [
-                {"key": note.key, "count": note.count, "text": note.text, "names": note.names} for note in report.notes
-            ]
-        print(json.dumps(facts))
+        counts = {"num_images": report.num_images, "num_new": report.num_new, "wall_s": report.wall_s}
+        notes = [
+            {"key": note.key, "count": note.count, "text": note.text, "names": note.names} for note in report.notes
+        ]
+        show_json({"path": path, **counts, "errors": report.errors, "notes": notes})
     for note in report.notes:
         say(f"  {note.line()}")
     for image_id, text in list(report.errors.items())[:FAILURES_SHOWN]:

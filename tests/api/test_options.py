@@ -15,7 +15,7 @@ SNAPSHOT = Path(__file__).with_name("options.txt")
 def test_options():
     found = []
     for command in COMMANDS:
-        names = dict.fromkeys(re.findall(r"^(?:│ |  )(--[a-z][a-z0-9-]*)", help_of(command), re.M))
+        names = dict.fromkeys(re.findall(r"^  (--(?!debug)[a-z][a-z0-9-]*)", help_of(command), re.M))
         found.append(f"{command}:\n" + "".join(f"    {name}\n" for name in names))
     if os.environ.get("SAMCLR_SNAPSHOT"):
         SNAPSHOT.write_text("".join(found))

@@ -163,4 +163,4 @@ def test_pages_and_columns_are_said_once_a_job(tmp_path):
         assert done.stderr.count("image is taken, not mask; --image-column names another") == 1
         assert done.stderr.count("1 file was skipped: .psd (1)") == 1
     done = samclr("pack", folder, "--bank", tmp_path / "b", "--image-column", "mask", "--json")
-    assert json.loads(done.stdout)["new"] == 1
+    assert json.loads(done.stdout)["num_new"] == 1

@@ -58,7 +58,7 @@ def test_against_loops(made, tmp_path):
         coverings.append(np.mean([c for c, _ in each]))
         recalls.append(np.mean([r for _, r in each]))
     score = score_store(made, tmp_path / "maps")
-    assert (score["images"], score["human_segmentations"]) == (4, 8)
+    assert (score["num_images"], score["num_human_segmentations"]) == (4, 8)
     assert score["best_covering"] == pytest.approx(np.mean(coverings))
     assert score["recall_at_50"] == pytest.approx(np.mean(recalls))
     assert 0.4 < score["best_covering"] < 1

@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from samclr._version import __version__
+from samclr.cli.help import help_text
+from samclr.cli.parse import MistypedError, parsed
+from samclr.cli.tree import Node, follow
 from samclr.config.serialise import idle_settings
 from samclr.errors import ConfigError, SamclrError, UsageError
 from samclr.log import fail, printable_stderr, remarks_on_stderr, say
-from samclr.processes.stopping import Stopped
+from samclr.processes.stopping import Stopped, ended_by_sigterm
 from samclr.storage.files import NO_ROOM, no_room
 
 TORCH_HAS_NO_MEMORY = ("can't allocate memory", "out of memory")
@@ -25,13 +26,11 @@ Example: samclr segment photos/ --out photos.regions
          samclr pretrain samclr --scenes photos/ --regions photos.regions --out runs/photos
          samclr evaluate runs/photos --on cifar10/
          samclr report runs/photos
-
-`samclr --version` prints the version; --debug, with any command, shows the traceback of an error.
 """
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point of `samclr`. Exit status 0, 1 for a failure, 2 for wrong usage, 143 when stopped by SIGTERM."""
+    """Entry point of `samclr`. Status 0; 1 for a failure; 2 for wrong usage; 130 after Ctrl-C, 143 after SIGTERM."""
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
@@ -43,22 +42,13 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(given: list[str], debug: bool) -> int:
     """The command's exit status."""
     try:
-        if given == ["--version"]:
-            print(f"samclr {__version__}", flush=True)
-            return 0
-        _refuse_empty(given)
-        _refuse_old_words(given)
-        with printable_stderr() if not all(map(str.isprintable, given)) else nullcontext():
-            try:
-                command = _parsed(given or ["--help"])
-            finally:
-                sys.stdout.flush()  # of --help
-        for remark in idle_settings(command, _typed(given)):
-            say(remark)
-        status: int = command.run()
+        with ended_by_sigterm():
+            status = _carry_out(given)
         sys.stdout.flush()
     except SamclrError as error:
         fail(_with_option(error, given), debug)
+        if isinstance(error, MistypedError):
+            say(error.hint)
         status = 2 if isinstance(error, UsageError | ConfigError) else 1
     except Stopped as stop:
         say(str(stop))
@@ -84,27 +74,41 @@ def _run(given: list[str], debug: bool) -> int:
     return status
 
 
+def _carry_out(given: list[str]) -> int:
+    """Parse and run."""
+    if given == ["--version"]:
+        print(f"samclr {__version__}", flush=True)
+        return 0
+    _refuse_empty(given)
+    _refuse_old_words(given)
+    with printable_stderr() if not all(map(str.isprintable, given)) else nullcontext():
+        command = _parsed(given)
+    if command is None:
+        return 0
+    for remark in idle_settings(command, _typed(given)):
+        say(remark)
+    return int(command.run())
+
+
 def _is_of_memory(error: Exception) -> bool:
     """Whether Python, numpy (a MemoryError of its own) or torch failed to get the memory it asked for."""
     return isinstance(error, MemoryError) or any(word in str(error) for word in TORCH_HAS_NO_MEMORY)
 
 
 def _parsed(given: list[str]) -> Any:
-    from samclr.cli.commands import (  # here, as a package that adds to them may be broken
-        STYLE,
-        Command,
-        FromConfig,
-        Pretrain,
-    )
+    """The command, or None where help was asked for and printed."""
+    from samclr.cli.commands import Command, FromConfig, Pretrain  # here, as a package that adds to them may be broken
 
-    options = {"prog": "samclr", "description": DESCRIPTION, "args": given, "config": STYLE}
-    if "from-config" not in given:
-        return tyro.cli(Command, **options)  # type: ignore[call-overload]
-    command, overrides = tyro.cli(Command, return_unknown_args=True, **options)  # type: ignore[call-overload]
-    if not overrides:
-        return command
+    root = Node(path=("samclr",), kind=Command, text=DESCRIPTION)
+    place = follow(root, given)
+    if not given or {"-h", "--help"} & set(given):
+        print(help_text(place))
+        return None
+    if place.path[-1] != "from-config":
+        return parsed(root, given)
+    command, overrides = parsed(root, given, return_unknown_args=True)
     if not (isinstance(command, Pretrain) and isinstance(command.recipe, FromConfig)):
-        return tyro.cli(Command, **options)  # type: ignore[call-overload]  # which says what is wrong with them
+        return command
     return replace(command, recipe=replace(command.recipe, overrides=tuple(overrides)))
 
 

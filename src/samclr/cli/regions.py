@@ -3,7 +3,6 @@
 Each imports what it needs when it runs, so that --help is instant.
 """
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,9 +13,9 @@ from samclr.cli.options import Column, Fill, Json, Scenes
 from samclr.cli.segmenters import SegmenterOptions, chosen_segmenter
 from samclr.config.pretrain import FilterConfig
 from samclr.config.registry import SEGMENTERS
-from samclr.config.segmenters import Labels
+from samclr.config.segmenters import Labels, Row
 from samclr.config.serialise import Bounds, Seed, Settings
-from samclr.log import say, show, show_fill, show_rows, show_table
+from samclr.log import say, show, show_fill, show_json, show_table
 
 Store = Annotated[Positional[Path], arg(help="Folder of the region store.")]
 
@@ -76,8 +75,18 @@ class Segmenters(Settings):
     def run(self) -> int:
         """Run the command."""
         rows = [row for spec in SEGMENTERS.values() for row in spec.table()]
-        show_rows("segmenters", rows, self.json, key="segmenters")
+        if self.json:
+            show_json({"segmenters": rows})
+        else:
+            show_table("segmenters", [_shown(row) for row in rows])
         return 0
+
+
+def _shown(row: Row) -> dict[str, str]:
+    """A segmenter as a line of the table."""
+    size = "none needed" if row["size_mb"] is None else f"{row['size_mb']:,} MB {row['hub_id'] or ''}".strip()
+    here = {"weights": size, "licence": row["licence"].split(" (")[0], "here": "yes" if row["is_here"] else "no"}
+    return {"segmenter": row["segmenter"], **here, "remark": row["remark"]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +106,7 @@ class Verify(Settings):
 
         faults = verify_store(open_store(self.store))
         if self.json:
-            print(json.dumps({"faults": faults}))
+            show_json({"faults": faults})
         else:
             for line in (*faults, f"{len(faults)} faults in {self.store}"):
                 show(line)
@@ -125,13 +134,14 @@ class Stats(Settings):
 
         stats = store_stats(open_store(self.store))
         if self.json:
-            print(json.dumps(stats))
+            show_json(stats)
             return 0
         rows = []
-        for name, value in stats.items():
+        for name, value in (stats.pop("maker") | stats).items():
             if isinstance(value, dict):
-                value = len(value) if name == "errors" else "  ".join(f"{k} {v:.4g}" for k, v in value.items())
-            rows.append({"": name, "value": value})
+                spread = "  ".join(f"{k} {v:.4g}" for k, v in value.items() if v is not None)
+                value = len(value) if name == "errors" else spread
+            rows.append({"what": name.removeprefix("num_").replace("_", " "), "value": value})
         show_table(str(self.store), rows)
         for image_id, text in stats["errors"].items():
             show(f"  {image_id}: {text}")
@@ -162,7 +172,10 @@ class Score(Settings):
         from samclr.regions.store import open_store
 
         score = score_store(open_store(self.store), self.segmentations, self.ignore_label)
-        show_rows(str(self.store), [score], self.json, key="score")
+        if self.json:
+            show_json(score)
+        else:
+            show_table(str(self.store), [{name.removeprefix("num_"): value for name, value in score.items()}])
         return 0
 
 

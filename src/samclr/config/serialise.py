@@ -5,7 +5,6 @@ what it counts: `Annotated[bool, CountsWith("strategy", ("random-box",))]`. Clas
 which compares every field with its annotation, in Python as on the command line.
 """
 
-import difflib
 import functools
 import hashlib
 import json
@@ -13,12 +12,12 @@ import math
 import numbers
 import types
 import typing
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterator
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from samclr.errors import ConfigError, UsageError
+from samclr.errors import ConfigError, UsageError, did_you_mean
 
 LARGEST = 2**31 - 1  # of fractions that nothing else bounds; whole numbers each have a top of their own
 UNIONS = (types.UnionType, typing.Union)
@@ -296,7 +295,9 @@ def from_dict(kind: Any, value: Any, where: str = "config") -> Any:
         known = {f.name: f for f in fields(kind)}
         unknown = sorted(set(value) - set(known))
         if unknown:
-            raise ConfigError(f"{where} has the unknown setting {unknown[0]!r}{_near(unknown[0], known)}")
+            raise ConfigError(
+                f"{where} has the unknown setting {unknown[0]!r}{did_you_mean(unknown[0], known, most=0)}"
+            )
         missing = [name for name, f in known.items() if name not in value and not _has_default(f)]
         if missing:
             raise ConfigError(f"{where} lacks the setting {missing[0]!r}")
@@ -319,11 +320,6 @@ def from_dict(kind: Any, value: Any, where: str = "config") -> Any:
 
 def _has_default(setting: Field[Any]) -> bool:
     return setting.default is not MISSING or setting.default_factory is not MISSING
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=3)
-    return f"; near it: {', '.join(near)}" if near else ""
 
 
 def upgraded(

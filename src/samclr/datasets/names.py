@@ -4,7 +4,6 @@ A path that exists is always that path. Else `NAME[:SPLIT][@ROOT]` is a data set
 `hub:OWNER/NAME[:SPLIT]` or `hf://datasets/OWNER/NAME[:SPLIT]` one of the hub.
 """
 
-import difflib
 import os
 import re
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samclr.datasets.catalogue import DATASETS, DataSetSpec
-from samclr.errors import ScenesError, name_some
+from samclr.errors import ScenesError, did_you_mean, name_some
 from samclr.scenes.remote import as_uri
 
 DATA_VARIABLE = "SAMCLR_DATA"
@@ -64,11 +63,8 @@ def parse_named(source: Path) -> tuple[DataSetSpec, str, Path | None] | None:
     if name not in DATASETS:
         if root is None:
             return None  # a path that does not exist
-        near = difflib.get_close_matches(name, DATASETS, 1, 0.5)
-        raise ScenesError(
-            f"{source} does not exist, and no data set is called {name}{f', near it: {near[0]}' if near else ''}; "
-            f"expected NAME[:SPLIT]@ROOT with NAME one of {', '.join(DATASETS)}"
-        )
+        hint = did_you_mean(name, DATASETS, otherwise="give NAME[:SPLIT]@ROOT with a name from `samclr data list`")
+        raise ScenesError(f"{source} does not exist, and no data set is called {name}{hint}")
     data_set = DATASETS[name]
     split = split or data_set.scene_split
     if data_set.split(split) is None:

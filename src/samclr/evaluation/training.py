@@ -16,10 +16,11 @@ from samclr.datasets.labelled import LabelledSet
 from samclr.errors import EvaluationError
 from samclr.evaluation.crops import BANK_CROPS, CROP_RATIO, LabelledCrops
 from samclr.evaluation.features import SQUARE
-from samclr.evaluation.linear import ProbeResult, cosine_lr
+from samclr.evaluation.linear import ProbeResult
 from samclr.evaluation.neighbours import hits
 from samclr.log import say, tell
 from samclr.models.fingerprints import cache_key
+from samclr.models.schedules import cosine
 from samclr.storage.checksums import seal, without_seal
 from samclr.storage.files import remove_leftovers, replacing_path
 
@@ -52,7 +53,7 @@ def train_on_crops(
     for epoch in range(first, epochs):
         for number, (pixels, wanted) in enumerate(crops.epoch(epoch, device)):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = cosine_lr(rate, (epoch + number / crops.num_batches) / epochs)
+                group["lr"] = cosine(rate, 0, (epoch + number / crops.num_batches) / epochs)
             optimizer.zero_grad()
             loss = F.cross_entropy(logits(pixels), wanted)
             loss.backward()

@@ -4,7 +4,6 @@ A trial builds the model on PyTorch's meta device, which computes shapes alone: 
 that move, no random number drawn.
 """
 
-import difflib
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ import torch
 from torch import nn
 
 from samclr.config.pretrain import PretrainConfig
-from samclr.errors import ConfigError
+from samclr.errors import ConfigError, did_you_mean
 from samclr.log import option_of, say
 
 SMALL_CNN, SMALL_CNN_WIDTH = "small-cnn", 512
@@ -192,11 +191,8 @@ class _WrongSizeError(ConfigError):
 def _trial_model(name: str, options: Options) -> nn.Module:
     """The model on the meta device. Raises ConfigError if timm has none of that name, or cannot build it."""
     if not timm.is_model(name):
-        near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=4))
-        raise ConfigError(
-            f"timm {timm.__version__} has no backbone {name!r}; "
-            + (f"near it: {near}" if near else "timm.list_models() lists all")
-        )
+        hint = did_you_mean(name, timm.list_models(), otherwise="see timm.list_models()")
+        raise ConfigError(f"timm {timm.__version__} has no backbone {name!r}{hint}")
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):

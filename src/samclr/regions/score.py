@@ -85,10 +85,10 @@ def score_store(store: PartsFolder, segmentations: Path, ignore_label: Sequence[
         )
     return {
         "segmenter": store.maker["segmenter"],
-        "images": len(covering),
-        "images_without_label_map": len(without),
-        "human_segmentations": num_people,
-        "label_maps_left_out": len(broken) + len(left_out),
+        "num_images": len(covering),
+        "num_images_without_label_map": len(without),
+        "num_human_segmentations": num_people,
+        "num_label_maps_left_out": len(broken) + len(left_out),
         "regions_per_image": float(np.mean(counts)),
         "best_covering": float(np.mean(covering)),
         "recall_at_50": float(np.mean(recall)),

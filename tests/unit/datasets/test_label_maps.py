@@ -83,7 +83,7 @@ def test_twins_keep_their_own_label_maps(tmp_path, names):
         assert is_partition(regions[image_id], twins.own(image_id))
         assert (read_label_regions(own_set[image_id].label, (48, 64)) == twins.own(image_id)).all()
     score = score_store(store, twins.root / "labels")
-    assert (score["images"], score["human_segmentations"], score["best_covering"]) == (2, 2, 1.0)
+    assert (score["num_images"], score["num_human_segmentations"], score["best_covering"]) == (2, 2, 1.0)
     dense, _ = open_labelled_scenes(Path(f"camvid@{twins.root}"))
     assert all((dense.label_map(k) == twins.own(ref.image_id)).all() for k, ref in enumerate(dense.refs))
 
@@ -99,7 +99,7 @@ def test_a_label_map_serves_no_other_image(tmp_path, names, capsys):
         assert errors == {lonely: "no label map for this image"}
         assert is_partition(regions[served], twins.own(served))
     score = score_store(store, twins.root / "labels")
-    assert (score["images"], score["images_without_label_map"]) == (1, 1)
+    assert (score["num_images"], score["num_images_without_label_map"]) == (1, 1)
     with pytest.raises(EvaluationError, match="1 of 2 images of CamVid, split train, have no label map"):
         open_labelled_scenes(Path(f"camvid@{twins.root}"))
 

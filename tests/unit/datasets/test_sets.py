@@ -200,7 +200,7 @@ def test_every_set_says_how_it_is_read():
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("citiscapes@{p}/cs", r"no data set is called citiscapes, near it: cityscapes; expected NAME\[:SPLIT\]@ROOT"),
+        ("citiscapes@{p}/cs", r"no data set is called citiscapes; did you mean cityscapes\? Otherwise give NAME\[:SPL"),
         ("cityscapes:trian@{p}/cs", "Cityscapes has no split trian; it has train, val, test, train_extra"),
         ("cityscapes@{p}/none", "none is not a folder; expected the root of Cityscapes, with leftImg8bit/SPLIT"),
         ("cityscapes@{p}/ade", r"is not a root of Cityscapes: expected .*/ade/leftImg8bit or .*; found annotations"),

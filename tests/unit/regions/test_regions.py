@@ -162,7 +162,7 @@ def test_verify_finds_what_does_not_fit(tmp_path):
 def test_stats_count_regions_and_areas(tmp_path):
     _, store, _, _ = labelled_store(tmp_path)
     stats = store_stats(store)
-    assert (stats["images"], stats["regions"], stats["images_without_regions"]) == (6, 18, 0)
+    assert (stats["num_images"], stats["num_regions"], stats["num_images_without_regions"]) == (6, 18, 0)
     assert stats["area_frac"]["mean"] == pytest.approx(14 * 14 / (48 * 64))
     json.dumps(stats)
 
