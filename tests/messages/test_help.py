@@ -6,6 +6,7 @@ SAMCLR_SNAPSHOT=1 python -m pytest tests/messages/test_help.py    writes them ag
 
 import difflib
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -64,8 +65,6 @@ def test_every_command_has_an_example(command):
 def test_every_option_is_explained(command):
     lines = help_of(command).splitlines()
     for number, line in enumerate(lines):
-        text = line.strip()
-        if text.startswith("--"):
-            explained = f"{text} {lines[number + 1].strip()}"
-            rest = explained.split("  ", 1)[-1] if "  " in explained else explained.split("]")[-1]
-            assert not rest.strip().startswith("(default"), f"{command}: {text} is not explained"
+        if line.startswith("  --"):
+            explained = line.strip().partition("  ")[2] or lines[number + 1]
+            assert re.match(r"\s*(?!\(default)\S", explained), f"{command}: {line} is not explained"

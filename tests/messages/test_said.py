@@ -113,6 +113,9 @@ def test_said(name, place, call, capsys, monkeypatch):
 
 def _command(text: str, call, capsys) -> str:
     status, _, said = call(*shlex.split(text)[1:])
+    assert "Traceback" not in said
+    assert said.count("samclr: error: ") <= 1
+    assert "error: unexpected" not in said
     return f"status {status}\n{said}".rstrip()
 
 
