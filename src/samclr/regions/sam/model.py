@@ -187,7 +187,7 @@ def _announce_download(segmenter: str, name: str) -> None:
 
         try:
             card = model_info(name).card_data
-        except Exception as error:  # httpx's errors are not the system's
+        except Exception as error:  # whatever the hub's HTTP client raises
             raise ConnectionError(str(error)) from error
         text = f"licence {card.license if card is not None and card.license else 'not stated'}"
     say(f"fetching {name} from the Hugging Face hub: {text}")
