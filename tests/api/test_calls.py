@@ -98,7 +98,7 @@ def test_evaluate_gives_the_commands_results(scenes, tmp_path, call):
     assert [one.result for one in run.results()] == found
     with pytest.raises(UsageError, match="nothing to measure on: name labelled sets with `on`"):
         samclr.evaluate(run)
-    with pytest.raises(UsageError, match="device 'abacus' cannot be used"):
+    with pytest.raises(ConfigError, match="device is 'abacus'; expected auto, cpu, cuda"):
         samclr.evaluate(run, on=labelled, device="abacus")
 
 
