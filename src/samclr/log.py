@@ -195,8 +195,8 @@ def show_fill(verb: str, path: Path, report: Any, strict: bool, as_json: bool) -
     if len(report.errors) > FAILURES_SHOWN:
         say(f"  and {len(report.errors) - FAILURES_SHOWN:,} more; --json lists all")
     say(
-        f"{verb} {report.num_new} of {report.num_images} images into {path} in {report.wall_s:.1f} s"
-        f"{f', {len(report.errors)} failed' if report.errors else ''}"
+        f"{verb} {report.num_images - len(report.errors)} of {report.num_images} images into {path} "
+        f"in {report.wall_s:.1f} s ({report.num_new} new{f', {len(report.errors)} failed' if report.errors else ''})"
     )
     failed = bool(report.errors) or any(note.is_failure for note in report.notes)
     return 1 if report.is_in_vain or (strict and failed) else 0

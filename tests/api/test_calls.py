@@ -82,7 +82,7 @@ def test_a_run_is_an_object(scenes, tmp_path):
     with pytest.raises(RunError):
         samclr.open_run(scenes)
     simclr = samclr.pretrain(small_config(scenes, recipe="simclr", steps=1), tmp_path / "simclr")
-    with pytest.raises(RunError, match="is of simclr, which has no momentum encoder"):
+    with pytest.raises(RunError, match="was trained with simclr, which has no momentum encoder"):
         simclr.backbone("momentum")
 
 
@@ -98,7 +98,7 @@ def test_evaluate_gives_the_commands_results(scenes, tmp_path, call):
     assert [one.result for one in run.results()] == found
     with pytest.raises(UsageError, match="nothing to measure on: name labelled sets with `on`"):
         samclr.evaluate(run)
-    with pytest.raises(UsageError, match="device 'abacus' cannot be used"):
+    with pytest.raises(ConfigError, match="device is 'abacus'; expected auto, cpu, cuda"):
         samclr.evaluate(run, on=labelled, device="abacus")
 
 

@@ -66,7 +66,7 @@ def test_a_remark_is_made_once_and_by_the_first_rank(capsys, monkeypatch):
 
 
 def test_the_library_logs_and_does_not_print(capsys, caplog):
-    with remarks_on_stderr():
+    with remarks_on_stderr(with_options=False):
         LOGGER.handlers.clear()
         LOGGER.propagate = True
         assert not remarks_are_shown()

@@ -66,7 +66,10 @@ def _shallow(config: PretrainConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class FromConfig(Settings):
-    """Rerun the config.json of another run. Options of a recipe that follow override what it says."""
+    """Rerun the config.json of another run. Options of a recipe that follow override what it says.
+
+    Example: samclr pretrain from-config runs/photos --out runs/again --seed 1
+    """
 
     file: Annotated[Positional[Path], arg(help="A config.json, or the run directory that holds it.")]
     overrides: Suppress[tuple[str, ...]] = ()
@@ -104,8 +107,8 @@ if not TYPE_CHECKING:
         tyro.extras.subcommand_type_from_defaults(
             {name: RecipeOptions(**_shallow(recipe.config)) for name, recipe in RECIPES.items()},
             {
-                name: f"{recipe.summary}.\n\nPaper: {recipe.paper}.\n\nOverrides: {recipe.overrides}.\n\n"
-                f"Cost: {recipe.cost}.\n\nExpected: {recipe.expected}.\n\nExample: {recipe.command}"
+                name: f"{recipe.summary}.\n\nPaper: {recipe.paper}.\nOverrides: {recipe.overrides}.\n"
+                f"Cost: {recipe.cost}.\nExpected: {recipe.expected}.\nExample: {recipe.command}"
                 for name, recipe in RECIPES.items()
             },
             prefix_names=False,
@@ -193,8 +196,10 @@ class Pretrain(Settings):
         return bool(named) and all(one is not None and f"{one[0].name}:{one[1]}" == counted_for for one in named)
 
     def _from_file(self, given: FromConfig) -> RecipeOptions:
-        from samclr.runs.saved import load_config
+        from samclr.runs.saved import CONFIG_FILE, load_config
 
+        if given.file.is_file() and given.file.name != CONFIG_FILE:
+            raise UsageError(f"{given.file} is not a {CONFIG_FILE}; name that of a run, or the run directory itself")
         saved = load_config(given.file.parent if given.file.is_file() else given.file)
         usual = RecipeOptions(**_shallow(saved))
         place = Node(path=("samclr", "pretrain", "from-config"), kind=RecipeOptions, default=usual)

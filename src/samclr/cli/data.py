@@ -82,7 +82,7 @@ class Check(Settings):
 
         data_set = DATASETS[self.name]
         if self.root is None and (self.download or DATA_VARIABLE not in os.environ):
-            raise UsageError(f"where is {self.name}? Add --root DIR, or set ${DATA_VARIABLE}")
+            raise UsageError(f"no folder is given for {self.name}: add --root DIR, or set ${DATA_VARIABLE}")
         if self.download and self.root is not None:
             from samclr.datasets.download import download
 

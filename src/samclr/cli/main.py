@@ -1,5 +1,6 @@
 """The command line: parse, run, and turn every error into one line and an exit status."""
 
+import errno
 import os
 import sys
 from contextlib import nullcontext
@@ -121,6 +122,10 @@ def _of_system(error: OSError) -> str:
             place = os.path.realpath("/dev/stdout") if os.path.exists("/dev/stdout") else "standard output"
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # at its end Python would try once more, and print a traceback
         return str(no_room(Path(error.filename or place), error))
+    if error.errno in (errno.ENOTDIR, errno.EEXIST) and isinstance(error.filename, str):
+        for place in (Path(error.filename), *Path(error.filename).parents):
+            if place.exists() and not place.is_dir():
+                return f"{place} is not a folder; expected a folder or a new name"
     return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
 
 

@@ -12,7 +12,7 @@ from samclr.config.serialise import Settings, hints_of
 from samclr.errors import ConfigError, PluginError
 
 ATTRIBUTES = "Attributes:\n"
-DOC = """Names a segmenter with its settings.
+DOC = """The segmenter and its settings.
 
 Attributes:
     segmenter: A name from `samclr segmenters`, a Hugging Face id of a SAM, or a folder with one.

@@ -41,6 +41,7 @@ from samclr.config.views import (
     view_groups,
 )
 from samclr.errors import ConfigError
+from samclr.log import option_of
 
 __all__ = [
     "AugmentConfig", "Codec", "DataConfig", "EvaluationData", "Extension", "FilterConfig", "KnnConfig", "LocalViews",
@@ -122,7 +123,8 @@ def stated_normalisation(mean: Channels | None, std: Channels | None) -> Normali
     if mean is None and std is None:
         return None
     if mean is None or std is None:
-        raise ConfigError(f"{'std' if mean is None else 'mean'} is given alone; expected mean and std together")
+        given = "std" if mean is None else "mean"
+        raise ConfigError(f"{given} is given alone; expected mean and std together", given)
     return Normalisation(mean, std)
 
 
@@ -169,7 +171,9 @@ class OptimConfig(Settings):
         if self.epochs is None:
             self._check_warmup(self.steps)
         if self.clip_per == "parameter" and self.clip_norm is None:
-            raise ConfigError("clip_per parameter clips nothing without clip_norm; give both", "clip_per")
+            raise ConfigError(
+                f"clip_per parameter clips nothing without a {option_of('clip_norm')}; give both", "clip_per"
+            )
 
     def _check_warmup(self, num_steps: int) -> None:
         if self.warmup_steps >= num_steps:

@@ -145,7 +145,7 @@ class SegmenterConfig(Settings):
         owners = owners_of(setting)
         if owners:
             return counts_only([setting], "segmenter", owners)
-        return f"{setting} is not a setting of {spec.name}; expected {' or '.join(spec.setting_names()) or 'none'}"
+        return f"{setting} is not a setting of {spec.name}; expected {', '.join(spec.setting_names()) or 'none'}"
 
     @classmethod
     def with_options(cls, segmenter: str, options: Mapping[str, Any]) -> "SegmenterConfig":

@@ -228,7 +228,7 @@ def _tuple(kinds: tuple[Any, ...], value: Any, bounds: Bounds | None) -> tuple[A
     try:
         items = tuple(_fitted(kind, item, bounds) for kind, item in zip(each, value, strict=True))
     except _UnfitError as error:
-        raise _UnfitError(f"{number} values, each {error}{order}") from None
+        raise _UnfitError(f"{number} values, each {error}{order}".removeprefix("several ")) from None
     if rising and list(items) != sorted(items):
         raise _UnfitError(f"{number} numbers{order}")
     return items

@@ -124,7 +124,9 @@ def label_of_stem(folder: Path, image_id: str) -> Path | None:
 
 
 def list_label_maps(folder: Path) -> dict[str, list[Path]]:
-    """The label maps below a folder by their relative stem. Raises ScenesError if a folder cannot be listed."""
+    """The label maps below a folder by their relative stem. Raises ScenesError if it cannot be listed."""
+    if not folder.is_dir():
+        raise ScenesError(f"no such folder of label maps: {folder}")
     unreadable: list[str] = []
     maps: dict[str, list[Path]] = {}
     for path in walk(folder, LABEL_SUFFIXES, unreadable):

@@ -44,8 +44,8 @@ def list_scenes(sources: Sequence[Path], image_column: str | None = None) -> lis
         found = list(_list_source(source, image_column, notes))
         if not found:
             raise ScenesError(
-                f"no image under {source}: looked in all its sub-folders for {', '.join(image_suffixes())}, "
-                f"{PARQUET_SUFFIX} and {TAR_SUFFIX} files; name a folder that holds some"
+                f"no image under {source}: looked in all its sub-folders for {name_some([*image_suffixes()])} "
+                f"suffixes of images, {PARQUET_SUFFIX} and {TAR_SUFFIX}; name a folder that holds some"
                 + "".join(f" ({line})" for line in notes.lines())
             )
         refs += found if len(sources) == 1 else [replace(ref, image_id=f"{name}/{ref.image_id}") for ref in found]
@@ -66,9 +66,7 @@ def list_scenes(sources: Sequence[Path], image_column: str | None = None) -> lis
 def refuse_missing(sources: Sequence[Path]) -> None:
     """Raise ScenesError if none are given, or a local one is not there: a look at names, before all are listed."""
     if not sources:
-        raise ScenesError(
-            f"no scenes were given: name at least one folder of images or Parquet file ({option_of('scenes')} PATH)"
-        )
+        raise ScenesError("no scenes were given: name at least one folder of images or Parquet file")
     for source in sources:
         if as_named(source) is None and as_hub(source) is None and as_uri(source) is None and not source.exists():
             raise ScenesError(
@@ -137,7 +135,7 @@ def _list_one(source: Path, column: str | None, notes: ListingNotes) -> Iterator
     if not source.name.lower().endswith((*image_suffixes(), PARQUET_SUFFIX, TAR_SUFFIX)):
         raise ScenesError(
             f"{source} is neither an image nor a Parquet file: expected a folder, a {PARQUET_SUFFIX} or {TAR_SUFFIX} "
-            f"file, or one of {', '.join(image_suffixes())}"
+            f"file, or an image ({name_some([*image_suffixes()])} suffixes)"
         )
     yield from list_file(SceneRef(image_id=portable(source.name), path=str(source)), column, notes)
 

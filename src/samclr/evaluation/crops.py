@@ -43,7 +43,7 @@ class LabelledCrops:
         if bank.errors:
             broken = [f"{image_id} ({text})" for image_id, text in bank.errors.items()]
             raise EvaluationError(
-                f"{len(broken)} labelled images cannot be read: {name_some(broken)}; fix or remove them"
+                f"{len(broken)} of the labelled images cannot be read: {name_some(broken)}; fix or remove them"
             )
         self._cropper, self._hw = ViewCropper(bank, workers), bank.native_hw.astype(np.int64)
         self._labels, self._size_px, self._scale = split.labels, size_px, (min_scale, 1.0)

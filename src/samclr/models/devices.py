@@ -4,6 +4,7 @@ import os
 
 import torch
 
+from samclr.config.devices import check_device
 from samclr.errors import UsageError
 from samclr.log import option_of
 
@@ -12,8 +13,10 @@ def choose_device(name: str = "auto") -> torch.device:
     """The device of a name. Auto is CUDA (under torchrun the local rank's own) or MPS where there is one, else the CPU.
 
     Raises:
+        ConfigError: it is not the name of a device.
         UsageError: the device cannot be used here.
     """
+    check_device(name)
     chosen = _automatic() if name == "auto" else name
     try:
         device = torch.device(chosen)

@@ -37,7 +37,7 @@ def weights_file(path: Path) -> Path:
     if not path.is_file():
         kind = "a folder without weights" if path.is_dir() else "not a regular file" if path.exists() else "not there"
         raise ConfigError(
-            f"the weights {path} are {kind}; give a .safetensors or .pth file of timm's names, "
+            f"expected weights at {path}, which is {kind}; give a .safetensors or .pth file of timm's names, "
             f"or a folder with {FOLDER_CONFIG} and {FOLDER_WEIGHTS[0]}"
         )
     return path

@@ -86,7 +86,7 @@ def read_source(source: Path) -> Source:
 def _read_folder(folder: Path) -> Source:
     files = sorted(folder.rglob("*.json"))
     if not files:
-        raise PartsError(f"no .json file under {folder}; expected a COCO file, or SA-1B's one file an image")
+        raise PartsError(f"no .json file under {folder}; expected a COCO file, or SA-1B's one file per image")
     digest, odd, first_fault = hashlib.sha256(), [], ""
     entries: dict[str, Entry] = {}
     for file in files:

@@ -78,7 +78,7 @@ def score_store(store: PartsFolder, segmentations: Path, ignore_label: Sequence[
     _say_some("images have no label map", without)
     if not covering:
         raise ScenesError(
-            f"no label map in {segmentations} can be used: {name_some(list(broken.values()))}"
+            f"no label map in {segmentations} can be used: {name_some(list(broken.values()), 1)}"
             if broken
             else f"no label map in {segmentations} has the relative stem of an image of {store.path}, "
             f"such as IMAGE_1.png"

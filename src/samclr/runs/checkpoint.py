@@ -89,7 +89,9 @@ def load_backbone(run: "str | os.PathLike[str]", which: Encoder = "online") -> n
         raise no_checkpoint(run)
     weights = backbone_weights(state["method"], which)
     if not weights:
-        raise RunError(f"{run} is of {config.method.name}, which has no momentum encoder; take the online one")
+        raise RunError(
+            f"{run} was trained with {config.method.name}, which has no momentum encoder; take the online one"
+        )
     backbone = create_backbone(config.model, config.group.size_px)
     backbone.load_state_dict(weights)
     return backbone.eval()

@@ -66,7 +66,8 @@ def load_config(run: Path) -> PretrainConfig:
     """The configuration of a run. Raises RunError if there is none, or one that does not fit this version."""
     path = run / CONFIG_FILE
     if not path.exists():
-        raise RunError(f"{run} is not a run directory: it has no {CONFIG_FILE}; name what `samclr pretrain --out` made")
+        why = f"it has no {CONFIG_FILE}" if run.exists() else "there is no such folder"
+        raise RunError(f"{run} is not a run directory: {why}; name what `samclr pretrain --out` made")
     try:
         saved = read_json(path, {}, "restore it, or name another run directory")
     except FilesError as error:

@@ -63,10 +63,10 @@ def choose_column(path: str, mtime_ns: int, wanted: str | None = None) -> ImageC
     if wanted is not None:
         if wanted not in names:
             found = schema.names.count(wanted)
-            state = f"the column {wanted} is {schema.field(wanted).type}" if found == 1 else f"it has {found} of them"
+            state = f"it is {schema.field(wanted).type}" if found == 1 else f"{found or 'no'} columns have this name"
             raise ScenesError(
                 f"{path} has no images in a column {wanted} ({state}); expected a struct of bytes and path, or bytes, "
-                f"one image a row; its columns: {', '.join(schema.names)}"
+                f"one image per row; its columns: {', '.join(schema.names)}"
             )
         return ImageColumn(name=wanted, others=(), is_first=wanted == first)
     features = features_of(schema.metadata)

@@ -70,6 +70,8 @@ def replacing_path(path: Path, needed_bytes: int | None = None) -> Iterator[Path
             yield beside
             if beside.is_dir():
                 _replace_folder(beside, path)
+            elif path.is_dir():
+                raise FilesError(f"{path} is a folder; expected the name of a file to write")
             else:
                 put_in_place(beside, path)
         finally:

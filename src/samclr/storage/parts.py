@@ -268,7 +268,8 @@ def _read_manifest(path: Path, kind: str) -> dict[str, Any]:
                 write_bytes(path / MANIFEST, (path / MANIFEST_COPY).read_bytes())
             manifest = copy
     if not manifest:
-        raise PartsError(f"{path} is not a {kind}: it has no {MANIFEST}" if fault == "is missing" else fault)
+        what_is_missing = f"it has no {MANIFEST}" if path.exists() else "there is no such folder"
+        raise PartsError(f"{path} is not a {kind}: {what_is_missing}" if fault == "is missing" else fault)
     return dict(manifest)
 
 

@@ -141,11 +141,11 @@ def _train(fabric: Fabric, config: PretrainConfig, whole: PretrainConfig, run: P
         pin_memory=fabric.device.type == "cuda",
     )
     monitor = CollapseMonitor()
-    metrics_log = MetricsLog(run, first_step) if fabric.is_global_zero else None
     loggers = create_loggers(config, run) if fabric.is_global_zero else []
+    probes = _online_probes(config, fabric)
+    metrics_log = MetricsLog(run, first_step) if fabric.is_global_zero else None  # last: from here on it is closed
     pending_rows: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
     chance_loss: float | None = None
-    probes = _online_probes(config, fabric)
     knn_every = config.runtime.knn_every * max(data.bank.num_images // config.optim.global_batch_size, 1)
     last_saved = time.monotonic()
     steps_done = first_step

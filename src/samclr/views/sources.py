@@ -2,6 +2,7 @@
 
 from samclr.config.pretrain import DataConfig, ViewsConfig
 from samclr.errors import UsageError
+from samclr.log import option_of
 from samclr.regions.store import open_store
 from samclr.storage.parts import PartsFolder
 
@@ -17,6 +18,6 @@ def regions_wanted(data: DataConfig, views: ViewsConfig) -> PartsFolder | None:
     if data.regions is None:
         raise UsageError(
             f"strategy {views.strategy} needs regions: run `samclr segment SCENES --out STORE` (the paper's "
-            f"segmenter is --segmenter sam-hq-vit-h) and add --regions STORE"
+            f"segmenter is --segmenter sam-hq-vit-h) and add {option_of('regions')} STORE"
         )
     return open_store(data.regions)

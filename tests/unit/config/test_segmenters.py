@@ -71,7 +71,7 @@ def test_makers_are_those_of_0_1():
             {"masks": MaskConfig()},
             "masks has no effect here: it applies only with segmenter sam-digits or another SAM",
         ),
-        ({"scales": 3}, "scales is not a setting of felzenszwalb; expected scale or sigma or min_size"),
+        ({"scales": 3}, "scales is not a setting of felzenszwalb; expected scale, sigma, min_size"),
         ({"scale": 0}, "scale is 0; expected a number over 0"),
         ({"options": MaskConfig()}, "expected FelzenszwalbConfig"),
     ],
@@ -126,7 +126,7 @@ def test_options_of_one_name_mean_one_thing():
 
     alike, unlike = (replace(TILES, name="other", config=kind) for kind in (Alike, Unlike))
     assert options_class([*SEGMENTERS.values(), alike])().scale == 500.0
-    with pytest.raises(PluginError, match="segmenters SAM and other both have an option --points-per-side, of diff"):
+    with pytest.raises(PluginError, match="segmenters SAM and other both have an option --points-per-side, with diff"):
         options_class([*SEGMENTERS.values(), unlike])
 
 

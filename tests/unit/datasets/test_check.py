@@ -139,7 +139,7 @@ def test_the_command_as_json(tmp_path, capsys):
 def test_a_root_is_needed(capsys, more):
     status, _, text = call(capsys, "data", "check", "cifar10", *more)
     assert status == 2
-    assert text == "samclr: error: where is cifar10? Add --root DIR, or set $SAMCLR_DATA\n"
+    assert text == "samclr: error: no folder is given for cifar10: add --root DIR, or set $SAMCLR_DATA\n"
 
 
 def test_the_root_is_looked_up_in_the_data_folder(tmp_path, capsys, monkeypatch):

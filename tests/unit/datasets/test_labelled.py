@@ -92,7 +92,9 @@ def test_a_broken_labelled_image_is_an_error(tmp_path):
     folder = write_labelled(tmp_path / "set")
     (folder / "test/dark/0.png").write_bytes(b"")
     found = open_labelled(folder)
-    with pytest.raises(EvaluationError, match=r"1 labelled images cannot be read: dark/0.png \(the file is empty\)"):
+    with pytest.raises(
+        EvaluationError, match=r"1 of the labelled images cannot be read: dark/0.png \(the file is empty\)"
+    ):
         decode_square(found.test.refs, 16, 2)
 
 

@@ -167,7 +167,9 @@ def test_no_batch_of_one_image(shades, tmp_path):
 
 def test_a_broken_training_image_is_an_error(shades, tmp_path):
     (tmp_path / "shades/train/dark/0.png").write_bytes(b"no image")
-    with pytest.raises(EvaluationError, match=r"1 labelled images cannot be read: dark/0.png \(.*\); fix or remove"):
+    with pytest.raises(
+        EvaluationError, match=r"1 of the labelled images cannot be read: dark/0.png \(.*\); fix or remove"
+    ):
         crops_of(shades, tmp_path)
 
 

@@ -223,7 +223,7 @@ def test_an_image_with_an_odd_id_is_an_error_row(value, case):
         ('{"images": [], "annotations": null}', "is not COCO JSON"),
         ('{"images": [{"id": 1}], "annotations": []}', "none of the 0 images .* malformed image entries .*: 1"),
         ('{"images": [], "annotations": [{"image_id": 3}]}', "none of the 0 images"),
-        ('{"images": [{"id": 1, "file_name": "zz.png"}], "annotations": []}', "none of the 1 images of .* as zz.png"),
+        ('{"images": [{"id": 1, "file_name": "zz.png"}], "annotations": []}', r"none of the 1 images of .* \(zz.png\)"),
         ('{"image": [], "annotations": []}', r"image is \[\]; expected an object"),
         ('{"images": [], "images": [], "annotations": []}', "has the key 'images' twice"),
         ('{"images":' + "[" * 200_000, "is not JSON"),

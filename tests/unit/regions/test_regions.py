@@ -298,7 +298,7 @@ def test_grids_of_a_large_index_are_checked_as_they_are_used(tmp_path, monkeypat
     with pytest.raises(PartsError, match=r"index/.* is damaged: the checksum of a grid .* rerun the same command"):
         index.grids(np.array([1, 3]))
     index = open_index(bank, store, FilterConfig(min_area_px=10), tmp_path / "cache")
-    assert "is rebuilt" in capsys.readouterr().err
+    assert "is being rebuilt" in capsys.readouterr().err
     assert (index.grids(np.array([3]))[0] == expected).all()
 
 

@@ -137,7 +137,7 @@ def test_names(tmp_path, monkeypatch):
     assert hub_id_or_folder("sam2.1-base-plus") == "facebook/sam2.1-hiera-base-plus"
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        UsageError, match=r"no segmenter 'samm'; .* a name from `samclr segmenters`, a Hugging Face id .*\./samm"
+        UsageError, match=r"no segmenter 'samm'; .* a name from `samclr segmenters` or a Hugging Face id .*\./samm"
     ):
         segmenter_spec("samm")
     with pytest.raises(UsageError, match=r"no such folder: \./samm"):
@@ -213,6 +213,16 @@ def test_a_model_in_the_cache_needs_no_network(no_network, tmp_path):
     (model / "refs").mkdir()
     (model / "refs/main").write_text("abc")
     assert load_sam("someone/some-sam", CPU).image_px > 0
+
+
+def test_a_hub_that_cannot_be_reached_is_no_unexpected_error(tmp_path, monkeypatch):
+    def unreachable(name):
+        raise RuntimeError("Name or service not known")  # of the hub's HTTP client, which has a tree of its own
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.model_info", unreachable)
+    with pytest.raises(UsageError, match="owner/model is not on this machine and the Hugging Face hub cannot be"):
+        load_sam("owner/model", CPU)
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_a_manifest_that_does_not_fit_is_named(tmp_path, text, message):
 
 
 def test_no_folder_is_no_store(tmp_path):
-    with pytest.raises(PartsError, match="is not a store: it has no manifest"):
+    with pytest.raises(PartsError, match="is not a store: there is no such folder"):
         PartsFolder(tmp_path / "missing", "store")
 
 
