@@ -59,6 +59,7 @@ def printed(tmp_path, call, monkeypatch):
     Path("masks.json").write_text(json.dumps(MASKS))
     small = partial(samclr.demo.demo.run_demo, steps=11, num_scenes=4)
     monkeypatch.setattr("samclr.demo.demo.run_demo", small)
+    monkeypatch.setattr("samclr.study.job.make_data", lambda data, _: samclr.demo.demo.make_data(data, 4))
     commands = {
         "pack": (photos, "--bank", "bank", "--workers", 1),
         "segment": (photos, "--out", "store", "--workers", 1),

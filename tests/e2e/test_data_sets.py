@@ -52,7 +52,7 @@ def test_pre_training_on_tar_shards(tmp_path, call):
         (("pack", "cityscapes:val@{p}/cityscapes"), "Cityscapes has no split val in"),
         (("pack", "{p}/cityscapes"), "type cityscapes@"),
         (("pack", "cityscapes"), "cityscapes needs its root: type cityscapes@DIR"),
-        (("pack", "imagnet@{p}"), "no data set is called imagnet; did you mean imagenette?"),
+        (("pack", "imagnet@{p}"), "no data set is called imagnet; did you mean imagenette"),
         (("evaluate", "small-cnn", "--on", "cifar10@{p}"), "is not a root of CIFAR-10: expected"),
         (("evaluate", "small-cnn", "--on", "cityscapes@{p}/cityscapes"), "Cityscapes has no class for each image"),
         (("segment", "cityscapes:test@{p}/cityscapes", "--segmenter", "labels", "--out", "{p}/s"), "add --labels DIR"),

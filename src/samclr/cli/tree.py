@@ -119,10 +119,10 @@ class Node:
     @cached_property
     def children(self) -> "dict[str, Node]":
         """The commands that may follow its name."""
-        kinds = (
-            [self.kind] if not is_dataclass(self.kind) else [_plain(hint)[0] for hint in hints_of(self.kind).values()]
-        )
-        union = next((kind for kind in kinds if get_origin(kind) in UNIONS and _has_commands(kind)), None)
+        kind: Any = self.kind
+        fields_of = hints_of(kind).values() if is_dataclass(self.kind) else [kind]
+        kinds = [_plain(one)[0] for one in fields_of]
+        union = next((one for one in kinds if get_origin(one) in UNIONS and _has_commands(one)), None)
         return {node.path[-1]: node for node in map(self._child, _commands(union))} if union else {}
 
     def _child(self, kind: Any) -> "Node":
@@ -138,7 +138,7 @@ class Node:
             default=default,
             pairs=self.pairs and FlagCreatePairsOff not in extras,
             outer=outer,
-            needs=default.needs() if hasattr(default, "needs") else (),
+            needs=getattr(default, "needs", tuple)(),
         )
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from samclr.cli.commands import Command
 from samclr.cli.tree import Node
+from samclr.demo.demo import make_data
 from samclr.processes.stopping import stop_signals
 
 SIGNALS = [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "stopped by SIGTERM")]
@@ -65,6 +66,7 @@ def test_a_job_that_stops_between_two_steps_has_it_too(number, status, _, call, 
         return plan.runs()[index], "stopped"
 
     monkeypatch.setattr("samclr.study.job.run_one", run_one)
+    monkeypatch.setattr("samclr.study.job.make_data", lambda data, _: make_data(data, 4))
     found, _, _ = call("study", "run", "smoke", "--out", tmp_path / "study", "--index", 0)
     assert found == status
     monkeypatch.setattr("samclr.demo.demo.pretrain", pretrain)

@@ -104,9 +104,9 @@ def test_a_label_map_of_a_turned_image_is_upright(tmp_path):
     [
         (
             "{p}/bsds",
-            "BSDS500 has no classes of pixels that could be evaluated; use ade20k, camvid, cityscapes instead",
+            "BSDS500 has no pixel classes to evaluate; use ade20k, camvid, cityscapes instead",
         ),
-        ("{p}/full", "ADE20K, full has no classes of pixels"),
+        ("{p}/full", "ADE20K, full has no pixel classes to evaluate"),
         (
             "{p}/none",
             r"no labelled scenes at .*/none: expected a root of ade20k, camvid, cityscapes; a name is looked up",
