@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Int
 
@@ -134,6 +133,8 @@ def read_parquet_classes(files: Sequence[Path]) -> tuple[SplitClasses, list[int]
 
 
 def _read_file(file: Path) -> SplitClasses:
+    import pyarrow.compute as pc  # here, as it takes a while to import
+
     try:
         schema = pq.read_schema(regular(file))
         column, names = _label_column(file, schema)

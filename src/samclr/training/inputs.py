@@ -4,7 +4,6 @@ from pathlib import Path
 
 from samclr.bank.places import refuse_inside_scenes
 from samclr.config.pretrain import PretrainConfig
-from samclr.datasets.labelled import refuse_missing_set
 from samclr.datasets.sources import refuse_missing
 from samclr.log import option_of
 from samclr.models.names import refuse_unknown
@@ -29,5 +28,7 @@ def check_inputs(config: PretrainConfig, run: Path) -> None:
     if config.model.pretrained not in (None, "timm"):
         weights_file(Path(str(config.model.pretrained)))
     if config.runtime.knn_on is not None:
+        from samclr.datasets.labelled import refuse_missing_set
+
         refuse_missing_set(config.runtime.knn_on)
     refuse_other_things(run)
