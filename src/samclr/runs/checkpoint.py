@@ -15,7 +15,7 @@ from samclr.config.normalisation import IMAGENET
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.serialise import from_dict, to_dict, upgraded
 from samclr.errors import ConfigError, FilesError, RunError
-from samclr.log import say
+from samclr.log import option_of, say
 from samclr.models.backbone import create_backbone
 from samclr.models.restore import is_weights, load_exported
 from samclr.storage.files import read_json, write_bytes
@@ -159,7 +159,7 @@ def load_backbone(run: "str | os.PathLike[str]", which: Encoder = "online") -> n
     run = Path(run)
     if is_weights(run):
         if which != "online":
-            raise RunError(f"{run} holds one encoder, the online one; leave `which` out, or name the run")
+            raise RunError(f"{run} holds one encoder, the online one; leave {option_of('which')} out, or name the run")
         return load_exported(run)
     config = load_config(run)
     state = load_checkpoint(run)
