@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from samclr.errors import RunError
-from samclr.log import say
+from samclr.log import option_of, say
 from samclr.models.backbone import create_backbone
 from samclr.models.restore import is_weights, load_exported
 from samclr.runs.saved import checkpoint_checksum, checkpoint_step, checkpoints, load_config, no_checkpoint
@@ -81,7 +81,7 @@ def load_backbone(run: "str | os.PathLike[str]", which: Encoder = "online") -> n
     run = Path(run)
     if is_weights(run):
         if which != "online":
-            raise RunError(f"{run} holds one encoder, the online one; leave `which` out, or name the run")
+            raise RunError(f"{run} holds one encoder, the online one; leave {option_of('which')} out, or name the run")
         return load_exported(run)
     config = load_config(run)
     state = load_checkpoint(run)
