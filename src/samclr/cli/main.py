@@ -10,6 +10,7 @@ from typing import Any
 import tyro
 
 from samclr._version import __version__
+from samclr.cli.old_words import renewed
 from samclr.config.serialise import idle_settings
 from samclr.errors import ConfigError, SamclrError, UsageError
 from samclr.log import fail, printable_stderr, remarks_on_stderr, say
@@ -47,6 +48,7 @@ def _run(given: list[str], debug: bool) -> int:
             return 0
         _refuse_empty(given)
         _refuse_old_words(given)
+        given = renewed(given)
         with printable_stderr() if not all(map(str.isprintable, given)) else nullcontext():
             try:
                 command = _parsed(given or ["--help"])
