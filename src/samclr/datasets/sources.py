@@ -39,6 +39,7 @@ def list_scenes(sources: Sequence[Path], image_column: str | None = None) -> lis
     if not sources:
         raise ScenesError("no scenes were given: name at least one folder of images or Parquet file (`scenes` PATH)")
     names = _source_names(sources)
+    _say_nested(sources)
     refs: list[SceneRef] = []
     notes = ListingNotes()
     for source, name in zip(sources, names, strict=True):
@@ -62,6 +63,16 @@ def list_scenes(sources: Sequence[Path], image_column: str | None = None) -> lis
     for line in notes.lines():
         say_once(line)
     return refs
+
+
+def _say_nested(sources: Sequence[Path]) -> None:
+    """Say which sources lie inside another one, or are given twice: their images are listed twice."""
+    local = [source.resolve() for source in sources if as_uri(source) is None and source.exists()]
+    for number, inner in enumerate(local):
+        if inner in local[:number]:
+            say_once(f"{inner} is given twice: its images are listed twice")
+        elif outer := next((other for other in local if other != inner and inner.is_relative_to(other)), None):
+            say_once(f"{inner} lies inside {outer}, which is given too: its images are listed twice")
 
 
 def _source_names(sources: Sequence[Path]) -> list[str]:
