@@ -1,9 +1,10 @@
 """Words of 0.1 that still mean something: options of `pretrain` that have another name since 0.2."""
 
+from samclr.cli.parse import RENAMED
 from samclr.config.devices import OLD_DEVICES, OLD_PRECISIONS
 from samclr.log import say
 
-RENAMED = {"--accelerator": "--device", "--num-workers": "--workers", "--devices": "--num-devices"}
+OPTIONS = {f"--{old.replace('_', '-')}": f"--{new.replace('_', '-')}" for old, new in RENAMED.items()}
 VALUES = {"--device": OLD_DEVICES, "--precision": OLD_PRECISIONS}
 
 
@@ -14,7 +15,7 @@ def renewed(given: list[str]) -> list[str]:
     words, replaced = list[str](), dict[str, str]()
     for word in given:
         option, equals, value = word.partition("=")
-        new = RENAMED.get(option.replace("_", "-"), option)
+        new = OPTIONS.get(option.replace("_", "-"), option)
         if equals:
             new = f"{new}={VALUES.get(new, {}).get(value, value)}"
         elif words:

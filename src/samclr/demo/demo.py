@@ -34,10 +34,11 @@ from samclr.config.sam import ComputeConfig, MaskConfig
 from samclr.config.segmenters import SegmenterConfig
 from samclr.datasets.sources import list_scenes
 from samclr.draws import epoch_order
-from samclr.errors import FilesError, RunError
+from samclr.errors import FilesError
 from samclr.evaluation.evaluate import evaluate
 from samclr.evaluation.targets import open_target
 from samclr.pages.report import write_report
+from samclr.processes.stopping import stopped
 from samclr.regions.segment import segment_scenes
 from samclr.runs.directory import read_json, write_json
 from samclr.scenes.fill import FillOptions
@@ -91,7 +92,7 @@ def run_demo(
             runs.append(run)
             result = pretrain(config, run)
             if result.stopped:
-                raise RunError(f"stopped at step {result.steps_done}; rerun the same command to resume")
+                raise stopped(f"stopped at step {result.steps_done}; rerun the same command to resume")
             if number == 0:
                 arms.append(_arm(run, data, config, "untrained", None))
             arms.append(_arm(run, data, config, config.views.strategy, segmenter if region else None))

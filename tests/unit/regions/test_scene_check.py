@@ -71,7 +71,7 @@ def test_a_turned_and_a_replaced_image_are_named_and_left_out(made, call):
     assert status == 1
     assert [line.split("; its row is in ")[0] for line in faults.splitlines()[:2]] == facts
     status, shown, said = call("regions", *READERS["score"](folder), "--scenes", scenes)
-    assert (status, json.loads(shown)["score"][0]["images"]) == (0, 1)
+    assert (status, json.loads(shown)["num_images"]) == (0, 1)
     assert said_of_readers in said
     assert said_of_readers in call("regions", *READERS["export coco"](folder), "--scenes", scenes)[2]
     assert [image["file_name"] for image in json.loads((folder / "coco.json").read_text())["images"]] == ids[2:]
