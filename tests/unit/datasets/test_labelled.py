@@ -205,7 +205,7 @@ def test_hidden_empty_and_system_folders_are_no_classes_and_are_said(tmp_path, c
     found = open_labelled(folder)
     assert (found.classes, len(found.train.refs)) == (("dark", "light"), 12)
     said = capsys.readouterr().err
-    for name in (".DS_Store", ".ipynb_checkpoints", "__MACOSX", "empty", "1 images in no class folder", "loose.png"):
+    for name in (".DS_Store", ".ipynb_checkpoints", "__MACOSX", "empty", "1 images outside class folders", "loose.png"):
         assert name in said
 
 
