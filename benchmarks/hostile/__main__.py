@@ -79,11 +79,11 @@ def _show(row: dict[str, Any]) -> dict[str, Any]:
 
 def _import_everything() -> None:
     """Once, so that each command is a fork of this process; and tyro keeps what it has read of the classes' sources."""
-    import samclr.evaluation.dense
     from options import commands
 
     import samclr.demo.demo
     import samclr.evaluation.evaluate
+    import samclr.evaluation.protocols.dense
     import samclr.pages.look
     import samclr.pages.report
     import samclr.runs.export

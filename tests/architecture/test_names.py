@@ -1,5 +1,8 @@
 """Every name is defined. The linter itself ignores F821, since letters of shapes in annotations read as names."""
 
+import ast
+import importlib
+import importlib.util
 import json
 import subprocess
 import sys
@@ -32,3 +35,37 @@ def test_the_test_can_fail(tmp_path):
         "Undefined name `Tensor`",
         "Undefined name `cosine`",
     ]
+
+
+def missing_imports(*folders: Path) -> list[str]:
+    """What files import of samclr that is not there."""
+    missing = []
+    for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "samclr":
+                wanted = [(node.module, one.name) for one in node.names]
+            elif isinstance(node, ast.Import):
+                wanted = [(one.name, "__name__") for one in node.names if one.name.split(".")[0] == "samclr"]
+            else:
+                continue
+            missing += [f"{path.name}: {module}.{name}" for module, name in wanted if not is_there(module, name)]
+    return missing
+
+
+def is_there(module: str, name: str) -> bool:
+    try:
+        return (
+            hasattr(importlib.import_module(module), name) or importlib.util.find_spec(f"{module}.{name}") is not None
+        )
+    except ModuleNotFoundError:
+        return False
+
+
+def test_what_benchmarks_scripts_and_examples_import_is_there():
+    """They import inside functions too, which no run of the tests reaches."""
+    assert missing_imports(*(ROOT / name for name in ("benchmarks", "scripts", "examples"))) == []
+
+
+def test_a_missing_import_is_found(tmp_path):
+    (tmp_path / "one.py").write_text("import samclr.parts\nfrom samclr.config import Nothing, PretrainConfig\n")
+    assert missing_imports(tmp_path) == ["one.py: samclr.parts.__name__", "one.py: samclr.config.Nothing"]

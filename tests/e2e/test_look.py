@@ -1,8 +1,11 @@
 """The page of `samclr look`, opened in a real browser."""
 
+import json
 import re
 
+import numpy as np
 import pytest
+from PIL import Image
 from support.browser import open_page
 from support.command import samclr
 from support.scenes import write_scenes
@@ -10,7 +13,8 @@ from support.scenes import write_scenes
 from samclr.config.pretrain import FilterConfig
 from samclr.datasets.sources import list_scenes
 from samclr.errors import PartsError
-from samclr.pages.look import write_look
+from samclr.pages import look
+from samclr.pages.look import MAX_DRAWN, write_look
 from samclr.regions.coarsest import coarsest
 from samclr.regions.store import iterate_rows, open_store, row_to_regions
 from samclr.storage.parts import OK
@@ -75,3 +79,23 @@ def test_a_store_of_other_scenes(made, tmp_path):
     refs = [ref for ref in list_scenes([tmp_path / "others"]) if ref.image_id.startswith("z/")]
     with pytest.raises(PartsError, match="no usable row for any of the 1 scenes; was it made for other scenes"):
         write_look(open_store(folder / "store"), refs, FILTER, 5, 0, None)
+
+
+def test_of_very_many_regions_the_largest_are_drawn_and_the_rest_counted(tmp_path, monkeypatch, call):
+    """A square of every size on one image: each outline is a mask decoded, which took minutes for 20,000."""
+    (tmp_path / "scenes").mkdir()
+    Image.fromarray(np.full((400, 400, 3), 90, np.uint8)).save(tmp_path / "scenes" / "a.png")
+    squares = [[k, k, 399, k, 399, 399, k, 399] for k in range(0, 360)]
+    document = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 400, "height": 400}],
+        "annotations": [{"id": k, "image_id": 1, "segmentation": [one]} for k, one in enumerate(squares)],
+    }
+    (tmp_path / "masks.json").write_text(json.dumps(document))
+    words = ("--scenes", tmp_path / "scenes", "--out", tmp_path / "store")
+    assert call("regions", "import", tmp_path / "masks.json", *words)[0] == 0
+    decoded = []
+    monkeypatch.setattr(look, "_outline", lambda *_: decoded.append(1) or "M0,0Z")
+    assert call("look", tmp_path / "store", "--scenes", tmp_path / "scenes")[0] == 0
+    assert len(decoded) <= 3 * (MAX_DRAWN + 1)  # the scene is drawn, and among the extremes
+    page = (tmp_path / "store" / "look.html").read_text()
+    assert f"360 regions; {MAX_DRAWN} of the largest are drawn, {360 - MAX_DRAWN} left out" in page

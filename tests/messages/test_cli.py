@@ -54,3 +54,17 @@ def test_from_config_takes_overrides_and_refuses_what_is_none(call, tmp_path):
     status, _, text = call("pretrain", "from-config", old, "--out", tmp_path / "run", "--temperature", 0)
     assert status == 2
     assert "temperature is 0" in text
+
+
+def test_options_of_0_1_are_taken_and_said(scenes, tmp_path, call):
+    old = ("--accelerator", "gpu", "--num_workers=1", "--devices", 1, "--precision", "bf16-mixed")
+    words = ("pretrain", "simclr", "--scenes", scenes, "--out", tmp_path / "run", "--lr", 0)
+    status, _, said = call(*words, *old)
+    assert status == 2
+    assert said.splitlines() == [
+        "renamed in 0.2: --accelerator is --device, gpu is cuda, --num_workers=1 is --workers=1, --devices is "
+        "--num-devices, bf16-mixed is bfloat16; the old words work until 0.3",
+        "samclr: error: --lr is 0.0; expected a number over 0, at most 1000000",
+    ]
+    assert "renamed" not in call(*words, "--device", "cpu")[2]
+    assert "--num-workers is --workers since 0.2" in call("pack", scenes, "--num-workers", 1)[2]

@@ -10,6 +10,7 @@ from typing import Any
 
 from samclr._version import __version__
 from samclr.cli.help import help_text
+from samclr.cli.old_words import renewed
 from samclr.cli.parse import MistypedError, parsed
 from samclr.cli.tree import Node, follow
 from samclr.config.serialise import idle_settings
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(given: list[str], debug: bool) -> int:
     """The command's exit status."""
     try:
+        given = renewed(given)
         with ended_by_sigterm():
             status = _carry_out(given)
         sys.stdout.flush()

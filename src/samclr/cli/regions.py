@@ -5,7 +5,7 @@ Each imports what it needs when it runs, so that --help is instant.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg, subcommand
 
@@ -14,10 +14,23 @@ from samclr.cli.segmenters import SegmenterOptions, chosen_segmenter
 from samclr.config.pretrain import FilterConfig
 from samclr.config.registry import SEGMENTERS
 from samclr.config.segmenters import Labels, Row
-from samclr.config.serialise import Bounds, Seed, Settings
+from samclr.config.serialise import Bounds, CountsWith, Seed, Settings
 from samclr.log import say, show, show_fill, show_json, show_table
 
 Store = Annotated[Positional[Path], arg(help="Folder of the region store.")]
+
+Compared = Annotated[
+    tuple[Path, ...],
+    arg(help="Scenes, to find rows whose file was replaced or turned since.", metavar="PATH..."),
+]
+ComparedColumn = Annotated[Column, CountsWith("scenes")]
+
+
+def _listed(scenes: tuple[Path, ...], image_column: str | None) -> list[Any] | None:
+    """The scenes, where some are given."""
+    from samclr.datasets.sources import list_scenes
+
+    return list_scenes(scenes, image_column) if scenes else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,14 +110,18 @@ class Verify(Settings):
     """
 
     store: Store
+    scenes: Compared = ()
+    image_column: ComparedColumn = None
     json: Json = False
 
     def run(self) -> int:
         """Run the command."""
+        from samclr.regions.scene_check import SceneCheck
         from samclr.regions.store import KIND, open_store, verify_store
         from samclr.storage.parts import command_of
 
-        faults = verify_store(open_store(self.store))
+        check = SceneCheck.of(_listed(self.scenes, self.image_column))
+        faults = verify_store(open_store(self.store), check.fault)
         if self.json:
             show_json({"faults": faults})
         else:
@@ -164,6 +181,8 @@ class Score(Settings):
         Labels,
         arg(help="Values that are not segments, such as a border of 255; by default those the segmenter ignored."),
     ] = ()
+    scenes: Compared = ()
+    image_column: ComparedColumn = None
     json: Json = False
 
     def run(self) -> int:
@@ -171,7 +190,9 @@ class Score(Settings):
         from samclr.regions.score import score_store
         from samclr.regions.store import open_store
 
-        score = score_store(open_store(self.store), self.segmentations, self.ignore_label)
+        score = score_store(
+            open_store(self.store), self.segmentations, self.ignore_label, _listed(self.scenes, self.image_column)
+        )
         if self.json:
             show_json(score)
         else:
@@ -201,6 +222,9 @@ class Import(Settings):
         False
     )
     strip_prefix: Annotated[str, arg(help="Leading folders of the file's names that the scenes' paths lack.")] = ""
+    replace_changed: Annotated[
+        bool, arg(help="Redo the rows of images whose file was replaced, instead of stopping.")
+    ] = False
     strict: Annotated[bool, arg(help="End with status 1 if any image failed, or any entry or scene has no match.")] = (
         False
     )
@@ -212,7 +236,8 @@ class Import(Settings):
         from samclr.regions.importing import ImportOptions, import_regions
 
         options = ImportOptions(rescale=self.rescale, exif=self.exif, strip_prefix=self.strip_prefix)
-        report = import_regions(self.file, list_scenes(self.scenes, self.image_column), self.out, options)
+        refs = list_scenes(self.scenes, self.image_column)
+        report = import_regions(self.file, refs, self.out, options, self.replace_changed)
         return show_fill("imported", self.out, report, self.strict, self.json)
 
 
@@ -226,6 +251,8 @@ class ExportRegions(Settings):
     store: Store
     out: Annotated[Path, arg(help="A .json file for coco, a folder for sa1b.")]
     layout: Annotated[Literal["coco", "sa1b"], arg(help="Format to write.")] = "coco"
+    scenes: Compared = ()
+    image_column: ComparedColumn = None
 
     def run(self) -> int:
         """Run the command."""
@@ -233,7 +260,7 @@ class ExportRegions(Settings):
         from samclr.regions.store import open_store
 
         write = export_coco if self.layout == "coco" else export_sa1b
-        num_images, num_regions = write(open_store(self.store), self.out)
+        num_images, num_regions = write(open_store(self.store), self.out, _listed(self.scenes, self.image_column))
         say(f"wrote {num_regions} regions of {num_images} images to {self.out}")
         return 0
 

@@ -29,12 +29,14 @@ class SplitClasses:
         names: the classes that the split states, in its own order.
         labels: [n] numbers into `names`.
         are_numbers: the names are bare numbers, which a file without names for its classes has.
+        column: of Parquet files, the one that holds the labels.
     """
 
     place: str
     names: tuple[str, ...]
     labels: Int[np.ndarray, "n"]
     are_numbers: bool = False
+    column: str | None = None
 
     def counts(self) -> dict[str, int]:
         """Images of each class that has any."""
@@ -48,9 +50,15 @@ def match_classes(train: SplitClasses, test: SplitClasses) -> tuple[tuple[str, .
     Says which classes have no test image.
 
     Raises:
-        EvaluationError: one split names its classes and the other has numbers; the test split has images of classes
-            that the training split has none of; or there are more than MAX_CLASSES.
+        EvaluationError: one split names its classes and the other has numbers; their labels are in columns of
+            different names; the test split has images of classes that the training split has none of; or there are more
+            than MAX_CLASSES.
     """
+    if train.column != test.column:
+        raise EvaluationError(
+            f"the labels of {train.place} are in its column {train.column}, those of {test.place} in {test.column}; "
+            f"rename one of them"
+        )
     if train.are_numbers != test.are_numbers:
         bare, named = (train, test) if train.are_numbers else (test, train)
         raise EvaluationError(
@@ -113,6 +121,10 @@ def read_parquet_classes(files: Sequence[Path]) -> tuple[SplitClasses, list[int]
     """
     parts = [_read_file(file) for file in files]
     place = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+    columns = {part.column: part.place for part in parts}
+    if len(columns) > 1:
+        listed = " and ".join(f"{column} in {where}" for column, where in columns.items())
+        raise EvaluationError(f"the labels of one split are in the columns {listed}; give them one name")
     if len({part.are_numbers for part in parts}) > 1:
         bare, named = (next(part.place for part in parts if part.are_numbers is kind) for kind in (True, False))
         raise EvaluationError(f"{named} names its classes and {bare} does not; write all files of a split alike")
@@ -128,7 +140,9 @@ def read_parquet_classes(files: Sequence[Path]) -> tuple[SplitClasses, list[int]
     joined = np.concatenate(labels)
     if not len(joined):
         raise EvaluationError(f"{place} has no rows; expected images with labels")
-    found = SplitClasses(place=place, names=tuple(names), labels=joined, are_numbers=parts[0].are_numbers)
+    found = SplitClasses(
+        place=place, names=tuple(names), labels=joined, are_numbers=parts[0].are_numbers, column=parts[0].column
+    )
     return found, [len(one) for one in labels]
 
 
@@ -160,29 +174,38 @@ def _read_file(file: Path) -> SplitClasses:
         place_of[order] = np.arange(len(order))
         codes = encoded.indices.to_numpy(zero_copy_only=False) if len(distinct) else np.zeros(0, np.int64)
         stated = tuple(str(distinct[int(k)].as_py()) for k in order)
-        return SplitClasses(place=str(file), names=stated, labels=place_of[codes], are_numbers=whole)
+        return SplitClasses(place=str(file), names=stated, labels=place_of[codes], are_numbers=whole, column=column)
     labels = values.to_numpy().astype(np.int64)
     if len(labels) and labels.max() >= len(names):
         raise EvaluationError(
             f"{file} has the label {labels.max()} in {column}, and names {len(names)} classes; expected 0 to "
             f"{len(names) - 1}"
         )
-    return SplitClasses(place=str(file), names=names, labels=labels)
+    return SplitClasses(place=str(file), names=names, labels=labels, column=column)
 
 
 def _label_column(file: Path, schema: pa.Schema) -> tuple[str, tuple[str, ...] | None]:
-    """The column of labels, and the names of its classes where the file states them."""
-    column = next((name for name in LABEL_COLUMNS if name in schema.names), None)
-    kind = None if column is None else schema.field(column).type
-    if kind is not None and pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    is_text = kind is not None and (pa.types.is_string(kind) or pa.types.is_large_string(kind))
-    if column is None or kind is None or not (is_text or pa.types.is_integer(kind)):
+    """The column of labels, and the names of its classes where the file states them.
+
+    Of several, one of Hugging Face's ClassLabel features goes first, then the order of LABEL_COLUMNS; the others are
+    said.
+    """
+    features = features_of(schema.metadata)
+    stated = [name for name, one in features.items() if isinstance(one, dict) and one.get("_type") == "ClassLabel"]
+    able = [name for name in LABEL_COLUMNS if name in schema.names and _may_hold_labels(schema.field(name).type)]
+    able.sort(key=lambda name: name not in stated)
+    column = able[0] if able else None
+    others = [name for name in dict.fromkeys((*able[1:], *stated)) if name != column and name in schema.names]
+    if column is None:
         raise EvaluationError(
             f"{file} has no label column: expected whole numbers or names of classes in {' or '.join(LABEL_COLUMNS)}; "
             f"found {', '.join(schema.names)}"
         )
-    feature = features_of(schema.metadata).get(column)
+    if others:
+        where = f"the Parquet files in {file.parent}"
+        say_once(f"{where} have several columns of labels: {column} is taken, not {', '.join(others)}")
+    is_text = not pa.types.is_integer(_value_type(schema.field(column).type))
+    feature = features.get(column)
     names = feature.get("names") if isinstance(feature, dict) and not is_text else None
     if isinstance(names, dict):  # as older versions of datasets wrote lists: {"0": "cat", "1": "dog"}
         names = [names.get(str(number)) for number in range(len(names))]
@@ -195,6 +218,15 @@ def _label_column(file: Path, schema: pa.Schema) -> tuple[str, tuple[str, ...] |
         what = f"{name_some(twice)} twice" if twice else repr(names)[:80]
         raise EvaluationError(f"{file} names the classes of {column} by {what}; expected a list of different names")
     return column, tuple(names)
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _may_hold_labels(kind: pa.DataType) -> bool:
+    tests = (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string)
+    return any(test(_value_type(kind)) for test in tests)
 
 
 # ---- folders ----

@@ -38,6 +38,7 @@ def list_scenes(sources: Sequence[Path], image_column: str | None = None) -> lis
     """
     refuse_missing(sources)
     names = _source_names(sources)
+    _say_nested(sources)
     refs: list[SceneRef] = []
     notes = ListingNotes()
     for source, name in zip(sources, names, strict=True):
@@ -73,6 +74,16 @@ def refuse_missing(sources: Sequence[Path]) -> None:
                 f"no such folder or file: {source}; expected a folder of images, a Parquet file or tar shard, "
                 f"or a data set as NAME@ROOT (samclr data list)"
             )
+
+
+def _say_nested(sources: Sequence[Path]) -> None:
+    """Say which sources lie inside another one, or are given twice: their images are listed twice."""
+    local = [source.resolve() for source in sources if as_uri(source) is None and source.exists()]
+    for number, inner in enumerate(local):
+        if inner in local[:number]:
+            say_once(f"{inner} is given twice: its images are listed twice")
+        elif outer := next((other for other in local if other != inner and inner.is_relative_to(other)), None):
+            say_once(f"{inner} lies inside {outer}, which is given too: its images are listed twice")
 
 
 def _source_names(sources: Sequence[Path]) -> list[str]:

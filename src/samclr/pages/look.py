@@ -21,6 +21,7 @@ from samclr.pages.charts import make_histogram
 from samclr.pages.render import render
 from samclr.regions.coarsest import coarsest, padded_box
 from samclr.regions.records import ImageRegions, Region, SegmentError
+from samclr.regions.scene_check import misfit, replaced_text
 from samclr.regions.store import KIND, damaged_text, read_bucket, read_regions
 from samclr.scenes.decode import DecodeError, load_scene
 from samclr.scenes.refs import SceneRef
@@ -55,6 +56,7 @@ def write_look(
     )
     examined: Examined = {}
     damaged: list[str] = []
+    replaced: list[str] = []
     for found in _read(store, by_id, examined_ids):
         if isinstance(found, SegmentError):
             errors.append((found.image_id, found.message))
@@ -99,7 +101,7 @@ def write_look(
             parts=[
                 {
                     "anchor": anchor, "title": title, "note": note,
-                    "scenes": [_scene(by_id[i], *examined[i], config, damaged) for i in ids],
+                    "scenes": [_scene(by_id[i], *examined[i], config, damaged, replaced) for i in ids],
                 }
                 for anchor, title, note, ids in parts
                 if ids
@@ -108,6 +110,8 @@ def write_look(
     )  # fmt: skip
     if damaged:
         say(damaged_text(store, list(dict.fromkeys(damaged)), "shown without regions or left out"))
+    if replaced:
+        say(replaced_text(store, list(dict.fromkeys(replaced)), "shown without regions"))
     return page
 
 
@@ -192,18 +196,21 @@ def _histograms(examined: Examined) -> list[Any]:
 
 
 def _scene(
-    ref: SceneRef, found: ImageRegions, kept: list[int], config: FilterConfig, damaged: list[str]
+    ref: SceneRef, found: ImageRegions, kept: list[int], config: FilterConfig, damaged: list[str], replaced: list[str]
 ) -> dict[str, Any]:
-    """One scene as the template takes it; what is wrong with its row is added to `damaged`."""
+    """One scene as the template takes it; what is wrong with its row is added to `damaged` or `replaced`."""
     ref_note = ""
     try:
-        image = Image.fromarray(load_scene(ref).pixels)
+        scene = load_scene(ref)
     except DecodeError as error:
         image, ref_note = Image.new("RGB", (found.width, found.height), (90, 90, 90)), f" ({error})"
-    if image.size != (found.width, found.height):
-        fault = f"its row says {found.width}x{found.height} px, the image has {image.width}x{image.height} px"
-        damaged.append(f"{ref.image_id}: {fault}")
-        found, kept, ref_note = replace(found, height=image.height, width=image.width, regions=()), [], f" ({fault})"
+    else:
+        image = Image.fromarray(scene.pixels)
+        fault, is_replaced = misfit(found, image.height, image.width, scene.content_hash)
+        if fault:
+            (replaced if is_replaced else damaged).append(fault)
+            found, kept = replace(found, height=image.height, width=image.width, regions=()), []
+            ref_note = f" ({fault.removeprefix(f'{ref.image_id}: ')})"
     scale = min(1.0, SHOWN_PX / max(found.height, found.width))
     width, height = max(1, round(found.width * scale)), max(1, round(found.height * scale))
     buffer = io.BytesIO()

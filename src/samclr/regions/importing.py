@@ -47,14 +47,21 @@ class ImportOptions:
 
 
 def import_regions(
-    source: Path, refs: Sequence[SceneRef], store_path: Path, options: ImportOptions | None = None
+    source: Path,
+    refs: Sequence[SceneRef],
+    store_path: Path,
+    options: ImportOptions | None = None,
+    replace_changed: bool = False,
 ) -> FillReport:
     """Make a store of masks from elsewhere: every scene gets a row, one without annotations an empty one.
 
     An image whose annotations are malformed, or made for another size, gets an error row that names the annotation.
     What was matched loosely, left out or skipped is counted in the report's notes.
 
+    replace_changed: redo the rows of images whose file was replaced, instead of stopping.
+
     Raises:
+        ScenesError: files were replaced since their rows were made.
         PartsError: the file is not COCO or SA-1B JSON, has twins, or names no image of the scenes.
     """
     options = options or ImportOptions()
@@ -64,7 +71,7 @@ def import_regions(
     maker |= {name: value for name, value in vars(options).items() if value}  # none in stores of older versions
     store = PartsFolder.create_or_open(store_path, KIND, maker, len(refs))
     work = ImportWork(entries=wanted, options=options)
-    report = fill(store, refs, work, FillOptions(), f"importing {source.name}")
+    report = fill(store, refs, work, FillOptions(replace_changed=replace_changed), f"importing {source.name}")
     counts = {name: int(report.tally.get(name, 0)) for name in COUNTED}
     report.notes = [note for note in (*read.notes, *notes) if note.count]
     report.notes += [

@@ -9,16 +9,19 @@ from typing import IO, Any
 from samclr.errors import FilesError, PartsError, name_some
 from samclr.log import option_of, say
 from samclr.regions.records import ImageRegions
+from samclr.regions.scene_check import SceneCheck
 from samclr.regions.store import damaged_text, iterate_rows, read_regions
-from samclr.scenes.refs import stem_of
+from samclr.scenes.refs import SceneRef, stem_of
 from samclr.storage.files import confined, replacing, safe_name, write_text
 from samclr.storage.parts import OK, PartsFolder
 
 Annotation = dict[str, Any]
 
 
-def export_coco(store: PartsFolder, path: Path) -> tuple[int, int]:
+def export_coco(store: PartsFolder, path: Path, refs: Sequence[SceneRef] | None = None) -> tuple[int, int]:
     """Write one COCO JSON file; returns the numbers of images and regions. Images that failed are left out.
+
+    refs: the scenes; rows that are not of the scene's file as it is now are left out, counted and named.
 
     Scores stand beside COCO's own keys as SA-1B names them: predicted_iou, stability_score, point_coords.
     """
@@ -29,7 +32,7 @@ def export_coco(store: PartsFolder, path: Path) -> tuple[int, int]:
         out.write(f'{{"info": {json.dumps(info)}, "licenses": [], "categories": [{{"id": 1, "name": "region"}}],\n')
         out.write('"annotations": [\n')
         outside = []
-        for found in _images(store):
+        for found in _images(store, refs):
             num_images += 1
             if leads_out(found.image_id):
                 outside.append(found.image_id)
@@ -49,17 +52,18 @@ def export_coco(store: PartsFolder, path: Path) -> tuple[int, int]:
     return num_images, num_regions
 
 
-def export_sa1b(store: PartsFolder, folder: Path) -> tuple[int, int]:
+def export_sa1b(store: PartsFolder, folder: Path, refs: Sequence[SceneRef] | None = None) -> tuple[int, int]:
     """Write one JSON file per image, named after it as SA-1B's are; returns the numbers of images and regions.
 
     An id that would lead out of the folder, as one from a foreign tar may, gives a safe name, which is reported.
+    refs: as in `export_coco`.
 
     Raises:
         PartsError: two images would share a file, as a.jpg and a.png do, here or where case does not count.
     """
     names: dict[str, str] = {}
     num_regions = 0
-    for number, found in enumerate(_images(store), start=1):
+    for number, found in enumerate(_images(store, refs), start=1):
         path = _json_path(folder, found.image_id)
         key = unicodedata.normalize("NFC", path.as_posix()).casefold()
         if key in names:
@@ -90,16 +94,18 @@ def leads_out(image_id: str) -> bool:
     return False
 
 
-def _images(store: PartsFolder) -> Iterator[ImageRegions]:
-    damaged = []
+def _images(store: PartsFolder, refs: Sequence[SceneRef] | None) -> Iterator[ImageRegions]:
+    damaged, check = [], SceneCheck.of(refs)
     for row in iterate_rows(store):
         found = read_regions(row)
         if isinstance(found, ImageRegions):
-            yield found
+            if not check.fault(found):
+                yield found
         elif row["status"] == OK:
             damaged.append(found.message)
     if damaged:
         say(damaged_text(store, damaged, "left out"))
+    check.tell(store, "left out")
 
 
 def _annotations(found: ImageRegions) -> Iterator[Annotation]:

@@ -21,20 +21,27 @@ from samclr.datasets.label_maps import (
 from samclr.errors import ScenesError, name_some
 from samclr.log import say
 from samclr.regions.records import ImageRegions, SegmentError
+from samclr.regions.scene_check import SceneCheck
 from samclr.regions.store import damaged_text, iterate_rows, read_regions
-from samclr.scenes.refs import stem_of
+from samclr.scenes.refs import SceneRef, stem_of
 from samclr.storage.parts import OK, PartsFolder
 
 RECALL_IOU = 0.5
 MAX_SEGMENTS = 10_000  # of one label map; a picture taken for a label map has more
 
 
-def score_store(store: PartsFolder, segmentations: Path, ignore_label: Sequence[int] = ()) -> dict[str, Any]:
+def score_store(
+    store: PartsFolder,
+    segmentations: Path,
+    ignore_label: Sequence[int] = (),
+    refs: Sequence[SceneRef] | None = None,
+) -> dict[str, Any]:
     """Means over images, each the mean over its human segmentations; images that failed count as uncovered.
 
     Pixels of a value in `ignore_label` belong to no segment and are left out of intersections and unions; where none is
     given, those that the store's own segmenter `labels` ignored are, which is reported. Label maps that are broken, of
-    another size or of no image are left out, counted and named; so are images without one.
+    another size or of no image are left out, counted and named; so are images without one, and, where the scenes are
+    given, rows that are not of the scene's file as it is now.
 
     Raises:
         ScenesError: no label map fits an image of the store or can be read, or one fits several images.
@@ -50,9 +57,12 @@ def score_store(store: PartsFolder, segmentations: Path, ignore_label: Sequence[
     failed: list[str] = []
     damaged: list[str] = []
     num_people = 0
+    check = SceneCheck.of(refs)
     for row in iterate_rows(store):
         maps = people.by_stem.get(stem_of(row["image_id"]), [])
         found = read_regions(row) if maps else None
+        if isinstance(found, ImageRegions) and check.fault(found):
+            continue
         scores = []
         for path in maps:
             try:
@@ -71,6 +81,7 @@ def score_store(store: PartsFolder, segmentations: Path, ignore_label: Sequence[
     _say_some("images failed and count as uncovered", failed)
     if damaged:
         say(damaged_text(store, damaged, "count as uncovered"))
+    check.tell(store, "left out")
     _say_some("label maps cannot be used", list(broken.values()))
     left_out = [f"{name} (of no image of the store)" for name in people.strays]
     left_out += [f"{name} ({why})" for name, why in people.doubtful.items()]

@@ -1,6 +1,6 @@
 """The region store: a folder of Parquet parts with one row for every image that was tried."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,14 +114,19 @@ def damaged_text(store: PartsFolder, damaged: Sequence[str], outcome: str) -> st
     )
 
 
-def verify_store(store: PartsFolder) -> list[str]:
-    """Decode every mask, compare it with its box, area and image; returns a sentence for each fault, with its file."""
+def verify_store(store: PartsFolder, fault_of: Callable[[ImageRegions], str] | None = None) -> list[str]:
+    """Decode every mask, compare it with its box, area and image; returns a sentence for each fault, with its file.
+
+    fault_of: says what else does not fit in a row, "" for nothing.
+    """
     faults: list[tuple[str, str]] = []
     for row in iterate_rows(store):
         if row["status"] != OK:
             continue
         try:
             found = row_to_regions(row)
+            if fault_of is not None and (fault := fault_of(found)):
+                raise RegionError(fault)
             for index, region in enumerate(found.regions):
                 where = f"{found.image_id}, region {index}"
                 rle = found.coco_rles()[index]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from samclr._version import __version__
+from samclr.config.devices import OLD_DEVICES, OLD_PRECISIONS
 from samclr.config.normalisation import IMAGENET
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.serialise import from_dict, to_dict, upgraded
@@ -25,9 +26,7 @@ CONFIG_MOVES[3] |= {
     "runtime.num_workers": "runtime.workers",
 }
 CONFIG_MOVES[3] |= {f"knn.{name}": f"evaluation.{name}" for name in ("image_px", "num_train", "num_test")}
-_PRECISIONS = {"32-true": "float32", "bf16-mixed": "bfloat16", "16-mixed": "float16"}
-_PRECISIONS |= {"bf16-true": "bfloat16-true", "16-true": "float16-true", "64-true": "float64"}
-CONFIG_WORDS = {3: {"runtime.device": {"gpu": "cuda"}, "runtime.precision": _PRECISIONS}}
+CONFIG_WORDS = {3: {"runtime.device": OLD_DEVICES, "runtime.precision": OLD_PRECISIONS}}
 _NAME = re.compile(r"checkpoint-\d{8,}-[0-9a-f]{16}\.pt")
 
 

@@ -15,6 +15,7 @@ from samclr.scenes.refs import SceneRef
 BITS, PHOTOMETRIC, COLOUR_MAP = 258, 262, 320  # tags of a TIFF
 WHITE_IS_ZERO = 0  # value of PHOTOMETRIC
 ORIENTATION = 274  # tag of EXIF
+SIDEWAYS = (5, 6, 7, 8)  # its values that swap height and width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,7 @@ def _as_meant(image: Image.Image, tags: dict[int, Any]) -> Image.Image:
         return image
     values, white = np.asarray(image).astype(np.int64), 4095 if tags.get(BITS, (16,))[0] == 12 else 65535
     if values.min() < 0 or values.max() > white:
-        raise DecodeError("integer pixels outside 0 to 65535 have no agreed range; convert to 8 or 16 bitss")
+        raise DecodeError("integer pixels outside 0 to 65535 have no agreed range; convert to 8 or 16 bits")
     if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
         values = white - values
     grey = Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
@@ -108,7 +109,7 @@ def _as_meant(image: Image.Image, tags: dict[int, Any]) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise DecodeError("floating-point pixels have no agreed range; convert to 8 or 16 bitss")
+        raise DecodeError("floating-point pixels have no agreed range; convert to 8 or 16 bits")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
@@ -121,12 +122,31 @@ def pages_text(count: int) -> str:
     return f"{count:,} image{'s have' if count > 1 else ' has'} several pages or frames: the first is used"
 
 
-def load_scene(ref: SceneRef) -> Scene:
-    """Read and decode one image. Raises DecodeError with a text fit for a status column."""
+def upright_size(encoded: bytes) -> tuple[int, int]:
+    """Height and width in px after EXIF rotation, from the header alone where that tells it. Raises DecodeError."""
     try:
-        encoded = read_bytes(ref)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with open_image(encoded) as image:
+                if image.format == "TIFF":
+                    image.load()  # which turns it and drops the tag
+                width, height = image.size
+                return (width, height) if image.getexif().get(ORIENTATION) in SIDEWAYS else (height, width)
+    except Exception as error:  # as in decoding
+        raise DecodeError(f"cannot decode: {type(error).__name__}") from error
+
+
+def read_image(ref: SceneRef) -> bytes:
+    """The encoded image. Raises DecodeError with a text fit for a status column."""
+    try:
+        return read_bytes(ref)
     except Exception as error:  # the file system's and pyarrow's errors alike become one row's status
         raise DecodeError(f"cannot read: {type(error).__name__}: {error}") from error
+
+
+def load_scene(ref: SceneRef) -> Scene:
+    """Read and decode one image. Raises DecodeError with a text fit for a status column."""
+    encoded = read_image(ref)
     pixels, has_more_pages, orientation = _decode(encoded)
     return Scene(
         image_id=ref.image_id,

@@ -30,7 +30,6 @@ BUSY_WAIT_S = 0.5
 MORE_PAGES = "more_pages"  # in a tally: images of several pages or frames
 Tally = dict[str, float]
 STOPPING = "stopping after the current images; press Ctrl-C again to stop at once"
-COMMAND_OF = {"scene bank": "samclr pack", "region store": "samclr segment"}
 
 
 @runtime_checkable
@@ -164,7 +163,7 @@ def finish_report(report: FillReport, folder: PartsFolder, refs: Sequence[SceneR
     if report.changed:
         raise ScenesError(
             f"{len(report.changed)} images were replaced since {folder.path} was made: "
-            f"{name_some(sorted(report.changed))}; run {COMMAND_OF[folder.kind]} with --replace-changed "
+            f"{name_some(sorted(report.changed))}; run {redo_command(folder)} with --replace-changed "
             f"to redo their rows, or restore the files"
         )
     if more_pages := int(report.tally.get(MORE_PAGES, 0)):
@@ -179,6 +178,13 @@ def finish_report(report: FillReport, folder: PartsFolder, refs: Sequence[SceneR
     wanted = {ref.image_id for ref in refs} if errors else set()
     report.errors = {image_id: status for image_id, status in sorted(errors.items()) if image_id in wanted}
     report.is_in_vain = len(report.errors) == report.num_images > 0
+
+
+def redo_command(folder: PartsFolder) -> str:
+    """The command that made a folder, and redoes rows with --replace-changed."""
+    if folder.kind != "region store":
+        return "samclr pack"
+    return "samclr regions import" if folder.maker.get("segmenter") == "import" else "samclr segment"
 
 
 def add_tally(into: Tally, more: Tally) -> None:

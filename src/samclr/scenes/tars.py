@@ -57,8 +57,9 @@ def index_tar(path: str, mtime_ns: int) -> TarIndex:
                 if rank is None or member.kind is not None:
                     passed_over[member.kind or f"{PurePosixPath(name).suffix.lower()} files"] += 1
                     continue
-                passed_over["replaced by a later one of the same name"] += name in by_name
-                by_name[name] = rank, name, member.span
+                place = "/".join(part for part in name.split("/") if part not in ("", "."))  # a//b is a/b
+                passed_over["replaced by a later one of the same name"] += place in by_name
+                by_name[place] = rank, name, member.span
             passed_over["blocks after the end mark that are not a tar"] += -(-reader.bytes_after_end // BLOCK)
     except (OSError, ValueError) as error:
         fault = f"{type(error).__name__}: {error}"

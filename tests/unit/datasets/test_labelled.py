@@ -144,6 +144,27 @@ def test_names_may_be_the_labels(tmp_path, kind):
     assert (found.train.labels.tolist(), found.test.labels.tolist()) == ([1, 0, 1], [0, 1])
 
 
+def test_of_several_columns_of_labels_one_is_taken_and_said(tmp_path, capsys):
+    for split in ("train", "test"):
+        write_rows(tmp_path, split, [0, 1], ["cat", "dog"], column="target")
+        table = pq.read_table(tmp_path / f"{split}.parquet")
+        pq.write_table(table.append_column("label", pa.array([7, 8])), tmp_path / f"{split}.parquet")
+    assert open_labelled(tmp_path).classes == ("cat", "dog")
+    assert f"the Parquet files in {tmp_path} have several columns of labels: target is taken, not label" in (
+        capsys.readouterr().err
+    )
+
+
+def test_labels_in_columns_of_different_names_are_refused(tmp_path):
+    write_rows(tmp_path, "train", [0, 1])
+    write_rows(tmp_path, "test", [0, 1], column="class")
+    with pytest.raises(EvaluationError, match=r"train.parquet are in its column label, those of .*test.parquet in cla"):
+        open_labelled(tmp_path)
+    write_rows(tmp_path, "train", [0, 1], column="class", file="train-1")
+    with pytest.raises(EvaluationError, match=r"the columns class in .*train-1.parquet and label in .*train.parquet"):
+        open_labelled(tmp_path)
+
+
 def test_memory_grows_with_the_classes_that_there_are(tmp_path):
     write_rows(tmp_path, "train", [10**8, 3, 10**15])
     write_rows(tmp_path, "test", [3, 10**8])
@@ -186,7 +207,7 @@ def test_hidden_empty_and_system_folders_are_no_classes_and_are_said(tmp_path, c
     found = open_labelled(folder)
     assert (found.classes, len(found.train.refs)) == (("dark", "light"), 12)
     said = capsys.readouterr().err
-    for name in (".DS_Store", ".ipynb_checkpoints", "__MACOSX", "empty", "1 images in no class folder", "loose.png"):
+    for name in (".DS_Store", ".ipynb_checkpoints", "__MACOSX", "empty", "1 images outside class folders", "loose.png"):
         assert name in said
 
 

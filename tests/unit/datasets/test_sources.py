@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from support.scenes import write_scenes
 
 from samclr import log
 from samclr.datasets import sources
@@ -201,3 +202,14 @@ def test_a_folder_of_pipes_named_like_shards(tmp_path):
     os.mkfifo(tmp_path / "x.tar")
     with pytest.raises(DecodeError, match="is a pipe"):
         load_scene(*list_scenes([tmp_path]))
+
+
+def test_sources_that_are_given_twice_are_said(tmp_path, capsys):
+    inner = write_scenes(tmp_path / "all" / "some", 2)
+    (tmp_path / "link").symlink_to(inner)
+    assert len(list_scenes([tmp_path / "all", tmp_path / "link"])) == 4
+    assert f"{inner} lies inside {tmp_path / 'all'}, which is given too: its images are listed twice" in (
+        capsys.readouterr().err
+    )
+    assert len(list_scenes([inner, tmp_path / "link"])) == 4
+    assert f"{inner} is given twice: its images are listed twice" in capsys.readouterr().err

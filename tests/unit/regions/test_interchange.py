@@ -76,16 +76,16 @@ def test_an_export_stays_in_its_folder(made, tmp_path, monkeypatch):
     _, store = made
     first = next(row_to_regions(row) for row in iterate_rows(store))
     for image_id in ("x/../../../OUTSIDE/evil.png", "/abs.png", "..", ""):
-        monkeypatch.setattr(interchange, "_images", lambda _, i=image_id: [replace(first, image_id=i)])
+        monkeypatch.setattr(interchange, "_images", lambda *_, i=image_id: [replace(first, image_id=i)])
         export_sa1b(store, tmp_path / "deep" / "out")
     written = [path for path in tmp_path.rglob("*.json") if json.loads(path.read_text()).get("image")]
     assert len(written) == 4
     assert {path.parent for path in written} == {tmp_path / "deep" / "out"}
     twins = [replace(first, image_id=name) for name in ("A.jpg", "a.png")]
-    monkeypatch.setattr(interchange, "_images", lambda _: twins)
+    monkeypatch.setattr(interchange, "_images", lambda *_: twins)
     with pytest.raises(PartsError, match=r"A\.jpg and a.png would share"):
         export_sa1b(store, tmp_path / "out")
     rows = [replace(first, image_id=f"train.parquet#{number}") for number in range(3)]
-    monkeypatch.setattr(interchange, "_images", lambda _: rows)
+    monkeypatch.setattr(interchange, "_images", lambda *_: rows)
     assert export_sa1b(store, tmp_path / "rows")[0] == 3
     assert len(list((tmp_path / "rows").glob("train.parquet#*.json"))) == 3

@@ -199,6 +199,9 @@ def test_what_a_shard_leaves_out_is_counted(tmp_path, capsys):
     (tmp_path / "x.tar").write_bytes(tar_bytes([*members, ("f.json", b"{}"), (".g.png", b"")], kinds=kinds))
     (ref,) = list_scenes([tmp_path / "x.tar"])
     assert read_bytes(ref) == png(1)  # of members of one name the last counts, as when it is unpacked
+    (tmp_path / "y.tar").write_bytes(tar_bytes([("s//a.png", png(2)), ("s/./a.png", png(3)), ("s/a.png", png(4))]))
+    assert [(one.image_id, read_bytes(one)) for one in list_scenes([tmp_path / "y.tar"])] == [("y.tar#s/a.png", png(4))]
+    assert "replaced by a later one of the same name (2)" in capsys.readouterr().err
     _, text = said(capsys, tmp_path / "x.tar")
     assert "5 tar members were skipped: links (2), " in text
     for reason in (".psd files (1)", "neither files nor folders (1)", "replaced by a later one of the same name (1)"):
