@@ -225,18 +225,17 @@ class Demo(Settings):
         Annotated[tuple[Literal[tuple(RECIPES)], ...], Bounds(at_least=0, filled=True)],
         arg(help="Recipes to compare under one budget."),
     ] = ("simclr", "samclr")
-    segmenter: Annotated[
-        Literal["sam-digits", "felzenszwalb", "labels"],
-        arg(help="Where regions come from: the small SAM that ships with samclr, colours only, or ground truth."),
-    ] = "sam-digits"
     json: Json = False
 
     def run(self) -> int:
         """Run the command."""
-        from samclr.demo.demo import run_demo
+        from dataclasses import asdict
 
-        arms = run_demo(self.out, self.seeds, self.segmenter, say, recipes=self.recipes)
-        show_rows("kNN top-1 on held-out digits", arms, self.json, key="arms")
+        from samclr.demo.demo import run_demo, table_rows
+
+        arms = run_demo(self.out, self.seeds, say, recipes=self.recipes)
+        rows = [asdict(arm) for arm in arms] if self.json else table_rows(arms)
+        show_rows("Digits as they stand in held-out scenes, with 95 % intervals", rows, self.json, key="arms")
         say(f"report: {self.out / 'report.html'}   numbers: {self.out / 'results.json'}")
         return 0
 

@@ -11,7 +11,8 @@ from support.sam_models import KINDS, save_sam, tiny_sam
 from samclr.config.sam import ComputeConfig, MaskConfig
 from samclr.config.segmenters import SegmenterConfig, segmenter_spec
 from samclr.datasets.sources import list_scenes
-from samclr.demo.demo import DATA_SEED, compose_scene
+from samclr.demo.data import DATA_SEED
+from samclr.demo.scenes import compose_scene
 from samclr.errors import ConfigError, PartsError, UsageError
 from samclr.regions.records import ImageRegions
 from samclr.regions.sam import model as sam_model
