@@ -40,7 +40,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def remarks() -> Iterator[None]:
     """Remarks of the library stand on stderr, as with the command line, and in caplog."""
-    with remarks_on_stderr():
+    with remarks_on_stderr(with_options=False):
         LOGGER.propagate = True
         yield
 

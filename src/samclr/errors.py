@@ -14,6 +14,9 @@
 A message says what was given, what was expected, and what to type instead.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class SamclrError(Exception):
     """Base of all errors whose message is meant for the user."""
@@ -66,3 +69,24 @@ def name_some(names: list[str], limit: int = 5) -> str:
     """Join the first names for a message and count the rest: `a, b and 7 more`."""
     shown = ", ".join(names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+
+
+def one_of(names: Iterable[str]) -> str:
+    """`a, b or c`."""
+    *before, last = names
+    return f"{', '.join(before)} or {last}" if before else last
+
+
+def did_you_mean(name: str, known: Iterable[str], most: int = 12, otherwise: str = "") -> str:
+    """The end of a message about an unknown name: the nearest that are known, else all, if they are at most `most`.
+
+    otherwise: what to do where none of them was meant.
+    """
+    names = {one.removeprefix("--"): one for one in known}
+    near = difflib.get_close_matches(name.removeprefix("--"), names, n=2)
+    if near:
+        meant = f"; did you mean {one_of(names[one] for one in near)}?"
+        return f"{meant} Otherwise {otherwise}" if otherwise else meant
+    if otherwise:
+        return f"; {otherwise}"
+    return f"; expected one of {', '.join(names.values())}" if 0 < len(names) <= most else ""

@@ -6,8 +6,8 @@ Results, tables and errors are printed, by the command line alone.
 import io
 import json
 import logging
+import math
 import os
-import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from typing import Any
 
 FAILURES_SHOWN = 10
 LOGGER = logging.getLogger("samclr")
-_SETTING = re.compile(r"`([a-z][a-z0-9_]*)`")
+_names_options = False
 _SAID: set[str] = set()
 
 
@@ -25,7 +25,7 @@ class _OnStderr(logging.Handler):
     """Each remark as a line of its own on what is stderr at the time."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(with_options(record.getMessage()), file=sys.stderr)
+        print(record.getMessage(), file=sys.stderr)
 
 
 def show_remarks() -> None:
@@ -41,14 +41,28 @@ def remarks_are_shown() -> bool:
     return any(isinstance(handler, _OnStderr) for handler in LOGGER.handlers)
 
 
+def name_options(yes: bool) -> None:
+    """Have messages made from now on name settings as options of the command line, or as Python has them."""
+    global _names_options
+    _names_options = yes
+
+
+def options_are_named() -> bool:
+    """Whether messages of this process name settings as options of the command line."""
+    return _names_options
+
+
 @contextmanager
-def remarks_on_stderr() -> Iterator[None]:
-    """`show_remarks` inside the block."""
+def remarks_on_stderr(with_options: bool = True) -> Iterator[None]:
+    """`show_remarks` and `name_options` inside the block."""
     handlers, level, propagate = list(LOGGER.handlers), LOGGER.level, LOGGER.propagate
+    named_before = _names_options
     show_remarks()
+    name_options(with_options)
     try:
         yield
     finally:
+        name_options(named_before)
         LOGGER.handlers[:], LOGGER.propagate = handlers, propagate
         LOGGER.setLevel(level)
 
@@ -61,9 +75,12 @@ def printable(text: object) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in shown)
 
 
-def with_options(text: str) -> str:
-    """A message of the library, which names settings as `bank_on`, with the options of the command line: --bank-on."""
-    return _SETTING.sub(lambda setting: "--" + setting[1].replace("_", "-"), text)
+def option_of(setting: str) -> str:
+    """A setting as the reader of a message types it: `bank_on` in Python, --bank-on at the command line.
+
+    The message is made with the right one, and never searched for settings: a file may be called anything.
+    """
+    return f"--{setting.replace('_', '-')}" if _names_options else f"`{setting}`"
 
 
 @contextmanager
@@ -82,11 +99,11 @@ def fail(message: str, debug: bool) -> None:
     """Print an error to stderr, with its traceback if asked for."""
     if debug:
         traceback.print_exc()
-    print(f"samclr: error: {printable(with_options(message))}", file=sys.stderr)
+    print(f"samclr: error: {printable(message)}", file=sys.stderr)
 
 
 def say(text: str) -> None:
-    """A remark that a person should see: something was assumed, left out, damaged, or made anew."""
+    """A remark that a person should see: something was assumed, left out, damaged, or made again."""
     LOGGER.warning("%s", printable(text))
 
 
@@ -108,10 +125,25 @@ def show(text: object) -> None:
     print(printable(text))
 
 
+def show_json(facts: dict[str, Any]) -> None:
+    """A result as one line of JSON, whose shape docs/reference/json.md states; what is no finite number is null."""
+    print(json.dumps(_finite(facts), allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    if isinstance(value, Path):
+        return str(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def show_rows(title: str, rows: list[dict[str, Any]], as_json: bool, key: str = "rows") -> None:
     """A table, or JSON."""
     if as_json:
-        print(json.dumps({key: rows}))
+        show_json({key: rows})
     else:
         show_table(title, rows)
 
@@ -145,12 +177,11 @@ def _cell(name: str, value: Any) -> str:
 def show_fill(verb: str, path: Path, report: Any, strict: bool, as_json: bool) -> int:
     """What a job over all images did. Exit status 1 when every image failed, and for any failure under --strict."""
     if as_json:
-        facts = {"path": str(path), "images": report.num_images, "new": report.num_new, "errors": report.errors}
-        if report.notes:
-            facts["notes"] = [
-                {"key": note.key, "count": note.count, "text": note.text, "names": note.names} for note in report.notes
-            ]
-        print(json.dumps(facts))
+        counts = {"num_images": report.num_images, "num_new": report.num_new, "wall_s": report.wall_s}
+        notes = [
+            {"key": note.key, "count": note.count, "text": note.text, "names": note.names} for note in report.notes
+        ]
+        show_json({"path": path, **counts, "errors": report.errors, "notes": notes})
     for note in report.notes:
         say(f"  {note.line()}")
     for image_id, text in list(report.errors.items())[:FAILURES_SHOWN]:

@@ -91,9 +91,10 @@ def said(used: tuple[Path, dict[str, Any]], name: str, status: int = 0) -> str:
 
 def test_the_commands_list_what_it_adds(used):
     rows = {row["segmenter"]: row for row in json.loads(said(used, "segmenters"))["segmenters"]}
-    assert rows["tiles"][""] == "a grid of boxes"
+    assert rows["tiles"]["remark"] == "a grid of boxes"
     sets = {row["name"]: row for row in json.loads(said(used, "data list"))["data_sets"]}
-    assert sets["signs"]["splits"] == "train* 8, test 4"
+    assert sets["signs"]["scene_split"] == "train"
+    assert sets["signs"]["splits"] == [{"split": "train", "num_images": 8}, {"split": "test", "num_images": 4}]
     assert "tiles only: side of a box. (default: 32)" in said(used, "segment --help")
     shown = said(used, "pretrain --help")
     assert "Alignment and uniformity of one region's views" in shown
@@ -104,8 +105,8 @@ def test_the_commands_list_what_it_adds(used):
 
 def test_its_data_set_is_fetched_and_checked(used):
     found = json.loads(said(used, "data check"))
-    assert (found["complete"], found["faults"]) == (True, [])
-    assert [(row["split"], row["images"], row["labels"]) for row in found["splits"]] == [
+    assert (found["is_complete"], found["faults"]) == (True, [])
+    assert [(row["split"], row["num_images"], row["num_labels"]) for row in found["splits"]] == [
         ("train", 8, 8),
         ("test", 4, 4),
     ]
@@ -117,7 +118,7 @@ def test_its_segmenter_fills_a_store(used):
         assert [len(row["regions"]) for row in open_store(used[0] / folder).read().to_pylist()] == [regions] * 8
     assert open_store(used[0] / "regions").maker == {"segmenter": "tiles", "tile_px": 16}
     refused = said(used, "not its option", status=2)
-    assert refused == "samclr: error: --tile-px changes nothing here: it counts only with --segmenter tiles\n"
+    assert refused == "samclr: error: --tile-px has no effect here: it applies only with --segmenter tiles\n"
 
 
 def test_its_method_trains_and_is_measured_on_its_data_set(used):
@@ -145,7 +146,7 @@ def test_without_the_package_its_run_is_refused_by_the_methods_name(used, call):
     with pytest.raises(RunError, match="'align' is not a method; expected one of barlow, byol, dino, moco"):
         load_config(used[0] / "run")
     status, _, text = call("segment", used[0] / "data/signs/images/train", "--segmenter", "tiles", "--out", "x")
-    assert (status, "no segmenter 'tiles'; choose one of felzenszwalb" in text) == (2, True)
+    assert (status, "no segmenter 'tiles'; give a name from `samclr segmenters`, a Hug" in text) == (2, True)
 
 
 def test_a_broken_package_is_named_in_one_sentence(tmp_path):

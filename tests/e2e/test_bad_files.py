@@ -161,6 +161,6 @@ def test_pages_and_columns_are_said_once_a_job(tmp_path):
         done = samclr(*command, "--workers", 2)
         assert done.stderr.count("3 images have several pages or frames: the first is used") == 1
         assert done.stderr.count("image is taken, not mask; --image-column names another") == 1
-        assert done.stderr.count("1 file was passed over: .psd (1)") == 1
+        assert done.stderr.count("1 file was skipped: .psd (1)") == 1
     done = samclr("pack", folder, "--bank", tmp_path / "b", "--image-column", "mask", "--json")
-    assert json.loads(done.stdout)["new"] == 1
+    assert json.loads(done.stdout)["num_new"] == 1

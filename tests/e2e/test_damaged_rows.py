@@ -153,7 +153,7 @@ def test_a_part_with_wrong_columns_is_one_sentence(made, call, reader, damage):
     assert status == 1, said
     last = said.splitlines()[-1]
     assert last.startswith(f"samclr: error: {path} is damaged ("), said
-    assert last.endswith("delete this file and run the command that made the store again, which redoes its rows")
+    assert last.endswith("delete this file and rerun the command that made the store, which redoes its rows")
 
 
 @pytest.mark.parametrize("reader", READERS)

@@ -25,12 +25,13 @@ def test_from_cityscapes_to_imagenette_and_stl10(tmp_path, call, monkeypatch):
     status, text, _ = call("evaluate", "run", "--on", *sets, "--image-px", 24, "--knn-k", 2, "--json")
     rows = json.loads(text)["results"]
     assert status == 0
-    assert [(row["on"], row["num_train"], row["num_test"], row["num_classes"]) for row in rows] == [
-        ("imagenette-160", 6, 3, 3),
-        ("stl10", 5, 4, 10),
-    ]
+    counts = [tuple(row["counts"][name] for name in ("num_train", "num_test", "num_classes")) for row in rows]
+    assert {row["on"]: count for row, count in zip(rows, counts, strict=True)} == {
+        "imagenette-160": (6, 3, 3),
+        "stl10": (5, 4, 10),
+    }
     status, text, _ = call("regions", "stats", "regions", "--json")
-    assert (json.loads(text)["images"], json.loads(text)["errors"]) == (4, {})
+    assert (json.loads(text)["num_images"], json.loads(text)["errors"]) == (4, {})
 
 
 def test_pre_training_on_tar_shards(tmp_path, call):
@@ -51,8 +52,8 @@ def test_pre_training_on_tar_shards(tmp_path, call):
         (("pack", "cityscapes:val@{p}/cityscapes"), "Cityscapes has no split val in"),
         (("pack", "{p}/cityscapes"), "type cityscapes@"),
         (("pack", "cityscapes"), "cityscapes needs its root: type cityscapes@DIR"),
-        (("pack", "imagnet@{p}"), "no data set is called imagnet, near it: imagenette"),
-        (("evaluate", "small-cnn", "--on", "cifar10@{p}"), "is no root of CIFAR-10: expected"),
+        (("pack", "imagnet@{p}"), "no data set is called imagnet; did you mean imagenette?"),
+        (("evaluate", "small-cnn", "--on", "cifar10@{p}"), "is not a root of CIFAR-10: expected"),
         (("evaluate", "small-cnn", "--on", "cityscapes@{p}/cityscapes"), "Cityscapes has no class for each image"),
         (("segment", "cityscapes:test@{p}/cityscapes", "--segmenter", "labels", "--out", "{p}/s"), "add --labels DIR"),
     ],

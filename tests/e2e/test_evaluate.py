@@ -98,7 +98,7 @@ def test_a_sweep_without_labels_to_hold_out_costs_no_work(tmp_path, call):
     sweep = ("--probe-sweep", 0.01, 0.1, "--few-shot", 0.1, "--image-px", 24)
     status, _, said = call("evaluate", "small-cnn", "--on", labelled, *sweep)
     assert status == 1
-    assert "no learning rate can be chosen from 2 labels, one a class" in said
+    assert "no learning rate can be chosen from 2 labels, one per class" in said
     assert not (tmp_path / "cache/features").exists()
 
 
@@ -267,7 +267,7 @@ def test_dense_sets_say_what_was_passed_over_and_which_images_have_more_pages(tm
     image.unlink()
     status, _, said = call("evaluate", "small-cnn", "--untrained", "--dense-on", fields, *SMALL_DENSE, "--json")
     assert status == 0, said
-    assert said.count("split train: 1 file was passed over: .psd (1)") == 1
+    assert said.count("split train: 1 file was skipped: .psd (1)") == 1
     assert said.count("1 image has several pages or frames: the first is used") == 1
     _, test = open_labelled_scenes(fields)
     assert np.abs(load_scene(test.refs[0]).pixels.astype(int) - np.asarray(positive)).max() <= 1
@@ -289,7 +289,7 @@ def all_void(fields):
         (spoil_size, (), "0.png is 32x24 px, its image 64x48 px"),
         (lambda f: (f / "images/test/1.png").write_bytes(b"x"), (), "1.png cannot be read ("),
         (all_void, (), "none of the 6 training label maps has a pixel that counts"),
-        (lambda f: os.rename(f / "labels", f / "marks"), (), "has no layout that is known"),
+        (lambda f: os.rename(f / "labels", f / "marks"), (), "has no known layout"),
         (lambda f: None, ("--dense-stage", 3), "--dense-stage 3: the backbone has stages 0 to 0"),
         (lambda f: None, ("--dense-k", 0), "dense-k is 0; expected a whole number from 1 to 65536"),
     ],

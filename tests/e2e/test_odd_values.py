@@ -92,7 +92,7 @@ def test_a_device_is_not_written_over(tmp_path, scenes, call):
     call("segment", scenes, "--min-size", 20, "--out", tmp_path / "store")
     status, _, said = call("look", tmp_path / "store", "--scenes", scenes, "--out", tmp_path / "pipe")
     assert status == 1
-    assert "which is not written over" in said
+    assert "which is never overwritten" in said
     assert (tmp_path / "pipe").is_fifo()
 
 
@@ -100,9 +100,9 @@ def test_options_that_change_nothing_are_said(scenes, tmp_path, call):
     asked = ("--scenes", scenes, "--out", tmp_path / "run", "--backbone", "small-cnn", "--size-px", 24)
     _, _, said = call("pretrain", "simclr", *asked, "--redraw", "--padding=2", "--knn-k", 3, "--dry-run")
     assert said.splitlines() == [
-        "--padding changes nothing here: it counts only with --strategy region or random-box",
-        "--redraw changes nothing here: it counts only with --strategy random-box",
-        "--knn-k changes nothing here: it counts only with --knn-on",
+        "--padding has no effect here: it applies only with --strategy region or random-box",
+        "--redraw has no effect here: it applies only with --strategy random-box",
+        "--knn-k has no effect here: it applies only with --knn-on",
     ]
     assert call("pretrain", "simclr", *asked, "--queue-size", 8)[0] == 2  # MoCo's
     assert call("pretrain", "simclr", *asked, "--steps", 3, "--lr", 0.1, "--dry-run")[2] == ""
@@ -112,9 +112,7 @@ def test_a_column_of_parquet_files_needs_parquet_files(tmp_path, call):
     shades = write_labelled(tmp_path / "shades")
     status, _, said = call("evaluate", "small-cnn", "--on", shades, "--image-px", 24, "--image-column", "photo")
     assert status == 1
-    assert (
-        "no set has Parquet files with a column photo, because none has Parquet files; leave image_column out" in said
-    )
+    assert "no set has a Parquet column photo, as none has Parquet files; leave out --image-column" in said
 
 
 def test_views_that_no_machine_can_hold_are_refused_before_memory_is_taken(scenes, tmp_path, call):
@@ -132,4 +130,4 @@ def test_want_of_memory_is_one_sentence(take, call, monkeypatch):
     status, _, said = call("segmenters")
     assert (status, said.count("\n")) == (1, 1)
     assert "out of memory" in said
-    assert said.endswith("give smaller sizes (px), smaller batches or fewer workers\n")
+    assert said.endswith("use smaller sizes (px), smaller batches or fewer workers\n")

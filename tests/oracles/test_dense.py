@@ -183,13 +183,13 @@ def test_the_small_cnn_has_one_map():
 
 
 def test_what_shows_no_maps_or_takes_no_such_size_is_said():
-    with pytest.raises(EvaluationError, match=r"Flatten shows no feature maps .* such as a ResNet, ConvNeXt or ViT"):
+    with pytest.raises(EvaluationError, match=r"Flatten has no feature maps .* such as a ResNet, ConvNeXt or ViT"):
         stage_number(torch.nn.Flatten(), None)
     fixed = timm.create_model("vit_tiny_patch16_224", num_classes=0)
     with pytest.raises(ConfigError, match="VisionTransformer does not say how its input is normalised"):
         patch_features(fixed, pixels(32, 32), 11, CPU)
     fixed.normalisation = IMAGENET
-    with pytest.raises(EvaluationError, match="the backbone takes no image of 32x80 px: "):
+    with pytest.raises(EvaluationError, match="the backbone does not accept images of 32x80 px: "):
         patch_features(fixed, pixels(32, 80), 11, CPU)
 
 

@@ -58,7 +58,7 @@ def test_against_loops(made, tmp_path):
         coverings.append(np.mean([c for c, _ in each]))
         recalls.append(np.mean([r for _, r in each]))
     score = score_store(made, tmp_path / "maps")
-    assert (score["images"], score["human_segmentations"]) == (4, 8)
+    assert (score["num_images"], score["num_human_segmentations"]) == (4, 8)
     assert score["best_covering"] == pytest.approx(np.mean(coverings))
     assert score["recall_at_50"] == pytest.approx(np.mean(recalls))
     assert 0.4 < score["best_covering"] < 1
@@ -101,7 +101,7 @@ def test_numbered_maps_are_a_persons_only_where_no_image_has_that_name(tmp_path)
         "street": ["street.png"], "street_1": ["street_1.png"], "yard": ["yard_1.png"], "a[1]": ["a[1]_1.png"],
     }  # fmt: skip
     assert (set(people.doubtful), people.strays) == ({"street_2.png"}, ["train.png"])
-    with pytest.raises(ScenesError, match=r"fit several images each: yard.jpg and yard.png"):
+    with pytest.raises(ScenesError, match=r"match several images each: yard.jpg and yard.png"):
         match_people(tmp_path, [*ids, "yard.png"])
     Image.new("L", (2, 2)).save(tmp_path / "street.tif")
     with pytest.raises(ScenesError, match=r"2 label maps of street: street.png, street.tif"):

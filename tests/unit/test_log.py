@@ -5,6 +5,7 @@ import pytest
 from samclr.log import (
     LOGGER,
     fail,
+    option_of,
     printable,
     remarks_are_shown,
     remarks_on_stderr,
@@ -55,11 +56,11 @@ def test_the_library_logs_and_does_not_print(capsys, caplog):
         LOGGER.handlers.clear()
         LOGGER.propagate = True
         assert not remarks_are_shown()
-        say("`bank_on` is seen by default")
+        say(f"{option_of('bank_on')} is seen by default")
         tell("seen when asked for")
         assert capsys.readouterr() == ("", "")
         with remarks_on_stderr():
-            say("`bank_on` is an option at the command line")
+            say(f"{option_of('bank_on')} is an option at the command line")
             tell("and what goes on is shown")
         say("not shown after it")
     assert [(record.levelname, record.message) for record in caplog.records] == [
@@ -68,6 +69,18 @@ def test_the_library_logs_and_does_not_print(capsys, caplog):
         ("WARNING", "not shown after it"),
     ]
     assert capsys.readouterr().err == "--bank-on is an option at the command line\nand what goes on is shown\n"
+
+
+def test_a_name_of_a_user_is_never_taken_for_a_setting(capsys, call, tmp_path):
+    folder = tmp_path / "a `bank_on` and `out` of mine"
+    folder.mkdir()
+    with remarks_on_stderr():
+        say(f"{folder}: name another {option_of('out')}")
+    assert capsys.readouterr().err == f"{folder}: name another --out\n"
+    for arguments in (("pack", folder), ("regions", "stats", folder), ("evaluate", folder, "--on", folder)):
+        said = call(*arguments)[2]
+        assert str(folder) in said
+        assert "--bank-on" not in said
 
 
 def test_names_reach_a_log_as_text_too(caplog):

@@ -31,7 +31,7 @@ from samclr.bank.rows import (
 from samclr.bank.tiles import TileReader, encode_tiles
 from samclr.config.pretrain import Codec
 from samclr.errors import PartsError, ScenesError, name_some
-from samclr.log import say
+from samclr.log import option_of, say
 from samclr.processes.stopping import stop_requested
 from samclr.scenes.decode import DecodeError, load_scene
 from samclr.scenes.fill import MORE_PAGES, FillOptions, FillReport, Tally, add_tally, fill
@@ -271,8 +271,9 @@ def pack_scenes(
     if needed > free:
         raise PartsError(
             f"no room for the bank {bank_path}: it needs {amount_of(needed)} more, its disk has {amount_of(free)} "
-            f"free; name another disk (`bank` DIR, $SAMCLR_CACHE), cap the size (`max_side` PX) or compress "
-            f"(`codec` jpeg)"
+            f"free; name another disk ({option_of('bank')} DIR, $SAMCLR_CACHE), cap the size "
+            f"({option_of('max_side')} PX) "
+            f"or compress ({option_of('codec')} jpeg)"
         )
     work = PackWork(max_side=max_side, codec=codec, verify=verify)
     report = fill(folder, refs, work, options, "packing")

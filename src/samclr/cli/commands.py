@@ -3,35 +3,26 @@
 Each imports what it needs when it runs, so that --help is instant.
 """
 
-import json
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from tyro.conf import (
-    CascadeSubcommandArgs,
-    FlagCreatePairsOff,
-    OmitArgPrefixes,
-    OmitSubcommandPrefixes,
-    Positional,
-    Suppress,
-    arg,
-    subcommand,
-)
+from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg, subcommand
 
 from samclr.cli.data import Data
 from samclr.cli.evaluate import Evaluate
 from samclr.cli.options import Column, Fill, Json, Scenes
+from samclr.cli.parse import parsed
 from samclr.cli.regions import Look, Regions, Segment, Segmenters
 from samclr.cli.study import StudyCommand
+from samclr.cli.tree import Node
 from samclr.config.pretrain import Codec, PretrainConfig
 from samclr.config.recipes import RECIPES
 from samclr.config.serialise import Bounds, Seeds, Settings, Side
-from samclr.log import say, show, show_fill, show_rows
-
-STYLE = (OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs, FlagCreatePairsOff)  # of options
-STOPPED_STATUS = 143  # as a shell reports a process that SIGTERM ended
+from samclr.errors import UsageError
+from samclr.log import say, show, show_fill, show_json, show_rows, show_table
+from samclr.processes.stopping import stop_status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +60,12 @@ class Pack(Settings):
 
 
 def _shallow(config: PretrainConfig) -> dict[str, Any]:
-    return {one.name: getattr(config, one.name) for one in fields(config)}
+    return {one.name: getattr(config, one.name) for one in fields(PretrainConfig)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class FromConfig(Settings):
-    """Rerun the config.json of another run. Any option of a recipe that follows overrides what stands there."""
+    """Rerun the config.json of another run. Options of a recipe that follow override what it says."""
 
     file: Annotated[Positional[Path], arg(help="A config.json, or the run directory that holds it.")]
     overrides: Suppress[tuple[str, ...]] = ()
@@ -85,6 +76,23 @@ class RecipeOptions(PretrainConfig):
     __doc__ = PretrainConfig.__doc__
 
     recipe: Suppress[str] = "samclr"  # chosen as the sub-command
+    folders: Annotated[Positional[tuple[Path, ...]], arg(metavar="PATH...", help="The same as --scenes.")] = ()
+
+    def needs(self) -> tuple[str, ...]:
+        """The options that have a default and yet must be given."""
+        return ("scenes",) if self.views.strategy == "image" else ("scenes", "regions")
+
+    def config(self) -> PretrainConfig:
+        """The settings, with the scenes of both kinds. Raises UsageError where both are given."""
+        config = PretrainConfig(**_shallow(self))
+        if not self.folders:
+            return config
+        if config.data.scenes:
+            first, named = self.folders[0], config.data.scenes[0]
+            raise UsageError(
+                f"scenes are given twice: {first}, and --scenes {named}; keep one, with all paths after it"
+            )
+        return replace(config, data=replace(config.data, scenes=self.folders))
 
 
 AnyRecipe = Any
@@ -93,8 +101,8 @@ if not TYPE_CHECKING:
         tyro.extras.subcommand_type_from_defaults(
             {name: RecipeOptions(**_shallow(recipe.config)) for name, recipe in RECIPES.items()},
             {
-                name: f"{recipe.summary}.\n\nPaper: {recipe.paper}.\nOverrides: {recipe.overrides}.\n"
-                f"Cost: {recipe.cost}.\nExpected: {recipe.expected}.\nExample: {recipe.command}"
+                name: f"{recipe.summary}.\n\nPaper: {recipe.paper}.\n\nOverrides: {recipe.overrides}.\n\n"
+                f"Cost: {recipe.cost}.\n\nExpected: {recipe.expected}.\n\nExample: {recipe.command}"
                 for name, recipe in RECIPES.items()
             },
             prefix_names=False,
@@ -112,7 +120,9 @@ class Pretrain(Settings):
 
     recipe: Annotated[AnyRecipe, arg(name="")]
     out: Annotated[Path, arg(help="Run directory, made if missing.")]
-    dry_run: Annotated[bool, arg(help="Print steps, expected time, disk and memory, and stop.")] = False
+    dry_run: Annotated[bool, FlagCreatePairsOff, arg(help="Print steps, expected time, disk and memory, and stop.")] = (
+        False
+    )
     json: Json = False
 
     def run(self) -> int:
@@ -130,13 +140,14 @@ class Pretrain(Settings):
         result = pretrain(config, self.out)
         state = f"{self.out}: {result.steps_done} of {result.num_steps} steps"
         if self.json:
-            print(json.dumps({"run": str(self.out), "steps_done": result.steps_done, "num_steps": result.num_steps}))
+            counts = {"steps_done": result.steps_done, "num_steps": result.num_steps, "is_stopped": result.stopped}
+            show_json({"run": self.out, **counts, "counts": result.data_counts})
         for name, count in result.data_counts.items():
             if count and name not in ("images", "regions"):
                 say(f"{count} {name.replace('_', ' ')}")
         if result.stopped:
             say(f"stopped: {state} are saved; rerun the same command to resume")
-            return STOPPED_STATUS
+            return stop_status()
         say(f"done: {state}")
         return 0
 
@@ -145,7 +156,7 @@ class Pretrain(Settings):
         from samclr.datasets.names import absolute
 
         given = self._from_file(self.recipe) if isinstance(self.recipe, FromConfig) else self.recipe
-        config = PretrainConfig(**_shallow(given))
+        config = given.config()
         data = config.data
         return replace(
             config,
@@ -157,17 +168,13 @@ class Pretrain(Settings):
             ),
         )
 
-    def _from_file(self, given: FromConfig) -> PretrainConfig:
+    def _from_file(self, given: FromConfig) -> RecipeOptions:
         from samclr.runs.checkpoint import load_config
 
         saved = load_config(given.file.parent if given.file.is_file() else given.file)
-        return tyro.cli(
-            RecipeOptions,
-            prog=f"samclr pretrain from-config {given.file}",
-            default=RecipeOptions(**_shallow(saved)),
-            args=given.overrides,
-            config=STYLE,
-        )
+        usual = RecipeOptions(**_shallow(saved))
+        place = Node(path=("samclr", "pretrain", "from-config"), kind=RecipeOptions, default=usual)
+        return parsed(place, list(given.overrides), default=usual)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,13 +237,13 @@ class Demo(Settings):
 
     def run(self) -> int:
         """Run the command."""
-        from dataclasses import asdict
-
         from samclr.demo.demo import run_demo, table_rows, verdict
 
         arms = run_demo(self.out, self.seeds, say, recipes=self.recipes)
-        rows = [asdict(arm) for arm in arms] if self.json else table_rows(arms)
-        show_rows("Digits as they stand in held-out scenes, with 95 % intervals", rows, self.json, key="arms")
+        if self.json:
+            show_json({"arms": [asdict(arm) for arm in arms], "report": self.out / "report.html"})
+        else:
+            show_table("Digits as they stand in held-out scenes, with 95 % intervals", table_rows(arms))
         if gain := verdict(arms):
             say(gain)
         say(f"report: {self.out / 'report.html'}   numbers: {self.out / 'results.json'}")
@@ -244,16 +251,16 @@ class Demo(Settings):
 
 
 Command = (
-    Annotated[Pack, subcommand("pack")]
-    | Annotated[Segment, subcommand("segment")]
-    | Annotated[Segmenters, subcommand("segmenters")]
-    | Annotated[Look, subcommand("look")]
-    | Annotated[Regions, subcommand("regions")]
-    | Annotated[Data, subcommand("data")]
+    Annotated[Pack, subcommand("pack"), FlagCreatePairsOff]
+    | Annotated[Segment, subcommand("segment"), FlagCreatePairsOff]
+    | Annotated[Segmenters, subcommand("segmenters"), FlagCreatePairsOff]
+    | Annotated[Look, subcommand("look"), FlagCreatePairsOff]
+    | Annotated[Regions, subcommand("regions"), FlagCreatePairsOff]
+    | Annotated[Data, subcommand("data"), FlagCreatePairsOff]
     | Annotated[Pretrain, subcommand("pretrain")]
-    | Annotated[Evaluate, subcommand("evaluate")]
-    | Annotated[Export, subcommand("export")]
-    | Annotated[Report, subcommand("report")]
-    | Annotated[Demo, subcommand("demo")]
-    | Annotated[StudyCommand, subcommand("study")]
+    | Annotated[Evaluate, subcommand("evaluate"), FlagCreatePairsOff]
+    | Annotated[Export, subcommand("export"), FlagCreatePairsOff]
+    | Annotated[Report, subcommand("report"), FlagCreatePairsOff]
+    | Annotated[Demo, subcommand("demo"), FlagCreatePairsOff]
+    | Annotated[StudyCommand, subcommand("study"), FlagCreatePairsOff]
 )

@@ -3,7 +3,6 @@
 Each imports what it needs when it runs, so that --help is instant.
 """
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ from tyro.conf import Positional, arg, subcommand
 
 from samclr.cli.options import Json
 from samclr.config.serialise import Settings
-from samclr.datasets.catalogue import DATASETS
+from samclr.datasets.catalogue import DATASETS, DataSetSpec
 from samclr.datasets.names import DATA_VARIABLE
-from samclr.log import say, show, show_rows, show_table
+from samclr.log import say, show, show_json, show_table
 
 SetName = str
 if not TYPE_CHECKING:
@@ -36,16 +35,30 @@ class ListSets(Settings):
 
     def run(self) -> int:
         """Run the command."""
-        rows = []
-        for data_set in DATASETS.values():
-            splits = [
-                f"{one.name}{'*' * (one.name == data_set.scene_split)} {one.num_images:,}" for one in data_set.splits
-            ]
-            row = {"name": data_set.name, "splits": ", ".join(splits), "for": ", ".join(data_set.uses)}
-            more = {"layout": data_set.layout, "terms": data_set.terms, "got_at": data_set.got_at}
-            rows.append(row | (more if self.json else {}))
-        show_rows("data sets (* the split that NAME@ROOT means)", rows, self.json, key="data_sets")
+        sets = list(DATASETS.values())
+        if self.json:
+            show_json({"data_sets": [_facts(one) for one in sets]})
+        else:
+            rows = [{"name": one.name, "splits": _splits(one), "for": ", ".join(one.uses)} for one in sets]
+            show_table("data sets (* the split that NAME@ROOT means)", rows)
         return 0
+
+
+def _splits(data_set: DataSetSpec) -> str:
+    marked = [(one.name + "*" * (one.name == data_set.scene_split), one.num_images) for one in data_set.splits]
+    return ", ".join(f"{name} {count:,}" for name, count in marked)
+
+
+def _facts(data_set: DataSetSpec) -> dict[str, Any]:
+    splits = [{"split": one.name, "num_images": one.num_images} for one in data_set.splits]
+    told = {"layout": data_set.layout, "terms": data_set.terms, "got_at": data_set.got_at}
+    return {
+        "name": data_set.name,
+        "splits": splits,
+        "scene_split": data_set.scene_split,
+        "uses": data_set.uses,
+        **told,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +95,11 @@ class Check(Settings):
         ]
         faults = [*found.faults, *(f"{one.split}: {fault}" for one in found.splits for fault in one.faults)]
         if self.json:
-            facts: dict[str, Any] = {"name": self.name, "root": None if found.root is None else str(found.root)}
-            facts |= {"complete": found.complete, "splits": rows, "faults": faults, "got_at": data_set.got_at}
-            print(json.dumps(facts))
+            names = {"images": "num_images", "expected": "num_expected", "labels": "num_labels"}
+            facts: dict[str, Any] = {"name": self.name, "root": found.root}
+            splits = [{names.get(name, name): value for name, value in row.items()} for row in rows]
+            facts |= {"is_complete": found.complete, "splits": splits, "faults": faults, "got_at": data_set.got_at}
+            show_json(facts)
             return 0 if found.complete else 1
         if rows:
             show_table(f"{data_set.title} in {found.root}", rows)

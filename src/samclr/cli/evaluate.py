@@ -1,6 +1,5 @@
 """The command `samclr evaluate`. Its protocols, and their options, are those of the registry."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from samclr.config.protocols import EvaluationData, ProtocolSpec, protocols_of, 
 from samclr.config.registry import PROTOCOLS
 from samclr.config.serialise import CountsWith, Seed, Settings
 from samclr.errors import UsageError
-from samclr.log import show_table
+from samclr.log import show_json, show_table
 
 if TYPE_CHECKING:
     from samclr.runs.results import Result
@@ -103,7 +102,7 @@ class Evaluate(Settings):
                     show_results(results)
         finally:  # what is measured is shown, also when a later set fails
             if self.json and found:
-                print(json.dumps({"results": [result.to_dict() for result in found]}))
+                show_json({"results": [result.to_dict() for result in found]})
         return 0
 
     def config(self) -> EvaluationConfig:

@@ -7,30 +7,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from samclr._version import __version__
+from samclr.cli.help import help_text
+from samclr.cli.parse import MistypedError, parsed
+from samclr.cli.tree import Node, follow
 from samclr.config.serialise import idle_settings
 from samclr.errors import ConfigError, SamclrError, UsageError
 from samclr.log import fail, printable_stderr, remarks_on_stderr, say
-from samclr.processes.stopping import Stopped
+from samclr.processes.stopping import Stopped, ended_by_sigterm
 from samclr.storage.files import NO_ROOM, no_room
 
 TORCH_HAS_NO_MEMORY = ("can't allocate memory", "out of memory")
-LESS_MEMORY = "give smaller sizes (px), smaller batches or fewer workers"
+LESS_MEMORY = "use smaller sizes (px), smaller batches or fewer workers"
 DESCRIPTION = """Contrastive pre-training on complex scenes, with both views from one segmented region.
 
 Example: samclr segment photos/ --out photos.regions
          samclr pretrain samclr --scenes photos/ --regions photos.regions --out runs/photos
          samclr evaluate runs/photos --on cifar10/
          samclr report runs/photos
-
-`samclr --version` prints the version; --debug, with any command, shows the traceback of an error.
 """
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point of `samclr`. Exit status 0, 1 for a failure, 2 for wrong usage, 143 when stopped by SIGTERM."""
+    """Entry point of `samclr`. Status 0; 1 for a failure; 2 for wrong usage; 130 after Ctrl-C, 143 after SIGTERM."""
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
@@ -42,28 +41,19 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(given: list[str], debug: bool) -> int:
     """The command's exit status."""
     try:
-        if given == ["--version"]:
-            print(f"samclr {__version__}", flush=True)
-            return 0
-        _refuse_empty(given)
-        _refuse_old_words(given)
-        with printable_stderr() if not all(map(str.isprintable, given)) else nullcontext():
-            try:
-                command = _parsed(given or ["--help"])
-            finally:
-                sys.stdout.flush()  # of --help
-        for remark in idle_settings(command, _typed(given)):
-            say(remark)
-        status: int = command.run()
+        with ended_by_sigterm():
+            status = _carry_out(given)
         sys.stdout.flush()
     except SamclrError as error:
         fail(_with_option(error, given), debug)
+        if isinstance(error, MistypedError):
+            say(error.hint)
         status = 2 if isinstance(error, UsageError | ConfigError) else 1
     except Stopped as stop:
         say(str(stop))
         status = stop.status
     except KeyboardInterrupt:
-        say("interrupted; run the same command again to resume")
+        say("interrupted; rerun the same command to resume")
         status = 130
     except BrokenPipeError:  # the reader, `head` for instance, has seen enough
         sys.stdout = None
@@ -78,32 +68,46 @@ def _run(given: list[str], debug: bool) -> int:
             what = str(error).partition("\n")[0]
             fail(f"out of memory{f' ({what})' if what else ''}; {LESS_MEMORY}", debug)
         else:
-            fail(f"unexpected {type(error).__name__}: {error}; run again with --debug for the traceback", debug)
+            fail(f"unexpected {type(error).__name__}: {error}; rerun with --debug for the traceback", debug)
         status = 1
     return status
 
 
+def _carry_out(given: list[str]) -> int:
+    """Parse and run."""
+    if given == ["--version"]:
+        print(f"samclr {__version__}", flush=True)
+        return 0
+    _refuse_empty(given)
+    _refuse_old_words(given)
+    with printable_stderr() if not all(map(str.isprintable, given)) else nullcontext():
+        command = _parsed(given)
+    if command is None:
+        return 0
+    for remark in idle_settings(command, _typed(given)):
+        say(remark)
+    return int(command.run())
+
+
 def _is_of_memory(error: Exception) -> bool:
-    """Whether Python, numpy (a MemoryError of its own) or torch could not have the memory that it asked for."""
+    """Whether Python, numpy (a MemoryError of its own) or torch failed to get the memory it asked for."""
     return isinstance(error, MemoryError) or any(word in str(error) for word in TORCH_HAS_NO_MEMORY)
 
 
 def _parsed(given: list[str]) -> Any:
-    from samclr.cli.commands import (  # here, as a package that adds to them may be broken
-        STYLE,
-        Command,
-        FromConfig,
-        Pretrain,
-    )
+    """The command, or None where help was asked for and printed."""
+    from samclr.cli.commands import Command, FromConfig, Pretrain  # here, as a package that adds to them may be broken
 
-    options = {"prog": "samclr", "description": DESCRIPTION, "args": given, "config": STYLE}
-    if "from-config" not in given:
-        return tyro.cli(Command, **options)  # type: ignore[call-overload]
-    command, overrides = tyro.cli(Command, return_unknown_args=True, **options)  # type: ignore[call-overload]
-    if not overrides:
-        return command
+    root = Node(path=("samclr",), kind=Command, text=DESCRIPTION)
+    place = follow(root, given)
+    if not given or {"-h", "--help"} & set(given):
+        print(help_text(place))
+        return None
+    if place.path[-1] != "from-config":
+        return parsed(root, given)
+    command, overrides = parsed(root, given, return_unknown_args=True)
     if not (isinstance(command, Pretrain) and isinstance(command.recipe, FromConfig)):
-        return tyro.cli(Command, **options)  # type: ignore[call-overload]  # which says what is wrong with them
+        return command
     return replace(command, recipe=replace(command.recipe, overrides=tuple(overrides)))
 
 
@@ -117,17 +121,19 @@ def _of_system(error: OSError) -> str:
 
 
 def _refuse_empty(given: list[str]) -> None:
-    """An empty word, of a shell variable that is not set for instance, would be taken for the current folder."""
+    """An empty word, from an unset shell variable for instance, would be taken for the current folder."""
     for before, word in zip(["samclr", *given], given, strict=False):
         if not word.strip() or (word.startswith("--") and word.endswith("=")):
             raise UsageError(f"an empty value follows {word.strip() or before}; expected a name, a number or a path")
 
 
 def _refuse_old_words(given: list[str]) -> None:
-    """`samclr study NAME`, as of 0.1, is answered by what it is now."""
+    """`samclr study NAME`, the form of 0.1, is answered with the form of today."""
     first = (given[1:2] or [""])[0]
     if given[:1] == ["study"] and first and first[0] != "-" and first not in ("list", "run", "status", "page"):
-        raise UsageError(f"samclr study {first} is samclr study run {first} since 0.2; list, status and page stay")
+        raise UsageError(
+            f"samclr study {first} is samclr study run {first} since 0.2; list, status and page are as before"
+        )
 
 
 def _with_option(error: SamclrError, given: list[str]) -> str:

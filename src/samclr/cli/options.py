@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from tyro.conf import arg
+from tyro.conf import FlagCreatePairsOff, arg
 
 from samclr.config.serialise import Settings, Threads
 
@@ -20,7 +20,7 @@ Column = Annotated[
     str | None,
     arg(help="Column of Parquet files that holds the images; detected by default.", metavar="NAME"),
 ]
-Json = Annotated[bool, arg(help="Print the table as JSON.")]
+Json = Annotated[bool, FlagCreatePairsOff, arg(help="Print the result as JSON (docs/reference/json.md).")]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,6 @@
 Each imports what it needs when it runs, so that --help is instant.
 """
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,16 +13,18 @@ from samclr.cli.options import Column, Fill, Json, Scenes
 from samclr.cli.segmenters import SegmenterOptions, chosen_segmenter
 from samclr.config.pretrain import FilterConfig
 from samclr.config.registry import SEGMENTERS
-from samclr.config.segmenters import Labels
+from samclr.config.segmenters import Labels, Row
 from samclr.config.serialise import Bounds, Seed, Settings
-from samclr.log import say, show, show_fill, show_rows, show_table
+from samclr.log import say, show, show_fill, show_json, show_table
 
 Store = Annotated[Positional[Path], arg(help="Folder of the region store.")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Segment(Settings):
-    """Find the regions of every scene and keep them in a store. Kill it and run it again: it goes on.
+    """Find the regions of every scene and keep them in a store.
+
+    Safe to interrupt: rerun the same command to resume.
 
     Example: samclr segment photos/ --segmenter felzenszwalb --out photos.regions
     """
@@ -33,7 +34,7 @@ class Segment(Settings):
     out: Annotated[Path, arg(help="Folder of the region store, made if missing.")]
     settings: SegmenterOptions = field(default_factory=SegmenterOptions)
     engine: Annotated[
-        Literal["local", "ray"], arg(help="Where it runs: processes here, or actors of a Ray cluster (samclr[ray]).")
+        Literal["local", "ray"], arg(help="Where to run: processes here, or actors of a Ray cluster (samclr[ray]).")
     ] = "local"
     fill: Fill = field(default_factory=Fill)
     json: Json = False
@@ -64,7 +65,7 @@ class Segment(Settings):
 class Segmenters(Settings):
     """List what --segmenter takes, with size, licence and whether it is in the local cache.
 
-    Any Hugging Face id of a SAM and any folder written by save_pretrained will do as well.
+    Any Hugging Face id of a SAM and any folder written by save_pretrained work as well.
 
     Example: samclr segmenters
     """
@@ -74,8 +75,18 @@ class Segmenters(Settings):
     def run(self) -> int:
         """Run the command."""
         rows = [row for spec in SEGMENTERS.values() for row in spec.table()]
-        show_rows("segmenters", rows, self.json, key="segmenters")
+        if self.json:
+            show_json({"segmenters": rows})
+        else:
+            show_table("segmenters", [_shown(row) for row in rows])
         return 0
+
+
+def _shown(row: Row) -> dict[str, str]:
+    """A segmenter as a line of the table."""
+    size = "none needed" if row["size_mb"] is None else f"{row['size_mb']:,} MB {row['hub_id'] or ''}".strip()
+    here = {"weights": size, "licence": row["licence"].split(" (")[0], "here": "yes" if row["is_here"] else "no"}
+    return {"segmenter": row["segmenter"], **here, "remark": row["remark"]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +106,15 @@ class Verify(Settings):
 
         faults = verify_store(open_store(self.store))
         if self.json:
-            print(json.dumps({"faults": faults}))
+            show_json({"faults": faults})
         else:
             for line in (*faults, f"{len(faults)} faults in {self.store}"):
                 show(line)
         if faults:
-            say(f"delete the files named in {self.store} and run {command_of(KIND)} again: it makes their rows anew")
+            say(
+                f"delete the files named above from {self.store} and rerun {command_of(KIND)}, "
+                f"which makes their rows again"
+            )
         return 1 if faults else 0
 
 
@@ -120,13 +134,14 @@ class Stats(Settings):
 
         stats = store_stats(open_store(self.store))
         if self.json:
-            print(json.dumps(stats))
+            show_json(stats)
             return 0
         rows = []
-        for name, value in stats.items():
+        for name, value in (stats.pop("maker") | stats).items():
             if isinstance(value, dict):
-                value = len(value) if name == "errors" else "  ".join(f"{k} {v:.4g}" for k, v in value.items())
-            rows.append({"": name, "value": value})
+                spread = "  ".join(f"{k} {v:.4g}" for k, v in value.items() if v is not None)
+                value = len(value) if name == "errors" else spread
+            rows.append({"what": name.removeprefix("num_").replace("_", " "), "value": value})
         show_table(str(self.store), rows)
         for image_id, text in stats["errors"].items():
             show(f"  {image_id}: {text}")
@@ -137,7 +152,8 @@ class Stats(Settings):
 class Score(Settings):
     """Compare a store with human segmentations: best covering, and recall at IoU 0.5.
 
-    Label maps carry the images' relative stems, with _1, _2 ... for several people (PNG, 8 or 16 bit ids).
+    Label maps have the relative stems of the images, with _1, _2 ... where several people labelled one (PNG, ids
+    of 8 or 16 bits).
 
     Example: samclr regions score bsds.regions --segmentations bsds500/segmentations/test
     """
@@ -146,7 +162,7 @@ class Score(Settings):
     segmentations: Annotated[Path, arg(help="Folder of label maps.")]
     ignore_label: Annotated[
         Labels,
-        arg(help="Values that are no segment, as a border of 255; by default what the store's segmenter ignored."),
+        arg(help="Values that are not segments, such as a border of 255; by default those the segmenter ignored."),
     ] = ()
     json: Json = False
 
@@ -156,7 +172,10 @@ class Score(Settings):
         from samclr.regions.store import open_store
 
         score = score_store(open_store(self.store), self.segmentations, self.ignore_label)
-        show_rows(str(self.store), [score], self.json, key="score")
+        if self.json:
+            show_json(score)
+        else:
+            show_table(str(self.store), [{name.removeprefix("num_"): value for name, value in score.items()}])
         return 0
 
 
@@ -164,8 +183,9 @@ class Score(Settings):
 class Import(Settings):
     """Make a store of masks from elsewhere: COCO JSON (FiftyOne, Label Studio, CVAT ...) or SA-1B's JSON files.
 
-    An entry means the scene with its whole path; what matches no scene, or several, is counted and named. Sizes must
-    agree with the photo's, unless an option says what happened. A malformed mask makes its image an error row.
+    Entries are matched to scenes by their whole path; what matches no scene, or several, is counted and named.
+    Sizes must agree with the photo's, unless an option says why they differ. An image with a malformed mask counts as
+    failed.
 
     Example: samclr regions import masks.json --scenes photos/ --out photos.regions
     """
@@ -175,15 +195,15 @@ class Import(Settings):
     image_column: Column = None
     out: Annotated[Path, arg(help="Folder of the region store, made if missing.")]
     rescale: Annotated[
-        bool, arg(help="Masks of another size, but the photo's aspect, were made for a copy: scale them.")
+        bool, arg(help="Masks of another size with the photo's aspect were made for a resized copy: scale them.")
     ] = False
     exif: Annotated[bool, arg(help="All masks were made for the photos before their EXIF rotation: rotate them.")] = (
         False
     )
-    strip_prefix: Annotated[str, arg(help="Folders that the file's names have before the scenes' own paths.")] = ""
-    strict: Annotated[
-        bool, arg(help="End with status 1 if any image failed, or any entry or scene has no partner.")
-    ] = False
+    strip_prefix: Annotated[str, arg(help="Leading folders of the file's names that the scenes' paths lack.")] = ""
+    strict: Annotated[bool, arg(help="End with status 1 if any image failed, or any entry or scene has no match.")] = (
+        False
+    )
     json: Json = False
 
     def run(self) -> int:
@@ -198,14 +218,14 @@ class Import(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportRegions(Settings):
-    """Write a store as COCO JSON (one file), or as SA-1B does (one JSON file an image).
+    """Write a store as COCO JSON (one file), or as SA-1B does (one JSON file per image).
 
     Example: samclr regions export photos.regions --out masks.json
     """
 
     store: Store
     out: Annotated[Path, arg(help="A .json file for coco, a folder for sa1b.")]
-    layout: Annotated[Literal["coco", "sa1b"], arg(help="What to write.")] = "coco"
+    layout: Annotated[Literal["coco", "sa1b"], arg(help="Format to write.")] = "coco"
 
     def run(self) -> int:
         """Run the command."""
@@ -220,7 +240,7 @@ class ExportRegions(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class Look(Settings):
-    """Write a page to look at a store: scenes with regions before and after the filter, padded boxes, histograms.
+    """Write a page that shows a store: scenes with regions before and after the filter, padded boxes, histograms.
 
     Example: samclr look photos.regions --scenes photos/ --out look.html
     """
@@ -233,9 +253,9 @@ class Look(Settings):
     num_scenes: Annotated[
         int,
         Bounds(at_least=0, at_most=2000),
-        arg(help="Scenes drawn at random; the worst and emptiest come on top."),
+        arg(help="Scenes drawn at random; the worst and the emptiest are shown as well."),
     ] = 12
-    seed: Annotated[Seed, arg(help="Which scenes are drawn.")] = 0
+    seed: Annotated[Seed, arg(help="Seed for the choice of scenes.")] = 0
 
     def run(self) -> int:
         """Run the command."""

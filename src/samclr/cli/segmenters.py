@@ -35,7 +35,7 @@ def options_class(specs: list[SegmenterSpec]) -> type:
                 if before != declared:
                     raise PluginError(
                         f"the segmenters {owner} and {spec.name} both have an option --{leaf.replace('_', '-')}, "
-                        f"of different meaning; rename that of {spec.name}"
+                        f"with different meanings; rename that of {spec.name}"
                     )
             if name not in (known for known, _, _ in made):
                 made.append((name, kind, dataclasses.field(default=default)))

@@ -10,9 +10,9 @@ from samclr.cli.options import Json
 from samclr.config.segmenters import Labels
 from samclr.config.serialise import Bounds, CountsWith, Seeds, Settings, Steps, Threads
 from samclr.errors import UsageError
-from samclr.log import say, show_rows
+from samclr.log import say, show_json, show_rows, show_table
+from samclr.processes.stopping import stop_status
 
-STOPPED_STATUS = 143
 NOT_LISTED = CountsWith("list", (False,))
 OF_ALL_RUNS = CountsWith("index", (None,))
 Folder = Annotated[Positional[Path], arg(metavar="DIR", help="Folder of a study.")]
@@ -51,7 +51,7 @@ class StudyStatus(Settings):
         from samclr.study.folder import open_study
         from samclr.study.status import status_rows
 
-        show_rows(str(self.folder), status_rows(*open_study(self.folder)), self.json, key="runs")
+        show_runs(self.folder, status_rows(*open_study(self.folder)), self.json)
         return 0
 
 
@@ -135,21 +135,24 @@ class RunStudy(Settings):
         study, given = load_study(self.study), self._given()
         folder, plan = plan_study(study, self.study, self.out, given, self.parallel)
         if self.list:
-            rows = [{"index": number} | row for number, row in enumerate(status_rows(folder, plan))]
-            show_rows(str(self.out), rows, self.json, key="runs")
+            show_runs(self.out, status_rows(folder, plan), self.json)
             return 0
         if self.index is not None:
             run, outcome = run_one(folder, plan, self.index)
+            if self.json:
+                show_runs(self.out, status_rows(folder, plan), self.json)
             say(f"{outcome}: {run.name}{f': {reason}' if (reason := folder.reason(run)) else ''}")
-            return {"failed": 1, "stopped": STOPPED_STATUS}.get(outcome, 0)
+            return {"failed": 1, "stopped": stop_status()}.get(outcome, 0)
         runs = select_runs(plan, given)
         tally = run_study(folder, plan, runs, self.engine, self.parallel, study.device, say)
         page = write_study(folder, plan)
+        if self.json:
+            show_runs(self.out, status_rows(folder, plan), self.json)
         counts = {name: len(tally.names(name)) for name in ("done", "failed", "missing")}
         say(f"{', '.join(f'{count} {name}' for name, count in counts.items())} of {len(runs)} runs; page: {page}")
         if tally.stopped:
             say("stopped; rerun the same command to resume")
-            return STOPPED_STATUS
+            return stop_status()
         if counts["failed"]:
             say(f"samclr study status {self.out} says why runs failed; rerun the same command to retry them")
         return 1 if counts["failed"] else 0
@@ -188,6 +191,18 @@ class StudyCommand(Settings):
     def run(self) -> int:
         """Run the command."""
         return self.command.run()
+
+
+def show_runs(folder: Path, runs: "list[dict[str, Any]]", as_json: bool) -> None:
+    """The runs of a study and their states."""
+    if as_json:
+        show_json({"runs": runs})
+        return
+    rows = []
+    for run in runs:
+        steps = {"steps": f"{run['steps_done']}/{run['num_steps']}"}
+        rows.append({name: run[name] for name in ("index", "run", "stage")} | steps | {"reason": run["reason"]})
+    show_table(str(folder), rows)
 
 
 def _named(values: tuple[str, ...], flag: str, what: str = "PATH") -> "dict[str, list[str]]":

@@ -35,7 +35,7 @@ class MethodConfig(Settings):
     """Base of every method's settings.
 
     Attributes:
-        projector: the head between backbone and loss.
+        projector: The head between backbone and loss.
     """
 
     name: ClassVar[str]

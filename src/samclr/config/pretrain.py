@@ -187,8 +187,8 @@ class OptimConfig(Settings):
 class RuntimeConfig(Settings):
     """How a run is executed; a resumed run may change it.
 
-    Results change by rounding alone, but for precision, and with batch norm for num_devices and micro_batch_size, which
-    decide whose statistics are taken together.
+    Results change by rounding alone, except with precision and, where there is batch norm, with num_devices and
+    micro_batch_size, which decide over which rows statistics are taken.
 
     Attributes:
         device: Device: auto (CUDA or MPS where available), cpu, cuda, cuda:1 ..., or mps.

@@ -93,7 +93,7 @@ class ProtocolSpec:
         shown: the scores that pages, cards and studies show.
         prefix: what its settings' names begin with, since all protocols' options stand in one command; the names
             NAME and skip_NAME are its own as well.
-        switch: the setting that asks for it: without it the others change nothing, which is said.
+        switch: the setting that asks for it: without it the others have no effect, which a remark says.
         kind: labelled: on images with a class each; dense: on images with a class for each pixel.
         per_class: name in the details of each class's share, for a study's page.
         side: the setting that is the side of its images, px.
@@ -119,7 +119,7 @@ class ProtocolSpec:
         for one in fields(self.config):
             if not one.name.startswith(self.prefix) and one.name not in own:
                 raise PluginError(
-                    f"the protocol {self.name} has the setting {one.name}; its settings' names begin with {self.prefix}"
+                    f"the protocol {self.name} has the setting {one.name}; expected names that begin with {self.prefix}"
                 )
 
     @property

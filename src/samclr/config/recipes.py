@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.registry import METHODS
-from samclr.errors import UsageError
+from samclr.errors import UsageError, did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class _Recipes(Mapping[str, Recipe]):
         for recipe in self.values():
             if recipe.config.recipe == name:
                 return recipe
-        raise UsageError(f"{name!r} is not a recipe; expected one of {', '.join(self)}")
+        raise UsageError(f"{name!r} is not a recipe{did_you_mean(name, self, most=20)}")
 
     def __iter__(self) -> Iterator[str]:
         return (recipe.config.recipe for recipe in self.values())

@@ -6,14 +6,13 @@ handed over by `register`. A spec imports no torch: what needs torch is in anoth
 "module:attribute".
 """
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from samclr.errors import PluginError, UsageError
+from samclr.errors import PluginError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from samclr.config.methods import MethodSpec
@@ -55,11 +54,7 @@ class Registry(Mapping[str, SpecT], Generic[SpecT]):
         """Raises UsageError, which names the nearest, for an unknown name."""
         self._fill()
         if name not in self._specs:
-            near = difflib.get_close_matches(name, self._specs, n=1)
-            raise UsageError(
-                f"{name!r} is not a {self.kind}; expected one of {', '.join(self._specs)}"
-                + (f" (did you mean {near[0]}?)" if near else "")
-            )
+            raise UsageError(f"{name!r} is not a {self.kind}{did_you_mean(name, self._specs)}")
         return self._specs[name]
 
     def __contains__(self, name: object) -> bool:

@@ -1,16 +1,15 @@
 """What every segmenter's settings have, and how a segmenter is declared. Its own settings stand in its spec."""
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any
 
 from samclr.config.registry import SEGMENTERS
 from samclr.config.serialise import Bounds, Settings, checked, from_dict, to_dict
-from samclr.errors import ConfigError, UsageError
+from samclr.errors import ConfigError, UsageError, did_you_mean, one_of
 
 Labels = Annotated[tuple[int, ...], Bounds(at_least=0, at_most=2**32 - 1)]
-Row = dict[str, str]
+Row = dict[str, Any]
 
 
 def one_per_core(options: Settings) -> int | None:
@@ -37,7 +36,7 @@ class SegmenterSpec:
         names: of a family: the segmenters that are known by name.
         takes: of a family: whether it takes this --segmenter; the names of others come first.
         others: of a family: what it takes beside `names`, with {segmenter} for what was asked for.
-        rows: of a family: the rows of that table.
+        rows: of a family: the rows of that table, with the keys of `table`.
         maker: from settings to what a store keeps of them; a store of another maker is not continued.
         workers: from settings to how many processes suit it; None stands for one per core.
         device: from settings to the device that it runs on, as samclr.models.devices.choose_device takes it.
@@ -68,12 +67,12 @@ class SegmenterSpec:
         return f"{self.names[0]} or another {self.name}" if self.names else self.name
 
     def table(self) -> list[Row]:
-        """Its rows of `samclr segmenters`."""
+        """Its rows of `samclr segmenters`: hub_id and size_mb of the weights, None where none are needed; is_here:
+        nothing is missing on this machine."""
         if self.rows is not None:
             return self.rows()
-        return [
-            {"segmenter": self.name, "weights": "none needed", "licence": self.licence, "here": "yes", "": self.summary}
-        ]
+        weights = {"hub_id": None, "size_mb": None, "licence": self.licence, "is_here": True}
+        return [{"segmenter": self.name, **weights, "remark": self.summary}]
 
     def setting_names(self) -> tuple[str, ...]:
         """The names of its settings."""
@@ -96,7 +95,8 @@ def segmenter_spec(segmenter: str) -> SegmenterSpec:
             return spec
     known = [name for spec in SEGMENTERS.values() for name in spec.known_names()]
     others = [spec.others.format(segmenter=segmenter) for spec in SEGMENTERS.values() if spec.others]
-    raise UsageError(f"no segmenter {segmenter!r}; choose one of {', '.join([*known, *others])}")
+    otherwise = f"give {one_of(['a name from `samclr segmenters`', *others])}"
+    raise UsageError(f"no segmenter {segmenter!r}{did_you_mean(segmenter, known, otherwise=otherwise)}")
 
 
 def register_segmenter(spec: SegmenterSpec) -> SegmenterSpec:
@@ -155,13 +155,12 @@ class SegmenterConfig(Settings):
 
         Raises:
             UsageError: there is no such segmenter.
-            ConfigError: no segmenter has such an option, this one has it not, or its value is out of range.
+            ConfigError: no segmenter has such an option, this one does not have it, or its value is out of range.
         """
         known = {option for spec in SEGMENTERS.values() for option in spec.option_names()}
         for name in options:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f" (did you mean {near[0]}?)" if near else f"; expected one of {', '.join(sorted(known))}"
+                hint = did_you_mean(name, sorted(known), most=len(known))
                 raise ConfigError(f"{name} is not an option of segmenters{hint}", name)
         usual: Any = segmenter_spec(segmenter).config()
         grouped: dict[str, dict[str, Any]] = {}
@@ -185,7 +184,7 @@ class SegmenterConfig(Settings):
 
     @classmethod
     def from_saved(cls, saved: Mapping[str, Any], where: str) -> "SegmenterConfig":
-        """From a file; older ones hold the settings of all segmenters, of which those of others counted nothing."""
+        """From a file; older ones hold the settings of all segmenters, of which only its own had an effect."""
         rest = dict(saved)
         segmenter = checked(str, rest.pop("segmenter", "felzenszwalb"), f"{where}.segmenter")
         spec = segmenter_spec(segmenter)
@@ -206,6 +205,6 @@ def counts_only(settings: Sequence[str], chooser: str, owners: Sequence[Segmente
     """The sentence about settings of another segmenter than the one chosen."""
     one = len(settings) == 1
     return (
-        f"{', '.join(settings)} {'changes' if one else 'change'} nothing here: "
-        f"{'it counts' if one else 'they count'} only with {chooser} {' or '.join(spec.choice() for spec in owners)}"
+        f"{', '.join(settings)} {'has' if one else 'have'} no effect here: "
+        f"{'it applies' if one else 'they apply'} only with {chooser} {' or '.join(spec.choice() for spec in owners)}"
     )

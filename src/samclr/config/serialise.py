@@ -5,7 +5,6 @@ what it counts: `Annotated[bool, CountsWith("strategy", ("random-box",))]`. Clas
 which compares every field with its annotation, in Python as on the command line.
 """
 
-import difflib
 import functools
 import hashlib
 import json
@@ -13,12 +12,12 @@ import math
 import numbers
 import types
 import typing
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterator
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from samclr.errors import ConfigError, UsageError
+from samclr.errors import ConfigError, UsageError, did_you_mean
 
 LARGEST = 2**31 - 1  # of fractions that nothing else bounds; whole numbers each have a top of their own
 UNIONS = (types.UnionType, typing.Union)
@@ -81,12 +80,12 @@ Seeds = Annotated[tuple[int, ...], Bounds(at_least=0, at_most=2**63 - 1, filled=
 
 @dataclass(frozen=True)
 class CountsWith:
-    """Says of a setting, or of a group of them, beside which value of another one it counts; else it changes nothing.
+    """Says of a setting, or of a group of them, with which value of another one it applies; else it has no effect.
 
     Attributes:
-        setting: the other's name; in a command that has no such setting, this one counts.
-        values: those beside which it counts; none given, all but None, False, 0 and ().
-        other_than: those beside which it does not.
+        setting: the other's name; in a command that has no such setting, this one applies.
+        values: those with which it applies; none given, all but None, False, 0 and ().
+        other_than: those with which it does not.
         said: how a remark puts it, where the option would not do.
     """
 
@@ -96,7 +95,7 @@ class CountsWith:
     said: str = ""
 
     def holds(self, value: Any) -> bool:
-        """Whether it counts beside this value."""
+        """Whether it applies with this value."""
         if self.values or self.other_than:
             return value not in self.other_than and (not self.values or value in self.values)
         return bool(value)
@@ -134,7 +133,7 @@ def hints_of(kind: Any) -> dict[str, Any]:
 
 
 def idle_settings(command: Any, typed: Container[str]) -> list[str]:
-    """A sentence for each reason why settings among `typed` change nothing in this command."""
+    """A sentence for each reason why settings among `typed` have no effect in this command."""
     found = list(_with_conditions(command, ()))
     values = {name: value for name, value, _ in found}
     idle: dict[CountsWith, list[str]] = {}
@@ -144,8 +143,8 @@ def idle_settings(command: Any, typed: Container[str]) -> list[str]:
                 idle.setdefault(one, []).append(f"--{name.replace('_', '-')}")
                 break
     return [
-        f"{', '.join(names)} {'changes' if len(names) == 1 else 'change'} nothing here: "
-        f"{'it counts' if len(names) == 1 else 'they count'} only {one.text()}"
+        f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} no effect here: "
+        f"{'it applies' if len(names) == 1 else 'they apply'} only {one.text()}"
         for one, names in idle.items()
     ]
 
@@ -296,7 +295,9 @@ def from_dict(kind: Any, value: Any, where: str = "config") -> Any:
         known = {f.name: f for f in fields(kind)}
         unknown = sorted(set(value) - set(known))
         if unknown:
-            raise ConfigError(f"{where} has the unknown setting {unknown[0]!r}{_near(unknown[0], known)}")
+            raise ConfigError(
+                f"{where} has the unknown setting {unknown[0]!r}{did_you_mean(unknown[0], known, most=0)}"
+            )
         missing = [name for name, f in known.items() if name not in value and not _has_default(f)]
         if missing:
             raise ConfigError(f"{where} lacks the setting {missing[0]!r}")
@@ -319,11 +320,6 @@ def from_dict(kind: Any, value: Any, where: str = "config") -> Any:
 
 def _has_default(setting: Field[Any]) -> bool:
     return setting.default is not MISSING or setting.default_factory is not MISSING
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=3)
-    return f"; near it: {', '.join(near)}" if near else ""
 
 
 def upgraded(

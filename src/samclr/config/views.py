@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from samclr.config.serialise import Bounds, CountOrZero, CountsWith, InputSide, Settings, Share, ShareRange
 from samclr.errors import ConfigError
+from samclr.log import option_of
 
 Strategy = Literal["image", "region", "random-box"]
 Role = Literal["global", "local"]
@@ -42,7 +43,8 @@ class ViewsConfig(Settings):
         super().__post_init__()
         if self.background_mix_prob > 0 and self.strategy != "region":
             raise ConfigError(
-                f"background_mix_prob needs masks: use `strategy` region (it is {self.strategy})", "background_mix_prob"
+                f"background_mix_prob needs masks: use {option_of('strategy')} region (it is {self.strategy})",
+                "background_mix_prob",
             )
 
 

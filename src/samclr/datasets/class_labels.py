@@ -216,7 +216,7 @@ def folder_classes(folder: Path, image_ids: Sequence[str]) -> SplitClasses:
     folders = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
     passed = [name for name in folders if name not in counts]
     if passed:
-        say_once(f"{folder}: passed over, as folders without images or of the system: {name_some(passed, 8)}")
+        say_once(f"{folder}: skipped folders that hold no images or belong to the system: {name_some(passed, 8)}")
     say_alike(names, str(folder))
     numbers = {name: number for number, name in enumerate(names)}
     labels = np.array([numbers[class_of(image_id)] for image_id in image_ids], np.int64)

@@ -10,7 +10,7 @@ def download(data_set: DataSetSpec, root: Path) -> None:
     """Put a set into `root`, in its own layout. Does nothing where its files are whole.
 
     Raises:
-        ScenesError: this set cannot be fetched, there is no network, or what came is damaged.
+        ScenesError: this set cannot be fetched, there is no network, or what was fetched is damaged.
     """
     if data_set.download is None:
         known = ", ".join(name for name, one in DATASETS.items() if one.download is not None)

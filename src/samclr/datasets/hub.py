@@ -11,7 +11,7 @@ from typing import Any
 from samclr.config.cache import cache_folder
 from samclr.datasets.names import EVERY_SPLIT, HubSource
 from samclr.errors import FilesError, SamclrError, ScenesError, name_some
-from samclr.log import say, tell
+from samclr.log import option_of, say, tell
 from samclr.storage.files import confined, read_json, write_json
 
 BRANCHES = ("main", "refs/convert/parquet")
@@ -32,7 +32,7 @@ def fetch(source: HubSource) -> dict[str, Path]:
             if all(path.exists() for path in found.values()):
                 return found
     except (OSError, KeyError, TypeError, FilesError) as error:
-        say(f"{note} is damaged and is rebuilt ({error})")
+        say(f"{note} is damaged and is being rebuilt ({error})")
     try:
         folder, files, commit = _download(source)
         found = {file: confined(folder, file) for file in files}
@@ -41,7 +41,7 @@ def fetch(source: HubSource) -> dict[str, Path]:
     except Exception as error:  # no network, no such set, a gated one: whatever the hub's client raises
         raise ScenesError(
             f"the data set {source.repo} cannot be fetched from the Hugging Face hub ({type(error).__name__}); without "
-            f"a network, fetch its Parquet files on another machine and name their folder: `scenes` DIR"
+            f"a network, fetch its Parquet files on another machine and name their folder: {option_of('scenes')} DIR"
         ) from error
     write_json(note, {"repo": source.repo, "commit": commit, "folder": str(folder), "files": files})
     return found

@@ -83,9 +83,7 @@ def _check_header(image: Image.Image, name: str, image_hw: tuple[int, int] | Non
         wanted = "one channel of whole numbers (1 to 32 bits, or a palette)" if num_channels == 1 else "3 (RGB)"
         raise LabelError(f"label map {name} has {found}; expected {wanted}")
     if image.format not in EXACT_FORMATS or image.info.get("compression") in LOSSY_TIFFS:
-        raise LabelError(
-            f"label map {name} is compressed with loss ({image.format}); expected a PNG, TIFF or BMP of ids"
-        )
+        raise LabelError(f"label map {name} has lossy compression ({image.format}); expected a PNG, TIFF or BMP of ids")
     samples = _tag(image, NUM_SAMPLES) or num_channels
     if samples != num_channels:
         raise LabelError(f"label map {name} has {samples} channels; expected {num_channels}")
@@ -159,8 +157,8 @@ def refuse_shared(folder: Path, maps: Mapping[str, object], shared: Mapping[str,
     doubtful = [f"{' and '.join(images)} (stem {stem})" for stem, images in shared.items() if stem in maps]
     if doubtful:
         raise ScenesError(
-            f"{len(doubtful)} label maps in {folder} fit several images each: {name_some(doubtful)}; "
-            f"rename the images so that each has a stem of its own"
+            f"{len(doubtful)} label maps in {folder} match several images each: {name_some(doubtful)}; "
+            f"rename the images so that each has its own stem"
         )
 
 

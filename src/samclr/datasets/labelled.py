@@ -90,10 +90,14 @@ def _folder_of(name_or_path: Path) -> Path | None:
 def _download(name_or_path: Path) -> None:
     parsed = parse_named(name_or_path)
     if parsed is None:
-        raise EvaluationError(f"{name_or_path} names no set that can be downloaded; type NAME@ROOT, as cifar10@data")
+        raise EvaluationError(
+            f"{name_or_path} is not a set that can be downloaded; type NAME@ROOT, such as cifar10@data"
+        )
     data_set, _, root = parsed
     if root is None and DATA_VARIABLE not in os.environ:
-        raise EvaluationError(f"where shall {data_set.name} go? Type {data_set.name}@DIR, or set ${DATA_VARIABLE}")
+        raise EvaluationError(
+            f"no folder to download {data_set.name} to: type {data_set.name}@DIR, or set ${DATA_VARIABLE}"
+        )
     download_set(data_set, root or Path(os.environ[DATA_VARIABLE]))
 
 
@@ -146,5 +150,5 @@ def _read_folder(folder: Path) -> tuple[list[SceneRef], SplitClasses]:
     if not refs:
         raise EvaluationError(f"{folder} has no class folders with images; expected {folder}/CLASS/image.jpg")
     if loose:
-        say_once(f"{folder}: {len(loose):,} images in no class folder are passed over: {name_some(loose)}")
+        say_once(f"{folder}: {len(loose):,} images outside class folders are skipped: {name_some(loose)}")
     return refs, folder_classes(folder, [ref.image_id for ref in refs])

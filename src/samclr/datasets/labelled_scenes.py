@@ -98,15 +98,13 @@ def _find(name_or_path: Path) -> tuple[DataSetSpec, Path, tuple[str, ...]]:
         found = next(((known, place) for place in candidates if (known := recognise(place)) is not None), None)
         if found is None:
             raise EvaluationError(
-                f"{path} has no layout that is known: expected a root of {_dense_names()}, or images/ and labels/ with "
+                f"{path} has no known layout: expected a root of {_dense_names()}, or images/ and labels/ with "
                 f"the splits train and test (or val) and a {CLASSES_FILE}; "
                 f"found {name_some(sorted(os.listdir(path))) or 'nothing'}"
             )
         data_set, root = found[0], find_root(*found)
     if data_set.pixel_classes is None:
-        raise EvaluationError(
-            f"{data_set.title} has no classes of pixels that could be evaluated; use {_dense_names()} instead"
-        )
+        raise EvaluationError(f"{data_set.title} has no pixel classes to evaluate; use {_dense_names()} instead")
     listed = root / CLASSES_FILE
     if not data_set.own_layout or not listed.is_file():
         return data_set, root, ()

@@ -13,7 +13,7 @@ from samclr.scenes.refs import LabelFile, SceneRef, relative_id, stem_of, walk
 
 
 def list_named(source: NamedSource, notes: ListingNotes | None = None) -> list[SceneRef]:
-    """The images of a split with their own label maps, where there are any. `notes` gets what was passed over.
+    """The images of a split with their own label maps, where there are any. `notes` gets what was skipped.
 
     Raises:
         ScenesError: the split is not there, or holds no image; or a label map fits several images.
@@ -78,7 +78,7 @@ def _unshared(source: NamedSource, image_ids: Sequence[str], found: list[Path | 
 
 
 def _advice(source: NamedSource) -> str:
-    return f"samclr data check {source.data_set.name} --root {source.root} tells where it is got"
+    return f"samclr data check {source.data_set.name} --root {source.root} tells where to get it"
 
 
 def recognise(folder: Path) -> DataSetSpec | None:
@@ -94,6 +94,6 @@ def refuse_labels_as_scenes(folder: Path) -> None:
     data_set = recognise(folder)
     if data_set is not None and any((folder / name).is_dir() for name in data_set.labels_among_scenes):
         raise ScenesError(
-            f"{folder} is a root of {data_set.title}, whose label maps are no scenes: type {data_set.name}@{folder} "
+            f"{folder} is a root of {data_set.title}, whose label maps are not scenes: type {data_set.name}@{folder} "
             f"for its split {data_set.scene_split}, or name a folder of images in it"
         )

@@ -4,7 +4,6 @@ A path that exists is always that path. Else `NAME[:SPLIT][@ROOT]` is a data set
 `hub:OWNER/NAME[:SPLIT]` or `hf://datasets/OWNER/NAME[:SPLIT]` one of the hub.
 """
 
-import difflib
 import os
 import re
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samclr.datasets.catalogue import DATASETS, DataSetSpec
-from samclr.errors import ScenesError, name_some
+from samclr.errors import ScenesError, did_you_mean, name_some
 from samclr.scenes.remote import as_uri
 
 DATA_VARIABLE = "SAMCLR_DATA"
@@ -64,11 +63,8 @@ def parse_named(source: Path) -> tuple[DataSetSpec, str, Path | None] | None:
     if name not in DATASETS:
         if root is None:
             return None  # a path that does not exist
-        near = difflib.get_close_matches(name, DATASETS, 1, 0.5)
-        raise ScenesError(
-            f"{source} is no path, and no data set is called {name}{f', near it: {near[0]}' if near else ''}; "
-            f"expected NAME[:SPLIT]@ROOT with NAME one of {', '.join(DATASETS)}"
-        )
+        hint = did_you_mean(name, DATASETS, otherwise="give NAME[:SPLIT]@ROOT with a name from `samclr data list`")
+        raise ScenesError(f"{source} does not exist, and no data set is called {name}{hint}")
     data_set = DATASETS[name]
     split = split or data_set.scene_split
     if data_set.split(split) is None:
@@ -96,7 +92,7 @@ def find_root(data_set: DataSetSpec, root: Path | None) -> Path:
                 return candidate
     base = bases[-1]
     if not base.is_dir():
-        raise ScenesError(f"{base} is no folder; expected the root of {data_set.title}, with {data_set.layout}")
+        raise ScenesError(f"{base} is not a folder; expected the root of {data_set.title}, with {data_set.layout}")
     for folder in (base, base / "data"):
         if folder.is_dir() and any(folder.glob("*.parquet")):
             raise ScenesError(
@@ -104,9 +100,9 @@ def find_root(data_set: DataSetSpec, root: Path | None) -> Path:
                 f"to read those, type the folder alone: {folder}"
             )
     raise ScenesError(
-        f"{base} is no root of {data_set.title}: expected {base / data_set.holds} or "
+        f"{base} is not a root of {data_set.title}: expected {base / data_set.holds} or "
         f"{base / data_set.folders[0] / data_set.holds}; found {name_some(sorted(os.listdir(base))) or 'nothing'}; "
-        f"samclr data check {data_set.name} --root DIR tells where it is got"
+        f"samclr data check {data_set.name} --root DIR tells where to get it"
     )
 
 
@@ -118,7 +114,7 @@ def as_hub(source: Path) -> HubSource | None:
     found = _HUB.fullmatch(text)
     if found is None:
         raise ScenesError(
-            f"{text} names no data set of the Hugging Face hub; type hub:OWNER/NAME or hub:OWNER/NAME:SPLIT"
+            f"{text} is not a data set of the Hugging Face hub; type hub:OWNER/NAME or hub:OWNER/NAME:SPLIT"
         )
     return HubSource(repo=found["repo"], split=found["split"] or "train")
 

@@ -13,7 +13,7 @@ from samclr.datasets.hub import fetch
 from samclr.datasets.layouts import list_named, refuse_labels_as_scenes
 from samclr.datasets.names import as_hub, as_named
 from samclr.errors import FilesError, ScenesError, name_some
-from samclr.log import say_once
+from samclr.log import option_of, say_once
 from samclr.scenes.containers import PARQUET_SUFFIX, TAR_SUFFIX, list_file
 from samclr.scenes.notes import ListingNotes
 from samclr.scenes.refs import SceneRef, image_suffixes, portable, relative_id, walk
@@ -37,7 +37,9 @@ def list_scenes(sources: Sequence[Path], image_column: str | None = None) -> lis
         ScenesError: a source does not exist, or holds no image; or no Parquet file has the `image_column`.
     """
     if not sources:
-        raise ScenesError("no scenes were given: name at least one folder of images or Parquet file (`scenes` PATH)")
+        raise ScenesError(
+            f"no scenes were given: name at least one folder of images or Parquet file ({option_of('scenes')} PATH)"
+        )
     names = _source_names(sources)
     refs: list[SceneRef] = []
     notes = ListingNotes()
@@ -56,8 +58,8 @@ def list_scenes(sources: Sequence[Path], image_column: str | None = None) -> lis
         raise ScenesError(f"two images have the same id: {name_some(twice)}; rename one of the files")
     if image_column is not None and not notes.num_parquet:
         raise ScenesError(
-            f"no Parquet file among the scenes has a column {image_column}: there is no Parquet file; "
-            f"leave image_column out"
+            f"no Parquet file among the scenes has a column {image_column}: there are no Parquet files; "
+            f"leave out {option_of('image_column')}"
         )
     for line in notes.lines():
         say_once(line)

@@ -31,11 +31,11 @@ from samclr.config.segmenters import SegmenterConfig
 from samclr.datasets.sources import list_scenes
 from samclr.demo.ceiling import train_told
 from samclr.demo.data import CONTEXT, VIEW_PX, make_data
-from samclr.errors import RunError
 from samclr.evaluation.evaluate import evaluate
 from samclr.evaluation.targets import Target, open_target
 from samclr.models.resolve import resolve_config
 from samclr.pages.report import write_report
+from samclr.processes.stopping import stopped
 from samclr.regions.segment import segment_scenes
 from samclr.runs.directory import RESULTS_FILE, write_json
 from samclr.runs.results import Result, Score, read_results
@@ -108,7 +108,7 @@ def run_demo(
             seeded, run = replace(config, seed=seed), root / f"{name}-seed{seed}"
             result = pretrain(seeded, run)
             if result.stopped:
-                raise RunError(f"stopped at step {result.steps_done}; rerun the same command to resume")
+                raise stopped(f"stopped at step {result.steps_done}; rerun the same command to resume")
             if name == recipes[0]:
                 arms.append(_arm(UNTRAINED, seeded, run, _measure(run, data, seeded, untrained=True)))
             arms.append(_arm(config.views.strategy, seeded, run, _measure(run, data, seeded)))

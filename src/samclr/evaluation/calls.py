@@ -22,6 +22,7 @@ from samclr.evaluation.protocols.dense_spec import DenseConfig
 from samclr.evaluation.protocols.linear_spec import ProbeConfig
 from samclr.evaluation.segmentation import confusion, enlarge_argmax, iou_counts, miou_and_accuracy, patch_shares
 from samclr.evaluation.targets import open_target
+from samclr.log import option_of
 from samclr.models.devices import choose_device
 from samclr.runs.results import Result
 
@@ -95,7 +96,10 @@ def results_of_each(
 ) -> Iterator[list[Result]]:
     """What `evaluate` gives, set by set, each when it is measured. All sets are opened before the first."""
     if not on and not dense_on:
-        raise UsageError("nothing to measure on: name labelled sets with `on`, or sets with label maps with `dense_on`")
+        raise UsageError(
+            f"nothing to measure on: name labelled sets with {option_of('on')}, "
+            f"or sets with label maps with {option_of('dense_on')}"
+        )
     where = choose_device(device)
     opened = open_target(target, model, untrained, seed, config.data.image_px)
     sets, dense_sets = open_sets(on, download, image_column), open_dense_sets(dense_on)

@@ -43,7 +43,7 @@ class LabelledCrops:
         if bank.errors:
             broken = [f"{image_id} ({text})" for image_id, text in bank.errors.items()]
             raise EvaluationError(
-                f"{len(broken)} labelled images cannot be read: {name_some(broken)}; mend or remove them"
+                f"{len(broken)} labelled images cannot be read: {name_some(broken)}; fix or remove them"
             )
         self._cropper, self._hw = ViewCropper(bank, workers), bank.native_hw.astype(np.int64)
         self._labels, self._size_px, self._scale = split.labels, size_px, (min_scale, 1.0)
@@ -55,7 +55,7 @@ class LabelledCrops:
         return len(self._batches(np.arange(len(self._labels))))
 
     def epoch(self, number: int, device: torch.device) -> Iterator[tuple[Float[Tensor, "b 3 s s"], Int[Tensor, "b"]]]:
-        """All images in a new order, each cropped anew, values from 0 to 1; the next batch is cut while one is used."""
+        """All images in a new order and newly cropped, values from 0 to 1; the next batch is cut while one is used."""
         batches = self._batches(draws.epoch_order(self._seed, number, len(self._labels)))
         with ThreadPoolExecutor(1) as pool:
             ahead = pool.submit(self._cut, number, batches[0])

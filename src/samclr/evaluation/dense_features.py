@@ -20,7 +20,7 @@ from samclr.evaluation.features import GrowingArray, is_sound, map_array
 from samclr.evaluation.patches import RESIZED, input_size, patch_features, patch_px, resize, stage_number
 from samclr.evaluation.protocols.dense_spec import DenseConfig
 from samclr.evaluation.segmentation import patch_shares
-from samclr.log import say_once, tell
+from samclr.log import option_of, say_once, tell
 from samclr.models.fingerprints import cache_key
 from samclr.scenes.decode import DecodeError, load_scene, pages_text
 from samclr.scenes.reading import content_hash, read_bytes
@@ -50,7 +50,7 @@ def scenes_fingerprint(scenes: LabelledScenes, numbers: Sequence[int]) -> str:
 def stream_patches(
     backbone: nn.Module, scenes: LabelledScenes, numbers: Sequence[int], config: DenseConfig, device: torch.device
 ) -> Iterator[tuple[Float[Tensor, "d gh gw"], UInt8[np.ndarray, "h w"]]]:
-    """Patch features and label map of each scene, in order; at the end, how many have more pages is said.
+    """Patch features and label map of each scene, in order; says at the end how many have more pages.
 
     Neighbours of equal size go through the backbone at once.
 
@@ -66,7 +66,7 @@ def stream_patches(
             scene = load_scene(ref)
             pixels, more_pages[number] = scene.pixels, scene.has_more_pages
         except DecodeError as error:
-            raise EvaluationError(f"{ref.image_id} cannot be read ({error}); mend or remove it") from None
+            raise EvaluationError(f"{ref.image_id} cannot be read ({error}); fix or remove it") from None
         labels = scenes.label_map(number)
         if labels.shape != pixels.shape[:2]:
             raise EvaluationError(
@@ -140,6 +140,6 @@ def _check_room(needed: int, cache: Path) -> None:
     if needed > free:
         raise EvaluationError(
             f"no room for the training images' patch features in {cache}: they need about {amount_of(needed)}, its "
-            f"disk has {amount_of(free)} free; take fewer images (`dense_num_train`), or name another disk by "
-            f"$SAMCLR_CACHE"
+            f"disk has {amount_of(free)} free; take fewer images ({option_of('dense_num_train')}), "
+            f"or name another disk with $SAMCLR_CACHE"
         )

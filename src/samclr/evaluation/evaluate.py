@@ -21,18 +21,18 @@ from samclr.runs.results import Result, add_results, results_place
 
 
 def open_sets(sets: Sequence[Path], download: bool = False, image_column: str | None = None) -> list[LabelledSet]:
-    """Open labelled sets, so that a wrong one is said before any is measured. Raises EvaluationError."""
+    """Open labelled sets, so that a wrong one is reported before any is measured. Raises EvaluationError."""
     opened = [open_labelled(path, download, image_column) for path in sets]
     if opened and image_column is not None and not any(one.test.refs[0].path.endswith(".parquet") for one in opened):
         raise EvaluationError(
-            f"no set has Parquet files with a column {image_column}, because none has Parquet files; "
-            f"leave image_column out"
+            f"no set has a Parquet column {image_column}, as none has Parquet files; "
+            f"leave out {option_of('image_column')}"
         )
     return opened
 
 
 def open_dense_sets(sets: Sequence[Path]) -> list[DenseSet]:
-    """Open sets with label maps, so that a wrong one is said before any is measured. Raises EvaluationError."""
+    """Open sets with label maps, so that a wrong one is reported before any is measured. Raises EvaluationError."""
     splits = [open_labelled_scenes(path) for path in sets]
     return [
         DenseSet(name=_set_name(path), train=train, test=test) for path, (train, test) in zip(sets, splits, strict=True)

@@ -49,12 +49,12 @@ def split_features(
 
 
 def is_sound(path: Path) -> bool:
-    """Whether a file of the cache is there and whole. That it is damaged is said: it is made anew then."""
+    """Whether a file of the cache is there and whole. A damaged one is reported, and then made again."""
     remove_leftovers(path.parent)
     if not path.exists():
         return False
     if not is_whole(path):
-        say(f"{path} in the cache is damaged; it is made anew")
+        say(f"{path} in the cache is damaged; it is made again")
         return False
     return True
 

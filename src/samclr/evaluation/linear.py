@@ -16,6 +16,8 @@ from samclr.draws import epoch_order
 from samclr.errors import EvaluationError
 from samclr.evaluation.neighbours import hits, rank
 from samclr.evaluation.protocols.linear_spec import ProbeConfig
+from samclr.log import option_of
+from samclr.models.schedules import cosine
 
 ROWS_AT_ONCE = 16_384
 SCORES_AT_ONCE = 16_000_000  # numbers: images x classes
@@ -98,15 +100,10 @@ def held_out(labels: Int[np.ndarray, "n"], seed: int) -> tuple[Int[np.ndarray, "
     chosen = np.sort(np.concatenate(held))
     if len(chosen) == 0:
         raise EvaluationError(
-            f"no learning rate can be chosen from {len(labels)} labels, one a class: "
-            f"leave out `probe_sweep` and name one rate with `probe_lr`"
+            f"no learning rate can be chosen from {len(labels)} labels, one per class: "
+            f"leave out {option_of('probe_sweep')} and name one rate with {option_of('probe_lr')}"
         )
     return np.setdiff1d(np.arange(len(labels)), chosen), chosen
-
-
-def cosine_lr(lr: float, progress: float) -> float:
-    """A learning rate that falls from `lr` to zero as progress goes from 0 to 1."""
-    return lr * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def zero_layer(width: int, num_classes: int) -> nn.Linear:
@@ -135,7 +132,7 @@ def _train(
     top1, top5 = [], []
     for epoch in range(config.probe_epochs):
         for number, rows in enumerate(torch.randperm(len(train), generator=generator).split(config.probe_batch_size)):
-            optimizer.param_groups[0]["lr"] = cosine_lr(rate, (epoch + number / batches) / config.probe_epochs)
+            optimizer.param_groups[0]["lr"] = cosine(rate, 0, (epoch + number / batches) / config.probe_epochs)
             optimizer.zero_grad()
             F.cross_entropy(layer(standardise(train[rows])), train_labels[rows]).backward()
             optimizer.step()

@@ -1,4 +1,4 @@
-"""kNN and linear probe during training: labelled images are decoded once and kept, features are made anew."""
+"""kNN and linear probe during training: labelled images are decoded once and kept, features are computed each time."""
 
 import os
 from pathlib import Path

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from samclr.config.normalisation import normalisation_of
 from samclr.errors import EvaluationError
+from samclr.log import option_of
 from samclr.models.backbone import SmallCnn
 
 RESIZED = "bilinear, antialiased, whole patches"  # what `resize` and `input_size` do
@@ -21,7 +22,7 @@ def num_stages(backbone: nn.Module) -> int:
         return 1
     if not hasattr(backbone, "forward_intermediates") or not hasattr(backbone, "feature_info"):
         raise EvaluationError(
-            f"{type(backbone).__name__} shows no feature maps (timm's forward_intermediates); "
+            f"{type(backbone).__name__} has no feature maps (timm's forward_intermediates); "
             f"dense tasks need a backbone that does, such as a ResNet, ConvNeXt or ViT"
         )
     return len(backbone.feature_info)  # type: ignore[arg-type]
@@ -33,7 +34,7 @@ def stage_number(backbone: nn.Module, stage: int | None) -> int:
     if stage is None:
         return stages - 1
     if not 0 <= stage < stages:
-        raise EvaluationError(f"`dense_stage` {stage}: the backbone has stages 0 to {stages - 1}")
+        raise EvaluationError(f"{option_of('dense_stage')} {stage}: the backbone has stages 0 to {stages - 1}")
     return stage
 
 
@@ -76,7 +77,7 @@ def patch_features(
     The backbone is in evaluation mode meanwhile; its mode is put back afterwards.
 
     Raises:
-        EvaluationError: the backbone takes no image of this size.
+        EvaluationError: the backbone does not accept images of this size.
     """
     was_training = backbone.training
     backbone.eval().to(device)
@@ -85,7 +86,7 @@ def patch_features(
         maps = feature_map(backbone, batch, stage)
     except (AssertionError, ValueError) as error:  # timm's words for a size that does not fit
         size = "x".join(map(str, pixels.shape[-2:]))
-        raise EvaluationError(f"the backbone takes no image of {size} px: {error}") from None
+        raise EvaluationError(f"the backbone does not accept images of {size} px: {error}") from None
     finally:
         backbone.train(was_training)
     return maps.float().cpu()

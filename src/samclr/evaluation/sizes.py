@@ -32,13 +32,13 @@ def fit_evaluation(sizes: InputSizes | None, config: EvaluationConfig, tell: boo
 
 
 def say_fewer(name: str, what: str, asked: int | None, there: int) -> None:
-    """Say it where a set has fewer images than are asked for: all of them are taken."""
+    """Say so where a set has fewer images than are asked for: all of them are used."""
     if asked is not None and asked > there:
-        say(f"{name} has {there} {what}, of which {asked} are asked for: all are taken")
+        say(f"{name} has {there} {what}, fewer than the {asked} asked for: all are used")
 
 
 def check_dense(backbone: nn.Module, config: DenseConfig) -> None:
-    """See on the meta device that the backbone has feature maps, of images that are no squares as well.
+    """See on the meta device that the backbone has feature maps, also of images that are not square.
 
     Raises:
         EvaluationError: it has none, or not the stage asked for, or takes images of one size alone.
@@ -54,10 +54,10 @@ def check_dense(backbone: nn.Module, config: DenseConfig) -> None:
             found = feature_map(sizes.trial, torch.zeros(1, 3, rows, rows + patch, device="meta"), stage)
     except Exception as error:  # asserts, views and products of shapes that do not fit
         raise EvaluationError(
-            f"{sizes.name} takes no images of {rows + patch}x{rows} px ({reason_of(error)}); "
+            f"{sizes.name} does not accept images of {rows + patch}x{rows} px ({reason_of(error)}); "
             f"dense tasks need a backbone of any size, such as a ViT or a ResNet"
         ) from None
     if found.ndim != 4:
         raise EvaluationError(
-            f"{sizes.name} gives no feature maps but {tuple(found.shape)}; dense tasks need a ViT or a ResNet"
+            f"{sizes.name} gives {tuple(found.shape)} instead of feature maps; dense tasks need a ViT or a ResNet"
         )

@@ -40,7 +40,7 @@ def decode_square(refs: Sequence[SceneRef], image_px: int, num_threads: int) -> 
     with ThreadPoolExecutor(num_threads) as pool:
         broken = [fault for fault in pool.map(work, range(len(refs))) if fault]
     if broken:
-        raise EvaluationError(f"{len(broken)} labelled images cannot be read: {name_some(broken)}; mend or remove them")
+        raise EvaluationError(f"{len(broken)} labelled images cannot be read: {name_some(broken)}; fix or remove them")
     if more_pages.any():
         say_once(pages_text(int(more_pages.sum())))
     return pixels

@@ -13,7 +13,7 @@ from samclr.config.evaluation import TargetConfig
 from samclr.config.pretrain import ModelConfig
 from samclr.config.serialise import to_dict
 from samclr.errors import EvaluationError
-from samclr.log import say
+from samclr.log import option_of, say
 from samclr.models.backbone import SMALL_CNN, create_backbone, load_pretrained
 from samclr.models.fingerprints import weights_fingerprint
 from samclr.models.sizes import DEFAULT_PX
@@ -87,7 +87,7 @@ def open_target(
             return _untrained(name, model, image_px, seed or 0, path)
         return Target(name=name, backbone=_trained(model, image_px), model=model, source=path)
     if name != SMALL_CNN and not timm.is_model(name):
-        raise EvaluationError(f"{name} is no run directory, no file of weights and no timm model; check the spelling")
+        raise EvaluationError(f"{name} is not a run directory, a file of weights or a timm model; check the spelling")
     if untrained or name == SMALL_CNN:
         model = ModelConfig(backbone=name, stem=given.stem or "standard", mean=given.mean, std=given.std)
         model = replace(with_normalisation(_agreed(name, given, model))[0], input_px=given.input_px)
@@ -106,10 +106,12 @@ def _agreed(name: str, given: TargetConfig, model: ModelConfig) -> ModelConfig:
         if not fits:
             own, asked = (_shown(getattr(of, key)) for of in (model, given))
             trained = (
-                "; an untrained one (`untrained`) may have it" if key == "stem" and model.pretrained == "timm" else ""
+                f"; an untrained one ({option_of('untrained')}) may have it"
+                if key == "stem" and model.pretrained == "timm"
+                else ""
             )
             raise EvaluationError(
-                f"{name} has the {key} {own}, which `{key}` {asked} contradicts; leave it out{trained}"
+                f"{name} has the {key} {own}, which {option_of(key)} {asked} contradicts; leave it out{trained}"
             )
     return model
 
@@ -123,7 +125,9 @@ def _model_of_weights(name: str, given: TargetConfig) -> ModelConfig:
     facts = read_facts(Path(name))
     backbone = facts.backbone or given.backbone
     if backbone is None:
-        raise EvaluationError(f"{name} does not say which backbone its weights are of; name it with `backbone`")
+        raise EvaluationError(
+            f"{name} does not say which backbone its weights belong to; name it with {option_of('backbone')}"
+        )
     own = facts.normalisation or given.normalisation
     model = ModelConfig(backbone=backbone, stem=facts.stem or given.stem or "standard", pretrained=name)
     model = replace(model, input_px=facts.input_px or given.input_px)

@@ -16,10 +16,11 @@ from samclr.datasets.labelled import LabelledSet
 from samclr.errors import EvaluationError
 from samclr.evaluation.crops import BANK_CROPS, CROP_RATIO, LabelledCrops
 from samclr.evaluation.features import SQUARE
-from samclr.evaluation.linear import ProbeResult, cosine_lr
+from samclr.evaluation.linear import ProbeResult
 from samclr.evaluation.neighbours import hits
 from samclr.log import say, tell
 from samclr.models.fingerprints import cache_key
+from samclr.models.schedules import cosine
 from samclr.storage.checksums import seal, without_seal
 from samclr.storage.files import remove_leftovers, replacing_path
 
@@ -52,7 +53,7 @@ def train_on_crops(
     for epoch in range(first, epochs):
         for number, (pixels, wanted) in enumerate(crops.epoch(epoch, device)):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = cosine_lr(rate, (epoch + number / crops.num_batches) / epochs)
+                group["lr"] = cosine(rate, 0, (epoch + number / crops.num_batches) / epochs)
             optimizer.zero_grad()
             loss = F.cross_entropy(logits(pixels), wanted)
             loss.backward()
@@ -98,12 +99,12 @@ def _save(
 
 
 def _load(path: Path) -> dict[str, Any] | None:
-    """What was saved; None if there is nothing, or something damaged: the protocol is run anew then, which is said."""
+    """What was saved; None if there is nothing, or something damaged: that is reported, and the protocol runs again."""
     remove_leftovers(path.parent)
     if not path.exists():
         return None
     content = without_seal(path.read_bytes())
     if content is None:
-        say(f"{path} in the cache is damaged; the protocol is run anew")
+        say(f"{path} in the cache is damaged; the protocol runs again")
         return None
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

@@ -13,7 +13,7 @@ from samclr.views.batch import ViewBatch
 
 
 class BarlowTwins(Method):
-    """The cross-correlation of the global batch shall be the identity."""
+    """Drives the cross-correlation over the global batch towards the identity."""
 
     def __init__(self, backbone: nn.Module, projector: nn.Module, config: BarlowConfig):
         super().__init__()

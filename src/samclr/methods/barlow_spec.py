@@ -16,7 +16,7 @@ class BarlowConfig(MethodConfig):
     """Barlow Twins' own settings.
 
     Attributes:
-        redundancy_weight: of the correlations between different dimensions; the paper's lambda.
+        redundancy_weight: Weight of the correlations between different dimensions; the paper's lambda.
     """
 
     name: ClassVar[str] = "barlow"
@@ -43,7 +43,7 @@ SPEC = MethodSpec(
     recipes=(
         Recipe(
             config=BARLOW,
-            summary="Barlow Twins: the cross-correlation of two views' embeddings shall be the identity",
+            summary="Barlow Twins: the cross-correlation of two views' embeddings is driven to the identity",
             paper="Zbontar et al., ICML 2021 (arXiv 2103.03230), in the setting of lightly's ImageNette benchmark",
             overrides="projector 512-2048-2048-2048, redundancy weight 0.005, BYOL's blur, solarisation and halved "
             "jitter of saturation",
@@ -54,9 +54,9 @@ SPEC = MethodSpec(
         Recipe(
             config=SAMBARLOW,
             summary="Barlow Twins with both views from one region",
-            paper="the idea of Missaoui and Yuan (arXiv 2310.14736) on Barlow Twins, done here",
-            overrides="of barlow: strategy region (was image), nothing else",
-            cost="as barlow; once before it: samclr segment SCENES --segmenter sam-hq-vit-h --out STORE",
+            paper="the idea of Missaoui and Yuan (arXiv 2310.14736), applied to Barlow Twins here",
+            overrides="those of barlow, with strategy region",
+            cost="as barlow, and samclr segment SCENES --segmenter sam-hq-vit-h --out STORE once before it",
             expected="no published figure",
             command="samclr pretrain sambarlow --scenes SCENES --regions STORE --out RUN",
         ),

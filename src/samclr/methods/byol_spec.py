@@ -15,7 +15,7 @@ class ByolConfig(MomentumMethodConfig):
     """BYOL's own settings.
 
     Attributes:
-        predictor_hidden: width of the predictor's hidden layer; its norm is as projector_norm says.
+        predictor_hidden: Width of the predictor's hidden layer; projector_norm decides about its norm, too.
     """
 
     name: ClassVar[str] = "byol"
@@ -53,9 +53,9 @@ SPEC = MethodSpec(
         Recipe(
             config=SAMBYOL,
             summary="BYOL with both views from one region",
-            paper="the idea of Missaoui and Yuan (arXiv 2310.14736) on BYOL, done here",
-            overrides="of byol: strategy region (was image), nothing else",
-            cost="as byol; once before it: samclr segment SCENES --segmenter sam-hq-vit-h --out STORE",
+            paper="the idea of Missaoui and Yuan (arXiv 2310.14736), applied to BYOL here",
+            overrides="those of byol, with strategy region",
+            cost="as byol, and samclr segment SCENES --segmenter sam-hq-vit-h --out STORE once before it",
             expected="no published figure",
             command="samclr pretrain sambyol --scenes SCENES --regions STORE --out RUN",
         ),

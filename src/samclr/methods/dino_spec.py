@@ -15,14 +15,15 @@ class DinoConfig(MomentumMethodConfig):
     """DINO's own settings.
 
     Attributes:
-        temperature: the student's.
-        num_prototypes: outputs of the head.
-        teacher_temperature: after its warm-up.
-        teacher_temperature_start: at the first step.
-        teacher_temperature_steps: steps of its linear warm-up.
-        centering: center = subtract a running mean; sinkhorn = balance prototypes over the batch.
-        center_momentum: share of the center that a step keeps.
-        freeze_steps: steps at the start in which the prototypes stay as they are.
+        temperature: Temperature of the student.
+        num_prototypes: Outputs of the head.
+        teacher_temperature: Temperature of the teacher, after its warm-up.
+        teacher_temperature_start: Temperature of the teacher at the first step.
+        teacher_temperature_steps: Steps of linear warm-up from one to the other.
+        centering: How collapse is avoided: center = subtract a running mean; sinkhorn = balance prototypes
+            over the batch.
+        center_momentum: Share of the center that each step keeps.
+        freeze_steps: Steps at the start in which the prototypes stay as they are.
     """
 
     name: ClassVar[str] = "dino"
@@ -71,9 +72,9 @@ SPEC = MethodSpec(
         Recipe(
             config=SAMDINO,
             summary="DINO with all views, local ones too, from one region",
-            paper="the idea of Missaoui and Yuan (arXiv 2310.14736) on DINO, done here",
-            overrides="of dino: strategy region (was image), nothing else",
-            cost="as dino; once before it: samclr segment SCENES --segmenter sam-hq-vit-h --out STORE",
+            paper="the idea of Missaoui and Yuan (arXiv 2310.14736), applied to DINO here",
+            overrides="those of dino, with strategy region",
+            cost="as dino, and samclr segment SCENES --segmenter sam-hq-vit-h --out STORE once before it",
             expected="no published figure; docs/methods/dino.md has ours",
             command="samclr pretrain samdino --scenes SCENES --regions STORE --out RUN",
         ),

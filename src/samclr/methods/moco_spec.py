@@ -16,12 +16,12 @@ class MocoConfig(MomentumMethodConfig):
     """MoCo's own settings.
 
     Attributes:
-        temperature: of the contrastive loss.
-        queue_size: keys kept as negatives.
-        symmetric: both views are queries in turn; else the first view alone, as in MoCo v1 and v2.
-        key_splits: shuffled parts in which keys are encoded, so that batch norm cannot leak which key is whose
+        temperature: Temperature of the contrastive loss.
+        queue_size: Keys kept as negatives.
+        symmetric: Whether both views are queries in turn, or the first alone, as in MoCo v1 and v2.
+        key_splits: Shuffled parts in which keys are encoded, so that batch norm cannot leak which key is whose
             on one device; 1 encodes them together.
-        same_image_negatives: keep keys of the query's own image as negatives, or ignore them.
+        same_image_negatives: Keep keys of the query's own image as negatives, or ignore them.
     """
 
     name: ClassVar[str] = "moco"
@@ -59,9 +59,9 @@ SPEC = MethodSpec(
         Recipe(
             config=SAMMOCO,
             summary="MoCo with both views from one region",
-            paper="proposed by Missaoui and Yuan (arXiv 2310.14736), done here",
-            overrides="of moco: strategy region (was image), nothing else",
-            cost="as moco; once before it: samclr segment SCENES --segmenter sam-hq-vit-h --out STORE",
+            paper="proposed by Missaoui and Yuan (arXiv 2310.14736), implemented here",
+            overrides="those of moco, with strategy region",
+            cost="as moco, and samclr segment SCENES --segmenter sam-hq-vit-h --out STORE once before it",
             expected="no published figure; docs/methods/moco.md has ours",
             command="samclr pretrain sammoco --scenes SCENES --regions STORE --out RUN",
         ),

@@ -15,7 +15,7 @@ from samclr.views.batch import ViewBatch
 
 
 class SimCLR(Method):
-    """Two views of one thing attract, all others repel. Whose views they are is the plan's affair."""
+    """Two views of one thing attract, all others repel. The plan decides whose views they are."""
 
     def __init__(self, backbone: nn.Module, projector: nn.Module, config: SimclrConfig):
         super().__init__()

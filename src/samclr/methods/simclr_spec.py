@@ -15,8 +15,9 @@ class SimclrConfig(MethodConfig):
     """SimCLR's own settings.
 
     Attributes:
-        temperature: of the contrastive loss.
-        same_image_negatives: with several regions per image: keep other regions of one image as negatives, or ignore.
+        temperature: Temperature of the contrastive loss.
+        same_image_negatives: With several regions per image: keep the other regions of an image as negatives, or ignore
+            them.
     """
 
     name: ClassVar[str] = "simclr"
@@ -50,7 +51,7 @@ SPEC = MethodSpec(
             summary="SAMCLR: SimCLR with both views from one region",
             paper="Missaoui and Yuan, NeurIPS 2023 workshop (arXiv 2310.14736)",
             overrides="strategy region (was image), temperature 0.07 (was 0.5)",
-            cost="as simclr; once before it: samclr segment SCENES --segmenter sam-hq-vit-h --out STORE",
+            cost="as simclr, and samclr segment SCENES --segmenter sam-hq-vit-h --out STORE once before it",
             expected="Cityscapes to CIFAR-10: kNN 63.9, linear 63.4 (the paper's figures, with HQ-SAM regions)",
             command="samclr pretrain samclr --scenes SCENES --regions STORE --out RUN",
         ),

@@ -15,7 +15,7 @@ class SimsiamConfig(MethodConfig):
     """SimSiam's own settings.
 
     Attributes:
-        predictor_hidden: width of the predictor's hidden layer; its norm is as projector_norm says.
+        predictor_hidden: Width of the predictor's hidden layer; projector_norm decides about its norm, too.
     """
 
     name: ClassVar[str] = "simsiam"
@@ -52,9 +52,9 @@ SPEC = MethodSpec(
         Recipe(
             config=SAMSIMSIAM,
             summary="SimSiam with both views from one region",
-            paper="the idea of Missaoui and Yuan (arXiv 2310.14736) on SimSiam, done here",
-            overrides="of simsiam: strategy region (was image), nothing else",
-            cost="as simsiam; once before it: samclr segment SCENES --segmenter sam-hq-vit-h --out STORE",
+            paper="the idea of Missaoui and Yuan (arXiv 2310.14736), applied to SimSiam here",
+            overrides="those of simsiam, with strategy region",
+            cost="as simsiam, and samclr segment SCENES --segmenter sam-hq-vit-h --out STORE once before it",
             expected="no published figure",
             command="samclr pretrain samsimsiam --scenes SCENES --regions STORE --out RUN",
         ),

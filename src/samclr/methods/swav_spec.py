@@ -16,10 +16,10 @@ class SwavConfig(MethodConfig):
     """SwAV's own settings.
 
     Attributes:
-        temperature: of the predicted shares.
-        num_prototypes: outputs of the head.
-        code_temperature: of the codes that Sinkhorn's rounds balance; the paper's epsilon.
-        freeze_steps: steps at the start in which the prototypes stay as they are.
+        temperature: Temperature of the predicted shares.
+        num_prototypes: Outputs of the head.
+        code_temperature: Temperature of the codes that Sinkhorn's rounds balance; the paper's epsilon.
+        freeze_steps: Steps at the start in which the prototypes stay as they are.
     """
 
     name: ClassVar[str] = "swav"
@@ -63,9 +63,9 @@ SPEC = MethodSpec(
         Recipe(
             config=SAMSWAV,
             summary="SwAV with all views, local ones too, from one region",
-            paper="the idea of Missaoui and Yuan (arXiv 2310.14736) on SwAV, done here",
-            overrides="of swav: strategy region (was image), nothing else",
-            cost="as swav; once before it: samclr segment SCENES --segmenter sam-hq-vit-h --out STORE",
+            paper="the idea of Missaoui and Yuan (arXiv 2310.14736), applied to SwAV here",
+            overrides="those of swav, with strategy region",
+            cost="as swav, and samclr segment SCENES --segmenter sam-hq-vit-h --out STORE once before it",
             expected="no published figure",
             command="samclr pretrain samswav --scenes SCENES --regions STORE --out RUN",
         ),

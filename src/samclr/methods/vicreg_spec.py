@@ -16,9 +16,9 @@ class VicregConfig(MethodConfig):
     """VICReg's own settings.
 
     Attributes:
-        invariance_weight: of the squared difference of the views; the paper's lambda.
-        variance_weight: of what a dimension's deviation lacks to 1; the paper's mu.
-        covariance_weight: of the squared covariances; the paper's nu.
+        invariance_weight: Weight of the squared difference of the views; the paper's lambda.
+        variance_weight: Weight of what a dimension's deviation falls short of 1; the paper's mu.
+        covariance_weight: Weight of the squared covariances; the paper's nu.
     """
 
     name: ClassVar[str] = "vicreg"
@@ -60,9 +60,9 @@ SPEC = MethodSpec(
         Recipe(
             config=SAMVICREG,
             summary="VICReg with both views from one region",
-            paper="the idea of Missaoui and Yuan (arXiv 2310.14736) on VICReg, done here",
-            overrides="of vicreg: strategy region (was image), nothing else",
-            cost="as vicreg; once before it: samclr segment SCENES --segmenter sam-hq-vit-h --out STORE",
+            paper="the idea of Missaoui and Yuan (arXiv 2310.14736), applied to VICReg here",
+            overrides="those of vicreg, with strategy region",
+            cost="as vicreg, and samclr segment SCENES --segmenter sam-hq-vit-h --out STORE once before it",
             expected="no published figure",
             command="samclr pretrain samvicreg --scenes SCENES --regions STORE --out RUN",
         ),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from samclr.config.pretrain import ModelConfig
 from samclr.errors import ConfigError
+from samclr.log import option_of
 from samclr.models.sizes import DEFAULT_PX, SMALL_CNN, SMALL_CNN_WIDTH, InputSizes, choose_sizes, feature_width
 from samclr.models.weights import check_facts, load_weights, own_normalisation, read_facts, read_tensors
 
@@ -52,7 +53,7 @@ def create_backbone(config: ModelConfig, size_px: int = DEFAULT_PX) -> nn.Module
 def _bare_backbone(config: ModelConfig, size_px: int) -> nn.Module:
     if config.backbone == SMALL_CNN:
         if config.stem != "standard":
-            raise ConfigError(f"{SMALL_CNN} has no stem {config.stem}; leave `stem` at standard")
+            raise ConfigError(f"{SMALL_CNN} has no stem {config.stem}; leave {option_of('stem')} at standard")
         return SmallCnn()
     sizes, _ = choose_sizes(config.backbone, config.input_px or size_px, config.input_px)
     backbone = timm.create_model(config.backbone, pretrained=False, num_classes=0, **dict(sizes.options))
@@ -105,7 +106,9 @@ def _replace_stem(backbone: nn.Module, config: ModelConfig) -> None:
     """conv3x3-stride2 keeps the max-pooling (a stride of 4 in all, as the standard stem); stride1 drops it."""
     first = getattr(backbone, "conv1", None)
     if not isinstance(first, nn.Conv2d) or not hasattr(backbone, "maxpool"):
-        raise ConfigError(f"`stem` {config.stem} is for ResNets with a 7x7 stem; {config.backbone} has none")
+        raise ConfigError(
+            f"{option_of('stem')} {config.stem} is for ResNets with a 7x7 stem; {config.backbone} has none"
+        )
     stride = 2 if config.stem == "conv3x3-stride2" else 1
     backbone.conv1 = nn.Conv2d(3, first.out_channels, 3, stride, 1, bias=False)
     nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")

@@ -5,6 +5,7 @@ import os
 import torch
 
 from samclr.errors import UsageError
+from samclr.log import option_of
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -19,7 +20,9 @@ def choose_device(name: str = "auto") -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0]
-        raise UsageError(f"device {name!r} cannot be used ({first}); try `device` cpu or `device` auto") from None
+        raise UsageError(
+            f"device {name!r} cannot be used ({first}); try {option_of('device')} cpu or {option_of('device')} auto"
+        ) from None
     return device
 
 

@@ -4,7 +4,6 @@ A trial builds the model on PyTorch's meta device, which computes shapes alone: 
 that move, no random number drawn.
 """
 
-import difflib
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -17,8 +16,8 @@ import torch
 from torch import nn
 
 from samclr.config.pretrain import PretrainConfig
-from samclr.errors import ConfigError
-from samclr.log import say
+from samclr.errors import ConfigError, did_you_mean
+from samclr.log import option_of, say
 
 SMALL_CNN, SMALL_CNN_WIDTH = "small-cnn", 512
 DEFAULT_PX = 128  # of views and of labelled images: what a backbone of one size is built for where nothing is said
@@ -88,12 +87,12 @@ def choose_sizes(
     """
     if name == SMALL_CNN:
         if input_px is not None:
-            raise ConfigError(f"{name} takes images of any size; leave out `input_px`")
+            raise ConfigError(f"{name} takes images of any size; leave out {option_of('input_px')}")
         return InputSizes(name=name, options=(), width=SMALL_CNN_WIDTH), px
     accepted = _accepted_arguments(name)
     any_size = tuple((key, value) for key, value in ANY_SIZE.items() if key in accepted)
     if input_px is not None and "img_size" not in accepted:
-        raise ConfigError(f"{name} cannot be built for a size, here {input_px} px; leave out `input_px`")
+        raise ConfigError(f"{name} cannot be built for a size, here {input_px} px; leave out {option_of('input_px')}")
 
     def ways(near: int) -> list[Options]:
         if input_px is not None:
@@ -164,9 +163,9 @@ def _choose(
     others = {dict(ways(px)[0]).get("img_size", px), _timm_px(name), *USUAL_PX} - {px}
     nearest_first = sorted(others, key=lambda side: abs(side - px))
     usable = next((side for side in nearest_first if isinstance(attempt(side), InputSizes)), None)
-    option = f"`{setting}`"
+    option = option_of(setting)
     advice = f"give {option} {usable}, or name another backbone" if usable else "name another backbone"
-    raise ConfigError(f"{name}{_built_for(ways(px))} takes no images of {px} px ({reason}); {advice}")
+    raise ConfigError(f"{name}{_built_for(ways(px))} does not accept images of {px} px ({reason}); {advice}")
 
 
 def _built_for(ways: Sequence[Options]) -> str:
@@ -192,11 +191,8 @@ class _WrongSizeError(ConfigError):
 def _trial_model(name: str, options: Options) -> nn.Module:
     """The model on the meta device. Raises ConfigError if timm has none of that name, or cannot build it."""
     if not timm.is_model(name):
-        near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=4))
-        raise ConfigError(
-            f"timm {timm.__version__} has no backbone {name!r}; "
-            + (f"near it: {near}" if near else "timm.list_models() lists all")
-        )
+        hint = did_you_mean(name, timm.list_models(), otherwise="see timm.list_models()")
+        raise ConfigError(f"timm {timm.__version__} has no backbone {name!r}{hint}")
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):

@@ -17,7 +17,7 @@ from samclr.config.normalisation import IMAGENET, Normalisation
 from samclr.config.pretrain import ModelConfig, Stem
 from samclr.config.serialise import from_dict
 from samclr.errors import ConfigError, FilesError, name_some
-from samclr.log import say
+from samclr.log import option_of, say
 from samclr.storage.checksums import checksum_of_weights
 from samclr.storage.files import read_json
 
@@ -175,7 +175,7 @@ def load_weights(backbone: nn.Module, tensors: dict[str, Tensor], source: str, m
         named = "; ".join(f"{kind}: {name_some(names)}" for kind, names in faults.items() if names)
         raise ConfigError(
             f"the weights {source} do not fit {model.backbone} with stem {model.stem} ({named}); "
-            f"name the right ones with `backbone` and `stem`, or give weights of timm's names"
+            f"name the right ones with {option_of('backbone')} and {option_of('stem')}, or give weights of timm's names"
         )
     broken = [name for name, value in fitting.items() if not bool(torch.isfinite(value.float()).all())]
     if broken:
@@ -237,7 +237,7 @@ def own_normalisation(model: ModelConfig) -> tuple[Normalisation, str | None]:
     whose = "ImageNet's" if trained is None else f"that of timm's {model.backbone}"
     return own, (
         f"{model.pretrained} does not say how its input was normalised: {whose} is assumed ({own}); "
-        f"state another with `mean` and `std`"
+        f"state another with {option_of('mean')} and {option_of('std')}"
     )
 
 
@@ -251,12 +251,12 @@ def check_facts(facts: Facts, model: ModelConfig, source: str) -> None:
     if (architecture(backbone), stem) != (architecture(model.backbone), model.stem):
         raise ConfigError(
             f"{source} holds the weights of {backbone} with stem {stem}, not of {model.backbone} with stem "
-            f"{model.stem}; type `backbone` {backbone} `stem` {stem}"
+            f"{model.stem}; type {option_of('backbone')} {backbone} {option_of('stem')} {stem}"
         )
     if facts.input_px is not None and model.input_px is not None and facts.input_px != model.input_px:
         raise ConfigError(
             f"{source} holds weights for images of {facts.input_px} px, not of {model.input_px} px; "
-            f"type `input_px` {facts.input_px}, with views of that size"
+            f"type {option_of('input_px')} {facts.input_px}, with views of that size"
         )
 
 

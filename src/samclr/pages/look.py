@@ -78,8 +78,8 @@ def write_look(
     drawn = sorted(random.choice(examined_ids, min(num_scenes, len(examined_ids)), replace=False).tolist())
     parts = [
         ("scenes", "Scenes drawn at random", f"{len(drawn)} of {len(good)}, seed {seed}.", drawn),
-        ("emptiest", "The emptiest", "Least of the image is left to train on after the filter.", emptiest),
-        ("worst", "The worst", "Lowest mean predicted IoU of their regions.", worst),
+        ("emptiest", "The emptiest", "Images of which the filter leaves least to train on.", emptiest),
+        ("worst", "The worst", "Images whose regions have the lowest mean predicted IoU.", worst),
     ]
     _say_missing(store, by_id, states)
     page = out or store.path / "look.html"
@@ -135,7 +135,7 @@ def _facts(store: PartsFolder, states: list[dict[str, Any]], examined: Examined)
     return [
         ("made by", ", ".join(f"{name} {value}" for name, value in store.maker.items())),
         ("images", f"{len(states):,}, of which {sum(row['status'] != OK for row in states):,} failed"),
-        ("regions an image", f"{np.mean(before):.1f}, after the filter {np.mean(after):.1f}"),
+        ("regions per image", f"{np.mean(before):.1f}, after the filter {np.mean(after):.1f}"),
         ("images without a region", f"{sum(n == 0 for n in before)}, after the filter {sum(n == 0 for n in after)}"),
     ]
 
@@ -147,7 +147,7 @@ def _advice(examined: Examined, config: FilterConfig) -> str | None:
         return None
     areas = sorted(region.area_px for found, _ in examined.values() for region in found.regions)
     return (
-        f"The filter leaves nothing of {emptied} of {len(examined)} images. It drops regions under "
+        f"The filter drops every region of {emptied} of {len(examined)} images. It drops regions under "
         f"{config.min_area_px:,} px (--min-area-px); the median region here has {areas[len(areas) // 2]:,} px."
     )
 

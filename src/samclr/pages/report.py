@@ -9,7 +9,6 @@ from samclr._version import __version__
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.serialise import to_dict
 from samclr.errors import RunError, SamclrError
-from samclr.log import with_options
 from samclr.pages.charts import Chart, Series, make_chart
 from samclr.pages.gallery import make_gallery
 from samclr.pages.render import render
@@ -150,7 +149,7 @@ def _run_facts(run: Path, label: str, config: PretrainConfig, num_lost: int) -> 
         ]
         + ([("steps whose row in metrics.jsonl is damaged and left out", num_lost)] if num_lost else []),
         "plan": [(text, plan[key]) for key, text in PLAN_TEXTS.items() if key in plan],
-        "warning": with_options(identical_pairs_warning(plan.get("identical_pairs", 0), pairs) or ""),
+        "warning": identical_pairs_warning(plan.get("identical_pairs", 0), pairs) or "",
         "errors": sorted(errors.items())[:50],
         "num_errors": len(errors),
         "fingerprint": summary.get("data_fingerprint", ""),

@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from samclr.errors import PartsError, UsageError
+from samclr.log import option_of
 
 CHECK_EVERY_S = 5.0
 _HOST_AND_PORT = re.compile(r"(ray://)?(?P<host>.+):(?P<port>\d+)")
@@ -27,7 +28,7 @@ def join_cluster() -> Any:
     try:
         import ray
     except ImportError:
-        raise UsageError("`engine` ray needs Ray: pip install 'samclr[ray]'") from None
+        raise UsageError(f"{option_of('engine')} ray needs Ray: pip install 'samclr[ray]'") from None
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS", "")
         try:
@@ -63,7 +64,7 @@ class ClusterWatch:
             if now - self._answered > LOST_AFTER_S:
                 raise PartsError(
                     f"the Ray cluster is lost: its head at {self._address[0]}:{self._address[1]} has not answered for "
-                    f"{now - self._answered:.0f} s; what was done is kept: start the cluster again and run the same "
+                    f"{now - self._answered:.0f} s; what was done is kept: start the cluster again and rerun the same "
                     f"command to resume"
                 ) from None
         self._asked = time.monotonic()

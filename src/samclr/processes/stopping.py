@@ -47,6 +47,32 @@ def stopped(message: str) -> Stopped:
     return Stopped(message, _State.number)
 
 
+def stop_status() -> int:
+    """The exit status of a command that the last signal ended: 130 after Ctrl-C, 143 after SIGTERM."""
+    return 128 + _State.number
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the block with `Stopped`, wherever it is, so that files in the making are removed.
+
+    Long jobs inside, which stop between two images or steps, have `stop_signals`. Outside the main thread, where Python
+    handles no signals, it does nothing.
+    """
+
+    def on_signal(number: int, _: Any) -> None:
+        raise Stopped("stopped by SIGTERM; rerun the same command to resume", number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 @contextmanager
 def stop_signals(flag: Flag | None = None, remark: str = "") -> Iterator[Flag]:
     """A flag that SIGTERM and Ctrl-C set, with a remark at the first; a second Ctrl-C interrupts at once.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from samclr.errors import PartsError
-from samclr.log import remarks_are_shown, show_remarks
+from samclr.log import name_options, options_are_named, remarks_are_shown, show_remarks
 from samclr.processes.stopping import Flag, follow
 
 
@@ -31,7 +31,7 @@ def worker_processes(count: int, stop: Flag, doing: str, option: str) -> Iterato
     """
     context = get_context("spawn")
     number, threads = context.Value("i", 0), max(1, (os.cpu_count() or 1) // count)
-    start = number, threads, stop, remarks_are_shown()
+    start = number, threads, stop, remarks_are_shown(), options_are_named()
     with ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=start) as pool:
         try:
             yield pool
@@ -54,11 +54,12 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _start(number: Any, threads: int, stop: Flag, with_remarks: bool) -> None:
+def _start(number: Any, threads: int, stop: Flag, with_remarks: bool, with_options: bool) -> None:
     """Give this process its number, by which it picks a GPU, and its share of the cores; stop with the parent."""
     follow(stop)
     if with_remarks:
         show_remarks()
+    name_options(with_options)
     with number.get_lock():
         os.environ["LOCAL_RANK"] = str(number.value)
         number.value += 1
@@ -77,8 +78,8 @@ def _why_broken(doing: str, option: str) -> str:
             f'`if __name__ == "__main__":` around what it runs; add it, or use one worker'
         )
     return (
-        f"a worker process died while {doing}, perhaps for lack of memory; what was done is kept: "
-        f"run the same command again with fewer {option}"
+        f"a worker process died while {doing}, perhaps because memory ran out; what was done is kept: "
+        f"rerun the same command with fewer {option}"
     )
 
 

@@ -10,7 +10,7 @@ from samclr.config.segmenters import SegmenterConfig
 from samclr.datasets.names import scene_paths
 from samclr.datasets.sources import list_scenes
 from samclr.errors import PartsError, name_some
-from samclr.log import say
+from samclr.log import option_of, say
 from samclr.regions.region_store import RegionStore
 from samclr.regions.segment import segment_scenes
 from samclr.regions.segmenters.create import default_workers
@@ -51,7 +51,7 @@ def segment(
     """
     config = SegmenterConfig.with_options(segmenter, mask_options)
     sources, path = scene_paths(scenes), Path(out).absolute()
-    refuse_inside_scenes(path, sources, "`out`")
+    refuse_inside_scenes(path, sources, option_of("out"))
     options = FillOptions(
         retry_errors=retry_errors, num_workers=workers or default_workers(config) or os.cpu_count() or 1
     )

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from samclr.errors import PartsError, RegionError, name_some
+from samclr.log import option_of
 from samclr.processes.stopping import stop_requested
 from samclr.regions.annotation_files import Entry, Source, deduced_size, read_source
 from samclr.regions.annotations import BOXES, CROWDS, EMPTY, PARTS, read_annotation, short
@@ -27,8 +28,8 @@ COUNTED = {  # names in the tally, and what is said of them
     EMPTY: "skipped annotations with an empty mask or without an area",
     PARTS: "polygons without an area, left out of masks of several",
     UNCHECKED: "images without width and height in the file, taken as annotated at the photo's size",
-    TURNED: "photos turned by their EXIF in a way that sizes do not show, masks taken as made for the upright photo "
-    "(`exif`: for the unrotated one)",
+    TURNED: "photos whose EXIF rotation does not show in their size, masks taken as made for the upright photo "
+    "({exif} takes them as made for the unrotated one)",
 }
 
 
@@ -66,7 +67,11 @@ def import_regions(
     report = fill(store, refs, work, FillOptions(), f"importing {source.name}")
     counts = {name: int(report.tally.get(name, 0)) for name in COUNTED}
     report.notes = [note for note in (*read.notes, *notes) if note.count]
-    report.notes += [Note(key=name, text=COUNTED[name], count=count) for name, count in counts.items() if count]
+    report.notes += [
+        Note(key=name, text=COUNTED[name].format(exif=option_of("exif")), count=count)
+        for name, count in counts.items()
+        if count
+    ]
     report.is_in_vain = wanted.keys() <= report.errors.keys()
     return report
 
@@ -147,17 +152,21 @@ def _name(annotation: Any, number: int) -> str:
 def _match(
     read: Source, refs: Sequence[SceneRef], source: Path, options: ImportOptions
 ) -> tuple[dict[str, Entry], list[Note]]:
-    """Entries by image_id, by the whole path, and notes of what was loosened and of what has no partner."""
+    """Entries by image_id, by the whole path, and notes of what was loosened and of what has no match."""
     image_ids = {ref.image_id for ref in refs}
     found = match_names(read.entries, image_ids, options.strip_prefix)
     if not found.scene_of:
         shared = shared_folder(list(read.entries))
-        hint = f"; if {shared} is the folder that `scenes` names, add `strip_prefix` {shared}" if shared else ""
+        hint = (
+            f"; if {shared} is the folder that {option_of('scenes')} names, add {option_of('strip_prefix')} {shared}"
+            if shared
+            else ""
+        )
         odd = "".join(f"; {note.line()}" for note in read.notes if note.count)
         raise PartsError(
             f"none of the {len(read.entries)} images of {source} is among the scenes"
-            + (f", as {name_some(sorted(read.entries))}" if read.entries else "")
-            + f"; expected file names relative to `scenes`{hint}{odd}"
+            + (f" ({name_some(sorted(read.entries))})" if read.entries else "")
+            + f"; expected file names relative to {option_of('scenes')}{hint}{odd}"
         )
     lonely = sorted(image_ids - set(found.scene_of.values()))
     notes = [
@@ -173,7 +182,7 @@ def _match(
             found.ambiguous,
             f"images of {source.name} that share their scene with others, or fit several, left out",
         ),
-        ("scenes_without_entry", lonely, "scenes without an image in the file, stored without regions"),
+        ("scenes_without_entry", lonely, "scenes that the file does not name, stored without regions"),
     ):
         notes.append(Note.of(key, what, sorted(names), is_failure=True))
     return {scene: read.entries[name] for name, scene in found.scene_of.items()}, notes

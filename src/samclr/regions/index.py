@@ -30,7 +30,7 @@ from samclr.bank.bank import SceneBank, check_same_images
 from samclr.bank.rows import HASH, NO_ROW, hashes_of
 from samclr.config.pretrain import FilterConfig
 from samclr.errors import PartsError, name_some
-from samclr.log import say
+from samclr.log import option_of, say
 from samclr.processes.stopping import stop_signals, stopped
 from samclr.processes.workers import shared_flag, worker_processes
 from samclr.regions.coarsest import coarsest, padded_box
@@ -133,7 +133,7 @@ def open_index(
             index = _load(path)  # another process may have made it
             if index is None:
                 if path.exists():
-                    say(f"the region index {path} is damaged and is rebuilt")
+                    say(f"the region index {path} is damaged and is being rebuilt")
                 with replacing_path(path) as beside:
                     beside.mkdir()
                     _build(bank, store, config, beside, num_workers)
@@ -230,10 +230,10 @@ def _run(
         yield from map(work, jobs)
         return
     doing = f"indexing {store.path}"
-    with stop_signals(shared_flag()) as stop, worker_processes(workers, stop, doing, "`workers`") as pool:
+    with stop_signals(shared_flag()) as stop, worker_processes(workers, stop, doing, option_of("workers")) as pool:
         for counts in pool.map(work, jobs):
             if stop.is_set():  # an index is made whole or not at all
-                raise stopped(f"stopped while {doing}; run the same command again")
+                raise stopped(f"stopped while {doing}; rerun the same command")
             yield counts
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from samclr.errors import FilesError, PartsError, name_some
-from samclr.log import say
+from samclr.log import option_of, say
 from samclr.regions.records import ImageRegions
 from samclr.regions.store import damaged_text, iterate_rows, read_regions
 from samclr.scenes.refs import stem_of
@@ -43,14 +43,14 @@ def export_coco(store: PartsFolder, path: Path) -> tuple[int, int]:
         out.write("}\n")
     if outside:
         say(
-            f"{len(outside)} image ids of the region store {store.path} lead out of their folder and stand in {path} "
-            f"as they are: {name_some(outside)}; before images are opened by them, give the scenes other names"
+            f"{len(outside)} image ids of the region store {store.path} lead out of their folder and are in {path} "
+            f"as they are: {name_some(outside)}; rename the scenes before you open images by these ids"
         )
     return num_images, num_regions
 
 
 def export_sa1b(store: PartsFolder, folder: Path) -> tuple[int, int]:
-    """Write one JSON file an image, named after it as SA-1B's are; returns the numbers of images and regions.
+    """Write one JSON file per image, named after it as SA-1B's are; returns the numbers of images and regions.
 
     An id that would lead out of the folder, as one from a foreign tar may, gives a safe name, which is reported.
 
@@ -63,7 +63,7 @@ def export_sa1b(store: PartsFolder, folder: Path) -> tuple[int, int]:
         path = _json_path(folder, found.image_id)
         key = unicodedata.normalize("NFC", path.as_posix()).casefold()
         if key in names:
-            raise PartsError(f"{names[key]} and {found.image_id} would share {path}; use `layout` coco")
+            raise PartsError(f"{names[key]} and {found.image_id} would share {path}; use {option_of('layout')} coco")
         names[key] = found.image_id
         annotations = [{"id": num_regions + k, **a} for k, a in enumerate(_annotations(found), start=1)]
         num_regions += len(annotations)

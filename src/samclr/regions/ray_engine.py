@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from samclr.config.segmenters import SegmenterConfig
 from samclr.errors import PartsError
+from samclr.log import name_options, options_are_named
 from samclr.processes.ray_cluster import ClusterWatch, join_cluster
 from samclr.processes.stopping import stop_requested, stop_signals
 from samclr.regions.segment import SegmentWork, open_for_segmenting
@@ -93,7 +94,7 @@ def _results(ray: Any, tasks: list[dict[str, Any]], config: SegmenterConfig, num
             running[actor.segment.remote(task["refs"])] = actor, task
 
     for _ in range(min(num_actors, len(tasks))):
-        give(remote.remote(config))
+        give(remote.remote(config, options_are_named()))
     while running and not stop_requested():
         ready, _ = ray.wait(list(running), num_returns=1, timeout=WAIT_S)
         watch.check()
@@ -113,7 +114,7 @@ def _results(ray: Any, tasks: list[dict[str, Any]], config: SegmenterConfig, num
                     f"{_first_line(error)}; what was done is kept"
                 ) from None
             waiting.appendleft(task)
-            give(remote.remote(config))
+            give(remote.remote(config, options_are_named()))
             continue
         give(actor)
         yield task["bucket"], pa.ipc.open_stream(rows).read_all(), tally
@@ -126,7 +127,8 @@ def _first_line(error: Exception) -> str:
 class SegmentActor:
     """One process of the cluster, with one loaded segmenter."""
 
-    def __init__(self, config: SegmenterConfig):
+    def __init__(self, config: SegmenterConfig, with_options: bool = False):
+        name_options(with_options)
         self.work = SegmentWork(config=config)
 
     def segment(self, refs: bytes) -> tuple[bytes, Tally]:

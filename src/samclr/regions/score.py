@@ -80,14 +80,15 @@ def score_store(store: PartsFolder, segmentations: Path, ignore_label: Sequence[
         raise ScenesError(
             f"no label map in {segmentations} can be used: {name_some(list(broken.values()))}"
             if broken
-            else f"no label map in {segmentations} has the relative stem of an image of {store.path}, as IMAGE_1.png"
+            else f"no label map in {segmentations} has the relative stem of an image of {store.path}, "
+            f"such as IMAGE_1.png"
         )
     return {
         "segmenter": store.maker["segmenter"],
-        "images": len(covering),
-        "images_without_label_map": len(without),
-        "human_segmentations": num_people,
-        "label_maps_left_out": len(broken) + len(left_out),
+        "num_images": len(covering),
+        "num_images_without_label_map": len(without),
+        "num_human_segmentations": num_people,
+        "num_label_maps_left_out": len(broken) + len(left_out),
         "regions_per_image": float(np.mean(counts)),
         "best_covering": float(np.mean(covering)),
         "recall_at_50": float(np.mean(recall)),
@@ -105,7 +106,7 @@ def _score(path: Path, found: ImageRegions | SegmentError | None, ignore_label: 
     labels = read_values(path, None if regions is None else (regions.height, regions.width))
     ids = np.unique(labels)
     if np.isin(ids, ignore_label).all():
-        raise LabelError(f"label map {path.name} holds ignored values alone")
+        raise LabelError(f"label map {path.name} holds only ignored values")
     if len(ids) > MAX_SEGMENTS:
         raise LabelError(f"label map {path.name} has {len(ids):,} ids; expected at most {MAX_SEGMENTS:,} segments")
     best, area = best_ious(labels, [] if regions is None else regions.coco_rles(), ignore_label)

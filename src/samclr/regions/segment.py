@@ -121,7 +121,7 @@ class SegmentWork:
         return row, scene
 
     def _segment(self, waiting: list[tuple[Row, Scene]]) -> None:
-        """Put the regions, or the reason for their want, into the scenes' rows."""
+        """Put the regions, or why there are none, into the scenes' rows."""
         start = time.perf_counter()
         for (row, scene), found in zip(waiting, self._try_segment([scene for _, scene in waiting]), strict=True):
             if isinstance(found, SegmentError):

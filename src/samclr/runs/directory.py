@@ -13,7 +13,7 @@ from typing import Any
 from samclr._version import __version__
 from samclr.config.pretrain import PretrainConfig
 from samclr.errors import RunError
-from samclr.log import say
+from samclr.log import option_of, say
 from samclr.runs.checkpoint import CONFIG_FILE, checkpoints, load_config, saved_config
 from samclr.storage.checksums import checksum_of_json
 from samclr.storage.files import CHECKSUM, read_json, replacing, unseal, write_json  # others take the two from here
@@ -40,7 +40,7 @@ def locked_run(run: Path) -> Iterator[None]:
         if not has_it:
             raise RunError(
                 f"{run} is in use by another pretrain{who_holds(path)}; wait until it has ended, stop it, "
-                f"or name another `out`"
+                f"or name another {option_of('out')}"
             )
         note_holder(path)
         try:
@@ -67,7 +67,7 @@ def open_run(run: Path, config: PretrainConfig, write: bool = True) -> None:
         if differing:
             raise RunError(
                 f"{run} holds a run with other settings: {'; '.join(differing[:3])}; "
-                f"name another `out`, or give the settings it was started with"
+                f"name another {option_of('out')}, or give the settings it was started with"
             )
         before = read_json(run / CONFIG_FILE, {}).get("samclr")
         if write and before != __version__:
@@ -78,7 +78,7 @@ def open_run(run: Path, config: PretrainConfig, write: bool = True) -> None:
         if write:
             (run / SUMMARY_FILE).unlink(missing_ok=True)
     elif run.exists() and (not run.is_dir() or not _is_empty(run)):
-        raise RunError(f"{run} exists and is not a run directory; name a new or empty folder with `out`")
+        raise RunError(f"{run} exists and is not a run directory; name a new or empty folder with {option_of('out')}")
     if write:
         run.mkdir(parents=True, exist_ok=True)
         write_json(run / CONFIG_FILE, saved_config(config), sealed=True)

@@ -15,6 +15,7 @@ from samclr._version import __version__
 from samclr.config.normalisation import Normalisation, normalisation_of
 from samclr.config.pretrain import PretrainConfig
 from samclr.errors import RunError, UsageError
+from samclr.log import option_of
 from samclr.models.fingerprints import weights_fingerprint
 from samclr.models.weights import FOLDER_CONFIG, FOLDER_WEIGHTS, is_weights_folder
 from samclr.runs.card import model_card
@@ -74,9 +75,13 @@ def export_run(run: Path, out: Path, layout: Layout) -> str:
         loads = f'torchvision.models.{name}().load_state_dict(safetensors.torch.load_file("{out}"), strict=False)'
     elif layout == "huggingface":
         if not plain:
-            raise RunError(f"Hugging Face has no {model.backbone} with stem {model.stem}; use `layout` timm or onnx")
+            raise RunError(
+                f"Hugging Face has no {model.backbone} with stem {model.stem}; use {option_of('layout')} timm or onnx"
+            )
         if (out / FOLDER_CONFIG).exists() and not is_weights_folder(out):
-            raise RunError(f"{out} holds a {FOLDER_CONFIG} of something else; name a new folder with `out`")
+            raise RunError(
+                f"{out} holds a {FOLDER_CONFIG} of something else; name a new folder with {option_of('out')}"
+            )
         _save_hugging_face(backbone, out, config)
         loads = f'transformers.AutoModel.from_pretrained("{out}")'
         loads += f'  # or timm.create_model("local-dir:{out}", pretrained=True)'
@@ -148,7 +153,8 @@ def _torchvision_name(backbone: nn.Module, config: PretrainConfig, plain: bool) 
         if all(key in theirs and theirs[key].shape == tensor.shape for key, tensor in ours.items()):
             return name
     raise RunError(
-        f"torchvision has no {name} with stem {config.model.stem} and timm's names; use `layout` timm or onnx"
+        f"torchvision has no {name} with stem {config.model.stem} and timm's names; "
+        f"use {option_of('layout')} timm or onnx"
     )
 
 
@@ -158,7 +164,7 @@ def _save_onnx(backbone: nn.Module, out: Path, config: PretrainConfig) -> float:
         import onnxruntime
         import onnxscript  # noqa: F401 - torch's exporter needs it
     except ImportError:
-        raise UsageError("`layout` onnx needs ONNX: pip install 'samclr[onnx]'") from None
+        raise UsageError(f"{option_of('layout')} onnx needs ONNX: pip install 'samclr[onnx]'") from None
     side_px = config.group.size_px
     pixels = torch.randn(2, 3, side_px, side_px)
     with warnings.catch_warnings():

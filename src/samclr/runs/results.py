@@ -3,7 +3,7 @@
 A result is what one protocol found of one backbone on one set. Its identity is its source (a run or file of weights by
 its real path, else a model's name), whether and from which seed it is untrained, the set by its images, the protocol
 and its settings. Weights are told by their fingerprint: a result of a run's earlier weights is replaced when the same
-is measured anew, marked until then, and never taken for the current ones.
+is measured again, marked until then, and never taken for the current ones.
 """
 
 import os
@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from samclr.config.serialise import fingerprint
 from samclr.errors import FilesError, RunError, SamclrError
+from samclr.log import option_of
 from samclr.runs.directory import RESULTS_FILE
 from samclr.storage.files import confined, read_json, room_for, safe_name, write_json
 from samclr.storage.locks import locked
@@ -169,7 +170,9 @@ def read_results(place: Path) -> list[Result]:
     saved = read_json(place, {"format": RESULTS_FORMAT, "results": []})
     rows = saved.get("results") if isinstance(saved, dict) else None
     if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
-        raise RunError(f"{place} does not hold results of samclr; name another file with `out`, or move it away")
+        raise RunError(
+            f"{place} does not hold results of samclr; name another file with {option_of('out')}, or move it away"
+        )
     number = saved.get("format", 1)
     if not isinstance(number, int) or number > RESULTS_FORMAT:
         raise RunError(f"{place} has the format {number}, this version reads up to {RESULTS_FORMAT}; upgrade samclr")

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from samclr.errors import SamclrError, ScenesError, name_some
-from samclr.log import printable, remarks_are_shown, say
+from samclr.log import option_of, printable, remarks_are_shown, say
 from samclr.processes.stopping import Flag, stop_requested, stop_signals, stopped
 from samclr.processes.workers import shared_flag, worker_processes
 from samclr.scenes.decode import pages_text
@@ -234,7 +234,9 @@ def _run_in_processes(
 ) -> Iterator[tuple[int, _BucketResult]]:
     """As _run_here, in several processes, which end after the image in hand when `stop` is set."""
     waiting = list(buckets)
-    with worker_processes(min(options.num_workers, len(buckets)), stop, f"filling {path}", "`workers`") as pool:
+    with worker_processes(
+        min(options.num_workers, len(buckets)), stop, f"filling {path}", option_of("workers")
+    ) as pool:
         while waiting and not stop.is_set():
             running: dict[Future[_BucketResult], int] = {
                 pool.submit(_fill_bucket, path, kind, bucket, buckets[bucket], work, options): bucket

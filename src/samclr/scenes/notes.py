@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from samclr.errors import name_some
+from samclr.log import option_of
 from samclr.scenes.refs import PLUGIN_SUFFIXES
 
 # Files that lie beside images and are none; to count them would drown what matters.
@@ -68,7 +69,7 @@ class ListingNotes:
             self.columns[name, others] += 1
 
     def lines(self) -> list[str]:
-        """A sentence for each thing worth one."""
+        """A sentence for each remark."""
         lines = []
         if self.files:
             lines.append(f"{_passed_over(self.files, 'file')}{self._remedy()}")
@@ -76,8 +77,8 @@ class ListingNotes:
             lines.append(_passed_over(self.members, "tar member"))
         for (name, others), count in self.columns.items():
             lines.append(
-                f"{_count(count, 'Parquet file')} could mean several columns by the image: {name} is taken, "
-                f"not {', '.join(others)}; `image_column` names another"
+                f"{_count(count, 'Parquet file')} with several columns that may hold the images: {name} is used, "
+                f"not {', '.join(others)}; {option_of('image_column')} names another"
             )
         if self.empty:
             lines.append(f"{_count(len(self.empty), 'Parquet file')} without rows: {name_some(self.empty)}")
@@ -91,7 +92,7 @@ class ListingNotes:
 def _passed_over(counts: "Counter[str]", what: str) -> str:
     named = [f"{reason} ({count:,})" for reason, count in sorted(counts.items(), key=_largest_first)]
     verb = "was" if counts.total() == 1 else "were"
-    return f"{_count(counts.total(), what)} {verb} passed over: {name_some(named, SHOWN)}"
+    return f"{_count(counts.total(), what)} {verb} skipped: {name_some(named, SHOWN)}"
 
 
 def _largest_first(counted: tuple[str, int]) -> tuple[int, str]:

@@ -82,7 +82,7 @@ def _refuse_irreplaceable(path: Path) -> None:
     except OSError:  # nothing there, or said when it is written
         return
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise FilesError(f"{path} is {_kind(mode)}, which is not written over; expected a file or a new name")
+        raise FilesError(f"{path} is {_kind(mode)}, which is never overwritten; expected a file or a new name")
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
@@ -125,7 +125,7 @@ def read_json(path: Path, missing: Any, remedy: str = "restore or remove it") ->
     if isinstance(value, dict) and not unseal(value):
         raise FilesError(
             f"{path} is damaged, or was changed by hand: its checksum does not fit; {remedy}, "
-            f"or, if you meant the change, delete its entry {CHECKSUM!r}"
+            f"or, if you changed it on purpose, delete its entry {CHECKSUM!r}"
         )
     return value
 
@@ -180,7 +180,7 @@ def no_room(path: Path, error: OSError, needed_bytes: int | None = None) -> File
     need = "" if needed_bytes is None else f" of {amount_of(needed_bytes)}"
     return FilesError(
         f"no room for {path}{need}: its disk has {amount_of(shutil.disk_usage(folder).free)} free "
-        f"({error.strerror}); free some, or name a place on another disk, and run the same command again"
+        f"({error.strerror}); free some, or name a place on another disk, and rerun the same command"
     )
 
 

@@ -42,7 +42,7 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
         if isinstance(error, OSError) and error.errno not in NO_LOCKS:
             raise
         raise FilesError(
-            f"the file system of {path} offers no locks ({error}); mount it with them (NFS 4, Lustre -o flock), "
+            f"the file system of {path} does not support locks ({error}); mount it with them (NFS 4, Lustre -o flock), "
             f"or name a place on a local disk"
         ) from None
     try:

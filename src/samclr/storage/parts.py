@@ -186,7 +186,7 @@ class PartsFolder:
                     damaged[path] = str(error)
                     continue
                 raise PartsError(
-                    f"{path} is damaged ({error}); delete this file and run {command_of(self.kind)} again, "
+                    f"{path} is damaged ({error}); delete this file and rerun {command_of(self.kind)}, "
                     f"which redoes its rows"
                 ) from None
             yield path.stem, rows

@@ -3,9 +3,11 @@
 import importlib.util
 from pathlib import Path
 
-from samclr.errors import UsageError
+from samclr.errors import UsageError, did_you_mean
 from samclr.study.recipe import Study
 from samclr.study.studies import STUDIES
+
+OTHERWISE = "give a name from `samclr study list`, or a Python file with STUDY = Study(...)"
 
 
 def load_study(name_or_file: str) -> Study:
@@ -18,10 +20,7 @@ def load_study(name_or_file: str) -> Study:
         return STUDIES[name_or_file]
     path = Path(name_or_file)
     if path.suffix != ".py":
-        raise UsageError(
-            f"no study {name_or_file!r}; choose one of {', '.join(STUDIES)}, "
-            f"or name a Python file with STUDY = Study(...)"
-        )
+        raise UsageError(f"no study {name_or_file!r}" + did_you_mean(name_or_file, STUDIES, otherwise=OTHERWISE))
     if not path.is_file():
         raise UsageError(f"no such file: {path}; expected a Python file with STUDY = Study(...)")
     spec = importlib.util.spec_from_file_location(f"samclr_study_{path.stem}", path)

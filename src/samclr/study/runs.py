@@ -128,7 +128,7 @@ def make_store(folder: StudyFolder, plan: Plan, store: Store) -> Outcome:
             unavailable=False,
             images=len(refs),
             failed_images=len(report.errors),
-            regions=stats["regions"],
+            regions=stats["num_regions"],
             segment_s=segment_seconds(folder.stores / store.name),
             **facts,
         )

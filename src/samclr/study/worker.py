@@ -13,7 +13,7 @@ from multiprocessing import forkserver, get_context, parent_process
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from samclr.log import show_remarks
+from samclr.log import name_options, show_remarks
 from samclr.study.folder import open_study
 from samclr.study.runs import Outcome, carry_out, make_store
 
@@ -24,6 +24,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 def carry_out_task(folder: Path, name: str) -> int:
     """Execute a run or make a store; returns the outcome as an exit status. Remarks go to the task's log."""
     show_remarks()
+    name_options(True)
     study, plan = open_study(folder)
     try:
         for run in plan.runs():

@@ -7,6 +7,7 @@ from pathlib import Path
 from samclr.bank.places import refuse_inside_scenes
 from samclr.config.pretrain import PretrainConfig
 from samclr.datasets.names import absolute
+from samclr.log import option_of
 from samclr.runs.run import Run
 from samclr.training.pretrain import pretrain as train
 
@@ -23,7 +24,7 @@ def pretrain(config: PretrainConfig, out: "str | os.PathLike[str]") -> Run:
 
     Args:
         config: all settings; samclr.config.recipes.RECIPES has those of the papers.
-        out: run directory, made if missing; one of the same settings and scenes goes on.
+        out: run directory, made if missing; one with the same settings and scenes is resumed.
 
     Raises:
         ConfigError: the backbone does not take such views.
@@ -42,6 +43,6 @@ def pretrain(config: PretrainConfig, out: "str | os.PathLike[str]") -> Run:
         ),
     )
     path = Path(out).absolute()
-    refuse_inside_scenes(path, config.data.scenes, "`out`")
+    refuse_inside_scenes(path, config.data.scenes, option_of("out"))
     train(config, path)
     return Run(path)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from samclr.config.devices import TrainingPrecision
 from samclr.config.pretrain import OptimConfig, PretrainConfig, RuntimeConfig
 from samclr.errors import ConfigError, RunError
+from samclr.log import option_of
 from samclr.methods.base import Method
 from samclr.methods.ranks import largest_over_ranks, leave_ranks, num_ranks
 
@@ -90,7 +91,7 @@ def set_up(fabric: Fabric, method: Method, optimizer: torch.optim.Optimizer, run
     backbone = method.online_encoder.backbone
     if runtime.activation_checkpointing:
         if not hasattr(backbone, "set_grad_checkpointing"):
-            raise ConfigError(f"{type(backbone).__name__} cannot do activation_checkpointing; timm's models can")
+            raise ConfigError(f"{type(backbone).__name__} does not support activation_checkpointing; timm's models can")
         backbone.set_grad_checkpointing(True)  # type: ignore[operator]
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(method)
@@ -129,11 +130,15 @@ def advice_on_memory(runtime: RuntimeConfig) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        options = ["a smaller `micro_batch_size`", "`activation_checkpointing`", "`precision` bfloat16"]
+        options = [
+            f"a smaller {option_of('micro_batch_size')}",
+            option_of("activation_checkpointing"),
+            f"{option_of('precision')} bfloat16",
+        ]
         if runtime.bank_on in ("auto", "device"):
-            options.insert(0, "`bank_on` map (the bank may lie on the device)")
+            options.insert(0, f"{option_of('bank_on')} map (the bank may lie on the device)")
         raise RunError(
-            f"the device has too little memory ({str(error).splitlines()[0]}); the last checkpoint is kept: run again "
+            f"the device has too little memory ({str(error).splitlines()[0]}); the last checkpoint is kept: rerun "
             f"with {', '.join(options[:-1])} or {options[-1]}"
         ) from None
 

@@ -9,6 +9,7 @@ from typing import Any
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.serialise import to_dict
 from samclr.errors import UsageError
+from samclr.log import option_of
 
 NEEDS = {"tensorboard": "samclr[tensorboard]", "wandb": "samclr[wandb]"}
 
@@ -32,7 +33,9 @@ def _create(name: str, config: PretrainConfig, run: Path) -> Any:
 
         return WandbLogger(name=run.name, save_dir=run, project="samclr", config=to_dict(config))
     except ModuleNotFoundError as error:
-        raise UsageError(f"`log` {name} needs a package ({error.name}): pip install '{NEEDS[name]}'") from None
+        raise UsageError(
+            f"{option_of('log')} {name} needs a package ({error.name}): pip install '{NEEDS[name]}'"
+        ) from None
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from samclr.config.pretrain import PretrainConfig
 from samclr.errors import RunError
+from samclr.log import option_of
 
 COLLAPSED_SPREAD = 0.1
 ONE_PROTOTYPE, NO_OPINION = 0.02, 0.999  # of DINO's entropies, as shares of the largest possible
@@ -30,28 +31,31 @@ class CollapseMonitor:
         if not math.isfinite(loss):
             raise RunError(
                 f"the loss became {loss} at step {step}; the last checkpoint is from before. "
-                f"Lower `lr`, add `warmup_steps`, or use `precision` float32; then start with another `out`"
+                f"Lower {option_of('lr')}, add {option_of('warmup_steps')}, or use {option_of('precision')} float32; "
+                f"then start with another {option_of('out')}"
             )
         if self._lasts("collapsed", embedding_spread < COLLAPSED_SPREAD):
             return (
                 f"step {step}: the embeddings have collapsed (spread {embedding_spread:.3f} of 1 for "
                 f"{PATIENCE_STEPS} steps): all images look alike to the model. "
-                f"Lower `lr`, add `warmup_steps`, check that the views show anything"
+                f"Lower {option_of('lr')}, add {option_of('warmup_steps')}, check that the views show anything"
             )
         if self._lasts("one prototype", metrics.get("prototype_entropy", 1.0) < ONE_PROTOTYPE):
             return (
                 f"step {step}: the teacher has collapsed to one prototype for all views ({PATIENCE_STEPS} steps). "
-                f"Lower `center_momentum`, or use `centering` sinkhorn; then start with another `out`"
+                f"Lower {option_of('center_momentum')}, or use {option_of('centering')} sinkhorn; "
+                f"then start with another {option_of('out')}"
             )
         if self._lasts("no opinion", metrics.get("teacher_entropy", 0.0) > NO_OPINION):
             return (
                 f"step {step}: the teacher's shares are uniform ({PATIENCE_STEPS} steps): it teaches nothing. "
-                f"Lower `teacher_temperature`, or lower `ema_momentum` for short runs"
+                f"Lower {option_of('teacher_temperature')}, or lower {option_of('ema_momentum')} for short runs"
             )
         if chance_loss and self._lasts("stuck", abs(loss - chance_loss) < STUCK_FRAC * chance_loss):
             return (
                 f"step {step}: the loss is stuck at chance, {chance_loss:.3f}, "
-                f"for {PATIENCE_STEPS} steps. Raise `lr`, lower `temperature`, or weaken the augmentation"
+                f"for {PATIENCE_STEPS} steps. "
+                f"Raise {option_of('lr')}, lower {option_of('temperature')}, or weaken the augmentation"
             )
         return None
 
@@ -72,8 +76,9 @@ def identical_pairs_warning(identical: int, pairs: int) -> str | None:
         return None
     return (
         f"{identical / pairs:.0%} of the pairs ({identical:,} of {pairs:,}) show the same box twice: their windows are "
-        f"too thin, or too small, for different crops. Give a wider `crop_ratio`, leave out thin regions by "
-        f"`min_box_px`, or widen their windows by `max_window_aspect` 3"
+        f"too thin, or too small, for different crops. Give a wider {option_of('crop_ratio')}, "
+        f"leave out thin regions by {option_of('min_box_px')}, "
+        f"or widen their windows by {option_of('max_window_aspect')} 3"
     )
 
 

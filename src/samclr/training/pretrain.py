@@ -17,7 +17,7 @@ from samclr.config.normalisation import normalisation_of
 from samclr.config.pretrain import PretrainConfig
 from samclr.errors import RunError, SamclrError
 from samclr.evaluation.online import OnlineProbes
-from samclr.log import say, tell
+from samclr.log import option_of, say, tell
 from samclr.methods.create import backbone_of, create_method
 from samclr.methods.ranks import mean_over_ranks
 from samclr.models.resolve import resolve_config
@@ -207,7 +207,7 @@ def _check_same_data(run: Path, data: TrainingData, write: bool) -> None:
     if known != data.fingerprint:
         raise RunError(
             f"{run} was started on other images or regions (fingerprint {known}, now {data.fingerprint}); "
-            f"name another `out`, or restore the scenes and the region store"
+            f"name another {option_of('out')}, or restore the scenes and the region store"
         )
     if write:
         write_json(
@@ -224,7 +224,7 @@ def _restore(
 ) -> int:
     saved = checkpoint.get("config")  # 0.1 saved none; open_run has compared config.json beside it
     if saved is not None and read_config(json.loads(saved)).settings() != config.settings():
-        raise RunError("the checkpoint was written under other settings; name another `out`")
+        raise RunError(f"the checkpoint was written under other settings; name another {option_of('out')}")
     method.load_state_dict(checkpoint["method"])
     optimizer.load_state_dict(checkpoint["optimizer"])
     totals.update(checkpoint["plan_counts"])

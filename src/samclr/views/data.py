@@ -11,6 +11,7 @@ from samclr.config.cache import cache_folder
 from samclr.config.pretrain import AugmentConfig, DataConfig, FilterConfig, PretrainConfig, ViewGroup, ViewsConfig
 from samclr.datasets.sources import list_scenes
 from samclr.errors import ScenesError, UsageError, name_some
+from samclr.log import option_of
 from samclr.regions.index import RegionIndex, open_index
 from samclr.regions.store import open_store
 from samclr.scenes.fill import FillOptions
@@ -125,7 +126,7 @@ def _open_bank(data: DataConfig, num_workers: int) -> SceneBank:
     """List and pack the scenes. The list, some hundreds of bytes an image, is given up here."""
     refs = list_scenes(data.scenes, data.image_column)
     path = bank_of(data)
-    refuse_inside_scenes(path, data.scenes, "`bank`")
+    refuse_inside_scenes(path, data.scenes, option_of("bank"))
     pack_scenes(refs, path, data.max_side, FillOptions(num_workers=num_workers), data.codec)
     bank = SceneBank(path, refs)
     if bank.num_images == 0:

@@ -8,6 +8,7 @@ import torch
 from samclr.bank.bank import SceneBank
 from samclr.config.pretrain import BankPlace
 from samclr.errors import RunError
+from samclr.log import option_of
 from samclr.views.crop import ViewCropper
 
 if TYPE_CHECKING:
@@ -29,7 +30,10 @@ def open_cropper(
     num_bytes = sum(len(part) for part in bank.parts)
     size = f"{num_bytes / 1e9:.2f} GB"
     if place in ("device", "pinned") and why_not:
-        raise RunError(f"the bank cannot be put on {place}: {why_not}; leave out `bank_on`, or give `bank_on` map")
+        raise RunError(
+            f"the bank cannot be put on {place}: {why_not}; "
+            f"leave out {option_of('bank_on')}, or give {option_of('bank_on')} map"
+        )
     if place == "auto":
         why_not = why_not or _too_large(num_bytes, device)
     if place in ("device", "pinned") or (place == "auto" and why_not is None):
@@ -40,7 +44,9 @@ def open_cropper(
         except RuntimeError as error:  # torch's word for memory that cannot be had, or not be pinned
             why_not = f"{size} cannot be allocated there, {str(error).splitlines()[0]}"
             if place != "auto":
-                raise RunError(f"the bank cannot be put on {place}: {why_not}; give `bank_on` map") from None
+                raise RunError(
+                    f"the bank cannot be put on {place}: {why_not}; give {option_of('bank_on')} map"
+                ) from None
         else:
             where = f"in pinned memory, read by {device}" if place == "pinned" else f"on {device}"
             return cropper, f"bank: {size} {where}"

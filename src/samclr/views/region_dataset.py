@@ -101,7 +101,7 @@ class RegionDataset(Dataset[Any]):
 
     @property
     def image_ids(self) -> list[str]:
-        """Ids of the scenes in the bank, read anew at each call."""
+        """Ids of the scenes in the bank, read again at each call."""
         return self._source()[0].image_ids
 
     @property

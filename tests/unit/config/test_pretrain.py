@@ -56,7 +56,7 @@ def test_settings_of_an_unknown_method_are_refused_by_its_name():
     saved = to_dict(PretrainConfig())
     assert saved["method"]["name"] == "simclr"
     saved["method"]["name"] = "simclrr"
-    with pytest.raises(ConfigError, match=r"config.method: 'simclrr' is not a method; .*did you mean simclr"):
+    with pytest.raises(ConfigError, match=r"config.method: 'simclrr' is not a method; did you mean simclr"):
         from_dict(PretrainConfig, saved)
 
 

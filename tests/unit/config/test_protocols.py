@@ -48,7 +48,7 @@ def test_another_protocol_is_registered_once(monkeypatch):
 
 
 def test_settings_bear_their_prefix():
-    with pytest.raises(PluginError, match="near has the setting knn_k; its settings' names begin with near_"):
+    with pytest.raises(PluginError, match="near has the setting knn_k; expected names that begin with near_"):
         replace(SPEC, config=NearConfig, prefix="near_")
 
 

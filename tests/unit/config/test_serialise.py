@@ -217,28 +217,28 @@ def test_what_is_typed_and_changes_nothing_is_said():
     image = PretrainConfig(recipe="simclr", views=ViewsConfig(strategy="image"), method=DinoConfig())
     assert said(image) == []
     assert said(image, "redraw", "lr", "temperature") == [
-        "--redraw changes nothing here: it counts only with --strategy random-box"
+        "--redraw has no effect here: it applies only with --strategy random-box"
     ]
     assert said(image, "padding", "regions", "min_area_px") == [
-        "--regions, --min-area-px, --padding change nothing here: they count only with --strategy region or random-box"
+        "--regions, --min-area-px, --padding have no effect here: they apply only with --strategy region or random-box"
     ]
     assert said(image, "knn_k", "knn_every") == [
-        "--knn-k, --knn-every change nothing here: they count only with --knn-on"
+        "--knn-k, --knn-every have no effect here: they apply only with --knn-on"
     ]
     assert said(image, "steps", "centering", "center_momentum") == []
     epochs = dataclasses.replace(image, optim=OptimConfig(epochs=2), method=DinoConfig(centering="sinkhorn"))
     assert said(epochs, "steps", "center_momentum") == [
-        "--center-momentum changes nothing here: it counts only with --centering center",
-        "--steps changes nothing here: it counts only without --epochs",
+        "--center-momentum has no effect here: it applies only with --centering center",
+        "--steps has no effect here: it applies only without --epochs",
     ]
     assert said(Look(store=Path("x"), scenes=(Path("x"),)), "padding") == []
     sam = Segment(scenes=(Path("x"),), out=Path("x"), settings=SegmenterOptions(segmenter="sam-hq-vit-h"))
     assert said(sam, "points_per_side", "device") == []
     assert said(sam, "points_per_side", "crop_nms_thresh") == [
-        "--crop-nms-thresh changes nothing here: it counts only with --crop-n-layers"
+        "--crop-nms-thresh has no effect here: it applies only with --crop-n-layers"
     ]
     listed = RunStudy(study="smoke", out=Path("x"), list=True, index=3)
-    assert said(listed, "index", "seeds") == ["--index changes nothing here: it counts only without --list"]
+    assert said(listed, "index", "seeds") == ["--index has no effect here: it applies only without --list"]
     assert said(dataclasses.replace(listed, list=False), "engine") == [
-        "--engine changes nothing here: it counts only without --index"
+        "--engine has no effect here: it applies only without --index"
     ]

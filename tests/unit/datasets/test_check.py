@@ -126,13 +126,13 @@ def test_the_command_says_what_is_missing_and_where_it_is_got(tmp_path, capsys, 
 def test_the_command_as_json(tmp_path, capsys):
     status, text, _ = call(capsys, "data", "check", "ade20k", "--root", write_ade20k(tmp_path / "ade"), "--json")
     found = json.loads(text)
-    assert (status, found["complete"], found["name"]) == (1, False, "ade20k")
+    assert (status, found["is_complete"], found["name"]) == (1, False, "ade20k")
     assert found["splits"][0] == {
-        "split": "training", "images": 3, "expected": 20210, "labels": 3, "state": "incomplete"
+        "split": "training", "num_images": 3, "num_expected": 20210, "num_labels": 3, "state": "incomplete"
     }  # fmt: skip
     status, text, _ = call(capsys, "data", "check", "stl10", "--root", tmp_path / "none", "--json")
     assert (status, json.loads(text)["root"]) == (1, None)
-    assert "none is no folder; expected the root of STL-10" in json.loads(text)["faults"][0]
+    assert "none is not a folder; expected the root of STL-10" in json.loads(text)["faults"][0]
 
 
 @pytest.mark.parametrize("more", [(), ("--download",)])

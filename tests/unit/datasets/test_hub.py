@@ -121,4 +121,4 @@ def test_a_damaged_note_is_made_anew_and_said(hub, tmp_path, capsys, content):
     (note,) = (tmp_path / "cache/hub").glob("*.json")
     note.write_text(content)
     assert len(list_scenes([Path("hub:some/scenes")])) == 1
-    assert "is damaged and is rebuilt" in capsys.readouterr().err
+    assert "is damaged and is being rebuilt" in capsys.readouterr().err

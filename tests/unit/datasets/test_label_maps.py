@@ -83,7 +83,7 @@ def test_twins_keep_their_own_label_maps(tmp_path, names):
         assert is_partition(regions[image_id], twins.own(image_id))
         assert (read_label_regions(own_set[image_id].label, (48, 64)) == twins.own(image_id)).all()
     score = score_store(store, twins.root / "labels")
-    assert (score["images"], score["human_segmentations"], score["best_covering"]) == (2, 2, 1.0)
+    assert (score["num_images"], score["num_human_segmentations"], score["best_covering"]) == (2, 2, 1.0)
     dense, _ = open_labelled_scenes(Path(f"camvid@{twins.root}"))
     assert all((dense.label_map(k) == twins.own(ref.image_id)).all() for k, ref in enumerate(dense.refs))
 
@@ -99,7 +99,7 @@ def test_a_label_map_serves_no_other_image(tmp_path, names, capsys):
         assert errors == {lonely: "no label map for this image"}
         assert is_partition(regions[served], twins.own(served))
     score = score_store(store, twins.root / "labels")
-    assert (score["images"], score["images_without_label_map"]) == (1, 1)
+    assert (score["num_images"], score["num_images_without_label_map"]) == (1, 1)
     with pytest.raises(EvaluationError, match="1 of 2 images of CamVid, split train, have no label map"):
         open_labelled_scenes(Path(f"camvid@{twins.root}"))
 
@@ -131,7 +131,7 @@ def test_the_layout_without_its_segmentations_has_images(tmp_path):
 def test_two_images_of_one_stem_do_not_share_a_label_map(tmp_path, name, kind):
     twins = Twins(tmp_path / "set", ("a", "b"), labelled=(0, 1))
     Image.fromarray(box_scene(2)[0]).save(twins.root / "images/train/a.jpg")
-    with pytest.raises(ScenesError, match=r"fit several images each: train/a.jpg and train/a.png \(stem train/a\)"):
+    with pytest.raises(ScenesError, match=r"match several images each: train/a.jpg and train/a.png \(stem train/a\)"):
         list_scenes([Path(f"{name}@{twins.root}")])
     (twins.root / kind / "train/a.png").unlink()
     assert len(list_scenes([Path(f"{name}@{twins.root}")])) == 3
@@ -233,8 +233,8 @@ ODD = {
     "rgba.png": (png(np.stack([BITS_4] * 4, 2), 8, kind=6), r"4 channels \(RGBA\)"),
     "grey and alpha.png": (png(np.stack([BITS_4] * 2, 2), 8, kind=4), r"2 channels \(LA\)"),
     "two samples.tif": (tiff(np.stack([BITS_4] * 2, 2), 8, samples=2), "2 channels"),
-    "jpeg.png": (written(Image.fromarray(BITS_4), format="JPEG"), r"compressed with loss \(JPEG\)"),
-    "jpeg.tif": (written(Image.fromarray(BITS_4), compression="jpeg"), r"compressed with loss \(TIFF\)"),
+    "jpeg.png": (written(Image.fromarray(BITS_4), format="JPEG"), r"has lossy compression \(JPEG\)"),
+    "jpeg.tif": (written(Image.fromarray(BITS_4), compression="jpeg"), r"has lossy compression \(TIFF\)"),
     "white is 0.tif": (tiff(BITS_4, 8, photometric=0), "counts from white"),
     "white is 0, 1 bit.tif": (tiff(BITS_1, 1, photometric=0), "counts from white"),
     "negative.tif": (tiff(BITS_4.astype(np.int8) - 1, 8, signed=True), "has the value -1; expected ids"),

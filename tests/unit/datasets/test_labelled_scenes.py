@@ -111,10 +111,10 @@ def test_a_label_map_of_a_turned_image_is_upright(tmp_path):
             "{p}/none",
             r"no labelled scenes at .*/none: expected a root of ade20k, camvid, cityscapes; a name is looked up",
         ),
-        ("{p}/empty", r"has no layout that is known: expected a root of .* and a classes.txt; found nothing"),
+        ("{p}/empty", r"has no known layout: expected a root of .* and a classes.txt; found nothing"),
         ("{p}/cs", r"1 of 4 images of Cityscapes, split train, have no label map: train/aachen/aachen_000001_000019_"),
         ("{p}/trainonly", r"CamVid has no split test in .*: expected the folder .*images/test; found train, val"),
-        ("citiscapes@{p}/cs", r"no data set is called citiscapes, near it: cityscapes"),
+        ("citiscapes@{p}/cs", r"no data set is called citiscapes; did you mean cityscapes"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused(tmp_path, source, message):

@@ -104,8 +104,8 @@ def test_download_leaves_a_whole_set_alone(tmp_path, monkeypatch):
     ("source", "message"),
     [
         ("cityscapes@{p}", r"Cityscapes cannot be downloaded by samclr \(only cifar10, imagenette, .*leftImg8bit_"),
-        ("{p}/photos", "names no set that can be downloaded; type NAME@ROOT, as cifar10@data"),
-        ("cifar10", r"where shall cifar10 go\? Type cifar10@DIR, or set \$SAMCLR_DATA"),
+        ("{p}/photos", "is not a set that can be downloaded; type NAME@ROOT, such as cifar10@data"),
+        ("cifar10", r"no folder to download cifar10 to: type cifar10@DIR, or set \$SAMCLR_DATA"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_downloaded(tmp_path, monkeypatch, source, message):
@@ -131,7 +131,7 @@ def harm_imagenette(root):
          r"test_y.bin has 4 labels for 4 images, from 0 to 3; expected"),
         ("stl10@{p}", lambda p: (p / "stl10_binary/train_y.bin").unlink(), r"STL-10 lacks .*train_y.bin; samclr"),
         ("imagenette-160@{p}", harm_imagenette, r"has folders that are not ImageNette's, or lacks some .*n00000001"),
-        ("imagenette-320@{p}", lambda p: None, r"is no root of ImageNette, 320 px: expected"),
+        ("imagenette-320@{p}", lambda p: None, r"is not a root of ImageNette, 320 px: expected"),
         ("camvid@{p}/camvid", lambda p: None, r"CamVid has no class for each image; use one of cifar10, imagenette"),
     ],
 )  # fmt: skip

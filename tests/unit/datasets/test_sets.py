@@ -64,7 +64,7 @@ def test_cityscapes_without_coarse_labels_and_its_test_split_have_none(tmp_path)
         refs = scenes_of(f"cityscapes:{split}@{root}")
         assert len(refs) == 2
         assert [ref.label for ref in refs] == [None, None]
-    with pytest.raises(UsageError, match=r"these scenes bring none: add `labels` DIR"):
+    with pytest.raises(UsageError, match=r"these scenes have none: add `labels` DIR"):
         segment_scenes(refs, SegmenterConfig(segmenter="labels"), tmp_path / "store", FillOptions())
 
 
@@ -200,16 +200,16 @@ def test_every_set_says_how_it_is_read():
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("citiscapes@{p}/cs", r"no data set is called citiscapes, near it: cityscapes; expected NAME\[:SPLIT\]@ROOT"),
+        ("citiscapes@{p}/cs", r"no data set is called citiscapes; did you mean cityscapes\? Otherwise give NAME\[:SPL"),
         ("cityscapes:trian@{p}/cs", "Cityscapes has no split trian; it has train, val, test, train_extra"),
-        ("cityscapes@{p}/none", "none is no folder; expected the root of Cityscapes, with leftImg8bit/SPLIT"),
-        ("cityscapes@{p}/ade", r"is no root of Cityscapes: expected .*/ade/leftImg8bit or .*; found annotations"),
+        ("cityscapes@{p}/none", "none is not a folder; expected the root of Cityscapes, with leftImg8bit/SPLIT"),
+        ("cityscapes@{p}/ade", r"is not a root of Cityscapes: expected .*/ade/leftImg8bit or .*; found annotations"),
         ("cityscapes:train_extra@{p}/cs", r"has no split train_extra in .*: expected the folder .*; found train"),
         ("cityscapes:val@{p}/cs", r"the split val of Cityscapes has no image in .*: expected leftImg8bit/SPLIT/CITY"),
         ("stl10@{p}/stl", r"the split unlabeled of STL-10 lacks unlabeled_X.bin in .*; samclr data check stl10 --root"),
-        ("{p}/cs", r"is a root of Cityscapes, whose label maps are no scenes: type cityscapes@.*/cs for its split"),
-        ("{p}/ade", r"is a root of ADE20K, scene parsing, whose label maps are no scenes: type ade20k@"),
-        ("{p}/full", r"is a root of ADE20K, full, whose label maps are no scenes: type ade20k-full@"),
+        ("{p}/cs", r"is a root of Cityscapes, whose label maps are not scenes: type cityscapes@.*/cs for its split"),
+        ("{p}/ade", r"is a root of ADE20K, scene parsing, whose label maps are not scenes: type ade20k@"),
+        ("{p}/full", r"is a root of ADE20K, full, whose label maps are not scenes: type ade20k-full@"),
     ],
 )  # fmt: skip
 def test_wrong_roots_and_splits_say_what_to_type(tmp_path, source, message):

@@ -144,8 +144,8 @@ def test_what_is_not_read_is_counted_and_named_once(scenes, capsys, monkeypatch)
         (scenes / name).write_bytes(b"x")
     found, text = said(capsys, scenes)
     assert found == before
-    assert text.count("passed over") == 1
-    assert "6 files were passed over: .heic (2), .psd (1), .tar (1), .xyz (1), without a suffix (1); " in text
+    assert text.count("skipped") == 1
+    assert "6 files were skipped: .heic (2), .psd (1), .tar (1), .xyz (1), without a suffix (1); " in text
     assert "to read some of them: pip install samclr[heif]" in text
     list_scenes([scenes])
     assert capsys.readouterr().err == ""
@@ -153,7 +153,7 @@ def test_what_is_not_read_is_counted_and_named_once(scenes, capsys, monkeypatch)
 
 def test_an_error_for_a_folder_without_images_names_what_there_was(tmp_path):
     (tmp_path / "x.psd").write_bytes(b"8BPS")
-    with pytest.raises(ScenesError, match=r"no image under .*\(1 file was passed over: \.psd \(1\)\)"):
+    with pytest.raises(ScenesError, match=r"no image under .*\(1 file was skipped: \.psd \(1\)\)"):
         list_scenes([tmp_path])
 
 

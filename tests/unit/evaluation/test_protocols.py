@@ -83,7 +83,7 @@ def test_a_sweep_needs_two_labels_of_a_class():
     one = torch.randn(3, 4)
     labels = torch.arange(3)
     with pytest.raises(
-        EvaluationError, match=r"no learning rate can be chosen from 3 labels, one a class: leave out `probe_sweep`"
+        EvaluationError, match=r"no learning rate can be chosen from 3 labels, one per class: leave out `probe_sweep`"
     ):
         linear_probe(one, labels, one, labels, 3, ProbeConfig(probe_epochs=1, probe_sweep=(0.1, 1.0)))
 
@@ -167,7 +167,7 @@ def test_no_batch_of_one_image(shades, tmp_path):
 
 def test_a_broken_training_image_is_an_error(shades, tmp_path):
     (tmp_path / "shades/train/dark/0.png").write_bytes(b"no image")
-    with pytest.raises(EvaluationError, match=r"1 labelled images cannot be read: dark/0.png \(.*\); mend or remove"):
+    with pytest.raises(EvaluationError, match=r"1 labelled images cannot be read: dark/0.png \(.*\); fix or remove"):
         crops_of(shades, tmp_path)
 
 
@@ -218,7 +218,7 @@ def test_a_damaged_state_is_made_anew_and_said(shades, backbone, tmp_path, capsy
     for damaged in (b"no state", b"", content[:-3], content[:500] + bytes([content[500] ^ 8]) + content[501:]):
         file.write_bytes(damaged)
         assert crop_probe(backbone, shades, PROBE, CPU, tmp_path / "cache").top1 == whole.top1
-        assert "in the cache is damaged; the protocol is run anew" in capsys.readouterr().err
+        assert "in the cache is damaged; the protocol runs again" in capsys.readouterr().err
 
 
 def test_a_rate_that_is_too_high_is_said(shades, backbone, tmp_path):
@@ -346,5 +346,5 @@ def test_any_flip_in_cached_features_is_healed_and_said(tmp_path, capsys):
     for _ in range(50):
         flip_a_bit(path, random, before)
         assert torch.equal(split_features(backbone, split, 16, CPU, tmp_path / "cache"), expected)
-        assert "in the cache is damaged; it is made anew" in capsys.readouterr().err
+        assert "in the cache is damaged; it is made again" in capsys.readouterr().err
         assert path.read_bytes() == before

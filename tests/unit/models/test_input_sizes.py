@@ -86,13 +86,13 @@ def test_patches_of_14_px_round_sizes_and_say_so(capsys):
 @pytest.mark.parametrize(
     ("name", "px", "input_px", "says"),
     [
-        ("inception_v4", 64, None, "inception_v4 takes no images of 64 px (Calculated padded input size"),
+        ("inception_v4", 64, None, "inception_v4 does not accept images of 64 px (Calculated padded input size"),
         ("inception_v4", 64, None, "; give `size_px` 96, or name another backbone"),
         ("efficientformer_l1", 128, None, "; give `size_px` 224, or name another backbone"),
         ("qwen3_vit_306m_enc", 64, None, "gives 2x4x2048 for 2 images; expected one vector an image"),
         ("resnet18", 64, 64, "resnet18 cannot be built for a size, here 64 px; leave out `input_px`"),
         ("small-cnn", 64, 64, "small-cnn takes images of any size; leave out `input_px`"),
-        (FIXED, 64, 224, "cait_xxs24_224, built for 224 px, takes no images of 64 px (Input height (64)"),
+        (FIXED, 64, 224, "cait_xxs24_224, built for 224 px, does not accept images of 64 px (Input height (64)"),
     ],
 )
 def test_what_a_backbone_cannot_is_one_sentence(name, px, input_px, says):
@@ -104,7 +104,9 @@ def test_what_a_backbone_cannot_is_one_sentence(name, px, input_px, says):
 
 def test_local_views_of_another_size_need_a_backbone_of_any_size():
     config = config_for(FIXED, method=DinoConfig(), local=LocalViews(num_local_views=2, local_size_px=32))
-    with pytest.raises(ConfigError, match=r"built for 64 px, takes no images of 32 px .* give `local_size_px` 64"):
+    with pytest.raises(
+        ConfigError, match=r"built for 64 px, does not accept images of 32 px .* give `local_size_px` 64"
+    ):
         fit_views(config)
     same = replace(config, local=replace(config.local, local_size_px=64))
     assert fit_views(same).model.input_px == 64
@@ -117,7 +119,7 @@ def test_a_refused_run_makes_nothing(scenes, tmp_path, monkeypatch):
     config = small_config(scenes, recipe="simclr")
     config = replace(config, model=ModelConfig(backbone="inception_v4"), group=replace(config.group, size_px=64))
     for start in (pretrain, estimate):
-        with pytest.raises(ConfigError, match="takes no images of 64 px"):
+        with pytest.raises(ConfigError, match="does not accept images of 64 px"):
             start(config, tmp_path / "run")
     knn_on = replace(
         config,
@@ -125,7 +127,7 @@ def test_a_refused_run_makes_nothing(scenes, tmp_path, monkeypatch):
         runtime=replace(config.runtime, knn_on=tmp_path),
         evaluation=EvaluationData(image_px=224),
     )
-    with pytest.raises(ConfigError, match=r"built for 64 px, takes no images of 224 px .*; give `image_px` 64"):
+    with pytest.raises(ConfigError, match=r"built for 64 px, does not accept images of 224 px .*; give `image_px` 64"):
         pretrain(knn_on, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -155,7 +157,7 @@ def test_a_backbone_of_one_size_is_trained_resumed_measured_and_taken_out(scenes
     assert call(*wanted, "--image-px", 32)[0] == 0
     status, _, says = call(*wanted)
     assert status == 2
-    assert "gmixer_12_224, built for 32 px, takes no images of 128 px" in says
+    assert "gmixer_12_224, built for 32 px, does not accept images of 128 px" in says
     status, _, says = call("evaluate", run, "--on", labelled, "--image-px", 32, "--dense-on", fields)
     assert status == 1
     assert "dense tasks need a backbone of any size, such as a ViT or a ResNet" in says
@@ -164,7 +166,7 @@ def test_a_backbone_of_one_size_is_trained_resumed_measured_and_taken_out(scenes
 def test_dense_tasks_are_tried_on_images_that_are_no_squares():
     for name in ("resnet10t", "test_vit", "swin_tiny_patch4_window7_224", "small-cnn"):
         check_dense(create_backbone(ModelConfig(backbone=name)), DenseConfig())
-    with pytest.raises(EvaluationError, match="takes no images of 368x352 px"):
+    with pytest.raises(EvaluationError, match="does not accept images of 368x352 px"):
         check_dense(create_backbone(ModelConfig(backbone=FIXED)), DenseConfig())
 
 

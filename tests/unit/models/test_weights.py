@@ -279,7 +279,7 @@ def test_an_export_of_the_first_version_needs_no_option(old, capsys):
         ),
         ("resnet18", {"stem": "conv3x3-stride1"}, False, r"leave it out; an untrained one \(`untrained`\) may have it"),
         ("small-cnn", {"stem": "conv3x3-stride1"}, True, "small-cnn has no stem conv3x3-stride1"),
-        ("no-such-thing", {}, False, "is no run directory, no file of weights and no timm model"),
+        ("no-such-thing", {}, False, "is not a run directory, a file of weights or a timm model"),
     ],
 )
 def test_what_contradicts_a_target_is_refused(target, given, untrained, message, old):
@@ -290,7 +290,7 @@ def test_what_contradicts_a_target_is_refused(target, given, untrained, message,
 
 def test_a_file_that_says_nothing_needs_its_backbone(tmp_path):
     save_file(small_weights(), tmp_path / "x.safetensors")
-    with pytest.raises(Exception, match="does not say which backbone its weights are of; name it with `backbone`"):
+    with pytest.raises(Exception, match="does not say which backbone its weights belong to; name it with `backbone`"):
         open_target(str(tmp_path / "x.safetensors"), NOTHING, False, None)
 
 

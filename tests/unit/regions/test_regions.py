@@ -162,7 +162,7 @@ def test_verify_finds_what_does_not_fit(tmp_path):
 def test_stats_count_regions_and_areas(tmp_path):
     _, store, _, _ = labelled_store(tmp_path)
     stats = store_stats(store)
-    assert (stats["images"], stats["regions"], stats["images_without_regions"]) == (6, 18, 0)
+    assert (stats["num_images"], stats["num_regions"], stats["num_images_without_regions"]) == (6, 18, 0)
     assert stats["area_frac"]["mean"] == pytest.approx(14 * 14 / (48 * 64))
     json.dumps(stats)
 
@@ -277,11 +277,11 @@ def test_any_flip_in_an_index_is_healed_and_said(tmp_path, capsys):
         again = open_index(bank, store, FilterConfig(min_area_px=10), tmp_path / "cache")
         assert all((getattr(again, name) == expected[name]).all() for name in arrays), path
         assert again.segment_errors == 0
-        assert "is damaged and is rebuilt" in capsys.readouterr().err
+        assert "is damaged and is being rebuilt" in capsys.readouterr().err
     for name in ("grid.npy", "start.npy"):
         (made / name).unlink()
         open_index(bank, store, FilterConfig(min_area_px=10), tmp_path / "cache")
-        assert "is damaged and is rebuilt" in capsys.readouterr().err
+        assert "is damaged and is being rebuilt" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "cache/index").iterdir()] == [made.name]
 
 

@@ -138,7 +138,7 @@ def test_names(tmp_path, monkeypatch):
     assert hub_id_or_folder("sam2.1-base-plus") == "facebook/sam2.1-hiera-base-plus"
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        UsageError, match=r"no segmenter 'samm'; choose one of felzenszwalb, labels, sam-digits, .*\./samm"
+        UsageError, match=r"no segmenter 'samm'; .* a name from `samclr segmenters`, a Hugging Face id .*\./samm"
     ):
         segmenter_spec("samm")
     with pytest.raises(UsageError, match=r"no such folder: \./samm"):
@@ -158,8 +158,9 @@ def test_the_table_names_size_licence_and_what_is_here(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     rows = {row["segmenter"]: row for row in sam_rows()}
     assert set(rows) == set(KNOWN)
-    assert rows["sam-vit-b"]["here"] == rows["sam-digits"]["here"] == "yes"
-    assert rows["sam-vit-l"]["here"] == "no"
+    assert rows["sam-vit-b"]["is_here"]
+    assert rows["sam-digits"]["is_here"]
+    assert not rows["sam-vit-l"]["is_here"]
     assert "SAM License" in rows["facebook/sam3"]["licence"]
 
 
@@ -371,7 +372,7 @@ def test_digits_through_the_store_in_one_process_or_two(num_workers, tmp_path):
     assert (report.num_new, list(report.errors)) == (21, ["broken.png"])
     assert verify_store(store) == []
     stats = store_stats(open_store(tmp_path / "store"))
-    assert stats["regions"] == report.tally["masks"] > 80
+    assert stats["num_regions"] == report.tally["masks"] > 80
     assert {"stage_encoder", "stage_decoder", "stage_masks", "stage_rle"} <= set(report.tally)
 
 

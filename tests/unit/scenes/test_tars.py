@@ -182,7 +182,7 @@ def test_archives_that_follow_one_another_are_all_read(tmp_path, capsys):
     (tmp_path / "x.tar").write_bytes(parts[0] + b"signature" * 200)
     found, text = said(capsys, tmp_path / "x.tar")
     assert found == ["x.tar#0.png"]
-    assert "4 tar members were passed over: blocks after the end mark that are not a tar (4)" in text
+    assert "4 tar members were skipped: blocks after the end mark that are not a tar (4)" in text
 
 
 def test_numbers_after_a_dot_belong_to_the_key(tmp_path, capsys):
@@ -190,7 +190,7 @@ def test_numbers_after_a_dot_belong_to_the_key(tmp_path, capsys):
     (tmp_path / "x.tar").write_bytes(tar_bytes([(name, png(0)) for name in names]))
     found, text = said(capsys, tmp_path / "x.tar")
     assert found == sorted(f"x.tar#{name}" for name in names if name != "v1.2.seg.png")
-    assert "1 tar member was passed over: .seg.png beside the image of their sample (1)" in text
+    assert "1 tar member was skipped: .seg.png beside the image of their sample (1)" in text
 
 
 def test_what_a_shard_leaves_out_is_counted(tmp_path, capsys):
@@ -200,7 +200,7 @@ def test_what_a_shard_leaves_out_is_counted(tmp_path, capsys):
     (ref,) = list_scenes([tmp_path / "x.tar"])
     assert read_bytes(ref) == png(1)  # of members of one name the last counts, as when it is unpacked
     _, text = said(capsys, tmp_path / "x.tar")
-    assert "5 tar members were passed over: links (2), " in text
+    assert "5 tar members were skipped: links (2), " in text
     for reason in (".psd files (1)", "neither files nor folders (1)", "replaced by a later one of the same name (1)"):
         assert reason in text
 

@@ -59,7 +59,7 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(FilesError, match=rf"no room for {tmp_path}/a.txt of 4 bytes: its disk has .* GB free") as error:
         write_text(tmp_path / "a.txt", "text")
-    assert "run the same command again" in str(error.value)
+    assert "rerun the same command" in str(error.value)
     assert names(tmp_path) == []
 
 
@@ -120,7 +120,7 @@ def test_a_lock_is_held_by_one_process_and_ends_with_it(tmp_path):
 def test_a_device_or_pipe_is_never_replaced(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with pytest.raises(FilesError, match="is a pipe, which is not written over"):
+    with pytest.raises(FilesError, match="is a pipe, which is never overwritten"):
         write_text(pipe, "words")
     assert pipe.is_fifo()
     assert names(tmp_path) == ["pipe"]
@@ -137,7 +137,7 @@ def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch):
 
     monkeypatch.setattr("fcntl.flock", none)
     with (
-        pytest.raises(FilesError, match=r"the file system of .* offers no locks .*; mount it with them"),
+        pytest.raises(FilesError, match=r"the file system of .* does not support locks .*; mount it with them"),
         locked(tmp_path / "a"),
     ):
         pass

@@ -15,7 +15,8 @@ from support.damage import flip_a_bit
 from support.study_files import IMAGE, LABELS, SAM, write_study_files
 
 from samclr._version import __version__
-from samclr.cli.commands import STYLE, Command
+from samclr.cli.commands import Command
+from samclr.cli.parse import STYLE
 from samclr.cli.segmenters import chosen_segmenter
 from samclr.config.pretrain import OptimConfig
 from samclr.config.registry import PROTOCOLS
@@ -177,7 +178,7 @@ def test_only_takes_arms_runs_and_patterns(files, begun):
 
 def test_a_segmenter_that_does_not_exist_is_told_before_anything_runs(files, tmp_path):
     grid = replace(files.study.grids[1], segmenters=("sam-hq-vit-x",))
-    with pytest.raises(UsageError, match="no segmenter 'sam-hq-vit-x'; choose one of felzenszwalb"):
+    with pytest.raises(UsageError, match="no segmenter 'sam-hq-vit-x'; did you mean sam-hq-vit-"):
         plan_study(replace(files.study, grids=(grid,)), "tiny", tmp_path / "out", files.given(), 1)
     assert not (tmp_path / "out").exists()
 
@@ -185,7 +186,9 @@ def test_a_segmenter_that_does_not_exist_is_told_before_anything_runs(files, tmp
 def test_status_of_a_study_that_has_not_run(begun):
     folder, plan = begun
     rows = {row["run"]: row for row in status_rows(folder, plan)}
-    assert rows[f"{IMAGE}.seed0"] == {"run": f"{IMAGE}.seed0", "stage": "waiting", "steps": "0/4", "reason": ""}
+    assert rows[f"{IMAGE}.seed0"] == {
+        "index": 0, "run": f"{IMAGE}.seed0", "stage": "waiting", "steps_done": 0, "num_steps": 4, "reason": ""
+    }  # fmt: skip
     assert rows[f"{SAM}.seed1"]["stage"] == "missing"
     with folder.lock(f"{LABELS}.seed0"):
         assert folder.stage(plan, plan.runs()[2]) == "running"

@@ -171,7 +171,7 @@ def test_files_that_hold_no_study(tmp_path, text, message):
 
 
 def test_a_name_that_is_no_study(tmp_path):
-    with pytest.raises(UsageError, match="no study 'papr'; choose one of paper, temperature"):
+    with pytest.raises(UsageError, match="no study 'papr'; did you mean paper"):
         load_study("papr")
     with pytest.raises(UsageError, match="no such file"):
         load_study(str(tmp_path / "none.py"))

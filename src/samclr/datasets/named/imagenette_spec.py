@@ -19,7 +19,7 @@ def image_classes(
 
     root = root.resolve()
     if root.name != folder:
-        raise EvaluationError(f"{root} must be called {folder}, as torchvision has it; rename it or link to it")
+        raise EvaluationError(f"{root} must be called {folder}, as torchvision expects; rename it or link to it")
     try:
         read = [Imagenette(root.parent, split, size=size) for split in ("train", "val")]
     except (KeyError, FileNotFoundError, RuntimeError) as error:  # KeyError: a folder that is no class of the set

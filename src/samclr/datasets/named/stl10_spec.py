@@ -31,7 +31,7 @@ def _labels(root: Path, split: str, num_images: int, num_classes: int) -> Any:
 
     path = root / f"{split}_y.bin"
     if not path.is_file():
-        raise EvaluationError(f"STL-10 lacks {path}; samclr data check stl10 --root {root} tells where it is got")
+        raise EvaluationError(f"STL-10 lacks {path}; samclr data check stl10 --root {root} tells where to get it")
     labels = np.fromfile(path, np.uint8).astype(np.int64) - 1
     if len(labels) != num_images or not all(0 <= label < num_classes for label in (labels.min(), labels.max())):
         raise EvaluationError(

@@ -17,7 +17,7 @@ class CropProbeConfig(ProtocolConfig):
         crop_epochs: Epochs of the probe on crops.
         crop_batch_size: Images per step.
         crop_lr: Learning rate for a batch of 256; scaled with the batch size.
-        crop_px: InputSide of the crops and of the test images, in px.
+        crop_px: Side of the crops and of the test images, in px.
         crop_min_scale: Smallest share of the image that a crop covers; the largest is the whole image.
         crop_seed: Seed for order, crops and flips.
     """
@@ -35,7 +35,7 @@ class CropProbeConfig(ProtocolConfig):
 
     @property
     def is_asked(self) -> bool:
-        """Only by name: it is dear."""
+        """Only where it is asked for: it is expensive."""
         return self.crop_probe
 
 

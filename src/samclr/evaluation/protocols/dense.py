@@ -14,13 +14,14 @@ from samclr.datasets.labelled_scenes import LabelledScenes
 from samclr.draws import epoch_order
 from samclr.evaluation.dense_features import chosen_scenes, scenes_fingerprint, stream_patches, training_patches
 from samclr.evaluation.intervals import bootstrap_intervals
-from samclr.evaluation.linear import Standardiser, cosine_lr, zero_layer
+from samclr.evaluation.linear import Standardiser, zero_layer
 from samclr.evaluation.neighbours import nearest
 from samclr.evaluation.protocols.base import DenseProtocol, DenseTask, Outcome
 from samclr.evaluation.protocols.dense_spec import DenseConfig
 from samclr.evaluation.segmentation import class_ious, confusion, enlarge_argmax, iou_counts, miou_and_accuracy
 from samclr.evaluation.sizes import check_dense, say_fewer
 from samclr.log import say
+from samclr.models.schedules import cosine
 from samclr.runs.results import Score
 
 PATCHES_AT_ONCE = 1024
@@ -104,7 +105,7 @@ def train_probe(
             batches = list(torch.randperm(len(features), generator=generator).split(config.dense_batch_size))
         rows = batches.pop(0)
         wanted = shares[rows].to(device)
-        optimizer.param_groups[0]["lr"] = cosine_lr(config.dense_lr, step / config.dense_steps)
+        optimizer.param_groups[0]["lr"] = cosine(config.dense_lr, 0, step / config.dense_steps)
         optimizer.zero_grad()
         log_shares = layer(standardise(features[rows]).to(device)).log_softmax(1)
         (-(wanted * log_shares).sum() / wanted.sum()).backward()

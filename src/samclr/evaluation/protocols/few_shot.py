@@ -10,6 +10,7 @@ from samclr.evaluation.protocols.answers import trained
 from samclr.evaluation.protocols.base import LabelledProtocol, LabelledTask, Outcome
 from samclr.evaluation.protocols.few_shot_spec import FewShotConfig
 from samclr.evaluation.protocols.linear_spec import ProbeConfig
+from samclr.log import option_of
 
 
 def few_rows(labels: Int[np.ndarray, "n"], num_classes: int, share: float, seed: int) -> Int[np.ndarray, "few"]:
@@ -25,7 +26,7 @@ def few_rows(labels: Int[np.ndarray, "n"], num_classes: int, share: float, seed:
         if len(rows) < each:
             raise EvaluationError(
                 f"{share:.0%} of {len(labels)} labels are {each} of each class, but class {number} has {len(rows)}; "
-                f"take a smaller `few_shot`, or more training images (`num_train`)"
+                f"take a smaller {option_of('few_shot')}, or more training images ({option_of('num_train')})"
             )
         chosen.append(rows[epoch_order(seed, number, len(rows))[:each]])
     return np.sort(np.concatenate(chosen))

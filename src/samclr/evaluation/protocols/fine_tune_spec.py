@@ -19,7 +19,7 @@ class FineTuneConfig(ProtocolConfig):
         tune_backbone_lr: Learning rate of the backbone for a batch of 256; scaled with the batch size.
         tune_head_lr: Learning rate of the classifier, scaled likewise.
         tune_weight_decay: Weight decay on all weights.
-        tune_px: InputSide of the crops and of the test images, in px.
+        tune_px: Side of the crops and of the test images, in px.
         tune_min_scale: Smallest share of the image that a crop covers; the largest is the whole image.
         tune_seed: Seed for order, crops and flips.
     """
@@ -39,7 +39,7 @@ class FineTuneConfig(ProtocolConfig):
 
     @property
     def is_asked(self) -> bool:
-        """Only by name: it is dear."""
+        """Only where it is asked for: it is expensive."""
         return self.fine_tune
 
 

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from samclr.errors import UsageError
 
@@ -70,15 +71,16 @@ def cached_weights(hub_id: str) -> Path | None:
     return folder if there and (folder / "config.json").exists() else None
 
 
-def sam_rows() -> list[dict[str, str]]:
+def sam_rows() -> list[dict[str, Any]]:
     """The known models in the table of `samclr segmenters`."""
     return [
         {
             "segmenter": model.name,
-            "weights": f"{model.size_mb:,} MB {model.hub_id}".strip(),
-            "licence": model.licence.split(" (")[0],
-            "here": "yes" if not model.hub_id or cached_weights(model.hub_id) else "no",
-            "": model.remark,
+            "hub_id": model.hub_id or None,
+            "size_mb": model.size_mb,
+            "licence": model.licence,
+            "is_here": not model.hub_id or cached_weights(model.hub_id) is not None,
+            "remark": model.remark,
         }
         for model in KNOWN.values()
     ]

@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.ops import nms
 
 from samclr.config.sam import MaskConfig
-from samclr.log import say
+from samclr.log import option_of, say
 from samclr.regions.records import Region, region_from_mask
 from samclr.regions.sam.decoder import EncodedImages, Prompted
 from samclr.regions.sam.grids import CropBox, crop_boxes, near_crop_edge, point_grid
@@ -311,7 +311,7 @@ def _mask(kept: _Kept, size: tuple[int, int]) -> Mask:
 
 def _check_finite(values: Tensor, what: str) -> None:
     if not torch.isfinite(values).all():
-        raise ArithmeticError(f"the model's {what} are not finite; try `precision` float32")
+        raise ArithmeticError(f"the model's {what} are not finite; try {option_of('precision')} float32")
 
 
 def _say_halved(what: str, number: int) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from samclr.errors import UsageError
-from samclr.log import say
+from samclr.log import option_of, say
 from samclr.regions.sam.catalogue import KNOWN, cached_weights, hub_id_or_folder
 from samclr.regions.sam.decoder import EncodedImages, PromptDecoder, in_float32
 from samclr.regions.sam.masks import Enlarging
@@ -206,7 +206,7 @@ def _why_not(segmenter: str, name: str, error: Exception) -> str:
         return f"there is no model {name} on the Hugging Face hub, or it is private; see `samclr segmenters`"
     return (
         f"{name} is not on this machine and the Hugging Face hub cannot be reached; get the model's folder by other "
-        f"means (config.json, preprocessor_config.json, model.safetensors) and give `segmenter` PATH"
+        f"means (config.json, preprocessor_config.json, model.safetensors) and give {option_of('segmenter')} PATH"
     )
 
 

@@ -13,7 +13,7 @@ class FelzenszwalbConfig(Settings):
 
     Attributes:
         scale: larger values give larger pieces.
-        sigma: blur before segmenting, px.
+        sigma: blur before segmenting: sigma of a Gaussian, in px.
         min_size: smallest size of a piece, in px.
     """
 

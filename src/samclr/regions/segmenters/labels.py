@@ -10,6 +10,7 @@ from skimage.measure import label as connected_pieces
 
 from samclr.datasets.label_maps import LabelError, check_label_folder, label_of_stem, read_label_regions
 from samclr.errors import ScenesError, UsageError
+from samclr.log import option_of
 from samclr.regions.records import ImageRegions, SegmentError
 from samclr.regions.segmenters.base import Segmenter
 from samclr.regions.segmenters.felzenszwalb import regions_of_partition
@@ -28,14 +29,15 @@ class LabelsSegmenter(Segmenter):
 
     @classmethod
     def check(cls, segmenter: str, options: LabelsConfig, refs: Sequence[SceneRef]) -> None:
-        """Raises ScenesError for a folder that is not there or fits ill, UsageError where no scene has a label map."""
+        """Raises ScenesError for a missing or ambiguous folder, UsageError where no scene has a label map."""
         if options.labels is not None:
             if not options.labels.is_dir():
                 raise ScenesError(f"no such folder of label maps: {options.labels}")
             check_label_folder(options.labels, refs)
         elif all(ref.label is None for ref in refs):
             raise UsageError(
-                "the segmenter labels needs ground-truth label maps and these scenes bring none: add `labels` DIR"
+                f"the segmenter labels needs ground-truth label maps, and these scenes have none: "
+                f"add {option_of('labels')} DIR"
             )
 
     def complete(self, ref: SceneRef, scene: Scene) -> Scene:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import UInt8
 
 from samclr.config.sam import ComputeConfig
-from samclr.log import say
+from samclr.log import option_of, say
 from samclr.models.devices import choose_device
 from samclr.regions.records import ImageRegions, SegmentError
 from samclr.regions.sam.generator import Mask, MaskGenerator, StageTimes
@@ -99,7 +99,7 @@ class SamSegmenter(Segmenter):
             self._overflow_said = True
             say(
                 f"float16 overflows near {image_id}: such scenes are segmented in float32; "
-                "if they are many, `precision` bfloat16 is faster"
+                f"if they are many, {option_of('precision')} bfloat16 is faster"
             )
 
 
