@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from samclr.config.evaluation import EvaluationConfig, TargetConfig
-from samclr.config.pretrain import PretrainConfig, ViewsConfig
+from samclr.config.pretrain import PretrainConfig
 from samclr.demo.demo import NUM_SCENES, STEPS, demo_config
 from samclr.evaluation.evaluate import evaluate
 from samclr.evaluation.targets import open_target
@@ -38,7 +38,7 @@ def arm_config(demo: Path, images: int, regions: int, share: float, same_image: 
     return replace(
         config,
         method=replace(config.method, same_image_negatives=same_image),
-        views=ViewsConfig(strategy="region", regions_per_image=regions),
+        views=replace(config.views, regions_per_image=regions),
         optim=replace(config.optim, global_batch_size=images),
     )
 

@@ -43,7 +43,7 @@ from samclr.scenes.fill import FillOptions
 from samclr.training.pretrain import pretrain
 from samclr.views.data import num_workers
 
-NUM_SCENES, STEPS = 600, 150
+NUM_SCENES, STEPS = 600, 180
 SEGMENTER = SegmenterConfig(
     segmenter="sam-digits",
     # Islands and holes under 40 px go; a stray island would stretch the box to the next digit.
@@ -125,15 +125,16 @@ def run_demo(
 
 
 def with_random_boxes(config: PretrainConfig) -> PretrainConfig:
-    """The control of a recipe with region views: boxes of the regions' sizes at random places."""
-    return replace(config, views=replace(config.views, strategy="random-box"))
+    """The control of a recipe with region views: boxes of the regions' sizes at random places, which have no masks."""
+    return replace(config, views=replace(config.views, strategy="random-box", background_mix_prob=0.0))
 
 
 def demo_config(recipe: str, data: Path, store: Path, bank: Path, steps: int) -> PretrainConfig:
-    """A recipe in the demo's size. Arms of one method differ in the strategy alone.
+    """A recipe in the demo's size. Arms of one method have one budget and one augmentation.
 
-    Windows of regions are squares with as much context as the evaluation's crops. Colours would give a pair away, so
-    most views are grey; the settings were chosen on seeds 10 to 12.
+    Windows of regions are squares with as much context as the evaluation's crops. What lies around a region would give
+    a pair away, so its mask is used: in 0.7 of the views another scene stands around it. Image views and random boxes
+    have no masks; docs/log.md has region views without this. Settings were chosen on seed 10.
     """
     config = RECIPES[recipe].config
     spec, with_regions = METHODS[config.method.name], config.views.strategy != "image"
@@ -142,11 +143,11 @@ def demo_config(recipe: str, data: Path, store: Path, bank: Path, steps: int) ->
         method=spec.demo_config,
         data=DataConfig(scenes=((data / "scenes").absolute(),), regions=store.absolute(), bank=bank.absolute()),
         filter=FilterConfig(min_area_px=20, max_area_frac=0.1, padding=CONTEXT),
-        views=replace(config.views, max_window_aspect=1.0) if with_regions else config.views,
+        views=replace(config.views, max_window_aspect=1.0, background_mix_prob=0.7) if with_regions else config.views,
         group=ViewGroup(size_px=VIEW_PX, crop_scale=(0.5, 1.0)),
         local=replace(config.local, local_size_px=LOCAL_PX, local_crop_scale=(0.2, 0.5)),
         augment=replace(
-            config.augment, flip_prob=0.0, jitter_strength=1.0, grey_prob=0.8, blur_prob=0.2, blur_sigma=(0.1, 1.0)
+            config.augment, flip_prob=0.0, jitter_strength=1.0, grey_prob=0.5, blur_prob=0.2, blur_sigma=(0.1, 1.0)
         ),
         model=replace(config.model, backbone="small-cnn"),
         optim=OptimConfig(global_batch_size=128, steps=steps, optimizer="adamw", lr=spec.demo_lr, warmup_steps=10),

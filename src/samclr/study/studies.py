@@ -100,7 +100,7 @@ PADDING = Study(
     grids=(Grid(strategies=("region",), temperatures=(0.07,), paddings=(1.0, 1.15, 1.3, 1.5, 1.75, 2.0)),),
 )
 
-# The demo's settings (samclr.demo.demo) but for square windows; its scenes and its small SAM need nothing more.
+# The demo's settings (samclr.demo.demo), but for square windows and mixed backgrounds: every arm can have these.
 SMOKE = Study(
     name="smoke",
     summary="The controls in minutes on a CPU: scenes of handwritten digits on clutter, and a small SAM that ships "
@@ -129,7 +129,7 @@ SMOKE = Study(
         ),
     ),
     filter=FilterConfig(min_area_px=20, max_area_frac=0.1, padding=1.5),
-    augment=AugmentConfig(flip_prob=0.0, jitter_strength=1.0, grey_prob=0.8, blur_prob=0.2, blur_sigma=(0.1, 1.0)),
+    augment=AugmentConfig(flip_prob=0.0, jitter_strength=1.0, grey_prob=0.5, blur_prob=0.2, blur_sigma=(0.1, 1.0)),
     backbone="small-cnn",
     projector_hidden=None,
     size_px=32,
