@@ -27,7 +27,7 @@ def demo(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo")
     os.environ["SAMCLR_CACHE"] = str(out / "cache")
     remarks: list[str] = []
-    arms = run_demo(out / "demo", [0], remarks.append, steps=4, num_scenes=40)
+    arms = run_demo(out / "demo", [0], remarks.append, steps=11, num_scenes=40)
     return out / "demo", arms, remarks
 
 
@@ -43,7 +43,7 @@ def test_the_demo_measures_all_arms_on_the_same_digits(demo):
         name: read_metrics(out / RUNS / f"{name}-seed0") for name in ("simclr", "samclr", "samclr-random-box")
     }
     losses = [[row["loss"] for row in rows] for rows in strategies.values()]
-    assert [len(steps) for steps in losses] == [4, 4, 4]
+    assert [len(steps) for steps in losses] == [11, 11, 11]
     assert len({tuple(steps) for steps in losses}) == 3
 
 
@@ -67,8 +67,8 @@ def test_the_demo_again_trains_nothing_anew(demo, monkeypatch):
     out, arms, _ = demo
     before = checkpoints(out / RUNS / "simclr-seed0")
     monkeypatch.setattr("samclr.demo.demo.train_told", None)  # would fail if it were called
-    assert run_demo(out, [0], lambda _: None, steps=4, num_scenes=40) == arms
-    assert len(read_metrics(out / RUNS / "simclr-seed0")) == 4
+    assert run_demo(out, [0], lambda _: None, steps=11, num_scenes=40) == arms
+    assert len(read_metrics(out / RUNS / "simclr-seed0")) == 11
     assert checkpoints(out / RUNS / "simclr-seed0") == before  # named by their content
 
 

@@ -12,7 +12,7 @@ from samclr.config.sam import ComputeConfig, MaskConfig
 from samclr.config.segmenters import SegmenterConfig, segmenter_spec
 from samclr.datasets.sources import list_scenes
 from samclr.demo.data import DATA_SEED
-from samclr.demo.scenes import compose_scene
+from samclr.demo.scenes import PLAIN, VARIED, compose_scene
 from samclr.errors import ConfigError, PartsError, UsageError
 from samclr.regions.records import ImageRegions
 from samclr.regions.sam import model as sam_model
