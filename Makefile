@@ -9,7 +9,7 @@ SAM2 = --no-build-isolation "sam2>=1.1"
 
 help:
 	@echo "make demo        the main job on generated scenes: under three minutes on two cores, after the set-up"
-	@echo "make demo-seeds  the same for three seeds: about five minutes"
+	@echo "make demo-seeds  the same for three seeds: under nine minutes"
 	@echo "make demo-methods  six recipes (SimCLR, MoCo, DINO; image and region views), three seeds: about half an hour"
 	@echo "make test        the tests: under ten minutes on two cores, after the set-up"
 	@echo "make lint types  style and types"
@@ -19,7 +19,7 @@ help:
 	@echo "The set-up (.venv) takes about 7 GB of disk, from the package registry, once: two to five minutes."
 
 demo: .venv
-	@echo "== demo: image views against region views on generated scenes, seeds $(SEEDS); about two minutes a seed"
+	@echo "== demo: image views against region views on generated scenes, with controls, seeds $(SEEDS)"
 	$(BIN)/samclr demo --out runs/demo --seeds $(SEEDS)
 
 demo-seeds: .venv

@@ -17,7 +17,7 @@ from segment import agreement, as_samclr_loads_it, candidate_scores, find_images
 from sklearn.datasets import load_digits
 
 from samclr.config.sam import MaskConfig
-from samclr.demo.demo import compose_scene
+from samclr.demo.scenes import compose_scene
 from samclr.regions.sam.generator import MaskGenerator
 from samclr.regions.sam.model import SamModels
 from samclr.regions.segmenters.sam import AUTOCAST

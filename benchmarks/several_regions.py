@@ -16,13 +16,13 @@ import numpy as np
 import torch
 
 from samclr.config.evaluation import EvaluationConfig, TargetConfig
-from samclr.config.pretrain import PretrainConfig, ViewsConfig
-from samclr.demo.demo import NUM_SCENES, demo_config
+from samclr.config.pretrain import PretrainConfig
+from samclr.demo.demo import NUM_SCENES, STEPS, demo_config
 from samclr.evaluation.evaluate import evaluate
 from samclr.evaluation.targets import open_target
 from samclr.training.pretrain import pretrain
 
-STEPS, IMAGES, SCENES = 360, 128, NUM_SCENES["sam-digits"]
+IMAGES = 128
 # name: images a step, regions of each, share of the steps, other regions of an image as negatives
 ARMS = {
     "one region, all steps": (IMAGES, 1, 1.0, "keep"),
@@ -34,12 +34,11 @@ DEMO_ARM = "one region, all steps"
 
 
 def arm_config(demo: Path, images: int, regions: int, share: float, same_image: str) -> PretrainConfig:
-    data = demo / f"data-{SCENES}"
-    config = demo_config("samclr", data, demo / "regions-sam-digits", demo / f"bank-{SCENES}", round(STEPS * share))
+    config = demo_config("samclr", demo / "data", demo / "regions", demo / "bank", round(STEPS * share))
     return replace(
         config,
         method=replace(config.method, same_image_negatives=same_image),
-        views=ViewsConfig(strategy="region", regions_per_image=regions),
+        views=replace(config.views, regions_per_image=regions),
         optim=replace(config.optim, global_batch_size=images),
     )
 
@@ -50,20 +49,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, help="JSON file for the table")
     arguments = parser.parse_args()
-    digits = arguments.demo / f"data-{SCENES}" / "digits"
+    demo = arguments.demo / f"{NUM_SCENES}-scenes"
     rows = []
     print(f"{'arm':36}  images x regions  steps    views  kNN top-1 of each seed    mean", flush=True)
     for name, (images, regions, share, same_image) in ARMS.items():
         top1 = []
         for seed in arguments.seeds:
-            config = replace(arm_config(arguments.demo, images, regions, share, same_image), seed=seed)
-            run = arguments.demo / "several-regions" / f"{name.replace(' ', '-').replace(',', '')}-seed{seed}"
+            config = replace(arm_config(demo, images, regions, share, same_image), seed=seed)
+            run = demo / "several-regions" / f"{name.replace(' ', '-').replace(',', '')}-seed{seed}"
             if name == DEMO_ARM:
-                run = arguments.demo / f"samclr-sam-digits-{SCENES}-seed{seed}"
+                run = demo / f"samclr-seed{seed}"
             pretrain(config, run)
             target = open_target(str(run), TargetConfig(), untrained=False, seed=seed)
             measuring = EvaluationConfig(data=config.evaluation, protocols=(config.knn,))
-            first = evaluate(target, [digits], measuring, torch.device("cpu"))[0]
+            first = evaluate(target, [demo / "data/digits"], measuring, torch.device("cpu"))[0]
             top1.append(first.scores["top1"].value)
         views = config.views_per_step() * config.optim.steps
         row = {"arm": name, "images": images, "regions": regions, "steps": config.optim.steps, "views": views}

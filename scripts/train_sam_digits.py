@@ -20,7 +20,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from transformers import SamConfig, SamImageProcessor, SamModel
 
-from samclr.demo.demo import DATA_SEED, NUM_IN_SCENES, clutter, compose_scene, digit_ink
+from samclr.demo.data import DATA_SEED, NUM_IN_SCENES
+from samclr.demo.scenes import SceneStyle, clutter, compose_scene, digit_ink
 from samclr.draws import epoch_order
 
 IMAGE_PX, WIDTH, LAYERS, DECODER_WIDTH = 96, 96, 4, 64
@@ -254,7 +255,6 @@ def measure(out: Path, num_scenes: int = 200) -> None:
 
     from pycocotools import mask as coco_mask
 
-    import samclr.demo.demo as demo
     from samclr.config.sam import MaskConfig
     from samclr.regions.sam.generator import MaskGenerator
     from samclr.regions.sam.model import load_sam
@@ -267,9 +267,9 @@ def measure(out: Path, num_scenes: int = 200) -> None:
     for side, number, points, loose in (
         (96, 5, 8, False), (96, 10, 8, False), (136, 10, 8, False), (136, 10, 12, False), (136, 10, 12, True),
     ):  # fmt: skip
-        demo.SCENE_PX, demo.DIGITS_PER_SCENE = side, number
+        style = SceneStyle(scene_px=side, num_digits=number)
         thresholds = {"pred_iou_thresh": 0.8, "stability_score_thresh": 0.85} if loose else {}
-        made = [compose_scene(strokes, np.random.default_rng([9, 9, k])) for k in range(num_scenes)]
+        made = [compose_scene(strokes, np.random.default_rng([9, 9, k]), style) for k in range(num_scenes)]
         with ThreadPoolExecutor(2) as pool, torch.inference_mode():
             generator = MaskGenerator(model, MaskConfig(points_per_side=points, **thresholds), pool, 10**8)
             generator.generate([scene for scene, _ in made[:2]])

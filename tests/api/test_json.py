@@ -72,7 +72,7 @@ def printed(tmp_path, call, monkeypatch):
         "data check": ("camvid", "--root", "fields"),
         "pretrain simclr": (photos, "--out", "run", "--bank", "bank", *TRAINING, "--workers", 1),
         "evaluate": ("run", "--on", "labelled", "--image-px", 16, "--probe-epochs", 1, "--device", "cpu"),
-        "demo": ("--out", "demo", "--segmenter", "labels", "--recipes", "simclr"),
+        "demo": ("--out", "demo", "--recipes", "simclr"),
         "study list": (),
         "study run": ("smoke", "--out", "study", "--list"),
         "study status": ("study",),

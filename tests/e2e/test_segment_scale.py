@@ -18,7 +18,7 @@ import json, resource
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np, torch
 from PIL import Image
-from samclr.demo.demo import clutter, digit_ink
+from samclr.demo.scenes import clutter, digit_ink
 from samclr.regions.sam.generator import MaskGenerator
 from samclr.regions.sam.model import load_sam
 from samclr.config.sam import MaskConfig

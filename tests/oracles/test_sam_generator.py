@@ -13,7 +13,7 @@ from support.original_sams import original_generator
 from support.sam_models import KINDS, MEAN, STD, as_loaded, digits_sam, tiny_sam
 
 from samclr.config.sam import MaskConfig
-from samclr.demo.demo import clutter, digit_ink
+from samclr.demo.scenes import clutter, digit_ink
 from samclr.regions.sam.decoder import PromptDecoder
 from samclr.regions.sam.generator import Mask, MaskGenerator
 from samclr.regions.sam.grids import point_grid

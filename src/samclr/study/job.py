@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from samclr.datasets.sources import list_scenes
-from samclr.demo.demo import make_data
+from samclr.demo.data import make_data
 from samclr.errors import UsageError, name_some
 from samclr.study.engine import Tally, carry_out_all, local_slots
 from samclr.study.folder import STUDY_FILE, StudyFolder, begin_study, open_study

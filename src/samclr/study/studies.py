@@ -100,7 +100,7 @@ PADDING = Study(
     grids=(Grid(strategies=("region",), temperatures=(0.07,), paddings=(1.0, 1.15, 1.3, 1.5, 1.75, 2.0)),),
 )
 
-# The demo's settings (samclr.demo.demo), so that its scenes and its small SAM need nothing from elsewhere.
+# The demo's settings (samclr.demo.demo), but for square windows and mixed backgrounds: every arm can have these.
 SMOKE = Study(
     name="smoke",
     summary="The controls in minutes on a CPU: scenes of handwritten digits on clutter, and a small SAM that ships "
@@ -128,18 +128,19 @@ SMOKE = Study(
             ),
         ),
     ),
-    filter=FilterConfig(min_area_px=20, max_area_frac=0.1, padding=1.1),
-    augment=AugmentConfig(flip_prob=0.0, jitter_strength=0.6, blur_sigma=(0.1, 1.0)),
+    filter=FilterConfig(min_area_px=20, max_area_frac=0.1, padding=1.5),
+    augment=AugmentConfig(flip_prob=0.0, jitter_strength=1.0, grey_prob=0.5, blur_prob=0.2, blur_sigma=(0.1, 1.0)),
     backbone="small-cnn",
     projector_hidden=None,
     size_px=32,
-    crop_scale=(0.3, 1.0),
+    crop_scale=(0.5, 1.0),
     references=(
-        Reference(arm="untrained", set="digits", key="knn_top1", value=0.833),
-        Reference(arm="digits.simclr.image.*", set="digits", key="knn_top1", value=0.495),
-        Reference(arm="digits.simclr.region.sam-digits.*", set="digits", key="knn_top1", value=0.891),
+        Reference(arm="untrained", set="digits", key="knn_top1", value=0.367),
+        Reference(arm="digits.simclr.image.*", set="digits", key="knn_top1", value=0.418),
+        Reference(arm="digits.simclr.region.sam-digits.*", set="digits", key="knn_top1", value=0.775),
     ),
-    quoted="the README's demo: mean of seeds 0 to 2 on 600 scenes after 360 steps; this study takes fewer of both",
+    quoted="the README's demo: mean of seeds 0 to 2 on 600 scenes after 180 steps, with mixed backgrounds; this study "
+    "takes fewer of both and mixes none",
     headline="*.region.sam-digits.*",
     on_request=(PAPER_SEGMENTER,),
     generated=400,

@@ -12,7 +12,8 @@ from support.sam_models import KINDS, save_sam, tiny_sam
 from samclr.config.sam import ComputeConfig, MaskConfig
 from samclr.config.segmenters import SegmenterConfig, segmenter_spec
 from samclr.datasets.sources import list_scenes
-from samclr.demo.demo import DATA_SEED, compose_scene
+from samclr.demo.data import DATA_SEED
+from samclr.demo.scenes import PLAIN, VARIED, compose_scene
 from samclr.errors import ConfigError, PartsError, UsageError
 from samclr.regions.records import ImageRegions
 from samclr.regions.sam import model as sam_model
@@ -33,19 +34,20 @@ DIGITS = SegmenterConfig(segmenter="sam-digits", masks=MaskConfig(points_per_sid
 CPU = torch.device("cpu")
 
 
-def scenes(number):
+def scenes(number, style=PLAIN):
     from sklearn.datasets import load_digits
 
     strokes = [image / 16.0 for image in load_digits().images[:200]]
-    made = [compose_scene(strokes, np.random.default_rng([DATA_SEED, 99, k])) for k in range(number)]
+    made = [compose_scene(strokes, np.random.default_rng([DATA_SEED, 99, k]), style) for k in range(number)]
     return [Scene(image_id=f"{k}.png", pixels=pixels, content_hash=f"{k:032x}", label_map=labels.astype(np.int64))
             for k, (pixels, labels) in enumerate(made)]  # fmt: skip
 
 
-def test_sam_digits_finds_the_digits_of_the_demo_s_scenes():
-    found = build_segmenter(DIGITS).segment(scenes(12))
+@pytest.mark.parametrize(("style", "least_iou", "least_found"), [(PLAIN, 0.85, 0.9), (VARIED, 0.75, 0.8)])
+def test_sam_digits_finds_the_digits_of_the_demo_s_scenes(style, least_iou, least_found):
+    found = build_segmenter(DIGITS).segment(scenes(12, style))
     best = []
-    for scene, answer in zip(scenes(12), found, strict=True):
+    for scene, answer in zip(scenes(12, style), found, strict=True):
         assert isinstance(answer, ImageRegions)
         masks = [answer.mask(k) for k in range(len(answer.regions))]
         for digit in range(1, 6):
@@ -54,8 +56,8 @@ def test_sam_digits_finds_the_digits_of_the_demo_s_scenes():
         for region in answer.regions:
             assert region.predicted_iou > 0.88
             assert region.stability_score >= 0.95
-    assert np.mean(best) > 0.85  # the model card's figures are over far more scenes
-    assert np.mean(np.array(best) > 0.5) > 0.9
+    assert np.mean(best) > least_iou  # the model card's figures are over far more scenes, and plain ones
+    assert np.mean(np.array(best) > 0.5) > least_found
 
 
 @pytest.mark.parametrize("kind", KINDS)
