@@ -125,9 +125,9 @@ def _of_system(error: OSError) -> str:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # at its end Python would try once more, and print a traceback
         return str(no_room(Path(error.filename or place), error))
     if error.errno in (errno.ENOTDIR, errno.EEXIST) and isinstance(error.filename, str):
-        for place in (Path(error.filename), *Path(error.filename).parents):
-            if place.exists() and not place.is_dir():
-                return f"{place} is not a folder; expected a folder or a new name"
+        for part in (Path(error.filename), *Path(error.filename).parents):
+            if part.exists() and not part.is_dir():
+                return f"{part} is not a folder; expected a folder or a new name"
     return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
 
 

@@ -33,14 +33,12 @@ def train_told(config: PretrainConfig, data: Path) -> nn.Module:
     """
     config = resolve_config(config, tell=False)
     views = RegionViews.from_config(config)
-    classes = torch.from_numpy(
-        np.append(region_classes(config, data), NO_CLASS)
-    )  # the last: of an image without regions
+    classes = torch.from_numpy(np.append(region_classes(config, data), NO_CLASS))  # the last: without regions
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
         backbone = create_backbone(config.model, config.group.size_px)
         model = nn.Sequential(backbone, nn.Linear(feature_width(backbone), NUM_CLASSES))
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)
     optimizer = create_optimizer(model, config.optim)
     with stop_signals() as stop:
         for batch in views:
