@@ -40,7 +40,7 @@ def train_told(config: PretrainConfig, data: Path) -> nn.Module:
         torch.default_generator.manual_seed(config.seed)
         backbone = create_backbone(config.model, config.group.size_px)
         model = nn.Sequential(backbone, nn.Linear(feature_width(backbone), NUM_CLASSES))
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)
     optimizer = create_optimizer(model, config.optim)
     with stop_signals() as stop:
         for batch in views:
