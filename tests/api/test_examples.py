@@ -1,6 +1,5 @@
 """Every example runs, on scenes that are generated once."""
 
-import importlib.util
 import runpy
 import sys
 from pathlib import Path
@@ -10,7 +9,6 @@ import pytest
 from samclr.config.registry import METHODS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-NEEDS = {"lightning_module": "pytorch_lightning", "hf_trainer": "accelerate"}
 SIZES = {"masks": "6", "knn_probe": "60"}
 
 
@@ -21,9 +19,6 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem != "generated"))
 def test_example(name, folder, monkeypatch, capsys):
-    package = NEEDS.get(name)
-    if package is not None and importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed")
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(EXAMPLES))
     monkeypatch.setattr(METHODS, "_specs", dict(METHODS._specs))
