@@ -2,16 +2,18 @@
 PYTHON ?= python3
 SEEDS ?= 0
 BIN = .venv/bin
+PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder # by folder: long files (e2e) first
 # An oracle of the tests. Its build wants torch, and in a build environment of its own would download a second one.
 SAM2 = --no-build-isolation "sam2>=1.1"
 
-.PHONY: help demo demo-seeds demo-methods test ratios lint types docs wheel .venv clean
+.PHONY: help demo demo-seeds demo-methods test test-slow ratios lint types docs wheel .venv clean
 
 help:
 	@echo "make demo        the main job on generated scenes: under three minutes on two cores, after the set-up"
 	@echo "make demo-seeds  the same for three seeds: under nine minutes"
 	@echo "make demo-methods  six recipes (SimCLR, MoCo, DINO; image and region views), three seeds: about half an hour"
 	@echo "make test        the tests: under ten minutes on two cores, after the set-up"
+	@echo "make test-slow   those that take 15 to 60 s each: killed processes, several ranks, compilers"
 	@echo "make lint types  style and types"
 	@echo "make docs        this documentation as a site in site/: seconds"
 	@echo "make wheel       dist/samclr-VERSION-py3-none-any.whl, and the demo run from it"
@@ -31,7 +33,11 @@ demo-methods: .venv
 
 test: .venv
 	@echo "== tests: under ten minutes on two cores"
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder # by folder: long files (e2e) first
+	$(PYTEST) -m "not slow"
+
+test-slow: .venv
+	@echo "== the slow tests: processes that are killed, several ranks, compilers; about five minutes"
+	$(PYTEST) -m slow
 
 ratios: .venv
 	@echo "== speed against the peers, as ratios: half a minute"

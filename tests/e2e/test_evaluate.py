@@ -309,7 +309,7 @@ def test_a_full_disk_is_said_before_the_work(tmp_path, call, monkeypatch):
     monkeypatch.setattr(dense_features.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
     status, _, said = call("evaluate", "small-cnn", "--dense-on", fields, *SMALL_DENSE)
     assert status == 1
-    assert "take fewer images (--dense-num-train), or name another disk by $SAMCLR_CACHE" in said
+    assert "take fewer images (--dense-num-train), or name another disk with $SAMCLR_CACHE" in said
 
 
 def test_nothing_to_measure_on_is_said(call):

@@ -184,6 +184,7 @@ def test_region_recipes_differ_in_the_plan_alone(image, region):
     assert "temperature 0.07 (was 0.5)" in RECIPES["samclr"].overrides
 
 
+@pytest.mark.slow
 def test_two_devices_share_a_run_and_one_goes_on(scenes, store, tmp_path):
     """The command itself on two CPU processes: one run directory, each step once; then one process goes on."""
     flags = ["--num-devices", 2, "--no-projector-norm"]
@@ -356,6 +357,7 @@ def test_the_backbone_can_be_taken_out(scenes, store, tmp_path, here):
     assert "has the backbone resnet10t, which --backbone resnet18 contradicts; leave it out" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_a_second_process_in_one_run_directory_is_refused_by_name(scenes, tmp_path):
     """Reading a run that trains (report, evaluate, --dry-run) needs no lock."""
     flags = ["--scenes", scenes, "--bank", tmp_path / "bank", "--out", tmp_path / "run", "--steps", 60, *SMALL_FLAGS]

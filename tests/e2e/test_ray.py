@@ -44,6 +44,7 @@ def actors():
     return found
 
 
+@pytest.mark.slow
 def test_a_killed_actor_loses_and_doubles_nothing(local_ray, tmp_path):
     refs = list_scenes([write_scenes(tmp_path / "scenes", NUM_SCENES)])
     killed = []

@@ -84,6 +84,7 @@ def test_each_seed_of_an_untrained_backbone_has_its_row(tmp_path, call):
     assert sorted(row.seed for row in rows_in(out)) == [0, 1]
 
 
+@pytest.mark.slow
 def test_evaluations_at_once_lose_no_row(tmp_path):
     shades, out = write_labelled(tmp_path / "shades"), tmp_path / "results.json"
     calls = [command("evaluate", "small-cnn", "--on", shades, *QUICK, "--knn-k", k, "--out", out) for k in range(1, 5)]

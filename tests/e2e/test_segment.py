@@ -27,6 +27,7 @@ def segment(scenes, store, *more):
     return ["segment", scenes, "--scale", 30, "--min-size", 20, "--out", store, *more]
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_and_resumed_equals_uninterrupted(tmp_path):
     scenes = write_scenes(tmp_path / "scenes", 400)
     for number, content in enumerate((b"", b"no image", bytes(99), (scenes / "a/000.png").read_bytes()[:80])):
@@ -90,6 +91,7 @@ def test_strict_turns_a_broken_file_into_a_failure(scenes, tmp_path):
     assert samclr(*segment(scenes, tmp_path / "store", "--strict")).returncode == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ctrl_c_ends_with_the_image_in_hand_and_says_so(tmp_path, workers):
     scenes = write_scenes(tmp_path / "scenes", 240)

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 
 import pyarrow.parquet as pq
+import pytest
 from support.scenes import write_scenes
 
 from samclr.regions.store import open_store, verify_store
@@ -44,6 +45,7 @@ print(json.dumps({{"grown": peak() - before, "masks": len(masks), "largest": max
 """
 
 
+@pytest.mark.slow
 def test_a_photograph_of_24_megapixels_stays_within_the_budget():
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", HUGE], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -54,6 +56,7 @@ def test_a_photograph_of_24_megapixels_stays_within_the_budget():
     assert found["grown"] < BUDGET_GB * 1e9  # 256 points with three masks each would be 18 GB of booleans
 
 
+@pytest.mark.slow
 def test_ranks_of_torchrun_share_a_store_and_do_nothing_twice(tmp_path):
     scenes = write_scenes(tmp_path / "scenes", NUM_SCENES)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python"]

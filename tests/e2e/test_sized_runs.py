@@ -195,6 +195,7 @@ def test_epochs_are_extended_and_the_report_says_so(scenes, tmp_path, call):
     assert package.open_run(tmp_path / "run").config.optim.epochs == 3
 
 
+@pytest.mark.slow
 def test_two_ranks_extend_a_run_exactly(scenes, tmp_path, call):
     words = ("pretrain", "simclr", "--scenes", scenes, "--out", tmp_path / "run", *TINY, "--no-projector-norm")
     assert call(*words, "--steps", 2)[0] == 0

@@ -120,6 +120,7 @@ def run_killed(arguments, signum, when, patience_s=240):
     return process.wait(timeout=120), process.stderr.read()
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_ends_in_the_same_table(whole, tmp_path):
     files, folder, _ = whole
     out = tmp_path / "killed"
@@ -140,6 +141,7 @@ def test_killed_and_started_again_it_ends_in_the_same_table(whole, tmp_path):
     assert "seed0, " not in again.stderr  # nothing was carried out again
 
 
+@pytest.mark.slow
 def test_sigterm_stops_all_and_a_failed_run_stops_no_other(tmp_path):
     files = write_study_files(tmp_path)
     for path in files.labels.rglob("*.png"):  # label maps of another size than their images
@@ -181,6 +183,7 @@ def test_a_model_that_cannot_be_had_leaves_its_arm_missing(tmp_path, monkeypatch
     assert "sam-hq-vit-h" in (tmp_path / "out" / "page.html").read_text()
 
 
+@pytest.mark.slow
 def test_ray_carries_out_the_same_study(whole, tmp_path):
     pytest.importorskip("ray")
     files, folder, _ = whole

@@ -31,6 +31,7 @@ def store(scenes, tmp_path, here):
     return tmp_path / "store"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["samclr", "sammoco", "samdino", "samvicreg", "samswav"])
 def test_fp16_leaves_out_a_step_that_overflows_and_stays_finite(scenes, store, recipe):
     config = small_config(scenes, store, recipe, steps=4)
@@ -58,6 +59,7 @@ def test_fp16_leaves_out_a_step_that_overflows_and_stays_finite(scenes, store, r
     assert stepped[-2:] == [True, True]
 
 
+@pytest.mark.slow
 def test_a_compiled_backbone_gives_the_same_losses(scenes, store, tmp_path):
     for name, more in (("plain", ()), ("compiled", ("--compile",))):  # as commands: torch.compile and type checks clash
         run = "--scenes", scenes, "--regions", store, "--out", tmp_path / name, "--steps", 2

@@ -44,6 +44,7 @@ print("compiled")
 """
 
 
+@pytest.mark.slow
 def test_interpreted_they_equal_the_cpus():
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--noconftest", str(INTERPRETED)]
     done = subprocess.run(
@@ -54,6 +55,7 @@ def test_interpreted_they_equal_the_cpus():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_they_compile_for_real_cards(tmp_path):
     """To machine code: Triton brings its own assembler and needs no card."""
     script = tmp_path / "compile.py"

@@ -113,6 +113,7 @@ print("no graph breaks")
 """
 
 
+@pytest.mark.slow
 def test_losses_compile_as_one_graph():
     """Without graph breaks nothing waits for the host either. In a process of its own: shapes are not checked there."""
     code = COMPILE.format(path=sys.path)

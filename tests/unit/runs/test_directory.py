@@ -95,6 +95,7 @@ def test_flips_in_the_json_of_a_run_are_noticed(scenes, tmp_path):
         (run / name).write_bytes(before)
 
 
+@pytest.mark.slow
 def test_one_process_trains_in_a_run_directory(tmp_path):
     code = f"""
 from pathlib import Path
