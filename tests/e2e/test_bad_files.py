@@ -160,7 +160,7 @@ def test_pages_and_columns_are_said_once_a_job(tmp_path):
     for command in (("segment", folder, "--out", tmp_path / "s"), ("pack", folder, "--bank", tmp_path / "b")):
         done = samclr(*command, "--workers", 2)
         assert done.stderr.count("3 images have several pages or frames: the first is used") == 1
-        assert done.stderr.count("image is taken, not mask; --image-column names another") == 1
+        assert done.stderr.count("image is used, not mask; --image-column names another") == 1
         assert done.stderr.count("1 file was skipped: .psd (1)") == 1
     done = samclr("pack", folder, "--bank", tmp_path / "b", "--image-column", "mask", "--json")
     assert json.loads(done.stdout)["num_new"] == 1

@@ -108,7 +108,7 @@ def test_the_remedy_works(made, call, damage):
     assert status == 1
     assert shown.splitlines()[0].startswith(f"{IMAGE}")
     assert shown.splitlines()[0].endswith(f"; its row is in {path.name}")
-    assert f"delete the files named in {made / 'store'} and run the command that made the store again" in said
+    assert f"delete the files named above from {made / 'store'} and rerun the command" in said
     path.unlink()
     words = ("segment", made / "scenes", "--segmenter", "labels", "--labels", made / "labels", "--ignore-label", 0)
     assert call(*words, "--out", made / "store")[0] == 0

@@ -44,7 +44,7 @@ def test_what_does_not_match_is_said_and_fails_under_strict(photos, tmp_path, ca
     status, _, said = call(*words, tmp_path / "one")
     assert status == 0
     assert "images of x.json without a scene, left out: 1 (cam2/b.png)" in said
-    assert "scenes without an image in the file, stored without regions: 1 (b.png)" in said
+    assert "scenes that the file does not name, stored without regions: 1 (b.png)" in said
     assert "skipped annotations that are boxes without a mask: 1" in said
     status, shown, _ = call(*words, tmp_path / "two", "--strict", "--json")
     assert status == 1

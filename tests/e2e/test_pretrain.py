@@ -286,7 +286,9 @@ def test_the_backbone_in_other_layouts(scenes, store, tmp_path, here):
     assert torch.equal(method.online_encoder.backbone.conv1.weight, ours.conv1.weight)
     with pytest.raises(ConfigError, match="holds the weights of resnet18 with stem standard, not of resnet34"):
         create_method(replace(continued, model=replace(model, backbone="resnet34")), 1)
-    with pytest.raises(ConfigError, match=r"the weights none.pth are not there; give a .safetensors or .pth file"):
+    with pytest.raises(
+        ConfigError, match=r"expected weights at none.pth, which is not there; give a .safetensors or .pth file"
+    ):
         create_method(replace(continued, model=replace(model, pretrained="none.pth")), 1)
 
 
@@ -297,7 +299,7 @@ def test_what_a_layout_cannot_hold_is_refused(scenes, store, tmp_path):
         ("huggingface", "Hugging Face has no small-cnn"),
     ):
         with pytest.raises(RunError, match=text):
-            export_run(tmp_path / "run", tmp_path / "out", layout)
+            export_run(tmp_path / "run", tmp_path / "out.safetensors", layout)
 
 
 def test_loggers_hold_what_metrics_hold(scenes, store, tmp_path):

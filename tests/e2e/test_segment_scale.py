@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -71,6 +72,6 @@ def test_ranks_of_torchrun_share_a_store_and_do_nothing_twice(tmp_path):
     assert len(written) == NUM_SCENES
     assert set(written.values()) == {1}
     assert verify_store(open_store(tmp_path / "store")) == []
-    shares = [int(line.split("segmented ")[1].split()[0]) for line in done.stderr.splitlines() if "segmented " in line]
+    shares = [int(number) for number in re.findall(r"\((\d+) new", done.stderr)]
     assert sum(shares) == NUM_SCENES
     assert min(shares) > 0

@@ -72,7 +72,7 @@ def test_stated_numbers_are_kept(scenes, tmp_path, call, monkeypatch, more):
     monkeypatch.setattr("samclr.training.pretrain.pretrain", lambda config, *_, **__: taken.append(config) or 1 / 0)
     if more == ("from-config",):
         (tmp_path / "old").mkdir()
-        saved = {"samclr": "0.2", "config": {"data": {"scenes": [str(scenes)]}}}
+        saved = {"samclr": "0.2", "config": {"data": {"scenes": [str(scenes)]}, "views": {"strategy": "image"}}}
         (tmp_path / "old/config.json").write_text(json.dumps(saved))
         call("pretrain", "from-config", tmp_path / "old", "--out", tmp_path / "run")
     else:

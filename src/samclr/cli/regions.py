@@ -155,9 +155,10 @@ class Stats(Settings):
             return 0
         rows = []
         for name, value in (stats.pop("maker") | stats).items():
-            if isinstance(value, dict):
-                spread = "  ".join(f"{k} {v:.4g}" for k, v in value.items() if v is not None)
-                value = len(value) if name == "errors" else spread
+            if name == "errors":
+                value = len(value)
+            elif isinstance(value, dict):
+                value = "  ".join(f"{k} {v:.4g}" for k, v in value.items() if v is not None)
             rows.append({"what": name.removeprefix("num_").replace("_", " "), "value": value})
         show_table(str(self.store), rows)
         for image_id, text in stats["errors"].items():

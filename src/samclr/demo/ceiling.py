@@ -6,7 +6,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Int
-from PIL import Image
 from torch import nn
 
 from samclr.config.pretrain import PretrainConfig
@@ -15,6 +14,7 @@ from samclr.models.backbone import create_backbone, feature_width
 from samclr.models.resolve import resolve_config
 from samclr.processes.stopping import stop_signals, stopped
 from samclr.runs.directory import read_json
+from samclr.scenes.images import open_image
 from samclr.training.optim import create_optimizer, set_rates
 from samclr.views.data import num_workers, open_scenes
 from samclr.views.region_views import RegionViews
@@ -61,7 +61,8 @@ def region_classes(config: PretrainConfig, data: Path) -> Int[np.ndarray, "r"]:
     digits: dict[str, list[int]] = read_json(data / CLASSES_FILE, {})
     found = np.full(len(regions.area_px), NO_CLASS)
     for image, (image_id, _) in enumerate(bank.names()):
-        labels = np.asarray(Image.open(data / "labels" / image_id))
+        with open_image(data / "labels" / image_id) as opened:
+            labels = np.asarray(opened)
         for region in range(regions.start[image], regions.start[image + 1]):
             x0, y0, x1, y1 = regions.mask_box_xyxy[region]
             ink = np.bincount(labels[y0:y1, x0:x1].reshape(-1), minlength=2)[1:]

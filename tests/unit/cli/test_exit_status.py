@@ -53,11 +53,12 @@ def told(number: int) -> None:
 
 @pytest.mark.parametrize(("number", "status", "_"), SIGNALS, ids=["Ctrl-C", "SIGTERM"])
 def test_a_job_that_stops_between_two_steps_has_it_too(number, status, _, call, monkeypatch, tmp_path):
-    def pretrain(config, run):
+    def pretrain(config, run, announce=False):
         told(number)
         return SimpleNamespace(run=run, steps_done=3, num_steps=9, stopped=True, data_counts={})
 
     monkeypatch.setattr("samclr.training.pretrain.pretrain", pretrain)
+    (tmp_path / "scenes").mkdir()
     found, _, text = call("pretrain", "simclr", tmp_path / "scenes", "--out", tmp_path / "run")
     assert (found, "3 of 9 steps are saved; rerun the same command to resume" in text) == (status, True)
 

@@ -30,7 +30,8 @@ def test_the_options_are_those_that_tyro_parses(words):
     assert parsed == {word for option in node.options if not option.is_positional for word in option.words}
 
 
-def test_what_is_required_comes_first():
+def test_what_is_required_comes_first(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
     text = shown("pretrain samclr")
     assert text.startswith(
         "Usage: samclr pretrain samclr [PATH...] --out PATH --scenes PATH... --regions PATH [OPTIONS]"

@@ -76,7 +76,7 @@ def test_what_the_hub_does_not_have(hub):
     add(folder / "some/scenes/main/data/test-0.parquet", 1)
     with pytest.raises(ScenesError, match=r"no Parquet file of the split train; found data/test-0.parquet: type hub:"):
         list_scenes([Path("hub:some/scenes")])
-    with pytest.raises(ScenesError, match="hub:scenes names no data set of the Hugging Face hub; type hub:OWNER/NAME"):
+    with pytest.raises(ScenesError, match="hub:scenes is not a data set of the Hugging Face hub; type hub:OWNER/NAME"):
         list_scenes([Path("hub:scenes")])
 
 

@@ -139,7 +139,7 @@ def test_names(tmp_path, monkeypatch):
     assert hub_id_or_folder("sam2.1-base-plus") == "facebook/sam2.1-hiera-base-plus"
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        UsageError, match=r"no segmenter 'samm'; .* a name from `samclr segmenters` or a Hugging Face id .*\./samm"
+        UsageError, match=r"no segmenter 'samm'; .* a name from `samclr segmenters`, a Hugging Face id .*\./samm"
     ):
         segmenter_spec("samm")
     with pytest.raises(UsageError, match=r"no such folder: \./samm"):
