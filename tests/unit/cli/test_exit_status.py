@@ -32,6 +32,14 @@ def words_of(node: Node) -> list[str]:
     return words
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_interrupts():
+    """As in a terminal: a job in a shell's background, as the tests may be, ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("leaf", leaves(Node(path=("samclr",), kind=Command)), ids=lambda leaf: leaf.command)
 @pytest.mark.parametrize(("number", "status", "said"), SIGNALS, ids=["Ctrl-C", "SIGTERM"])
 def test_a_signal_has_one_status_in_every_command(leaf, number, status, said, call, monkeypatch):
