@@ -116,7 +116,8 @@ def measure(bank: SceneBank, config: PretrainConfig, workers: int, num_steps: in
     batches = real_batches(loader, training.fabric.device, waited)
     fed = training.views_per_s(batches, num_steps)
     (first,) = real_batches(loader_of(bank, config, training.fabric, workers, 1), training.fabric.device, [])
-    limit = training.views_per_s([first] * total, num_steps)
+    # each with its own number: step 0 measures the embeddings, which costs more than the step
+    limit = training.views_per_s((replace(first, step=number) for number in range(total)), num_steps)
     seconds = num_steps * config.views_per_step() / fed
     waiting = sum(waited[WARM_UP : WARM_UP + num_steps]) / seconds
     return {"views_per_s": fed, "limit": limit, "of_limit": fed / limit, "waiting": waiting}

@@ -10,6 +10,7 @@ from support.runs import small_config
 from samclr.config.normalisation import Normalisation
 from samclr.runs.directory import read_metrics
 from samclr.training.pretrain import pretrain
+from samclr.views import gpu
 from samclr.views.augment import augment
 from samclr.views.crop import ViewCropper
 from samclr.views.data import prepare_data
@@ -46,3 +47,14 @@ def test_training_does_not_depend_on_where_the_bank_lies(scenes, tmp_path):
         losses.append(read_metrics(tmp_path / place)[0]["loss"])
     assert np.isfinite(losses).all()
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+
+
+def test_a_pinned_bank_gives_its_memory_back(scenes, monkeypatch):
+    """Memory that stays registered cannot be pinned by whoever has it next."""
+    bank, given_back = prepare_data(small_config(scenes, None, "simclr", steps=6)).bank, []
+    unregister = gpu.unregister
+    monkeypatch.setattr(gpu, "unregister", lambda place: given_back.append((place, unregister(place))))
+    cropper, _ = open_cropper(bank, torch.device("cuda"), "pinned", 1)
+    place = cropper._pixels.data_ptr()
+    del cropper
+    assert given_back == [(place, None)]

@@ -1,6 +1,7 @@
 """The command line: parse, run, and turn every error into one line and an exit status."""
 
 import errno
+import logging
 import os
 import sys
 from contextlib import nullcontext
@@ -38,6 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     if sys.platform == "darwin":
         os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read by torch: what MPS cannot do, the CPU does
     show_all_letters()
+    logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)  # which tells what we tell
     with remarks_on_stderr():
         status = _run(given, debug)
     sys.exit(status)

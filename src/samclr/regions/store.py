@@ -1,5 +1,6 @@
 """The region store: a folder of Parquet parts with one row for every image that was tried."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ REGION_TYPE = pa.struct(
         ("point_xy", pa.list_(pa.float32(), 2)),
     ]
 )
+NO_POINT = (math.nan, math.nan)  # written in place of null, which pyarrow before 26 cannot read in lists of one length
 STORE_SCHEMA = pa.schema([*HEAD_SCHEMA, ("regions", pa.list_(REGION_TYPE)), ("segment_s", pa.float32())])
 
 
@@ -46,7 +48,7 @@ def regions_to_row(found: ImageRegions) -> dict[str, Any]:
                 "rle": region.rle,
                 "predicted_iou": region.predicted_iou,
                 "stability_score": region.stability_score,
-                "point_xy": None if region.point_xy is None else list(region.point_xy),
+                "point_xy": list(NO_POINT if region.point_xy is None else region.point_xy),
             }
             for region in found.regions
         ],
@@ -88,11 +90,16 @@ def _row_to_regions(row: dict[str, Any]) -> ImageRegions:
                 rle=region["rle"],
                 predicted_iou=region["predicted_iou"],
                 stability_score=region["stability_score"],
-                point_xy=None if region["point_xy"] is None else tuple(region["point_xy"]),
+                point_xy=_point(region["point_xy"]),
             )
             for region in row["regions"]
         ),
     )
+
+
+def _point(written: list[float] | None) -> tuple[float, float] | None:
+    """Null, of stores of before 0.2, and NO_POINT are None."""
+    return None if written is None or all(math.isnan(side) for side in written) else (written[0], written[1])
 
 
 def read_bucket(store: PartsFolder, bucket: int) -> pa.Table:

@@ -52,6 +52,7 @@ HEAD_SCHEMA = pa.schema(
 )
 # Columns that parts of older versions lack; they are read as null.
 ADDED_SCHEMA = pa.schema([("num_bytes", pa.int64()), ("crc32", pa.int64())])
+NULL_IN_LISTS = "Expected all lists to be of size"  # Arrow before 26, of a null in a column of lists of one length
 NEVER_EMPTY = ("image_id", "content_hash", "status")
 MANIFEST, MANIFEST_COPY = "manifest.json", "manifest-copy.json"
 
@@ -197,6 +198,11 @@ class PartsFolder:
                 if damaged is not None and getattr(error, "errno", None) is None:  # not of a disk that fails
                     damaged[path] = str(error)
                     continue
+                if NULL_IN_LISTS in str(error):
+                    raise PartsError(
+                        f"pyarrow {pa.__version__} cannot read {path}, whose regions have no point; "
+                        f"stores of samclr before 0.2 need pyarrow 26 or newer"
+                    ) from None
                 raise PartsError(
                     f"{path} is damaged ({error}); delete this file and rerun {command_of(self.kind)}, "
                     f"which redoes its rows"

@@ -4,6 +4,7 @@ A bank on the device serves crops at the speed of its memory; nothing but a few 
 masks' shares where backgrounds are mixed.
 """
 
+import weakref
 from functools import lru_cache
 
 import numpy as np
@@ -45,6 +46,8 @@ class GpuCropper:
         if pinned:  # not pin_memory=True, which rounds up to a power of two
             cudart = torch.cuda.cudart()
             torch.cuda.check_error(cudart.cudaHostRegister(self._pixels.data_ptr(), self._pixels.numel(), 0))
+            # memory that is given back while registered could not be pinned again by its next owner
+            weakref.finalize(self._pixels, unregister, self._pixels.data_ptr()).atexit = False
         for start, part in zip(starts, bank.parts, strict=False):
             self._pixels[start : start + len(part)].copy_(torch.from_numpy(np.array(part)))
         self._first_byte = starts[bank.part_of] + bank.offset
@@ -88,6 +91,12 @@ class GpuCropper:
         whole = np.stack([columns * 3, extent[:, 0], taps[:, 0], extent[:, 1], taps[:, 1]], 1)
         real = np.stack([low - first, steps, radius], 1)  # [n 3 2]
         return start, whole.astype(np.int32), real.transpose(0, 2, 1).reshape(-1, 6).astype(np.float32)
+
+
+def unregister(address: int) -> None:
+    """Give pinned memory back, once the device has done what is in flight."""
+    torch.cuda.synchronize()
+    torch.cuda.check_error(torch.cuda.cudart().cudaHostUnregister(address))
 
 
 def _level_shapes(bank_hw: Int[np.ndarray, "n 2"]) -> Int[np.ndarray, "n levels 2"]:

@@ -78,6 +78,7 @@ def test_sixteen_bits_are_divided_by_257(kind):
         (encode(Image.fromarray(np.zeros((3, 3), np.float32)), "TIFF"), "floating-point pixels have no agreed range"),
         (encode(Image.fromarray(np.full((3, 3), 70000, np.int32)), "TIFF"), "outside 0 to 65535"),
     ],
+    ids=["empty", "text", "png", "jpeg", "float", "large"],  # their bytes are drawn
 )
 def test_what_cannot_be_used_says_why(encoded, message):
     with pytest.raises(DecodeError, match=message):
