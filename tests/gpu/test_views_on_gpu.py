@@ -58,3 +58,9 @@ def test_a_pinned_bank_gives_its_memory_back(scenes, monkeypatch):
     place = cropper._pixels.data_ptr()
     del cropper
     assert given_back == [(place, None)]
+
+
+@pytest.mark.parametrize("size", [8, 20, 24, 32, 40, 48, 64, 84, 96, 98, 100, 112, 126, 128, 160, 182, 192, 224, 256])
+def test_views_of_every_size_equal_the_cpus(size):
+    assert gpu.views_differ(torch.device("cuda"), size, size) < 1e-4
+    assert gpu.views_differ(torch.device("cuda"), size, size + 3) < 1e-4

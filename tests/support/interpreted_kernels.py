@@ -12,9 +12,10 @@ from samclr.bank.bank import SceneBank, pack_scenes
 from samclr.config.normalisation import Normalisation
 from samclr.config.pretrain import AugmentConfig, ViewGroup, ViewsConfig
 from samclr.datasets.sources import list_scenes
+from samclr.errors import RunError
 from samclr.regions.index import RegionIndex
 from samclr.scenes.fill import FillOptions
-from samclr.views import placement
+from samclr.views import gpu, placement
 from samclr.views.augment import augment_batched, augment_on_cpu
 from samclr.views.crop import ViewCropper, levels_for
 from samclr.views.gpu import GpuCropper, augment_on_gpu
@@ -121,3 +122,20 @@ def test_auto_takes_the_gpu_if_half_of_its_free_memory_is_enough(bank, monkeypat
     cropper, _ = placement.open_cropper(bank, CPU, "auto", 3)
     assert isinstance(cropper, ViewCropper)
     assert isinstance(placement.open_cropper(bank, CPU, "device", 3)[0], GpuCropper)
+
+
+def test_a_size_whose_views_are_wrong_is_made_otherwise_and_said(monkeypatch, caplog):
+    """ptxas 12.8 made wrong code of a blur at 24 px; the kernel was right."""
+    assert gpu.views_differ(CPU, 12, 10) < 2e-5
+    assert placement.kernels_agree(CPU, 12, 10)
+    monkeypatch.setattr(gpu, "augment_on_gpu", lambda pixels, drawn: augment_on_cpu(pixels, drawn) + 0.1)
+    assert not placement.kernels_agree(CPU, 12, 11)
+    assert "views of 12x11 px made by samclr's kernels on cpu differ from the CPU's by up to 0.1" in caplog.text
+
+
+def test_crops_that_are_not_the_cpus_are_refused(bank, monkeypatch):
+    cropper, crop = GpuCropper(bank, CPU), ViewCropper.crop
+    boxes = np.tile(np.array([0, 0, 1, 1]), (4, 2, 1))
+    monkeypatch.setattr(ViewCropper, "crop", lambda *given: crop(*given) // 2)
+    with pytest.raises(RunError, match="crops of 8 px made on cpu differ from the CPU's by .* give .bank_on. map"):
+        cropper.crop(np.arange(4), boxes, 8)

@@ -14,6 +14,7 @@ from samclr.methods.moco_spec import MocoConfig
 from samclr.methods.queue import Queue
 from samclr.methods.ranks import gather
 from samclr.models.backbone import feature_width
+from samclr.models.devices import upload
 from samclr.models.heads import moco_head
 from samclr.models.momentum import follow, momentum_copy, scheduled_momentum
 from samclr.views.batch import ViewBatch
@@ -35,7 +36,7 @@ class MoCo(Method):
         """Keys of the views. In shuffled parts, so that batch norm sees a key in other company than its query."""
         views = pixels[0][:, self.first_key :]
         flat = views.flatten(0, 1)
-        order = torch.from_numpy(shuffled(self.seed, step, len(flat))).to(flat.device)
+        order = upload(shuffled(self.seed, step, len(flat)), flat.device)
         parts = [self.momentum_encoder(part) for part in flat[order].chunk(self.config.key_splits)]
         return (torch.cat(parts)[order.argsort()].unflatten(0, views.shape[:2]),)
 

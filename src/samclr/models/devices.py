@@ -1,8 +1,10 @@
-"""The choice of a device by its name."""
+"""The choice of a device by its name, and the way of small tables to it."""
 
 import os
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from samclr.config.devices import check_device
 from samclr.errors import UsageError
@@ -27,6 +29,15 @@ def choose_device(name: str = "auto") -> torch.device:
             f"device {name!r} cannot be used ({first}); try {option_of('device')} cpu or {option_of('device')} auto"
         ) from None
     return device
+
+
+def upload(table: np.ndarray, device: torch.device) -> Tensor:
+    """A copy on the device; nothing waits for it.
+
+    From memory that is not pinned CUDA would first finish all that it was given.
+    """
+    host = torch.from_numpy(np.ascontiguousarray(table))
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
 
 
 def _automatic() -> str:

@@ -125,9 +125,11 @@ def _train(fabric: Fabric, config: PretrainConfig, whole: PretrainConfig, run: P
     totals: dict[str, int] = {}
     first_step = 0
     if (checkpoint := load_checkpoint(run)) is not None:
-        first_step = _restore(checkpoint, method, optimizer, whole, totals)
+        first_step = _restore(checkpoint, method, whole, totals)
     normalisation = normalisation_of(backbone_of(method))
     method, optimizer = set_up(fabric, method, optimizer, config.runtime)
+    if checkpoint is not None:  # now that the weights are where and what its state has to be
+        optimizer.optimizer.load_state_dict(checkpoint["optimizer"])
 
     cropper, note = open_cropper(data.bank, fabric.device, config.runtime.bank_on, num_workers(config))
     if note and fabric.is_global_zero:
@@ -245,17 +247,12 @@ def _check_same_data(run: Path, data: TrainingData, write: bool) -> None:
 
 
 def _restore(
-    checkpoint: dict[str, Any],
-    method: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    config: PretrainConfig,
-    totals: dict[str, int],
+    checkpoint: dict[str, Any], method: torch.nn.Module, config: PretrainConfig, totals: dict[str, int]
 ) -> int:
     saved = checkpoint.get("config")  # 0.1 saved none; open_run has compared config.json beside it
     if saved is not None and not is_stage_of(read_config(json.loads(saved)), config):
         raise RunError(f"the checkpoint was written under other settings; name another {option_of('out')}")
     method.load_state_dict(checkpoint["method"])
-    optimizer.load_state_dict(checkpoint["optimizer"])
     totals.update(checkpoint["plan_counts"])
     return int(checkpoint["steps_done"])
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from samclr.config.normalisation import IMAGENET, Normalisation
 from samclr.views.colours import BLUR_RADIUS_SIGMAS, GREY_WEIGHTS, JITTER_ORDERS, JITTER_PARTS
-from samclr.views.placement import kernels_missing
+from samclr.views.placement import kernels_agree, kernels_missing
 from samclr.views.plan import AugmentDraws
 
 
@@ -27,7 +27,7 @@ def augment(
     """Apply every view's draws and normalise. A view does not depend on the others."""
     if pixels.device.type == "cpu":
         return augment_on_cpu(pixels, drawn, normalisation)
-    if kernels_missing(pixels.device) is None:
+    if kernels_missing(pixels.device) is None and kernels_agree(pixels.device, *pixels.shape[-2:]):
         from samclr.views.gpu import augment_on_gpu
 
         return augment_on_gpu(pixels, drawn, normalisation)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from samclr.models.devices import upload
 from samclr.regions.index import GRID, RegionIndex
 from samclr.views.crop import Cropper
 from samclr.views.plan import NO_BACKGROUND, GroupPlan
@@ -29,7 +30,7 @@ def mix_backgrounds(
         cropper.crop(group.background_image[row, view], group.background_xyxy[row, view][:, None], group.size_px)
     )
     shares = mask_shares(regions, region_index[row], group.boxes_xyxy[row, view], group.size_px)[:, None]
-    rows, numbers, share = (torch.from_numpy(values).to(views.device) for values in (row, view, shares))
+    rows, numbers, share = (upload(values, views.device) for values in (row, view, shares))
     mixed = views[rows, numbers] * share + crops[:, 0] * (1 - share)
     views[rows, numbers] = mixed.round_().to(torch.uint8)
 

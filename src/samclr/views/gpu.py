@@ -15,14 +15,19 @@ from torch import Tensor
 from samclr.bank.bank import SceneBank
 from samclr.bank.rows import NUM_LEVELS
 from samclr.config.normalisation import IMAGENET, Normalisation
+from samclr.errors import RunError
+from samclr.log import option_of
+from samclr.models.devices import upload
 from samclr.views import gpu_kernels
 from samclr.views.colours import BLUR_RADIUS_SIGMAS, JITTER_ORDERS, JITTER_PARTS
-from samclr.views.crop import levels_for
+from samclr.views.crop import ViewCropper, levels_for
 from samclr.views.plan import AugmentDraws
 from samclr.views.resample import AVERAGED, MIN_RADIUS
 
 BLOCK = 256  # pixels that a program makes at a time
 COLOUR_BLOCK = 1024
+CHECKED, CROPS_DIFFER, VIEWS_DIFFER = 8, 2, 1e-3  # images; levels of 255, and of normalised views, that rounding moves
+TILE = {"ROWS": 8, "COLUMNS": 32}
 CONTRAST = JITTER_PARTS.index("contrast")
 
 
@@ -51,11 +56,16 @@ class GpuCropper:
         for start, part in zip(starts, bank.parts, strict=False):
             self._pixels[start : start + len(part)].copy_(torch.from_numpy(np.array(part)))
         self._first_byte = starts[bank.part_of] + bank.offset
+        self._checked: set[int] = set()
 
     def crop(
         self, image_index: Int[np.ndarray, "b"], boxes_xyxy: Int[np.ndarray, "b v 4"], size_px: int
     ) -> UInt8[Tensor, "b v 3 s s"]:
-        """Crop native-pixel boxes and resize them to `size_px` square."""
+        """Crop native-pixel boxes and resize them to `size_px` square.
+
+        Raises:
+            RunError: the first crops of this size are not those of the CPU.
+        """
         b, v = boxes_xyxy.shape[:2]
         tables = self._tables(np.repeat(image_index, v), boxes_xyxy.reshape(-1, 4), size_px)
         views = torch.empty(b, v, 3, size_px, size_px, dtype=torch.uint8, device=self.device)
@@ -64,7 +74,22 @@ class GpuCropper:
             gpu_kernels.crop_views[grid](
                 self._pixels, *(upload(table, self.device) for table in tables), views, SIZE=size_px, BLOCK=BLOCK
             )
+        if size_px not in self._checked:
+            self._check(image_index[:CHECKED], boxes_xyxy[:CHECKED], views[:CHECKED])
+            self._checked.add(size_px)
         return views
+
+    def _check(
+        self, image_index: Int[np.ndarray, "b"], boxes_xyxy: Int[np.ndarray, "b v 4"], views: UInt8[Tensor, "b v 3 s s"]
+    ) -> None:
+        """Compilers of GPUs have made wrong code of right kernels; of such crops a run would learn without a word."""
+        expected = torch.from_numpy(ViewCropper(self.bank).crop(image_index, boxes_xyxy, views.shape[-1]))
+        difference = int((views.cpu().int() - expected.int()).abs().max())
+        if difference > CROPS_DIFFER:
+            raise RunError(
+                f"crops of {views.shape[-1]} px made on {self.device} differ from the CPU's by {difference} of 255; "
+                f"give {option_of('bank_on')} map, with which the CPU crops"
+            )
 
     def _tables(
         self, image: Int[np.ndarray, "n"], box: Int[np.ndarray, "n 4"], size_px: int
@@ -145,16 +170,28 @@ def augment_on_gpu(
             radii = np.minimum(np.ceil(BLUR_RADIUS_SIGMAS * sigma[rows]), min(height, width) - 1)
             blurs = [rows.astype(np.int32), sigma[rows], radii.astype(np.int32), flags[3][rows].astype(np.int32)]
             blurs = [upload(table, pixels.device) for table in blurs]
-            grid = len(rows) * 3, -(-height * width // BLOCK)
-            gpu_kernels.blur_views[grid](out, between, *blurs, norm, **size, ACROSS=True, BLOCK=BLOCK)
-            gpu_kernels.blur_views[grid](between, out, *blurs, norm, **size, ACROSS=False, BLOCK=BLOCK)
+            grid = len(rows) * 3, -(-height // TILE["ROWS"]), -(-width // TILE["COLUMNS"])
+            gpu_kernels.blur_views[grid](out, between, *blurs, norm, **size, ACROSS=True, **TILE)
+            gpu_kernels.blur_views[grid](between, out, *blurs, norm, **size, ACROSS=False, **TILE)
     return out
 
 
-def upload(table: np.ndarray, device: torch.device) -> Tensor:
-    """A copy on the device; nothing waits for it."""
-    host = torch.from_numpy(np.ascontiguousarray(table))
-    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
+def views_differ(device: torch.device, height: int, width: int) -> float:
+    """The largest difference between the kernels' views of a size and the CPU's, over all transforms and blurs."""
+    from samclr.views.augment import augment_on_cpu  # which imports this module
+
+    shape = len(JITTER_ORDERS), 1
+    steps = np.linspace(0, 1, len(JITTER_ORDERS)).reshape(shape)
+    odd = np.arange(len(JITTER_ORDERS)).reshape(shape) % 2 == 1
+    drawn = AugmentDraws(
+        flip=odd, jitter=np.ones(shape, bool), jitter_order=np.arange(len(JITTER_ORDERS)).reshape(shape),
+        brightness=0.6 + 0.8 * steps, contrast=1.4 - 0.8 * steps, saturation=0.6 + 0.8 * steps, hue=0.2 - 0.4 * steps,
+        grey=steps > 0.9, blur_sigma=0.1 + 1.9 * steps, solarise=np.roll(odd, 1),
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (*shape, 3, height, width), dtype=torch.uint8, generator=generator)
+    found = augment_on_gpu(pixels.to(device), drawn)
+    return float((found.cpu() - augment_on_cpu(pixels, drawn)).abs().max())
 
 
 @lru_cache(maxsize=8)

@@ -195,25 +195,28 @@ def _finish(value, solarised, mean, std):  # type: ignore[no-untyped-def]
 @triton.jit
 def blur_views(  # type: ignore[no-untyped-def]
     source, target, rows, sigmas, radii, solarise, norm,
-    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ACROSS: tl.constexpr, BLOCK: tl.constexpr,
+    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ACROSS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """One axis of a Gaussian blur with reflected edges, of a channel of the view rows[m]; down comes last and finishes.
+
+    A program makes a tile. Rows and columns come from its place and not from a pixel's number: ptxas 12.8 makes wrong
+    code of such a division inside the loop, where the number of taps is odd in a way (sides of 24 px, odd radii).
 
     Across: source [n 3 h w], target [m 3 h w]; down: source [m 3 h w], target [n 3 h w]. sigmas [m] float32, px;
     radii [m] int32: how far the kernel reaches, px; solarise [m] int32, norm as in colour_views.
     """
     number = tl.program_id(0) // 3
     channel = tl.program_id(0) % 3
-    pixel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    inside = pixel < HEIGHT * WIDTH
+    y = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
+    x = tl.program_id(2) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
+    inside = (y < HEIGHT) & (x < WIDTH)
     own = (number.to(tl.int64) * 3 + channel) * (HEIGHT * WIDTH)
     whole = (tl.load(rows + number).to(tl.int64) * 3 + channel) * (HEIGHT * WIDTH)
     sigma = tl.load(sigmas + number)
     radius = tl.load(radii + number)
-    y, x = pixel // WIDTH, pixel % WIDTH
     source += whole if ACROSS else own
     target += own if ACROSS else whole
-    sums = tl.zeros([BLOCK], tl.float32)
+    sums = tl.zeros([ROWS, COLUMNS], tl.float32)
     total = 0.0
     for step in range(2 * radius + 1):
         offset = step - radius
@@ -227,4 +230,4 @@ def blur_views(  # type: ignore[no-untyped-def]
     sums = sums / total
     if not ACROSS:
         sums = _finish(sums, tl.load(solarise + number), tl.load(norm + channel), tl.load(norm + 3 + channel))
-    tl.store(target + pixel, sums, mask=inside)
+    tl.store(target + y * WIDTH + x, sums, mask=inside)

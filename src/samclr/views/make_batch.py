@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from samclr.config.normalisation import IMAGENET, Normalisation
+from samclr.models.devices import upload
 from samclr.views.augment import augment
 from samclr.views.batch import ViewBatch, ViewGroupBatch
 from samclr.views.plan import ViewPlan
@@ -18,13 +19,11 @@ def make_batch(
         ViewGroupBatch(
             role=group.role,
             pixels=augment(pixels.to(device, non_blocking=True), group.augment, normalisation),
-            boxes_xyxy=_on(device, group.boxes_xyxy),
+            boxes_xyxy=upload(group.boxes_xyxy.astype(np.int64), device),
         )
         for group, pixels in zip(plan.groups, crops, strict=True)
     )
-    image_index, region_index = _on(device, plan.image_index), _on(device, plan.region_index)
+    image_index, region_index = (
+        upload(rows.astype(np.int64), device) for rows in (plan.image_index, plan.region_index)
+    )
     return ViewBatch(step=plan.step, groups=groups, image_index=image_index, region_index=region_index)
-
-
-def _on(device: torch.device, numbers: np.ndarray) -> Tensor:
-    return torch.from_numpy(numbers.astype(np.int64)).to(device, non_blocking=True)

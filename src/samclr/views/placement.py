@@ -8,7 +8,7 @@ import torch
 from samclr.bank.bank import SceneBank
 from samclr.config.pretrain import BankPlace
 from samclr.errors import RunError
-from samclr.log import option_of
+from samclr.log import option_of, say
 from samclr.views.crop import ViewCropper
 
 if TYPE_CHECKING:
@@ -73,3 +73,17 @@ def kernels_missing(device: torch.device) -> str | None:
     except Exception as error:  # no Triton, no C compiler, a card it does not know: training goes on without
         return f"samclr's GPU kernels fail here, {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
     return None
+
+
+@lru_cache(maxsize=32)
+def kernels_agree(device: torch.device, height: int, width: int) -> bool:
+    """Whether our kernels make the views that the CPU makes; said where they do not. Each size is tried once."""
+    from samclr.views.gpu import VIEWS_DIFFER, views_differ
+
+    difference = views_differ(device, height, width)
+    if difference > VIEWS_DIFFER:
+        say(
+            f"views of {height}x{width} px made by samclr's kernels on {device} differ from the CPU's by up to "
+            f"{difference:.2g}; they are made by torch instead, which is slower"
+        )
+    return difference <= VIEWS_DIFFER
