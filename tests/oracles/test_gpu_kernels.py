@@ -38,7 +38,8 @@ compiled(
 blur = {"source": "*fp32", "target": "*fp32", "rows": "*i32", "sigmas": "*fp32", "radii": "*i32"}
 for across in (True, False):
     compiled(
-        kernels.blur_views, blur | {"solarise": "*i32", "norm": "*fp32"}, HEIGHT=96, WIDTH=96, ACROSS=across, ROWS=8, COLUMNS=32
+        kernels.blur_views, blur | {"solarise": "*i32", "norm": "*fp32"},
+        HEIGHT=96, WIDTH=96, ACROSS=across, ROWS=8, COLUMNS=32,
     )
 print("compiled")
 """

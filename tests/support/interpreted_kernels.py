@@ -137,5 +137,5 @@ def test_crops_that_are_not_the_cpus_are_refused(bank, monkeypatch):
     cropper, crop = GpuCropper(bank, CPU), ViewCropper.crop
     boxes = np.tile(np.array([0, 0, 1, 1]), (4, 2, 1))
     monkeypatch.setattr(ViewCropper, "crop", lambda *given: crop(*given) // 2)
-    with pytest.raises(RunError, match="crops of 8 px made on cpu differ from the CPU's by .* give .bank_on. map"):
+    with pytest.raises(RunError, match=r"crops of 8 px made on cpu differ from the CPU's by .* give .bank_on. map"):
         cropper.crop(np.arange(4), boxes, 8)
