@@ -9,6 +9,7 @@ is lost goes to cropping beside the step (on a CPU both want the same cores) and
 """
 
 import argparse
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -123,9 +124,12 @@ def measure(bank: SceneBank, config: PretrainConfig, workers: int, num_steps: in
     return {"views_per_s": fed, "limit": limit, "of_limit": fed / limit, "waiting": waiting}
 
 
-def packed(folder: Path, workers: int) -> SceneBank:
-    """A bank of generated scenes."""
+def packed(folder: Path, workers: int, copies: int = 1) -> SceneBank:
+    """A bank of generated scenes, each in so many copies."""
     write_scenes(KINDS["png"], folder / "scenes")
+    for file in list((folder / "scenes").iterdir()):
+        for number in range(1, copies):
+            shutil.copy(file, file.with_stem(f"{file.stem}-{number}"))
     refs = list_scenes([folder / "scenes"])
     pack_scenes(refs, folder / "bank", None, FillOptions(num_workers=workers))
     return SceneBank(folder / "bank", refs)
