@@ -113,7 +113,8 @@ def scrambled(model: nn.Module) -> nn.Module:
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point():
             noise = torch.randn(tensor.shape, generator=generator)
-            tensor.copy_(noise.abs() + 0.5 if name.endswith("running_var") else tensor + 0.1 * noise)
+            trained = tensor * (1 + 0.1 * noise) if tensor.ndim == 4 else tensor + 0.1 * noise
+            tensor.copy_(noise.abs() + 0.5 if name.endswith("running_var") else trained)
     return model.eval()
 
 
