@@ -3,6 +3,7 @@
 from typing import Any
 
 import timm
+from huggingface_hub import try_to_load_from_cache
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -11,10 +12,11 @@ from samclr.config.pretrain import ModelConfig
 from samclr.errors import ConfigError
 from samclr.log import option_of
 from samclr.models.details import set_details
+from samclr.models.hub import ask
 from samclr.models.names import SMALL_CNN
 from samclr.models.sizes import DEFAULT_PX, SMALL_CNN_WIDTH, InputSizes, choose_sizes, feature_width
 from samclr.models.weights import check_facts, load_weights, open_weights, own_normalisation
-from samclr.models.weights_files import TIMM, located
+from samclr.models.weights_files import FOLDER_WEIGHTS, TIMM, located
 
 __all__ = ["SMALL_CNN", "SmallCnn", "count_parameters", "create_backbone", "feature_width", "load_pretrained"]
 
@@ -99,7 +101,11 @@ def _timm_weights(name: str, options: dict[str, Any]) -> dict[str, Tensor]:
         raise ConfigError(
             f"timm has no trained weights of {name}; start from random weights, or give a file of weights"
         )
+    hub_id = trained.hf_hub_id
     try:
+        files = [one for one in (trained.hf_hub_filename, *FOLDER_WEIGHTS) if one]
+        if hub_id and not any(try_to_load_from_cache(hub_id, file) for file in files):
+            ask(hub_id)
         weights: dict[str, Tensor] = timm.create_model(name, pretrained=True, num_classes=0, **options).state_dict()
     except Exception as error:  # no network: whatever the hub's client raises
         raise ConfigError(

@@ -2,12 +2,15 @@
 
 from typing import Any
 
+import timm
+import torch
 from timm.models.convnext import ConvNeXt
 from torch import nn
 
 from samclr.errors import ConfigError
 from samclr.log import option_of
 from samclr.models.positions import resample_as
+from samclr.models.sizes import InputSizes
 
 
 def set_details(backbone: nn.Module, details: dict[str, Any]) -> None:
@@ -25,6 +28,20 @@ def set_details(backbone: nn.Module, details: dict[str, Any]) -> None:
         _set_eps([backbone.head.norm] if isinstance(backbone, ConvNeXt) else [], details["final_norm_eps"])
     if "pos_resampling" in details:
         resample_as(backbone, details["pos_resampling"])
+
+
+def difference_without(backbone: nn.Module, side_px: int) -> float:
+    """How far features are, of the largest, from those of timm's own model with the same weights and no details.
+
+    Of two noise images with sides of `side_px`; the backbone is one of `create_backbone`'s.
+    """
+    sizes: InputSizes = backbone.input_sizes  # type: ignore[assignment]
+    plain = timm.create_model(sizes.name, num_classes=0, **dict(sizes.options)).eval()
+    plain.load_state_dict(backbone.state_dict())
+    pixels = torch.randn(2, 3, side_px, side_px, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        own = backbone(pixels)
+        return float((plain(pixels) - own).abs().max() / own.abs().max())
 
 
 def _set_eps(norms: list[Any], eps: float) -> None:

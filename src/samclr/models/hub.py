@@ -33,10 +33,19 @@ def cached_weights(hub_id: str) -> Path | None:
     return folder if there and (folder / "config.json").exists() else None
 
 
+def ask(hub_id: str) -> str:
+    """The licence of a model, as its card has it. The hub is asked once, for at most a few seconds.
+
+    Its client would try for a minute without a network, and say so line by line.
+    """
+    import huggingface_hub
+
+    card = huggingface_hub.model_info(hub_id, timeout=REACH_S).card_data
+    return card.license if card is not None and card.license else "not stated"
+
+
 def weights_folder(hub_id: str) -> Path:
     """The folder of a model's config.json, preprocessor_config.json and weights, fetched if it is not cached.
-
-    The hub is asked once, for at most a few seconds: its client would try for a minute without a network.
 
     Raises:
         ConfigError: there is no network, no such model, or it may not be fetched.
@@ -48,9 +57,7 @@ def weights_folder(hub_id: str) -> Path:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
-        card = huggingface_hub.model_info(hub_id, timeout=REACH_S).card_data
-        licence = card.license if card is not None and card.license else "not stated"
-        tell(f"fetching {hub_id} from the Hugging Face hub: licence {licence}")
+        tell(f"fetching {hub_id} from the Hugging Face hub: licence {ask(hub_id)}")
         offered = set(huggingface_hub.list_repo_files(hub_id))
         wanted = [name for name in FILES if name in offered]
         if "model.safetensors" in wanted and "pytorch_model.bin" in wanted:

@@ -34,7 +34,8 @@ def settled(model: ModelConfig) -> ModelConfig:
     if name is None or name == TIMM:
         if model.backbone == AUTO:
             raise ConfigError(
-                f"{option_of('backbone')} {AUTO} is for weights that say what they are of; name a backbone"
+                f"{option_of('backbone')} {AUTO} takes that of the weights, and none are named; name a backbone, or "
+                f"weights with {option_of('pretrained')}"
             )
         return model
     if is_named(name):

@@ -81,12 +81,14 @@ def read_facts(path: Path) -> Facts:
     if own.backbone is not None:
         return own
     file = weights_file(path)
-    state = file.stat()
-    return _facts_of_tensors(path, state.st_mtime_ns, state.st_size)
+    beside = [file, *(file.with_name(name) for name in (FOLDER_CONFIG, FOLDER_INPUT))]
+    states = [one.stat() for one in beside if one.is_file()]
+    return _facts_of_tensors(path, tuple((one.st_mtime_ns, one.st_size) for one in states))
 
 
 @lru_cache(maxsize=8)
-def _facts_of_tensors(path: Path, changed_ns: int, size: int) -> Facts:
+def _facts_of_tensors(path: Path, stamps: tuple[tuple[int, int], ...]) -> Facts:
+    """They are asked for several times, and a file may have gigabytes. stamps: of it and of what lies beside."""
     return open_weights(path).facts
 
 
@@ -128,16 +130,18 @@ def open_weights(path: Path) -> Weights:
 def _own_facts(path: Path) -> Facts:
     file = weights_file(path)
     try:
+        metadata: dict[str, str] = {}
         if file.suffix == ".safetensors":
             _check_whole(file)
-        if is_timm_folder(file.parent) and file.name in FOLDER_WEIGHTS:
-            return _facts_of_timm(folder_config(file.parent))
-        if file.suffix == ".safetensors":
             with safe_open(file, "pt") as opened:
-                metadata: dict[str, str] = opened.metadata() or {}
-            facts = facts_of(metadata)
-            if facts.backbone is not None:
-                return facts
+                metadata = opened.metadata() or {}
+        if is_timm_folder(file.parent) and file.name in FOLDER_WEIGHTS:
+            facts = _facts_of_timm(folder_config(file.parent))
+            own = facts_of(metadata).model_args  # timm's config.json has no place for samclr's details
+            return replace(facts, model_args=own) if own else facts
+        facts = facts_of(metadata)
+        if facts.backbone is not None:
+            return facts
         return Facts(normalisation=_of_preprocessor(file))
     except (SafetensorError, OSError, ValueError, RecursionError, ConfigError, FilesError) as error:
         raise ConfigError(f"{path} is not a complete file of weights ({_first_line(error)}); give another") from None
