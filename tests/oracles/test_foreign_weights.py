@@ -107,6 +107,10 @@ HUGGING_FACE = {
 }  # fmt: skip
 
 
+ANY_SIZE = {name: {"interpolate_pos_encoding": True} for name in ("vit", "vit without biases", "clip", "siglip")}
+NORMED_LATER = ("clip",)  # transformers norms its class token alone
+
+
 def scrambled(model: nn.Module) -> nn.Module:
     """Every tensor as if it were trained, those that begin at zero or one too; norms' statistics over 0."""
     generator = torch.Generator().manual_seed(1)
@@ -142,6 +146,14 @@ def test_hugging_faces_models_have_their_features(name, tmp_path, capsys):
     target = open_target(str(tmp_path / "hf"), TargetConfig(), False, None)
     assert target.model.backbone == architecture
     assert max(differences(reference, features, target.backbone, (32, 64, 48))) < 1e-5
+    pixels = torch.randn(2, 3, 48, 48)
+    with torch.no_grad():
+        tokens, maps = (
+            reference(pixels, **ANY_SIZE.get(name, {})).last_hidden_state,
+            target.backbone.forward_features(pixels),
+        )
+    if maps.ndim == 3 and name not in NORMED_LATER:  # every patch, as dense tasks take them
+        assert float((tokens - maps).abs().max()) < 1e-5
     said = capsys.readouterr().err
     assert "renamed from Hugging Face's" in said
     assert normalisation is None or target.backbone.normalisation == normalisation
@@ -316,8 +328,76 @@ def resnet_of_lightly() -> tuple[nn.Module, dict]:
     return model, prefixed("backbone.", weights)
 
 
+def dinov3_of_meta(gated: bool) -> tuple[nn.Module, dict]:
+    """dinov3_vits16_pretrain_lvd1689m.pth: transformers' model by the names of dinov3/models/vision_transformer.py."""
+    torch.manual_seed(0)
+    model = scrambled(dinov3(use_gated_mlp=gated, hidden_act="silu" if gated else "gelu"))
+    theirs = {name.removeprefix("model."): value for name, value in model.state_dict().items()}
+    up, down = ("w2", "w3") if gated else ("fc1", "fc2")
+    words = (
+        (r"embeddings\.(cls|mask)_token", r"\1_token"),
+        (r"embeddings\.register_tokens", "storage_tokens"),
+        (r"embeddings\.patch_embeddings\.", "patch_embed.proj."),
+        (r"layer\.(\d+)\.", r"blocks.\1."),
+        (r"attention\.o_proj", "attn.proj"),
+        (r"layer_scale([12])\.lambda1", r"ls\1.gamma"),
+        (r"mlp\.gate_proj", "mlp.w1"),
+        (r"mlp\.up_proj", f"mlp.{up}"),
+        (r"mlp\.down_proj", f"mlp.{down}"),
+    )
+    weights = {}
+    for name, value in theirs.items():
+        if ".attention." not in name or ".o_proj." in name:
+            for pattern, word in words:
+                name = re.sub(pattern, word, name)
+            weights[name] = value
+    width = VIT["hidden_size"]
+    for number in range(VIT["num_hidden_layers"]):
+        old, new = f"layer.{number}.attention", f"blocks.{number}.attn.qkv"
+        weights[f"{new}.weight"] = torch.cat([theirs[f"{old}.{part}_proj.weight"] for part in "qkv"])
+        bias = [theirs[f"{old}.q_proj.bias"], torch.full([width], 7.0), theirs[f"{old}.v_proj.bias"]]
+        mask = [torch.ones(width), torch.zeros(width), torch.ones(width)]
+        weights |= {f"{new}.bias": torch.cat(bias), f"{new}.bias_mask": torch.cat(mask)}
+    weights["mask_token"] = weights["mask_token"][0]
+    heads, quarter = VIT["num_attention_heads"], width // VIT["num_attention_heads"] // 4
+    assert quarter * 4 * heads == width
+    weights["rope_embed.periods"] = 100 ** (2 * torch.arange(quarter) / (2 * quarter))
+    return model, weights
+
+
+def dinov3_of_meta_plain() -> tuple[nn.Module, dict]:
+    return dinov3_of_meta(gated=False)
+
+
+def dinov3_of_meta_gated() -> tuple[nn.Module, dict]:
+    return dinov3_of_meta(gated=True)
+
+
+def dinov3_convnext_of_meta() -> tuple[nn.Module, dict]:
+    """dinov3_convnext_tiny_pretrain_lvd1689m.pth: the names of dinov3/models/convnext.py, the last norm twice."""
+    torch.manual_seed(0)
+    model = scrambled(dinov3_convnext())
+    words = (
+        (r"stages\.(\d)\.downsample_layers\.", r"downsample_layers.\1."),
+        (r"stages\.(\d)\.layers\.", r"stages.\1."),
+        (r"depthwise_conv", "dwconv"),
+        (r"pointwise_conv", "pwconv"),
+        (r"layer_norm", "norm"),
+    )
+    weights = {}
+    for name, value in model.state_dict().items():
+        name = name.removeprefix("model.")
+        for pattern, word in words:
+            name = re.sub(pattern, word, name)
+        weights[name] = value
+    return model, weights | {f"norms.3.{kind}": weights[f"norm.{kind}"] for kind in ("weight", "bias")}
+
+
 VIT_S, RESNET = "vit_small_patch16_224", "resnet18"
 ORIGINALS = {
+    dinov3_of_meta_plain: ("vit_small_patch16_dinov3_qkvb", (32, 48), "tensors left over (mask_token, rope_embed"),
+    dinov3_of_meta_gated: ("vit_small_plus_patch16_dinov3_qkvb", (32, 48), "renamed from DINOv3's own layout"),
+    dinov3_convnext_of_meta: ("convnext_tiny", (32, 64), "from ConvNeXt's own layout; 2 tensors left over (norms)"),
     dino: (VIT_S, (32, 64, 48), "taken from teacher, backbone, not student; 2 tensors left over (head)"),
     dino_alone: (VIT_S, (32, 64, 24), "what is published of a ViT of timm's names layout is assumed"),
     ibot: (VIT_S, (32, 48), "taken from state_dict, backbone; 1 tensors left over (masked_embed)"),
@@ -343,5 +423,6 @@ def test_original_files_have_their_features(make, tmp_path, capsys):
     target = open_target(str(tmp_path / "weights.pth"), TargetConfig(), False, None)
     assert target.model.backbone == architecture
     assert target.backbone.normalisation == IMAGENET
-    assert max(differences(reference, lambda model, pixels: model(pixels), target.backbone, sides)) < 1e-5
+    features = (lambda model, pixels: model(pixels).pooler_output) if "dinov3" in make.__name__ else nn.Module.__call__
+    assert max(differences(reference, features, target.backbone, sides)) < 1e-5
     assert said in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Weights of any layout: what decides the backbone, what is refused by name, and what is said."""
 
 import argparse
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -240,6 +241,15 @@ def test_dinov2_on_disk_is_trained_resumed_measured_and_taken_out(dinov2, scenes
     theirs = eval(line.split(";")[0], {"timm": timm}).eval()
     assert torch.equal(theirs(pixels[..., :70, :70]), backbone(pixels[..., :70, :70]))
     assert not torch.equal(theirs(pixels), backbone(pixels))
+
+
+def test_a_momentum_encoder_resamples_its_own_places(dinov2):
+    backbone = opened(dinov2).backbone
+    twin = copy.deepcopy(backbone)
+    pixels = torch.randn(1, 3, 98, 98)
+    assert torch.equal(twin(pixels), backbone(pixels))
+    twin.pos_embed.data.zero_()
+    assert not torch.equal(twin(pixels), backbone(pixels))
 
 
 def test_facts_follow_the_file(tmp_path):
