@@ -17,7 +17,7 @@ from samclr.cli.parse import parsed
 from samclr.cli.regions import Look, Regions, Segment, Segmenters
 from samclr.cli.study import StudyCommand
 from samclr.cli.tree import Node
-from samclr.config.pretrain import Codec, Extension, OpenSetting, PretrainConfig
+from samclr.config.pretrain import AUTO, Codec, Extension, OpenSetting, PretrainConfig
 from samclr.config.recipes import RECIPES
 from samclr.config.serialise import Bounds, InputSide, Seeds, Settings, Side
 from samclr.config.sizing import left_open
@@ -173,9 +173,12 @@ class Pretrain(Settings):
 
         given = self._from_file(self.recipe) if isinstance(self.recipe, FromConfig) else self.recipe
         config = given.config()
-        data = config.data
+        data, model = config.data, config.model
+        if model.pretrained not in (None, "timm") and "pretrained" in self.stated and "backbone" not in self.stated:
+            model = replace(model, backbone=AUTO)
         return replace(
             config,
+            model=model,
             auto=() if self._keeps_numbers(config) else left_open(frozenset(self.stated)),
             data=replace(
                 data,

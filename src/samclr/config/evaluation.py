@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from samclr.config.model_args import parse_arguments
 from samclr.config.normalisation import Normalisation
 from samclr.config.pretrain import Deviation, Mean, Stem, stated_normalisation
 from samclr.config.protocols import EvaluationData, Kind, ProtocolConfig, protocols_of
@@ -19,6 +20,7 @@ class TargetConfig(Settings):
 
     Attributes:
         backbone: The model whose weights the file holds: any timm model name, or small-cnn.
+        model_args: Arguments of timm's model beside its name, such as num_heads=12; see pretrain.
         stem: ResNets only: the first layers; see pretrain.
         mean: Mean of red, green and blue, on values from 0 to 1, that the input is normalised by; goes with std.
         std: Standard deviation of red, green and blue; see mean.
@@ -26,6 +28,7 @@ class TargetConfig(Settings):
     """
 
     backbone: str | None = None
+    model_args: tuple[str, ...] = ()
     stem: Stem | None = None
     mean: Mean | None = None
     std: Deviation | None = None
@@ -33,6 +36,7 @@ class TargetConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        parse_arguments(self.model_args)
         stated_normalisation(self.mean, self.std)
 
     @property

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from samclr.config.devices import TrainingPrecision, check_device
 from samclr.config.methods import MethodConfig
+from samclr.config.model_args import parse_arguments
 from samclr.config.normalisation import Channels, Normalisation
 from samclr.config.protocols import EvaluationData, KnnConfig
 from samclr.config.registry import METHODS
@@ -80,16 +81,21 @@ class DataConfig(Settings):
     codec: Codec = "raw"
 
 
+AUTO = "auto"  # a backbone: the one that the pretrained weights are of
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(Settings):
     """Backbone.
 
     Attributes:
-        backbone: Any timm model name, or small-cnn (four layers, for demos).
+        backbone: Any timm model name, small-cnn (four layers, for demos), or auto, the one that the weights of
+            pretrained are of, which is what samclr pretrain takes where you name these alone.
+        model_args: Arguments of timm's model beside its name, such as patch_size=8 depth=6.
         stem: ResNets only: standard (7x7, stride 2), or a 3x3 convolution of stride 2 (with max-pooling) or of
             stride 1 (without it, as is usual for CIFAR-10).
-        pretrained: Weights to begin with: "timm" downloads timm's; otherwise a file with timm's names (safetensors or
-            torch), or a folder in the Hugging Face layout. None begins at random.
+        pretrained: Weights to begin with: "timm" for timm's of the backbone, the name of a timm model, a Hugging Face
+            id or folder, or a file, whatever layout it has; see docs/backbones.md. None begins at random.
         input_px: Image size, in px, to build a backbone of fixed size (BEiT, CaiT, Mixer, ...) for. None takes the
             size of the views; other backbones need none.
         mean: Mean of red, green and blue, on values from 0 to 1, that the input is normalised by; goes with std. None
@@ -98,6 +104,7 @@ class ModelConfig(Settings):
     """
 
     backbone: str = "resnet18"
+    model_args: tuple[str, ...] = ()
     stem: Stem = "standard"
     pretrained: str | None = None
     input_px: InputSide | None = None
@@ -106,6 +113,7 @@ class ModelConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        parse_arguments(self.model_args)
         stated_normalisation(self.mean, self.std)
 
     @property

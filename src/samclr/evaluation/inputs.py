@@ -9,6 +9,7 @@ from samclr.datasets.labelled_scenes import LabelledScenes, open_labelled_scenes
 from samclr.datasets.names import as_named
 from samclr.errors import EvaluationError, UsageError
 from samclr.log import option_of
+from samclr.models.hub import is_hub_id
 from samclr.models.names import may_be_backbone
 from samclr.models.weights_files import ONNX, is_weights_folder, weights_file
 from samclr.runs.saved import CONFIG_FILE, load_config, require_run
@@ -66,6 +67,8 @@ def is_run(path: Path) -> bool:
 def check_target(name: str, untrained: bool) -> None:
     """See that the run, the file (of weights or ONNX) or the timm model is there, as far as no model need be built.
 
+    Whether the hub has a model is asked when it is opened.
+
     Raises:
         EvaluationError: the name is none of these. ConfigError: a folder without weights.
         RunError: the run has no checkpoint, or its configuration cannot be read.
@@ -76,7 +79,7 @@ def check_target(name: str, untrained: bool) -> None:
     elif path.exists():
         if path.suffix != ONNX:
             weights_file(path)
-    elif not may_be_backbone(name):
+    elif not may_be_backbone(name) and not is_hub_id(name):
         raise EvaluationError(f"{name} is not a run directory, a file of weights or a timm model; check the spelling")
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from samclr._version import __version__
 from samclr.config.evaluation import TargetConfig
+from samclr.config.model_args import parse_arguments
 from samclr.config.normalisation import IMAGENET
 from samclr.config.pretrain import ModelConfig
 from samclr.config.serialise import to_dict
@@ -17,16 +18,18 @@ from samclr.evaluation.inputs import check_target, is_run
 from samclr.log import option_of, say
 from samclr.models.backbone import create_backbone
 from samclr.models.fingerprints import weights_fingerprint
+from samclr.models.hub import is_hub_id
 from samclr.models.names import SMALL_CNN, architecture
 from samclr.models.onnx_file import OnnxBackbone
 from samclr.models.restore import model_of, trained_backbone
 from samclr.models.sizes import DEFAULT_PX
-from samclr.models.weights import Facts, own_normalisation, read_facts, with_normalisation
-from samclr.models.weights_files import ONNX
+from samclr.models.weights import own_normalisation, read_facts, with_normalisation
+from samclr.models.weights_files import ONNX, located
 from samclr.runs.checkpoint import load_backbone
 from samclr.runs.results import UNTRAINED
 from samclr.runs.saved import load_config, newest_step
 
+FACTS = ("backbone", "model_args", "stem", "mean", "std")
 UNKNOWN = "onnx"  # the backbone of an ONNX file that does not name its own
 
 
@@ -52,7 +55,8 @@ class Target:
 
     def facts(self) -> dict[str, Any]:
         """What a result says of the backbone: architecture, stem and the normalisation of its input."""
-        return {key: value for key, value in to_dict(self.model).items() if key in ("backbone", "stem", "mean", "std")}
+        shown = {key: value for key, value in to_dict(self.model).items() if key in FACTS}
+        return {key: value for key, value in shown.items() if value or key != "model_args"}
 
     def identity(self) -> dict[str, Any]:
         """What every result says of its backbone: weights and where they come from, beside `facts`."""
@@ -71,7 +75,8 @@ class Target:
 def open_target(
     name: str, given: TargetConfig, untrained: bool, seed: int | None, image_px: int = DEFAULT_PX
 ) -> Target:
-    """A run directory, a file or folder of weights (`samclr export`, timm), an ONNX file, or a timm model by its name.
+    """A run directory, a file or folder of weights of any known layout, an ONNX file, or a model by its name: timm's,
+    or the id of one on the Hugging Face hub.
 
     `untrained` measures the same backbone before any training, as a floor. `given` tells what the target itself does
     not say, and may not contradict it. `seed` is that of an untrained backbone: by default the run's, else 0.
@@ -93,15 +98,16 @@ def open_target(
     if path.exists():
         if path.suffix == ONNX:
             return _of_onnx(name, given, untrained, seed, image_px)
-        model = _model_of_weights(name, given, read_facts(path))
-        if untrained:
-            return _untrained(name, model, image_px, seed or 0, path)
-        return Target(name=name, backbone=trained_backbone(model, image_px), model=model, source=path)
+        return _of_weights(name, path, given, untrained, seed, image_px)
+    if is_hub_id(name):
+        return _of_weights(name, located(name), given, untrained, seed, image_px)
     if untrained or name == SMALL_CNN:
         model = ModelConfig(backbone=name, stem=given.stem or "standard", mean=given.mean, std=given.std)
+        model = replace(model, model_args=given.model_args)
         model = replace(with_normalisation(_agreed(name, given, model))[0], input_px=given.input_px)
         return _untrained(name, model, image_px, seed or 0, name)
-    model, _ = with_normalisation(ModelConfig(backbone=name, pretrained="timm", input_px=given.input_px))
+    model = ModelConfig(backbone=name, pretrained="timm", input_px=given.input_px, model_args=given.model_args)
+    model, _ = with_normalisation(model)
     return Target(name=name, backbone=trained_backbone(_agreed(name, given, model), image_px), model=model, source=name)
 
 
@@ -110,6 +116,8 @@ def _agreed(name: str, given: TargetConfig, model: ModelConfig) -> ModelConfig:
     backbone = given.backbone is None or architecture(given.backbone) == architecture(model.backbone)
     agreed = {"backbone": backbone, "stem": given.stem in (None, model.stem)}
     agreed |= {key: getattr(given, key) in (None, getattr(model, key)) for key in ("mean", "std")}
+    arguments = dict(parse_arguments(model.model_args))
+    agreed["model_args"] = all(arguments.get(key) == value for key, value in parse_arguments(given.model_args))
     agreed["input_px"] = given.input_px in (None, model.input_px)
     for key, fits in agreed.items():
         if not fits:
@@ -126,15 +134,20 @@ def _agreed(name: str, given: TargetConfig, model: ModelConfig) -> ModelConfig:
 
 
 def _shown(value: Any) -> str:
-    return " ".join(f"{one:g}" for one in value) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return " ".join(one if isinstance(one, str) else f"{one:g}" for one in value)
+    return str(value)
 
 
-def _model_of_weights(name: str, given: TargetConfig, facts: Facts) -> ModelConfig:
-    """What a file says of its weights, and what is given where it is silent."""
-    model, assumed = with_normalisation(model_of(Path(name), facts, given))
+def _of_weights(name: str, path: Path, given: TargetConfig, untrained: bool, seed: int | None, image_px: int) -> Target:
+    """The backbone in a file or folder: what it says of its weights, and what is given where it is silent."""
+    model, assumed = with_normalisation(model_of(path, read_facts(path), given, name))
     if assumed:
         say(assumed)
-    return _agreed(name, given, model)
+    model = _agreed(name, given, model)
+    if untrained:
+        return _untrained(name, model, image_px, seed or 0, path)
+    return Target(name=name, backbone=trained_backbone(model, image_px), model=model, source=path)
 
 
 def _of_onnx(name: str, given: TargetConfig, untrained: bool, seed: int | None, image_px: int) -> Target:

@@ -1,18 +1,22 @@
 """Backbones: any timm model without its classifier, with a choice of stems for small views."""
 
-from pathlib import Path
 from typing import Any
 
 import timm
+from huggingface_hub import try_to_load_from_cache
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from samclr.config.model_args import details_of, for_timm
 from samclr.config.pretrain import ModelConfig
 from samclr.errors import ConfigError
 from samclr.log import option_of
+from samclr.models.details import set_details
+from samclr.models.hub import ask
 from samclr.models.names import SMALL_CNN
 from samclr.models.sizes import DEFAULT_PX, SMALL_CNN_WIDTH, InputSizes, choose_sizes, feature_width
-from samclr.models.weights import check_facts, load_weights, own_normalisation, read_facts, read_tensors
+from samclr.models.weights import check_facts, load_weights, open_weights, own_normalisation
+from samclr.models.weights_files import FOLDER_WEIGHTS, TIMM, located
 
 __all__ = ["SMALL_CNN", "SmallCnn", "count_parameters", "create_backbone", "feature_width", "load_pretrained"]
 
@@ -53,14 +57,18 @@ def create_backbone(config: ModelConfig, size_px: int = DEFAULT_PX) -> nn.Module
 
 def _bare_backbone(config: ModelConfig, size_px: int) -> nn.Module:
     if config.backbone == SMALL_CNN:
+        if config.model_args:
+            raise ConfigError(f"{SMALL_CNN} takes no arguments; leave out {option_of('model_args')}")
         if config.stem != "standard":
             raise ConfigError(f"{SMALL_CNN} has no stem {config.stem}; leave {option_of('stem')} at standard")
         return SmallCnn()
-    sizes, _ = choose_sizes(config.backbone, config.input_px or size_px, config.input_px)
+    arguments = for_timm(config.model_args)
+    sizes, _ = choose_sizes(config.backbone, config.input_px or size_px, config.input_px, arguments=arguments)
     backbone = timm.create_model(config.backbone, pretrained=False, num_classes=0, **dict(sizes.options))
     backbone.input_sizes = sizes  # type: ignore[assignment]
     if config.stem != "standard":
         _replace_stem(backbone, config)
+    set_details(backbone, details_of(config.model_args))
     return backbone
 
 
@@ -72,14 +80,14 @@ def load_pretrained(backbone: nn.Module, config: ModelConfig) -> None:
     """
     if config.pretrained is None:
         return
-    if config.pretrained == "timm":
+    if config.pretrained == TIMM:
         load_weights(
             backbone, _timm_weights(config.backbone, _options(backbone)), f"of timm's {config.backbone}", config
         )
     else:
-        path = Path(config.pretrained)
-        check_facts(read_facts(path), config, config.pretrained)
-        load_weights(backbone, read_tensors(path), config.pretrained, config)
+        weights = open_weights(located(config.pretrained))
+        check_facts(weights.facts, config, config.pretrained)
+        load_weights(backbone, weights.tensors, config.pretrained, config, weights.remarks)
 
 
 def _options(backbone: nn.Module) -> dict[str, Any]:
@@ -93,7 +101,11 @@ def _timm_weights(name: str, options: dict[str, Any]) -> dict[str, Tensor]:
         raise ConfigError(
             f"timm has no trained weights of {name}; start from random weights, or give a file of weights"
         )
+    hub_id = trained.hf_hub_id
     try:
+        files = [one for one in (trained.hf_hub_filename, *FOLDER_WEIGHTS) if one]
+        if hub_id and not any(try_to_load_from_cache(hub_id, file) for file in files):
+            ask(hub_id)
         weights: dict[str, Tensor] = timm.create_model(name, pretrained=True, num_classes=0, **options).state_dict()
     except Exception as error:  # no network: whatever the hub's client raises
         raise ConfigError(

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from samclr.config.model_args import for_timm
 from samclr.errors import ConfigError, UsageError
 from samclr.log import option_of
 from samclr.models.sizes import InputSizes, choose_sizes
@@ -33,7 +34,9 @@ class OnnxSizes(InputSizes):
     def fit(self, px: int, setting: str, tell: bool = True) -> int:
         """See InputSizes.fit."""
         if self.side_px is None:
-            return choose_sizes(self.name, px, self.input_px, setting, tell)[1] if self.is_known else px
+            if not self.is_known:
+                return px
+            return choose_sizes(self.name, px, self.input_px, setting, tell, arguments=self.arguments)[1]
         if px != self.side_px:
             raise ConfigError(
                 f"{self.name} takes images of {self.side_px} px alone; give {option_of(setting)} {self.side_px}"
@@ -80,6 +83,7 @@ class OnnxBackbone(nn.Module):
         self.input_sizes = OnnxSizes(
             name=path.name if side_px or known is None else known,
             options=(), width=width, side_px=side_px, is_known=known is not None, input_px=self.facts.input_px,
+            arguments=for_timm(self.facts.model_args),
         )  # fmt: skip
 
     def _width(self, side_px: int) -> int:

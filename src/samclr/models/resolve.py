@@ -4,19 +4,20 @@ from dataclasses import replace
 
 from samclr.config.pretrain import PretrainConfig
 from samclr.log import say
+from samclr.models.restore import settled
 from samclr.models.sizes import fit_views
 from samclr.models.weights import with_normalisation
 
 
 def resolve_config(config: PretrainConfig, tell: bool = True) -> PretrainConfig:
-    """The configuration as config.json states it: sizes that the backbone takes, and its input's normalisation.
+    """The configuration as config.json states it: its backbone, sizes that that takes, its input's normalisation.
 
     tell: say what was rounded or assumed.
 
     Raises:
         ConfigError: the backbone takes no such views, or its file of weights cannot be read.
     """
-    config = fit_views(config, tell)
+    config = fit_views(replace(config, model=settled(config.model)), tell)
     model, assumed = with_normalisation(config.model)
     if assumed and tell:
         say(assumed)

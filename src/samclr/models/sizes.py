@@ -15,6 +15,7 @@ import timm
 import torch
 from torch import nn
 
+from samclr.config.model_args import for_timm
 from samclr.config.pretrain import PretrainConfig
 from samclr.errors import ConfigError
 from samclr.log import option_of, say
@@ -38,21 +39,23 @@ class InputSizes:
         name: of the timm model, or small-cnn.
         options: what timm built it with.
         width: width d of the features.
+        arguments: those of the options that the settings state, see ModelConfig.model_args.
     """
 
     name: str
     options: Options
     width: int
+    arguments: Options = ()
 
     @property
     def built_px(self) -> int | None:
         """The size that it was asked to be built for; None where it is as timm builds it."""
-        return dict(self.options).get("img_size")
+        return dict(self.options[len(self.arguments) :]).get("img_size")
 
     @property
     def trial(self) -> nn.Module | None:
         """The same model on the meta device, to compute shapes with; small-cnn has none."""
-        return None if self.name == SMALL_CNN else _trial_model(self.name, self.options)
+        return None if self.name == SMALL_CNN else trial_model(self.name, self.options)
 
     def fit(self, px: int, setting: str, tell: bool = True) -> int:
         """The nearest size of whole patches that the backbone takes. `tell`: say so where that is not `px`.
@@ -72,6 +75,7 @@ def choose_sizes(
     setting: str = "size_px",
     tell: bool = False,
     training: bool = False,
+    arguments: Options = (),
 ) -> tuple[InputSizes, int]:
     """How to build a backbone for images of `px`, and that size in whole patches.
 
@@ -82,6 +86,7 @@ def choose_sizes(
         setting: what an error calls `px`.
         tell: say so where the size is rounded.
         training: try it as it trains, too.
+        arguments: what else to build it with.
 
     Raises:
         ConfigError: it takes no images near this size, or has no size to choose, or gives no vector an image.
@@ -96,11 +101,13 @@ def choose_sizes(
         raise ConfigError(f"{name} cannot be built for a size, here {input_px} px; leave out {option_of('input_px')}")
 
     def ways(near: int) -> list[Options]:
+        usual = (*arguments, *any_size)
         if input_px is not None:
-            return [(*any_size, ("img_size", input_px))]
-        return [any_size, *([(*any_size, ("img_size", near))] if "img_size" in accepted else [])]
+            return [(*usual, ("img_size", input_px))]
+        return [usual, *([(*usual, ("img_size", near))] if "img_size" in accepted else [])]
 
-    return _choose(name, px, ways, setting, tell, training)
+    sizes, near = _choose(name, px, ways, setting, tell, training)
+    return replace(sizes, arguments=arguments), near
 
 
 def fit_views(config: PretrainConfig, tell: bool = True) -> PretrainConfig:
@@ -113,7 +120,8 @@ def fit_views(config: PretrainConfig, tell: bool = True) -> PretrainConfig:
         ConfigError: the backbone takes no such views, or local views beside them, or images of --knn-on.
     """
     model, group, local, evaluation = config.model, config.group, config.local, config.evaluation
-    sizes, px = choose_sizes(model.backbone, group.size_px, model.input_px, "size_px", tell, training=True)
+    arguments = for_timm(model.model_args)
+    sizes, px = choose_sizes(model.backbone, group.size_px, model.input_px, "size_px", tell, True, arguments)
     if local.num_local_views > 0:
         local = replace(local, local_size_px=sizes.fit(local.local_size_px, "local_size_px", tell))
     if config.runtime.knn_on is not None:
@@ -141,7 +149,7 @@ def _choose(
     name: str, px: int, ways: Callable[[int], Sequence[Options]], setting: str, tell: bool, training: bool
 ) -> tuple[InputSizes, int]:
     """The size nearest to `px` that a way to build the model takes, and the first such way."""
-    patch = _patch_px(_trial_model(name, ways(px)[0]))
+    patch = _patch_px(trial_model(name, ways(px)[0]))
 
     def attempt(side: int) -> InputSizes | str:
         reasons = []
@@ -189,7 +197,7 @@ class _WrongSizeError(ConfigError):
 
 
 @lru_cache(maxsize=16)
-def _trial_model(name: str, options: Options) -> nn.Module:
+def trial_model(name: str, options: Options) -> nn.Module:
     """The model on the meta device. Raises ConfigError if timm has none of that name, or cannot build it."""
     refuse_unknown(name)
     with torch.random.fork_rng(devices=[]):
@@ -207,7 +215,7 @@ def _trial_width(name: str, options: Options, side: int, training: bool) -> int 
     Raises:
         ConfigError: timm cannot build it, or its features are not one vector an image.
     """
-    trial = _trial_model(name, options)
+    trial = trial_model(name, options)
     try:
         if training:
             _forward_width(trial, side, training=True)
@@ -245,7 +253,7 @@ def _forward_width(model: nn.Module, side: int, training: bool) -> int:
 def _accepted_arguments(name: str) -> set[str]:
     """Names of the arguments that a timm model is built with, through all classes that it hands them on to."""
     accepted: set[str] = set()
-    for kind in type(_trial_model(name, ())).__mro__:
+    for kind in type(trial_model(name, ())).__mro__:
         parameters = inspect.signature(kind.__init__).parameters.values()  # type: ignore[misc]
         accepted |= {parameter.name for parameter in parameters}
         if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
@@ -261,7 +269,7 @@ def _patch_px(model: nn.Module) -> int:
 
 def _timm_px(name: str) -> int:
     """The size that timm builds a model for."""
-    return int(_trial_model(name, ()).pretrained_cfg["input_size"][-1])  # type: ignore[index]
+    return int(trial_model(name, ()).pretrained_cfg["input_size"][-1])  # type: ignore[index]
 
 
 def reason_of(error: Exception) -> str:

@@ -1,25 +1,39 @@
 """Weights in files that anyone may have made: what a file says of itself, its tensors, whether they fit a backbone."""
 
 import json
-import warnings
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import timm
 import torch
 from safetensors import SafetensorError, safe_open
-from timm.models import load_state_dict
 from torch import Tensor, nn
 
-from samclr.config.normalisation import IMAGENET, Normalisation
+from samclr.config.model_args import RESERVED, argument_texts
+from samclr.config.normalisation import IMAGENET, UNCHANGED, Normalisation
 from samclr.config.pretrain import ModelConfig, Stem
 from samclr.config.serialise import from_dict
 from samclr.errors import ConfigError, FilesError, name_some
 from samclr.log import option_of, say
+from samclr.models.layouts.base import Renamed, rename
+from samclr.models.layouts.known import model_types
 from samclr.models.names import architecture
-from samclr.models.weights_files import FOLDER_CONFIG, FOLDER_WEIGHTS, is_weights_folder, weights_file
+from samclr.models.positions import resampled
+from samclr.models.weights_files import (
+    FOLDER_CONFIG,
+    FOLDER_INPUT,
+    FOLDER_WEIGHTS,
+    TIMM,
+    folder_config,
+    is_timm_folder,
+    located,
+    weights_file,
+)
+from samclr.models.weights_reading import Found, read_found
 from samclr.storage.checksums import checksum_of_weights
 from samclr.storage.files import read_json
 
@@ -28,37 +42,164 @@ COUNTERS = "num_batches_tracked"  # old files lack them; nothing that a backbone
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a file of weights says of itself; None where it says nothing."""
+    """What a file of weights says of itself, or its tensors tell; None where they say nothing.
+
+    Attributes:
+        backbone, stem, input_px, model_args: see ModelConfig.
+        normalisation: what the input was normalised by.
+        unknown: arguments of the backbone that the tensors do not tell.
+        layout: whose names the tensors have, where samclr knows them.
+        is_stated: the file names its backbone; False where its tensors alone tell it.
+    """
 
     backbone: str | None = None
     stem: Stem | None = None
     normalisation: Normalisation | None = None
     input_px: int | None = None
+    model_args: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    layout: str | None = None
+    is_stated: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """What a file holds: facts, tensors by timm's names, and remarks on what was taken, renamed and left over."""
+
+    facts: Facts
+    tensors: dict[str, Tensor]
+    remarks: tuple[str, ...]
 
 
 def read_facts(path: Path) -> Facts:
-    """What the file, or the folder, says of its weights.
+    """What the file, or the folder, says of its weights, and else what its tensors tell.
 
     Raises:
         ConfigError: there is no such file, it is damaged, or it contradicts itself.
     """
+    own = _own_facts(path)
+    if own.backbone is not None:
+        return own
+    file = weights_file(path)
+    beside = [file, *(file.with_name(name) for name in (FOLDER_CONFIG, FOLDER_INPUT))]
+    states = [one.stat() for one in beside if one.is_file()]
+    return _facts_of_tensors(path, tuple((one.st_mtime_ns, one.st_size) for one in states))
+
+
+@lru_cache(maxsize=8)
+def _facts_of_tensors(path: Path, stamps: tuple[tuple[int, int], ...]) -> Facts:
+    """They are asked for several times, and a file may have gigabytes. stamps: of it and of what lies beside."""
+    return open_weights(path).facts
+
+
+def open_weights(path: Path) -> Weights:
+    """The tensors of one backbone by timm's names, and what is to be said of them.
+
+    Raises:
+        ConfigError: there are none, they cannot be read, or the file contradicts itself.
+    """
+    own, file = _own_facts(path), weights_file(path)
+    found = read_found(file, str(path))
+    config = _model_config(file)
+    kind, layout = config.get("model_type"), found.layout
+    if kind is not None and (layout is None or kind not in layout.model_types):
+        raise ConfigError(
+            f"{path} holds {'no layout that is known' if layout is None else layout.title}, but its {FOLDER_CONFIG} "
+            f"says model_type {kind}; expected one of {', '.join(model_types())}"
+        )
+    if layout is None:
+        return Weights(facts=own, tensors=found.tensors, remarks=_remarks(found, None))
+    try:
+        renamed = rename(layout, found.tensors, config | {"taken": found.taken})
+    except ConfigError as error:
+        raise ConfigError(f"{path} cannot be taken: {error}") from None
+    if own.backbone is None:
+        architecture = renamed.architecture
+        own = Facts(
+            backbone=architecture.name,
+            stem=architecture.stem or (None if architecture.name is None else "standard"),
+            normalisation=own.normalisation or architecture.normalisation or layout.normalisation,
+            model_args=argument_texts(architecture.arguments) if architecture.name else (),
+            unknown=architecture.unknown,
+            layout=layout.title,
+            is_stated=kind is not None,
+        )
+    return Weights(facts=own, tensors=renamed.tensors, remarks=_remarks(found, renamed))
+
+
+def _own_facts(path: Path) -> Facts:
     file = weights_file(path)
     try:
+        metadata: dict[str, str] = {}
         if file.suffix == ".safetensors":
             _check_whole(file)
-        if is_weights_folder(file.parent) and file.name in FOLDER_WEIGHTS:
-            config = read_json(file.parent / FOLDER_CONFIG, {})
-            trained = config.get("pretrained_cfg")
-            trained = trained if isinstance(trained, dict) else {}
-            facts = Facts(backbone=config["architecture"], stem="standard", normalisation=_stated(trained))
-            return replace(facts, input_px=_side(config.get("model_args")))
-        if file.suffix != ".safetensors":
-            return Facts()
-        with safe_open(file, "pt") as opened:
-            metadata: dict[str, str] = opened.metadata() or {}
-        return facts_of(metadata)
+            with safe_open(file, "pt") as opened:
+                metadata = opened.metadata() or {}
+        if is_timm_folder(file.parent) and file.name in FOLDER_WEIGHTS:
+            facts = _facts_of_timm(folder_config(file.parent))
+            own = facts_of(metadata).model_args  # timm's config.json has no place for samclr's details
+            return replace(facts, model_args=own) if own else facts
+        facts = facts_of(metadata)
+        if facts.backbone is not None:
+            return facts
+        return Facts(normalisation=_of_preprocessor(file))
     except (SafetensorError, OSError, ValueError, RecursionError, ConfigError, FilesError) as error:
         raise ConfigError(f"{path} is not a complete file of weights ({_first_line(error)}); give another") from None
+
+
+def _facts_of_timm(config: dict[str, Any]) -> Facts:
+    """What timm's config.json says."""
+    trained = config.get("pretrained_cfg")
+    facts = Facts(
+        backbone=config["architecture"],
+        stem="standard",
+        normalisation=_stated(trained if isinstance(trained, dict) else {}),
+    )
+    given = config.get("model_args")
+    arguments = {key: value for key, value in given.items() if key not in RESERVED} if isinstance(given, dict) else {}
+    if given and not given.get("dynamic_img_size"):
+        facts = replace(facts, input_px=_side(arguments.pop("img_size", None)))
+    return replace(facts, model_args=argument_texts(arguments))
+
+
+def _model_config(file: Path) -> dict[str, Any]:
+    """config.json of transformers beside a file; of CLIP and SigLIP, what it says of the vision tower."""
+    if file.name not in FOLDER_WEIGHTS or is_timm_folder(file.parent):
+        return {}
+    config = folder_config(file.parent)
+    vision = config.get("vision_config")
+    if isinstance(config.get("model_type"), str) and isinstance(vision, dict):
+        return vision | {"model_type": config["model_type"]}
+    return config if isinstance(config.get("model_type"), str) else {}
+
+
+def _of_preprocessor(file: Path) -> Normalisation | None:
+    """The normalisation that preprocessor_config.json states, beside the weights of a folder."""
+    if file.name not in FOLDER_WEIGHTS or not _model_config(file):
+        return None
+    said = read_json(file.parent / FOLDER_INPUT, {})
+    if said.get("do_normalize") is False:
+        return UNCHANGED
+    return _stated(
+        {ours: said[theirs] for ours, theirs in (("mean", "image_mean"), ("std", "image_std")) if theirs in said}
+    )
+
+
+def _remarks(found: Found, renamed: Renamed | None) -> tuple[str, ...]:
+    """What was taken, renamed and left over."""
+    remarks = []
+    if found.taken:
+        way = ", ".join(one.removesuffix(".") for one in found.taken)
+        beside = f", not {' and '.join(one.removesuffix('.') for one in found.passed)}" if found.passed else ""
+        remarks.append(f"taken from {way}{beside}")
+    if renamed is not None and renamed.changed and found.layout is not None:
+        remarks.append(f"{renamed.changed} of {len(found.tensors)} tensors renamed from {found.layout.title} layout")
+    needless = renamed.left_out if renamed is not None else []
+    beside = [re.sub(r"^(module\.)*", "", name).split(".")[0] for name in found.left_over]
+    roots = [*beside, *(re.split(r"\.(?:\d|weight|bias)", name)[0] for name in needless)]
+    if roots:
+        remarks.append(f"{len(roots)} tensors left over ({name_some(list(dict.fromkeys(roots)))})")
+    return tuple(remarks)
 
 
 def facts_of(metadata: dict[str, str]) -> Facts:
@@ -78,6 +219,7 @@ def facts_of(metadata: dict[str, str]) -> Facts:
         stem=cast(Stem | None, stem),
         normalisation=stated,
         input_px=int(metadata["input_px"]) if "input_px" in metadata else None,
+        model_args=tuple(json.loads(metadata["model_args"])) if "model_args" in metadata else (),
     )
 
 
@@ -89,9 +231,8 @@ def _check_whole(file: Path) -> None:
         raise ConfigError("its checksum does not fit: it is damaged")
 
 
-def _side(arguments: Any) -> int | None:
+def _side(size: Any) -> int | None:
     """The side of the square images that timm was asked to build for."""
-    size = arguments.get("img_size") if isinstance(arguments, dict) else None
     sides = size if isinstance(size, list) and size else [size]
     return sides[0] if isinstance(sides[0], int) and len(set(sides)) == 1 else None
 
@@ -105,44 +246,19 @@ def _stated(values: dict[str, Any]) -> Normalisation | None:
     return found
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file by their names, on the CPU. Nothing in the file is run.
-
-    Raises:
-        ConfigError: it is damaged, or holds something else.
-    """
-    file = weights_file(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch about foreign files
-            found = load_state_dict(str(file), use_ema=False, weights_only=True)
-    except SafetensorError as error:
-        raise ConfigError(f"{path} is not a complete safetensors file ({_first_line(error)}); give another") from None
-    except Exception as error:  # unpickling raises anything on broken or foreign bytes
-        raise ConfigError(
-            f"{path} holds no weights that can be read ({type(error).__name__}): it is damaged, or holds other things "
-            f"than tensors; expected the tensors by their names, alone or under state_dict or model"
-        ) from None
-    other = [f"{name} ({type(value).__name__})" for name, value in found.items() if not _is_plain(value)]
-    if other or not found:
-        raise ConfigError(
-            f"{path} holds {name_some(other) if other else 'nothing'}; "
-            f"expected tensors by their names, alone or under state_dict or model"
-        )
-    return found
-
-
-def _is_plain(value: object) -> bool:
-    return isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
-
-
-def load_weights(backbone: nn.Module, tensors: dict[str, Tensor], source: str, model: ModelConfig) -> None:
+def load_weights(
+    backbone: nn.Module, tensors: dict[str, Tensor], source: str, model: ModelConfig, remarks: Sequence[str] = ()
+) -> None:
     """Put the tensors into the backbone: all of its own, and none left over but a classifier's, which is reported.
+
+    remarks: of `open_weights`, said with it.
 
     Raises:
         ConfigError: they do not fit; what is missing, of another shape or kind, or left over is named.
     """
-    wanted = backbone.state_dict()
+    wanted, said = backbone.state_dict(), list(remarks)
+    tensors, grids = _with_places(backbone, tensors, wanted)
+    said += [f"position embeddings resampled from {grids}"] if grids else []
     classifier = _classifier(backbone)
     extra = [name for name in tensors if name not in wanted]
     left_out = [name for name in extra if _below(name, classifier)]
@@ -162,8 +278,27 @@ def load_weights(backbone: nn.Module, tensors: dict[str, Tensor], source: str, m
     if broken:
         raise ConfigError(f"the weights {source} are not finite in {name_some(broken)}; give an intact file")
     if left_out:
-        say(f"the weights {source}: the classifier is left out ({name_some(left_out)})")
+        said.append(f"the classifier is left out ({name_some(left_out)})")
+    if said:
+        say(f"the weights {source}: {'; '.join(said)}")
     backbone.load_state_dict(fitting, strict=False)
+
+
+def _with_places(
+    backbone: nn.Module, tensors: dict[str, Tensor], wanted: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], str]:
+    """Position embeddings of a ViT for the grid that it was built for, and between which grids they were resampled."""
+    own: Any = backbone
+    places, target = tensors.get("pos_embed"), wanted.get("pos_embed")
+    if places is None or target is None or places.shape == target.shape or not getattr(own, "dynamic_img_size", False):
+        return tensors, ""
+    num_prefix = 0 if own.no_embed_class else own.num_prefix_tokens
+    side = round((places.shape[1] - num_prefix) ** 0.5)
+    if places.ndim != 3 or side * side != places.shape[1] - num_prefix or places.shape[2] != target.shape[2]:
+        return tensors, ""
+    rows, columns = own.patch_embed.grid_size
+    found = resampled(places, num_prefix, (rows, columns), getattr(own, "pos_resampling", None))
+    return tensors | {"pos_embed": found}, f"{side}x{side} to {rows}x{columns} patches"
 
 
 def _classifier(backbone: nn.Module) -> Sequence[str]:
@@ -207,13 +342,19 @@ def own_normalisation(model: ModelConfig) -> tuple[Normalisation, str | None]:
         return model.normalisation, None
     if model.pretrained is None:
         return IMAGENET, None
-    if model.pretrained != "timm":
-        found = read_facts(Path(model.pretrained)).normalisation
-        if found is not None:
-            return found, None
+    if model.pretrained != TIMM:
+        facts = read_facts(located(model.pretrained))
+        if facts.normalisation is not None and facts.is_stated:
+            return facts.normalisation, None
+        if facts.normalisation is not None:
+            return facts.normalisation, (
+                f"{model.pretrained} does not say how its input was normalised: what is published of {facts.layout} "
+                f"layout is assumed ({facts.normalisation}); state another with {option_of('mean')} and "
+                f"{option_of('std')}"
+            )
     trained = timm.get_pretrained_cfg(model.backbone) if timm.is_model(model.backbone) else None
     own = IMAGENET if trained is None else Normalisation(trained.mean, trained.std)  # type: ignore[arg-type]
-    if model.pretrained == "timm":
+    if model.pretrained == TIMM:
         return own, None
     whose = "ImageNet's" if trained is None else f"that of timm's {model.backbone}"
     return own, (
@@ -228,6 +369,8 @@ def check_facts(facts: Facts, model: ModelConfig, source: str) -> None:
     Raises:
         ConfigError: another backbone or stem.
     """
+    if not facts.is_stated:
+        return  # the tensors decide
     backbone, stem = facts.backbone or model.backbone, facts.stem or model.stem
     if (architecture(backbone), stem) != (architecture(model.backbone), model.stem):
         raise ConfigError(

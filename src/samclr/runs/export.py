@@ -10,12 +10,14 @@ from safetensors.torch import save
 from torch import nn
 
 from samclr._version import __version__
+from samclr.config.model_args import details_of
 from samclr.config.normalisation import Normalisation, normalisation_of
 from samclr.config.pretrain import PretrainConfig
 from samclr.errors import RunError, UsageError
 from samclr.log import option_of
+from samclr.models.details import difference_without
 from samclr.models.sizes import InputSizes
-from samclr.models.weights_files import FOLDER_CONFIG, FOLDER_WEIGHTS, is_weights_folder
+from samclr.models.weights_files import FOLDER_CONFIG, FOLDER_WEIGHTS, is_timm_folder
 from samclr.runs.card import model_card
 from samclr.runs.checkpoint import load_backbone
 from samclr.runs.directory import read_json
@@ -84,7 +86,7 @@ def export_run(run: Path, out: Path, layout: Layout, image_px: int | None = None
             raise RunError(
                 f"Hugging Face has no {model.backbone} with stem {model.stem}; use {option_of('layout')} timm or onnx"
             )
-        if (out / FOLDER_CONFIG).exists() and not is_weights_folder(out):
+        if (out / FOLDER_CONFIG).exists() and not is_timm_folder(out):
             raise RunError(
                 f"{out} holds a {FOLDER_CONFIG} of something else; name a new folder with {option_of('out')}"
             )
@@ -95,6 +97,10 @@ def export_run(run: Path, out: Path, layout: Layout, image_px: int | None = None
         found = onnx_content(backbone, _facts(backbone, config), config.group.size_px, wanted)
         write_bytes(out, found.content)
         image_px, note = found.side_px, f"; features differ from torch by at most {found.difference:.1e}"
+    if details_of(model.model_args) and layout != "onnx":
+        names = ", ".join(details_of(model.model_args))
+        apart = difference_without(backbone, config.group.size_px)
+        note = f"; without {names}, as timm builds it, features of {config.group.size_px} px differ by {apart:.1e}"
     loading = loading_of(layout, out, backbone, config, image_px)
     card = out / CARD_NAME if out.is_dir() else out.with_name(f"{out.stem}.md")
     write_text(card, model_card(run, config, backbone, loading, image_px))
@@ -109,6 +115,8 @@ def _facts(backbone: nn.Module, config: PretrainConfig) -> dict[str, str]:
     """What a file says about its weights, so that its reader needs no further settings."""
     own: Normalisation = normalisation_of(backbone)
     facts = {"backbone": config.model.backbone, "stem": config.model.stem, "samclr": __version__}
+    if config.model.model_args:
+        facts["model_args"] = json.dumps(config.model.model_args)
     if config.model.input_px is not None:
         facts["input_px"] = str(config.model.input_px)
     return facts | {"mean": json.dumps(own.mean), "std": json.dumps(own.std), "format": "pt"}

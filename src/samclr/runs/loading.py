@@ -98,7 +98,7 @@ def _hugging_face(out: Path, backbone: nn.Module) -> Loading:
 def _options(backbone: nn.Module) -> str:
     """The arguments by which timm's model takes images of the trained size."""
     sizes: InputSizes = backbone.input_sizes  # type: ignore[assignment]
-    return "".join(f"{name}={value}, " for name, value in sizes.options)
+    return "".join(f"{name}={value!r}, " for name, value in sizes.options)
 
 
 def _classifier(backbone: nn.Module) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 
+from samclr.config.model_args import for_timm
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.segmenters import segmenter_spec
 from samclr.datasets.sources import list_scenes
@@ -67,7 +68,8 @@ def _check_sizes(plan: Plan, run: Run, config: PretrainConfig) -> None:
     """Raise ConfigError if the backbone takes no views or labelled images of the run's sizes, before any work."""
     config = resolve_config(config, tell=False)
     if plan.measurements_of(run.arm):
-        sizes, _ = choose_sizes(config.model.backbone, config.group.size_px, config.model.input_px)
+        arguments = for_timm(config.model.model_args)
+        sizes, _ = choose_sizes(config.model.backbone, config.group.size_px, config.model.input_px, arguments=arguments)
         fit_evaluation(sizes, plan.measuring, tell=False)
 
 

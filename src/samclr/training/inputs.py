@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from samclr.bank.places import refuse_inside_scenes
-from samclr.config.pretrain import PretrainConfig
+from samclr.config.pretrain import AUTO, PretrainConfig
 from samclr.datasets.sources import refuse_missing
 from samclr.log import option_of
 from samclr.models.names import refuse_unknown
-from samclr.models.weights_files import weights_file
+from samclr.models.weights_files import check_pretrained
 from samclr.runs.directory import refuse_other_things
 from samclr.views.sources import regions_wanted
 
@@ -24,9 +24,9 @@ def check_inputs(config: PretrainConfig, run: Path) -> None:
     refuse_inside_scenes(run, config.data.scenes, option_of("out"))
     regions_wanted(config.data, config.views)
     refuse_missing(config.data.scenes)
-    refuse_unknown(config.model.backbone)
-    if config.model.pretrained not in (None, "timm"):
-        weights_file(Path(str(config.model.pretrained)))
+    if config.model.backbone != AUTO:
+        refuse_unknown(config.model.backbone)
+    check_pretrained(config.model.pretrained)
     if config.runtime.knn_on is not None:
         from samclr.datasets.labelled import refuse_missing_set
 

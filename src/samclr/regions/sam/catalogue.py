@@ -1,11 +1,11 @@
 """Which SAM a name means, where its weights are, and under which licence. Imports neither torch nor transformers."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from samclr.errors import UsageError
+from samclr.models.hub import cached_weights
 
 SHIPPED = Path(__file__).parent / "sam_digits"
 OWN_TERMS = "SAM License (Meta's own, gated: accept it on the model's page, then `hf auth login`)"
@@ -56,19 +56,6 @@ def hub_id_or_folder(segmenter: str) -> str:
     if segmenter.startswith((".", "/", "~")) or segmenter.count("/") > 1:
         raise UsageError(f"no such folder: {segmenter}; expected one with config.json and model.safetensors")
     return segmenter
-
-
-def cached_weights(hub_id: str) -> Path | None:
-    """The folder of a model's main revision in the local Hugging Face cache, None if its weights are not there."""
-    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
-    hub = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-    model = hub / f"models--{hub_id.replace('/', '--')}"
-    main = model / "refs" / "main"
-    if not main.is_file():
-        return None
-    folder = model / "snapshots" / main.read_text(encoding="utf-8").strip()
-    there = any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin"))
-    return folder if there and (folder / "config.json").exists() else None
 
 
 def sam_rows() -> list[dict[str, Any]]:

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from samclr.errors import UsageError
 from samclr.log import option_of, say
-from samclr.regions.sam.catalogue import KNOWN, cached_weights, hub_id_or_folder
+from samclr.models.hub import REACH_S, cached_weights
+from samclr.regions.sam.catalogue import KNOWN, hub_id_or_folder
 from samclr.regions.sam.decoder import EncodedImages, PromptDecoder, in_float32
 from samclr.regions.sam.masks import Enlarging
 from samclr.regions.sam.published import PublishedNetwork, published_network
 
-REACH_S = 5.0  # for the hub to answer
 POSITION_ENCODINGS = ("shared_image_embedding", "prompt_encoder.shared_embedding")
 
 

@@ -1,0 +1,1 @@
+"""How others name the tensors of their backbones, one family a file."""
