@@ -1,5 +1,6 @@
 """Backbones: any timm model without its classifier, with a choice of stems for small views."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from samclr.config.pretrain import ModelConfig
 from samclr.errors import ConfigError
 from samclr.log import option_of
+from samclr.models.drop_path import check_drop_path, drop_path_options
 from samclr.models.names import SMALL_CNN
 from samclr.models.sizes import DEFAULT_PX, SMALL_CNN_WIDTH, InputSizes, choose_sizes, feature_width
 from samclr.models.weights import check_facts, load_weights, own_normalisation, read_facts, read_tensors
@@ -30,13 +32,19 @@ class SmallCnn(nn.Module):
             layers += [nn.Conv2d(width_in, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(True)]
         self.layers = nn.Sequential(*layers)
 
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], float]:
+        """As timm's models have it: the group of a parameter by its name, one for each convolution and its norm."""
+        return lambda name: int(name.split(".")[1]) // 3 if name.startswith("layers.") else float("inf")
+
     def forward(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 512"]:
         """Features: 128 for each quarter."""
         return nn.functional.adaptive_avg_pool2d(self.layers(pixels), 2).flatten(1)
 
 
-def create_backbone(config: ModelConfig, size_px: int = DEFAULT_PX) -> nn.Module:
+def create_backbone(config: ModelConfig, size_px: int = DEFAULT_PX, drop_path: float | None = None) -> nn.Module:
     """Make an untrained backbone: [n 3 h w] -> features [n d]; its attribute `input_sizes` knows d.
+
+    drop_path: as it is trained with; None leaves it as timm builds the model.
 
     One of any size gets timm's options for that. Another is built for `config.input_px`, else for `size_px` if it
     does not take that as timm builds it.
@@ -44,20 +52,23 @@ def create_backbone(config: ModelConfig, size_px: int = DEFAULT_PX) -> nn.Module
     Its attribute `normalisation` is what its input goes through, see samclr.config.normalisation.
 
     Raises:
-        ConfigError: timm has no such model, or the model has no stem of this kind, or takes no images of that size.
+        ConfigError: timm has no such model, or the model has no stem of this kind, or takes no images of that size, or
+            has no drop path.
     """
-    backbone = _bare_backbone(config, size_px)
+    backbone = _bare_backbone(config, size_px, drop_path)
+    check_drop_path(backbone, drop_path)
     backbone.normalisation = own_normalisation(config)[0]  # type: ignore[assignment]
     return backbone
 
 
-def _bare_backbone(config: ModelConfig, size_px: int) -> nn.Module:
+def _bare_backbone(config: ModelConfig, size_px: int, drop_path: float | None) -> nn.Module:
     if config.backbone == SMALL_CNN:
         if config.stem != "standard":
             raise ConfigError(f"{SMALL_CNN} has no stem {config.stem}; leave {option_of('stem')} at standard")
         return SmallCnn()
     sizes, _ = choose_sizes(config.backbone, config.input_px or size_px, config.input_px)
-    backbone = timm.create_model(config.backbone, pretrained=False, num_classes=0, **dict(sizes.options))
+    more = drop_path_options(drop_path, sizes.accepted)
+    backbone = timm.create_model(config.backbone, pretrained=False, num_classes=0, **dict(sizes.options), **more)
     backbone.input_sizes = sizes  # type: ignore[assignment]
     if config.stem != "standard":
         _replace_stem(backbone, config)

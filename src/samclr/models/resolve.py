@@ -1,4 +1,4 @@
-"""From the settings a user gives to those a run has: what its backbone decides is filled in, once."""
+"""From the settings a user gives to those a run has: what backbone and method decide is filled in, once."""
 
 from dataclasses import replace
 
@@ -9,7 +9,8 @@ from samclr.models.weights import with_normalisation
 
 
 def resolve_config(config: PretrainConfig, tell: bool = True) -> PretrainConfig:
-    """The configuration as config.json states it: sizes that the backbone takes, and its input's normalisation.
+    """The configuration as config.json states it: sizes that the backbone takes, its input's normalisation, and which
+    weights are exported.
 
     tell: say what was rounded or assumed.
 
@@ -20,4 +21,4 @@ def resolve_config(config: PretrainConfig, tell: bool = True) -> PretrainConfig:
     model, assumed = with_normalisation(config.model)
     if assumed and tell:
         say(assumed)
-    return replace(config, model=model)
+    return replace(config, model=replace(model, exported=config.exported))
