@@ -201,6 +201,19 @@ def test_what_is_exported_is_settled_once(scenes, tmp_path):
         ModelConfig(freeze="all", lora_rank=2)
 
 
+def test_what_a_backbone_cannot_do_is_said_before_anything_is_made(scenes, tmp_path):
+    config = small_config(scenes, recipe="simclr")
+    for model in ({"freeze": 5}, {"drop_path": 0.1}, {"lora_rank": 2}):
+        with pytest.raises(ConfigError, match="small-cnn"):
+            pretrain(replace(config, model=replace(config.model, **model)), tmp_path / "run")
+    pooled = ModelConfig(backbone="pit_ti_224")
+    config = replace(config, model=pooled, group=replace(config.group, size_px=224))
+    with pytest.raises(ConfigError, match="pit_ti_224 has no groups of layers"):
+        pretrain(replace(config, optim=replace(config.optim, layer_decay=0.5)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert not config.data.bank.exists()
+
+
 def test_which_is_for_runs_that_have_it(scenes, tmp_path):
     run = samclr.pretrain(small_config(scenes, recipe="simclr", steps=1), tmp_path / "run")
     labelled = write_labelled(tmp_path / "labelled")

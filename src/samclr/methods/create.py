@@ -31,16 +31,16 @@ def create_method(config: PretrainConfig, num_steps: int) -> Method:
     backbone = create_backbone(model, size_px, model.drop_path)
     load_pretrained(backbone, model)
     backbone.to(memory_format=torch.channels_last)
-    if model.freeze:
-        freeze(backbone, model.freeze)
+    freeze(backbone, model.freeze)
     if model.lora_rank is not None:
         add_lora(backbone, model, size_px)
         evaluate_frozen(backbone)
     method: Method = resolve(METHODS[config.method.name].build)(backbone, config.method, config.seed, num_steps)
-    if model.drop_path is not None and hasattr(method, "momentum_encoder"):
-        without_drop_path(method.momentum_encoder)
+    if model.drop_path is not None:
+        for copied in backbones_of(method)[1:]:
+            without_drop_path(copied)
     if config.optim.ema_decay is not None:
-        method.add_module(AVERAGE, momentum_copy(backbone))
+        method.add_module(AVERAGE, momentum_copy(backbone_of(method)))
     return method
 
 

@@ -11,7 +11,7 @@ from samclr.models.layer_groups import ABOVE, layer_groups, name_of
 
 
 def freeze(backbone: nn.Module, groups: int | Literal["all"]) -> None:
-    """Freeze the first groups of layers, in place, or all layers. What is frozen is in evaluation mode.
+    """Freeze the first groups of layers, none of 0, in place, or all layers. What is frozen is in evaluation mode.
 
     Raises:
         ConfigError: the backbone has no groups, or fewer.
@@ -29,7 +29,8 @@ def freeze(backbone: nn.Module, groups: int | Literal["all"]) -> None:
             )
         for name, parameter in backbone.named_parameters():
             parameter.requires_grad_(numbers[name] >= groups)
-    evaluate_frozen(backbone)
+    if groups:
+        evaluate_frozen(backbone)
 
 
 def evaluate_frozen(backbone: nn.Module) -> None:

@@ -1,6 +1,7 @@
 """Groups of a backbone's layers, from its input on, counted as timm counts them for layer-wise learning rates."""
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from timm.models._manipulate import group_with_matcher
@@ -26,8 +27,8 @@ def layer_groups(backbone: nn.Module, setting: str) -> dict[str, int]:
     matcher: Any = getattr(backbone, "group_matcher", None)
     found: dict[str, int] = {}
     if matcher is not None:
-        names: Iterator[tuple[str, Any]] = backbone.named_parameters()
-        found = group_with_matcher([*names, (ABOVE, None)], matcher(coarse=False), reverse=True)
+        named: Iterator[tuple[str, Any]] = chain(backbone.named_parameters(), [(ABOVE, None)])
+        found = group_with_matcher(named, matcher(coarse=False), reverse=True)
     if len({number for name, number in found.items() if name != ABOVE}) < 2:
         raise ConfigError(
             f"{name_of(backbone)} has no groups of layers, which {option_of(setting)} counts; leave it out, or name "

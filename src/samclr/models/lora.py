@@ -3,7 +3,9 @@
 Merging needs no peft, so a run is measured and exported where it is missing.
 """
 
+import importlib.util
 import re
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,22 +28,14 @@ def add_lora(backbone: nn.Module, config: ModelConfig, size_px: int) -> None:
     size_px: of images that the backbone takes.
 
     Raises:
-        UsageError: peft is not installed.
-        ConfigError: the backbone has no such layers.
+        UsageError, ConfigError: as lora_layers.
     """
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError:
-        raise UsageError(f"{option_of('lora_rank')} needs peft: pip install 'samclr[lora]'") from None
     names = lora_layers(backbone, config, size_px)
-    lora = LoraConfig(
-        r=config.lora_rank,
-        lora_alpha=config.lora_alpha or config.lora_rank,
-        target_modules="|".join(map(re.escape, names)),
-        lora_dropout=0.0,
-        bias="none",
-    )
-    inject_adapter_in_model(lora, backbone)
+    from peft import LoraConfig, inject_adapter_in_model
+
+    sizes: dict[str, Any] = {"r": config.lora_rank, "lora_alpha": config.lora_alpha or config.lora_rank}
+    targets = "|".join(map(re.escape, names))
+    inject_adapter_in_model(LoraConfig(**sizes, target_modules=targets, lora_dropout=0.0, bias="none"), backbone)
 
 
 def lora_layers(backbone: nn.Module, config: ModelConfig, size_px: int) -> list[str]:
@@ -50,8 +44,11 @@ def lora_layers(backbone: nn.Module, config: ModelConfig, size_px: int) -> list[
     Some models of timm (BEiT) compute with a layer's weights themselves; an update of the layer would do nothing.
 
     Raises:
-        ConfigError: there are none.
+        UsageError: peft, which makes the updates, is not installed.
+        ConfigError: there are no such layers.
     """
+    if importlib.util.find_spec("peft") is None:
+        raise UsageError(f"{option_of('lora_rank')} needs peft: pip install 'samclr[lora]'")
     sizes: InputSizes | None = getattr(backbone, "input_sizes", None)
     trial = None if sizes is None else sizes.trial
     wanted = ATTENTION if config.lora_layers == "attention" else f"{ATTENTION}|{MLP}"

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from samclr.config.pretrain import Extension, OptimConfig
+from samclr.methods.create import backbone_of
 from samclr.models.layer_groups import ABOVE, layer_groups
 from samclr.models.schedules import cosine
 
@@ -50,8 +51,7 @@ def parameter_groups(method: nn.Module, config: OptimConfig) -> list[dict[str, A
     Raises:
         ConfigError: the backbone has no groups of layers, and `layer_decay` is asked for.
     """
-    backbone = method.online_encoder.backbone
-    assert isinstance(backbone, nn.Module)
+    backbone = backbone_of(method)
     names = {parameter: name for name, parameter in backbone.named_parameters()}
     numbers = {} if config.layer_decay is None else layer_groups(backbone, "layer_decay")
     found: dict[tuple[int, bool], dict[str, Any]] = {}
