@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, UInt64
 from numpy.typing import ArrayLike
 
 STREAM_ORDER, STREAM_REGION, STREAM_MIX, STREAM_PLACE, STREAM_SHUFFLE = 0, 1, 2, 3, 4
+STREAM_LAYERS = 5
 STREAM_CROP, STREAM_COLOUR, STREAM_BACKGROUND = 64, 128, 192  # plus the view group's number
 
 CHUNK = 65_536  # rows whose numbers are made at a time
@@ -66,3 +67,9 @@ def epoch_order(seed: int, epoch: int, num_images: int) -> Int[np.ndarray, "n"]:
 def shuffled(seed: int, step: int, count: int) -> Int[np.ndarray, "count"]:
     """A permutation that belongs to a step."""
     return np.argsort(uniforms(seed, STREAM_SHUFFLE, step, np.arange(count), 1)[:, 0], kind="stable")
+
+
+def layers_seed(seed: int, step: int, rank: int) -> int:
+    """What a step's random layers (dropout, drop path) are seeded with on a rank."""
+    high, low = (uniforms(seed, STREAM_LAYERS, step, rank, 2)[0] * 2**32).astype(np.uint64)
+    return int(high) << 32 | int(low)

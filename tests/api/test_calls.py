@@ -1,5 +1,7 @@
 """The other functions and types: stores, masks, runs, results, probes."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -72,10 +74,11 @@ def test_a_run_is_an_object(scenes, tmp_path):
     assert run.summary["num_steps"] == 2
     assert samclr.open_run(run).path == run.path
     assert samclr.pretrain(config, run).step == 2
-    online, momentum = run.backbone(), run.backbone("momentum")
+    student, teacher = run.backbone(), run.backbone("teacher")
     pixels = torch.rand(2, 3, 24, 24)
-    assert torch.equal(online(pixels), samclr.load_backbone(run)(pixels))
-    assert not torch.equal(online(pixels), momentum(pixels))
+    assert torch.equal(student(pixels), samclr.load_backbone(run)(pixels))
+    assert torch.equal(student(pixels), samclr.load_backbone(run, which="student")(pixels))
+    assert not torch.equal(student(pixels), teacher(pixels))
     assert samclr.export(run, tmp_path / "weights.safetensors").exists()
     with pytest.raises(UsageError, match="'keras' is not a layout"):
         samclr.export(run, tmp_path / "weights", layout="keras")
@@ -83,7 +86,9 @@ def test_a_run_is_an_object(scenes, tmp_path):
         samclr.open_run(scenes)
     simclr = samclr.pretrain(small_config(scenes, recipe="simclr", steps=1), tmp_path / "simclr")
     with pytest.raises(RunError, match="was trained with simclr, which has no momentum encoder"):
-        simclr.backbone("momentum")
+        simclr.backbone("teacher")
+    with pytest.raises(UsageError, match="`which` is 'momentum'; expected one of student, teacher"):
+        inspect.unwrap(samclr.load_backbone)(simclr, which="momentum")
 
 
 def test_evaluate_gives_the_commands_results(scenes, tmp_path, call):

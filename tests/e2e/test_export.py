@@ -228,8 +228,8 @@ def test_load_backbone_takes_exports(runs, exported, name, layout):
     assert (found.training, found.normalisation) == (False, ours.normalisation)
     pixels = torch.randn(2, 3, 32, 32)
     assert torch.equal(found(pixels), ours(pixels))
-    with pytest.raises(RunError, match="holds one encoder, the online one; leave `which` out, or name the run"):
-        samclr.load_backbone(path, which="momentum")
+    with pytest.raises(RunError, match="holds one backbone; leave `which` out, or name the run"):
+        samclr.load_backbone(path, which="teacher")
 
 
 def test_exports_are_equal_and_readable_by_others(runs, exported, tmp_path):

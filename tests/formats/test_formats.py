@@ -47,6 +47,7 @@ def test_a_config_takes_defaults_for_what_is_new(old, recipe):
     shutil.copy(old / "configs" / f"{recipe}.json", old / recipe / "config.json")
     config = load_config(old / recipe)
     assert (config.recipe, config.model.backbone, config.optim.steps) == (recipe, "small-cnn", 2)
+    assert config.exported == config.model.exported == "student"  # as samclr knew no other
 
 
 def test_what_a_config_does_not_know_is_refused_by_name(old):

@@ -16,7 +16,7 @@ from samclr.config.pretrain import LocalViews, ModelConfig, OptimConfig, Pretrai
 from samclr.methods.barlow_spec import BarlowConfig
 from samclr.methods.base import Method
 from samclr.methods.byol_spec import ByolConfig
-from samclr.methods.create import create_method
+from samclr.methods.create import create_method, follow_weights
 from samclr.methods.dino_spec import DinoConfig
 from samclr.methods.moco_spec import MocoConfig
 from samclr.methods.simclr_spec import SimclrConfig
@@ -25,8 +25,9 @@ from samclr.methods.swav_spec import SwavConfig
 from samclr.methods.vicreg_spec import VicregConfig
 from samclr.models import backbone
 from samclr.training.devices import create_fabric, set_up
+from samclr.training.head_warmup import head_alone
 from samclr.training.micro_batches import backward
-from samclr.training.optim import create_optimizer
+from samclr.training.optim import create_optimizer, set_rates
 from samclr.views.batch import ViewBatch, ViewGroupBatch
 
 ROWS, STEPS = 8, 3
@@ -42,7 +43,9 @@ METHODS: dict[str, MethodConfig] = {
     "barlow": BarlowConfig(),
     "vicreg": VicregConfig(),
     "swav": SwavConfig(num_prototypes=16),
+    "gentle": SimclrConfig(),
 }
+GENTLE = {"layer_decay": 0.5, "head_warmup_steps": 1, "ema_decay": 0.9}
 
 
 class Plain(nn.Module):
@@ -58,6 +61,9 @@ class Plain(nn.Module):
 
     def forward(self, pixels):
         return self.layers(pixels).mean((2, 3))
+
+    def group_matcher(self, coarse):
+        return lambda name: int(name.split(".")[1]) // 3 if name.startswith("layers.") else float("inf")
 
 
 def batch_of(step: int, name: str) -> ViewBatch:
@@ -82,7 +88,7 @@ def config_of(name: str, micro: int | None) -> PretrainConfig:
         method=replace(method, projector=PROJECTOR, **sharper),
         model=ModelConfig(backbone="small-cnn"),
         local=LocalViews(num_local_views=3 if method.has_local_views else 0),
-        optim=OptimConfig(global_batch_size=ROWS, lr=0.1, weight_decay=1e-3),
+        optim=OptimConfig(global_batch_size=ROWS, lr=0.1, weight_decay=1e-3, **GENTLE if name == "gentle" else {}),
         runtime=RuntimeConfig(device="cpu", precision="float64", num_threads=1, micro_batch_size=micro),
     )
 
@@ -110,16 +116,19 @@ def train(name: str, micro: int | None) -> dict[str, torch.Tensor]:
         whole = batch_of(step, name)
         share = ROWS // fabric.world_size
         optimizer.zero_grad()
+        set_rates(optimizer, step, STEPS, config.optim)
         batch = whole.rows(fabric.global_rank * share, (fabric.global_rank + 1) * share)
-        output = backward(fabric, method, batch, micro)
-        if step == 0:
-            found = {
-                f"gradient {key}": parameter.grad.clone()
-                for key, parameter in method.module.named_parameters()
-                if parameter.grad is not None
-            }
+        with head_alone(method.module, step, config.optim):
+            output = backward(fabric, method, batch, micro)
+            if step == 0:
+                found = {
+                    f"gradient {key}": parameter.grad.clone()
+                    for key, parameter in method.module.named_parameters()
+                    if parameter.grad is not None
+                }
         optimizer.step()
         method.module.after_step(step, output.pending)
+        follow_weights(method.module, config.optim)
     found |= {f"state of rank 0 {key}": value.clone() for key, value in method.module.state_dict().items()}
     mine = torch.cat([value.double().flatten() for value in method.module.state_dict().values()])
     found["spread over ranks"] = (fabric.all_gather(mine) - mine).abs().max()

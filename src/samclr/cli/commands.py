@@ -17,6 +17,7 @@ from samclr.cli.parse import parsed
 from samclr.cli.regions import Look, Regions, Segment, Segmenters
 from samclr.cli.study import StudyCommand
 from samclr.cli.tree import Node
+from samclr.config.methods import Which
 from samclr.config.pretrain import AUTO, Codec, Extension, OpenSetting, PretrainConfig
 from samclr.config.recipes import RECIPES
 from samclr.config.serialise import Bounds, InputSide, Seeds, Settings, Side
@@ -230,14 +231,20 @@ class Export(Settings):
         ),
     ] = None
 
+    which: Annotated[
+        Which | None,
+        arg(help="The trained weights (student) or their running mean (teacher); by default what the run says."),
+    ] = None
+
     def run(self) -> int:
         """Run the command."""
-        from samclr.runs.saved import require_run
+        from samclr.runs.saved import load_config, require_run, require_teacher
 
         require_run(self.target)
+        require_teacher(self.target, load_config(self.target), self.which)
         from samclr.runs.export import export_run  # torch and timm, once the run is there
 
-        loads = export_run(self.target, self.out, self.layout, self.image_px)
+        loads = export_run(self.target, self.out, self.layout, self.image_px, self.which)
         say(f"wrote {self.out}")
         show(loads)
         return 0

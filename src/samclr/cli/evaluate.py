@@ -9,6 +9,7 @@ from tyro.conf import Positional, arg
 
 from samclr.cli.options import Column, Json
 from samclr.config.evaluation import EvaluationConfig, IntervalConfig, TargetConfig
+from samclr.config.methods import Which
 from samclr.config.protocols import EvaluationData, ProtocolSpec, protocols_of, refuse_equal_options
 from samclr.config.registry import PROTOCOLS
 from samclr.config.serialise import CountsWith, Seed, Settings
@@ -67,6 +68,12 @@ class Evaluate(Settings):
     interval: IntervalConfig = field(default_factory=IntervalConfig)
     model: TargetConfig = field(default_factory=TargetConfig)
     untrained: Annotated[bool, arg(help="Measure the same backbone before any training, as a floor.")] = False
+    which: Annotated[
+        Which | None,
+        arg(
+            help="Of a run: the trained weights (student) or their running mean (teacher); by default what it exports."
+        ),
+    ] = None
     device: Annotated[str, arg(help="Device: auto (CUDA or MPS where available), cpu, cuda, cuda:1 ..., or mps.")] = (
         "auto"
     )
@@ -85,6 +92,7 @@ class Evaluate(Settings):
             untrained=self.untrained,
             download=self.download,
             image_column=self.image_column,
+            which=self.which,
         )
         from samclr.evaluation.calls import results_of_each  # torch and timm, once all that is named is there
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 MOST_KEPT = 2**28  # numbers of a queue or of prototypes: 1 GB
 Width = Annotated[int, Bounds(at_least=1, at_most=16_384)]
 SameImage = Literal["keep", "ignore"]
+Which = Literal["student", "teacher"]  # the weights that are trained, or their running mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,8 @@ class MethodConfig(Settings):
 
     name: ClassVar[str]
     has_local_views: ClassVar[bool] = False
+    has_momentum_encoder: ClassVar[bool] = False
+    usually_exported: ClassVar[Which] = "teacher"  # with a momentum encoder
     kept: ClassVar[str] = ""  # the setting that says how many embeddings the method keeps, if it keeps some
 
     projector: ProjectorConfig = field(default_factory=ProjectorConfig)
@@ -68,6 +71,8 @@ class MomentumMethodConfig(MethodConfig):
         ema_momentum: Share of its weights that the momentum encoder keeps at each step.
         ema_momentum_end: Value at the end of a cosine schedule; None keeps ema_momentum constant.
     """
+
+    has_momentum_encoder: ClassVar[bool] = True
 
     ema_momentum: Share = 0.99
     ema_momentum_end: Share | None = None

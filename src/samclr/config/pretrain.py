@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from samclr.config.devices import TrainingPrecision, check_device
-from samclr.config.methods import MethodConfig
+from samclr.config.methods import MethodConfig, Which
 from samclr.config.model_args import parse_arguments
 from samclr.config.normalisation import Channels, Normalisation
 from samclr.config.protocols import EvaluationData, KnnConfig
@@ -21,6 +21,7 @@ from samclr.config.serialise import (
     InputSide,
     NotNegative,
     Positive,
+    PositiveShare,
     Rate,
     Seed,
     Settings,
@@ -101,6 +102,16 @@ class ModelConfig(Settings):
         mean: Mean of red, green and blue, on values from 0 to 1, that the input is normalised by; goes with std. None
             takes that of the pretrained weights, or ImageNet's for weights that begin at random.
         std: Standard deviation of red, green and blue; see mean.
+        freeze: Groups of layers, counted from the input as timm counts them, that keep their weights; all freezes the
+            whole backbone. What is frozen is in evaluation mode, batch norm too.
+        lora_rank: Train low-rank updates of this rank in the attention layers of a ViT, and no other weight of the
+            backbone (LoRA; needs the package peft). They are merged wherever the backbone is used after training.
+        lora_alpha: Updates are scaled by lora_alpha / lora_rank; None takes the rank, a scale of 1.
+        lora_layers: Layers that have updates: those of attention, or those of the MLPs too.
+        drop_path: Drop path (stochastic depth) of the last block; earlier blocks have less, as timm spreads it.
+            None leaves it as timm builds the model. Momentum encoders have none where it is stated.
+        exported: Which weights evaluate, export and load_backbone take: those that were trained (student), or
+            their running mean (teacher). None decides by the method.
     """
 
     backbone: str = "resnet18"
@@ -110,11 +121,24 @@ class ModelConfig(Settings):
     input_px: InputSide | None = None
     mean: Mean | None = None
     std: Deviation | None = None
+    freeze: Annotated[int, Bounds(at_least=0, at_most=10_000)] | Literal["all"] = 0
+    lora_rank: Annotated[int, Bounds(at_least=1, at_most=1024)] | None = None
+    lora_alpha: Annotated[Positive | None, CountsWith("lora_rank")] = None
+    lora_layers: Annotated[Literal["attention", "attention-mlp"], CountsWith("lora_rank")] = "attention"
+    drop_path: Annotated[float, Bounds(at_least=0, under=1)] | None = None
+    exported: Which | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         parse_arguments(self.model_args)
         stated_normalisation(self.mean, self.std)
+        if self.freeze == "all" and self.lora_rank is not None:
+            raise ConfigError("freeze all leaves no layer for lora_rank; give one of the two", "freeze")
+
+    @property
+    def lora_scale(self) -> float:
+        """By what the low-rank updates are multiplied."""
+        return (self.lora_alpha or self.lora_rank or 1) / (self.lora_rank or 1)
 
     @property
     def normalisation(self) -> Normalisation | None:
@@ -157,6 +181,12 @@ class OptimConfig(Settings):
             the new length from the start (a cosine rises once and falls to zero again); constant stays where that
             tail begins.
         decay_norm_and_bias: Apply weight decay to norms and biases, too.
+        layer_decay: The learning rate of each group of the backbone's layers (as timm groups them) is that of the group
+            above it times this; the heads above the backbone have lr itself. None gives all layers one rate.
+        head_warmup_steps: Steps at the start in which the heads alone learn: the backbone keeps its weights and batch
+            norm its statistics. Then the backbone's learning rate rises over warmup_steps of its own.
+        ema_decay: Keep a running mean of the backbone's weights: the share that it keeps at each step. For methods
+            without a momentum encoder, which is such a mean.
     """
 
     global_batch_size: Annotated[int, Bounds(at_least=2, at_most=1_048_576)] = 256
@@ -173,6 +203,9 @@ class OptimConfig(Settings):
     schedule: Literal["cosine", "constant"] = "cosine"
     extend_schedule: ExtendSchedule = "tail"
     decay_norm_and_bias: bool = True
+    layer_decay: PositiveShare | None = None
+    head_warmup_steps: StepsOrZero = 0
+    ema_decay: Annotated[float, Bounds(over=0, under=1)] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -184,10 +217,11 @@ class OptimConfig(Settings):
             )
 
     def _check_warmup(self, num_steps: int) -> None:
-        if self.warmup_steps >= num_steps:
-            raise ConfigError(
-                f"warmup_steps is {self.warmup_steps}; expected fewer than the run's {num_steps} steps", "warmup_steps"
-            )
+        for name in ("warmup_steps", "head_warmup_steps"):
+            if getattr(self, name) >= num_steps:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}; expected fewer than the run's {num_steps} steps", name
+                )
 
     def num_steps(self, num_images: int) -> int:
         """Steps of the whole run; a folder smaller than a batch counts one step an epoch.
@@ -301,9 +335,32 @@ class PretrainConfig(Settings):
             )
         if self.group.num_views < 2:
             raise ConfigError(f"num_views is {self.group.num_views}; a positive pair needs at least 2", "num_views")
+        if self.optim.ema_decay is not None and self.method.has_momentum_encoder:
+            raise ConfigError(
+                f"ema_decay is {self.optim.ema_decay:g}; expected none: {self.method.name} has a momentum encoder, "
+                f"which is such a mean ({option_of('ema_momentum')})",
+                "ema_decay",
+            )
+        if self.model.exported == "teacher" and not self.has_teacher:
+            raise ConfigError(
+                f"exported is teacher; expected student: {self.method.name} has no momentum encoder, "
+                f"and no {option_of('ema_decay')} is given",
+                "exported",
+            )
         ends = [extension.after_steps for extension in self.extensions]
         if self.optim.epochs is None and ends != sorted({*ends, self.optim.steps})[:-1]:
             raise ConfigError(f"extensions are after {ends} steps of {self.optim.steps}; expected rising numbers")
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether a running mean of the backbone's weights is kept: by the method, or by ema_decay."""
+        return self.method.has_momentum_encoder or self.optim.ema_decay is not None
+
+    @property
+    def exported(self) -> Which:
+        """Which weights evaluate, export and load_backbone take: as stated, else as is usual for the method."""
+        usual = self.method.usually_exported if self.method.has_momentum_encoder else "teacher"
+        return self.model.exported or (usual if self.has_teacher else "student")
 
     @property
     def groups(self) -> tuple[ViewGroup, ...]:

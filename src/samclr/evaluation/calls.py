@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from samclr.config.evaluation import EvaluationConfig, TargetConfig
+from samclr.config.methods import Which
 from samclr.config.normalisation import Normalisation, normalisation_of
 from samclr.datasets.labelled_scenes import IGNORED
 from samclr.errors import EvaluationError
@@ -41,6 +42,7 @@ def evaluate(
     device: str = "auto",
     image_column: str | None = None,
     download: bool = False,
+    which: Which | None = None,
     out: "str | os.PathLike[str] | None" = None,
 ) -> list[Result]:
     """Measure a frozen backbone on labelled sets and on sets with label maps: a result for each protocol and set.
@@ -58,6 +60,8 @@ def evaluate(
         untrained: measure the same backbone before any training, as a floor. seed: of its weights.
         device: auto, cpu, cuda or cuda:1 and so on.
         image_column: column of Parquet files that holds the images. download: fetch named sets that torchvision has.
+        which: of a run, the weights that were trained (student) or their running mean (teacher); by default those that
+            it exports. The others' results stand beside the run's, as another target's.
         out: file that results are added to; by default the run's results.json, else none.
 
     Raises:
@@ -72,6 +76,7 @@ def evaluate(
         untrained=untrained,
         download=download,
         image_column=image_column,
+        which=which,
     )
     each = results_of_each(
         inputs,
@@ -95,7 +100,7 @@ def results_of_each(
 ) -> Iterator[list[Result]]:
     """What `evaluate` gives, set by set, each when it is measured."""
     where = choose_device(device)
-    opened = open_target(inputs.target, model, inputs.untrained, seed, config.data.image_px)
+    opened = open_target(inputs.target, model, inputs.untrained, seed, config.data.image_px, inputs.which)
     yield from evaluate_each(opened, inputs.sets, config, where, out, inputs.dense_sets)
 
 

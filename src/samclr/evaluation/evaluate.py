@@ -69,7 +69,7 @@ def evaluate_each(
                 results.append(result)
                 details["protocols"][result.key] = outcome.details
         if place is not None and results:
-            results = add_results(place, results, details, target.source)
+            results = add_results(place, results, details, target.source, target.which)
         yield results
 
 

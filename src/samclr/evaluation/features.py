@@ -19,6 +19,7 @@ from samclr.errors import EvaluationError
 from samclr.evaluation.squares import SQUARE, decode_square
 from samclr.log import say
 from samclr.models.fingerprints import cache_key
+from samclr.models.freeze import modes_kept
 from samclr.storage.checksums import is_whole, seal
 from samclr.storage.files import BusyError, remove_leftovers, replacing_path
 
@@ -108,11 +109,10 @@ def pixel_features(
     backbone: nn.Module, pixels: UInt8[np.ndarray, "n 3 h w"], device: torch.device, normalisation: Normalisation
 ) -> Float[Tensor, "n d"]:
     """Features of decoded images by a backbone in evaluation mode; its mode is put back afterwards."""
-    was_training = backbone.training
-    backbone.eval().to(device)
     parts = []
-    for first in range(0, len(pixels), BATCH):
-        batch = torch.from_numpy(pixels[first : first + BATCH]).to(device).float().div_(255.0)
-        parts.append(backbone(normalisation(batch)).float().cpu())
-    backbone.train(was_training)
+    with modes_kept(backbone):
+        backbone.eval().to(device)
+        for first in range(0, len(pixels), BATCH):
+            batch = torch.from_numpy(pixels[first : first + BATCH]).to(device).float().div_(255.0)
+            parts.append(backbone(normalisation(batch)).float().cpu())
     return torch.cat(parts)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from samclr.config.methods import Which
 from samclr.datasets.labelled import LabelledSet, open_labelled
 from samclr.datasets.labelled_scenes import LabelledScenes, open_labelled_scenes
 from samclr.datasets.names import as_named
@@ -12,7 +13,7 @@ from samclr.log import option_of
 from samclr.models.hub import is_hub_id
 from samclr.models.names import may_be_backbone
 from samclr.models.weights_files import ONNX, is_weights_folder, weights_file
-from samclr.runs.saved import CONFIG_FILE, load_config, require_run
+from samclr.runs.saved import CONFIG_FILE, load_config, require_run, require_teacher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class Inputs:
 
     target: str
     untrained: bool
+    which: Which | None = None
     sets: list[LabelledSet]
     dense_sets: list[DenseSet]
 
@@ -42,6 +44,7 @@ def open_inputs(
     untrained: bool = False,
     download: bool = False,
     image_column: str | None = None,
+    which: Which | None = None,
 ) -> Inputs:
     """See that the target is there, and open all sets.
 
@@ -54,9 +57,9 @@ def open_inputs(
             f"nothing to measure on: name labelled sets with {option_of('on')}, "
             f"or sets with label maps with {option_of('dense_on')}"
         )
-    check_target(target, untrained)
+    check_target(target, untrained, which)
     sets, dense_sets = open_sets(on, download, image_column), open_dense_sets(dense_on)
-    return Inputs(target=target, untrained=untrained, sets=sets, dense_sets=dense_sets)
+    return Inputs(target=target, untrained=untrained, which=which, sets=sets, dense_sets=dense_sets)
 
 
 def is_run(path: Path) -> bool:
@@ -64,18 +67,23 @@ def is_run(path: Path) -> bool:
     return (path / CONFIG_FILE).exists() and not is_weights_folder(path)
 
 
-def check_target(name: str, untrained: bool) -> None:
+def check_target(name: str, untrained: bool, which: Which | None = None) -> None:
     """See that the run, the file (of weights or ONNX) or the timm model is there, as far as no model need be built.
 
     Whether the hub has a model is asked when it is opened.
 
     Raises:
-        EvaluationError: the name is none of these. ConfigError: a folder without weights.
-        RunError: the run has no checkpoint, or its configuration cannot be read.
+        EvaluationError: the name is none of these, or `which` is asked for of something else than a trained run.
+        ConfigError: a folder without weights.
+        RunError: the run has no checkpoint, or no teacher, or its configuration cannot be read.
     """
     path = Path(name)
+    if which is not None and (untrained or not is_run(path)):
+        what = "an untrained backbone" if untrained else f"{name}, which is not a run,"
+        raise EvaluationError(f"{what} has one set of weights; leave {option_of('which')} out")
     if is_run(path):
         (load_config if untrained else require_run)(path)
+        require_teacher(path, load_config(path), which)
     elif path.exists():
         if path.suffix != ONNX:
             weights_file(path)

@@ -12,6 +12,7 @@ from samclr.config.normalisation import normalisation_of
 from samclr.errors import EvaluationError
 from samclr.log import option_of
 from samclr.models.backbone import SmallCnn
+from samclr.models.freeze import modes_kept
 from samclr.models.onnx_file import lacks
 
 RESIZED = "bilinear, antialiased, whole patches"  # what `resize` and `input_size` do
@@ -82,14 +83,12 @@ def patch_features(
     Raises:
         EvaluationError: the backbone does not accept images of this size.
     """
-    was_training = backbone.training
-    backbone.eval().to(device)
-    batch = normalisation_of(backbone)(torch.from_numpy(pixels).to(device).float().div_(255.0))
-    try:
-        maps = feature_map(backbone, batch, stage)
-    except (AssertionError, ValueError) as error:  # timm's words for a size that does not fit
-        size = "x".join(map(str, pixels.shape[-2:]))
-        raise EvaluationError(f"the backbone does not accept images of {size} px: {error}") from None
-    finally:
-        backbone.train(was_training)
+    with modes_kept(backbone):
+        backbone.eval().to(device)
+        batch = normalisation_of(backbone)(torch.from_numpy(pixels).to(device).float().div_(255.0))
+        try:
+            maps = feature_map(backbone, batch, stage)
+        except (AssertionError, ValueError) as error:  # timm's words for a size that does not fit
+            size = "x".join(map(str, pixels.shape[-2:]))
+            raise EvaluationError(f"the backbone does not accept images of {size} px: {error}") from None
     return maps.float().cpu()

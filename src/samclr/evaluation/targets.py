@@ -9,6 +9,7 @@ from torch import nn
 
 from samclr._version import __version__
 from samclr.config.evaluation import TargetConfig
+from samclr.config.methods import Which
 from samclr.config.model_args import parse_arguments
 from samclr.config.normalisation import IMAGENET
 from samclr.config.pretrain import ModelConfig
@@ -44,6 +45,7 @@ class Target:
         run: the run it belongs to, if any.
         seed: of an untrained backbone's weights; None for a trained one.
         source: the folder or file it comes from, or a model's name.
+        which: of a run, if these are not the weights that it exports.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Target:
     source: Path | str
     run: Path | None = None
     seed: int | None = None
+    which: Which | None = None
 
     def facts(self) -> dict[str, Any]:
         """What a result says of the backbone: architecture, stem and the normalisation of its input."""
@@ -73,27 +76,36 @@ class Target:
 
 
 def open_target(
-    name: str, given: TargetConfig, untrained: bool, seed: int | None, image_px: int = DEFAULT_PX
+    name: str,
+    given: TargetConfig,
+    untrained: bool,
+    seed: int | None,
+    image_px: int = DEFAULT_PX,
+    which: Which | None = None,
 ) -> Target:
     """A run directory, a file or folder of weights of any known layout, an ONNX file, or a model by its name: timm's,
     or the id of one on the Hugging Face hub.
 
     `untrained` measures the same backbone before any training, as a floor. `given` tells what the target itself does
     not say, and may not contradict it. `seed` is that of an untrained backbone: by default the run's, else 0.
-    A backbone of one image size is built for what the target or `given` says, else for `image_px`.
+    A backbone of one image size is built for what the target or `given` says, else for `image_px`. `which` weights of a
+    run: by default those that it exports; the others are a target of their own, beside the run's.
 
     Raises:
-        EvaluationError: the name is none of these, or `given` contradicts it.
+        EvaluationError: the name is none of these, or `given` or `which` contradicts it.
         ConfigError: the weights cannot be had or read, or do not fit, or the backbone takes no images of that size.
         RunError: the run has no checkpoint, or cannot be read.
     """
     path = Path(name)
-    check_target(name, untrained)
+    check_target(name, untrained, which)
     if is_run(path):
         config = load_config(path)
         model = _agreed(name, given, config.model)
         if not untrained:
-            return Target(name=name, backbone=load_backbone(path), model=model, source=path, run=path)
+            backbone = load_backbone(path, which)
+            if which in (None, config.exported):
+                return Target(name=name, backbone=backbone, model=model, source=path, run=path)
+            return Target(name=f"{name} ({which})", backbone=backbone, model=model, source=path, run=path, which=which)
         return _untrained(name, model, config.group.size_px, config.seed if seed is None else seed, path, path)
     if path.exists():
         if path.suffix == ONNX:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from samclr.config.methods import MethodSpec, MomentumMethodConfig, ProjectorConfig, Width
+from samclr.config.methods import MethodSpec, MomentumMethodConfig, ProjectorConfig, Which, Width
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.recipes import Recipe
 from samclr.config.views import AugmentConfig, ViewsConfig
@@ -19,6 +19,7 @@ class ByolConfig(MomentumMethodConfig):
     """
 
     name: ClassVar[str] = "byol"
+    usually_exported: ClassVar[Which] = "student"  # as in the paper, which keeps the online encoder alone
 
     projector: ProjectorConfig = field(
         default_factory=lambda: ProjectorConfig(projector_hidden=4096, projector_out=256)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal
 
-from samclr.config.methods import MethodSpec, MomentumMethodConfig, ProjectorConfig
+from samclr.config.methods import MethodSpec, MomentumMethodConfig, ProjectorConfig, Which
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.recipes import Recipe
 from samclr.config.serialise import Bounds, CountsWith, Share, StepsOrZero, Temperature
@@ -27,6 +27,7 @@ class DinoConfig(MomentumMethodConfig):
     """
 
     name: ClassVar[str] = "dino"
+    usually_exported: ClassVar[Which] = "student"  # as lightly's benchmark measures; the paper takes the teacher
     has_local_views: ClassVar[bool] = True
     kept: ClassVar[str] = "num_prototypes"
 

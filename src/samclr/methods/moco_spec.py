@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar
 
-from samclr.config.methods import MethodSpec, MomentumMethodConfig, ProjectorConfig, SameImage
+from samclr.config.methods import MethodSpec, MomentumMethodConfig, ProjectorConfig, SameImage, Which
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.recipes import Recipe
 from samclr.config.serialise import Bounds, Temperature
@@ -25,6 +25,7 @@ class MocoConfig(MomentumMethodConfig):
     """
 
     name: ClassVar[str] = "moco"
+    usually_exported: ClassVar[Which] = "student"  # as in the paper, whose encoder is that of the queries
     kept: ClassVar[str] = "queue_size"
 
     projector: ProjectorConfig = field(

@@ -1,5 +1,6 @@
 """Backbones: any timm model without its classifier, with a choice of stems for small views."""
 
+from collections.abc import Callable
 from typing import Any
 
 import timm
@@ -12,6 +13,7 @@ from samclr.config.pretrain import ModelConfig
 from samclr.errors import ConfigError
 from samclr.log import option_of
 from samclr.models.details import set_details
+from samclr.models.drop_path import check_drop_path, drop_path_options
 from samclr.models.hub import ask
 from samclr.models.names import SMALL_CNN
 from samclr.models.sizes import DEFAULT_PX, SMALL_CNN_WIDTH, InputSizes, choose_sizes, feature_width
@@ -34,13 +36,19 @@ class SmallCnn(nn.Module):
             layers += [nn.Conv2d(width_in, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(True)]
         self.layers = nn.Sequential(*layers)
 
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], float]:
+        """As timm's models have it: the group of a parameter by its name, one for each convolution and its norm."""
+        return lambda name: int(name.split(".")[1]) // 3 if name.startswith("layers.") else float("inf")
+
     def forward(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 512"]:
         """Features: 128 for each quarter."""
         return nn.functional.adaptive_avg_pool2d(self.layers(pixels), 2).flatten(1)
 
 
-def create_backbone(config: ModelConfig, size_px: int = DEFAULT_PX) -> nn.Module:
+def create_backbone(config: ModelConfig, size_px: int = DEFAULT_PX, drop_path: float | None = None) -> nn.Module:
     """Make an untrained backbone: [n 3 h w] -> features [n d]; its attribute `input_sizes` knows d.
+
+    drop_path: as it is trained with; None leaves it as timm builds the model.
 
     One of any size gets timm's options for that. Another is built for `config.input_px`, else for `size_px` if it
     does not take that as timm builds it.
@@ -48,14 +56,16 @@ def create_backbone(config: ModelConfig, size_px: int = DEFAULT_PX) -> nn.Module
     Its attribute `normalisation` is what its input goes through, see samclr.config.normalisation.
 
     Raises:
-        ConfigError: timm has no such model, or the model has no stem of this kind, or takes no images of that size.
+        ConfigError: timm has no such model, or the model has no stem of this kind, or takes no images of that size, or
+            has no drop path.
     """
-    backbone = _bare_backbone(config, size_px)
+    backbone = _bare_backbone(config, size_px, drop_path)
+    check_drop_path(backbone, drop_path)
     backbone.normalisation = own_normalisation(config)[0]  # type: ignore[assignment]
     return backbone
 
 
-def _bare_backbone(config: ModelConfig, size_px: int) -> nn.Module:
+def _bare_backbone(config: ModelConfig, size_px: int, drop_path: float | None) -> nn.Module:
     if config.backbone == SMALL_CNN:
         if config.model_args:
             raise ConfigError(f"{SMALL_CNN} takes no arguments; leave out {option_of('model_args')}")
@@ -64,7 +74,8 @@ def _bare_backbone(config: ModelConfig, size_px: int) -> nn.Module:
         return SmallCnn()
     arguments = for_timm(config.model_args)
     sizes, _ = choose_sizes(config.backbone, config.input_px or size_px, config.input_px, arguments=arguments)
-    backbone = timm.create_model(config.backbone, pretrained=False, num_classes=0, **dict(sizes.options))
+    more = drop_path_options(drop_path, sizes.accepted)
+    backbone = timm.create_model(config.backbone, pretrained=False, num_classes=0, **dict(sizes.options), **more)
     backbone.input_sizes = sizes  # type: ignore[assignment]
     if config.stem != "standard":
         _replace_stem(backbone, config)

@@ -1,4 +1,8 @@
-"""Momentum copies: a second set of weights that follows the trained one slowly (He et al., MoCo, 2020)."""
+"""Momentum copies: a second set of weights that follows the trained one slowly (He et al., MoCo, 2020).
+
+The momentum encoder of a method takes part in its loss. An average takes part in nothing: it is the mean of the
+backbone's weights over the last steps (Polyak and Juditsky, 1992, exponentially weighted), to be used after training.
+"""
 
 import copy
 from typing import TypeVar
@@ -8,6 +12,7 @@ from torch import nn
 
 from samclr.models.schedules import cosine
 
+AVERAGE = "average"  # a method's part that is the average of its backbone, where there is one
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
@@ -22,6 +27,20 @@ def follow(momentum_module: nn.Module, online_module: nn.Module, momentum: float
     torch._foreach_lerp_(
         list(momentum_module.parameters()), [p.detach() for p in online_module.parameters()], 1 - momentum
     )
+
+
+@torch.no_grad()
+def average(mean: nn.Module, online_module: nn.Module, decay: float) -> None:
+    """Move parameters and statistics of batch norm to decay * themselves + (1 - decay) * the online ones; copy counts.
+
+    As timm.utils.ModelEmaV3 does. The statistics are averaged, too, since nothing passes through an average while
+    training.
+    """
+    ours, theirs = mean.state_dict(), online_module.state_dict()
+    moving = [name for name, value in ours.items() if value.is_floating_point()]
+    torch._foreach_lerp_([ours[name] for name in moving], [theirs[name] for name in moving], 1 - decay)
+    for name in ours.keys() - set(moving):
+        ours[name].copy_(theirs[name])
 
 
 def scheduled_momentum(start: float, end: float | None, step: int, num_steps: int) -> float:

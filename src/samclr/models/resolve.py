@@ -1,24 +1,48 @@
-"""From the settings a user gives to those a run has: what its backbone decides is filled in, once."""
+"""From the settings a user gives to those a run has: what backbone and method decide is filled in, once."""
 
 from dataclasses import replace
 
+import torch
+
 from samclr.config.pretrain import PretrainConfig
 from samclr.log import say
+from samclr.models.backbone import create_backbone
+from samclr.models.freeze import freeze
+from samclr.models.layer_groups import layer_groups
+from samclr.models.lora import lora_layers
 from samclr.models.restore import settled
 from samclr.models.sizes import fit_views
 from samclr.models.weights import with_normalisation
 
 
 def resolve_config(config: PretrainConfig, tell: bool = True) -> PretrainConfig:
-    """The configuration as config.json states it: its backbone, sizes that that takes, its input's normalisation.
+    """The configuration as config.json states it: its backbone, sizes that that takes, its input's normalisation, and
+    which weights are exported.
 
     tell: say what was rounded or assumed.
 
     Raises:
-        ConfigError: the backbone takes no such views, or its file of weights cannot be read.
+        ConfigError: the backbone takes no such views, or its file of weights cannot be read, or it has no layers to
+            freeze, to update or to leave out as asked for.
+        UsageError: a package is missing.
     """
     config = fit_views(replace(config, model=settled(config.model)), tell)
+    _check_training(config)
     model, assumed = with_normalisation(config.model)
     if assumed and tell:
         say(assumed)
-    return replace(config, model=model)
+    return replace(config, model=replace(model, exported=config.exported))
+
+
+def _check_training(config: PretrainConfig) -> None:
+    """See that the backbone can be trained as asked for, on the meta device: before anything is packed or written."""
+    model, decay = config.model, config.optim.layer_decay
+    if not (model.freeze or model.lora_rank or model.drop_path or decay):
+        return
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        backbone = create_backbone(model, config.group.size_px, model.drop_path)
+    freeze(backbone, model.freeze)
+    if model.lora_rank is not None:
+        lora_layers(backbone, model, config.group.size_px)
+    if decay is not None:
+        layer_groups(backbone, "layer_decay")

@@ -57,6 +57,11 @@ class InputSizes:
         """The same model on the meta device, to compute shapes with; small-cnn has none."""
         return None if self.name == SMALL_CNN else trial_model(self.name, self.options)
 
+    @property
+    def accepted(self) -> set[str]:
+        """Names of the arguments that timm builds the model with."""
+        return set() if self.name == SMALL_CNN else _accepted_arguments(self.name)
+
     def fit(self, px: int, setting: str, tell: bool = True) -> int:
         """The nearest size of whole patches that the backbone takes. `tell`: say so where that is not `px`.
 

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from samclr._version import __version__
+from samclr.config.methods import Which
 from samclr.config.normalisation import normalisation_of
 from samclr.config.pretrain import ModelConfig, PretrainConfig
 from samclr.config.protocols import Kind
@@ -48,9 +49,14 @@ LIMITS_TEXT = (
 
 
 def model_card(
-    run: Path, config: PretrainConfig, backbone: nn.Module, loading: Loading, image_px: int | None = None
+    run: Path,
+    config: PretrainConfig,
+    backbone: nn.Module,
+    loading: Loading,
+    image_px: int | None = None,
+    which: Which = "student",
 ) -> str:
-    """Markdown. image_px: the one size of images that an ONNX file takes."""
+    """Markdown. image_px: the one size of images that an ONNX file takes. which: the weights of `backbone`."""
     weights, recipe = weights_fingerprint(backbone), RECIPES.get(config.recipe)
     results = card_results(run, weights, config)
     name = config.model.backbone + ("" if config.model.stem == "standard" else f" (stem {config.model.stem})")
@@ -62,7 +68,13 @@ def model_card(
     lines += ["", "## Use", "", "```python", *loading.example, "```", "", *_input(config, backbone, image_px)]
     source = f". {recipe.summary}; {recipe.paper}" if recipe else ""
     lines += ["", "## Training", "", f"- recipe: {config.recipe}{source}"]
-    lines += [*_training(run, config), f"- fingerprint of these weights: {weights}", "", "## Results"]
+    lines += [
+        *_training(run, config),
+        *_which(config, which),
+        f"- fingerprint of these weights: {weights}",
+        "",
+        "## Results",
+    ]
     tables: tuple[tuple[Kind, str], ...] = (("labelled", "measured on"), ("dense", "segmentation of"))
     for kind, first in tables:
         lines += _table(first, kind, results)
@@ -77,7 +89,10 @@ def model_card(
 
 def card_results(run: Path, weights: str, config: PretrainConfig) -> list[Result]:
     """Results of these weights, then the floors beneath them: of this run, of its architecture."""
-    found = [one.result for one in results_of_run(run, weights) if one.is_own and one.is_current]
+    rows = results_of_run(run, weights)
+    found = [
+        one.result for one in rows if (one.is_own and one.is_current) or one.result.backbone_fingerprint == weights
+    ]
     backbone, stem = config.model.backbone, config.model.stem
     alike = [one for one in found if one.model is None or _names(one.model) == (backbone, stem)]
     return sorted(alike, key=lambda one: (one.on, one.untrained))
@@ -147,6 +162,15 @@ def _training(run: Path, config: PretrainConfig) -> list[str]:
         f"- start: {_start(model)}, seed {config.seed}",
         f"- made with samclr {__version__}" + (f" and torch {summary['torch']}" if "torch" in summary else ""),
     ]
+
+
+def _which(config: PretrainConfig, which: Which) -> list[str]:
+    """Which of a run's two sets of weights these are, if it has two."""
+    if not config.has_teacher:
+        return []
+    if which == "student":
+        return ["- weights: those that were trained (student); the run also has their running mean (teacher)"]
+    return ["- weights: the running mean (teacher) of those that were trained (student), which the run also has"]
 
 
 def _count(counts: dict[str, int], name: str) -> str:

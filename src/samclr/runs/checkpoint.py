@@ -3,23 +3,32 @@
 import io
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
-from samclr.errors import RunError
+from samclr.config.methods import Which
+from samclr.errors import RunError, UsageError
 from samclr.log import option_of, say
 from samclr.models.backbone import create_backbone
+from samclr.models.lora import merged
+from samclr.models.momentum import AVERAGE
 from samclr.models.restore import is_weights, load_exported
-from samclr.runs.saved import checkpoint_checksum, checkpoint_step, checkpoints, load_config, no_checkpoint
+from samclr.runs.saved import (
+    checkpoint_checksum,
+    checkpoint_step,
+    checkpoints,
+    load_config,
+    no_checkpoint,
+    require_teacher,
+)
 from samclr.storage.files import remove_if_free, write_bytes
 
 KEPT = 2
-Encoder = Literal["online", "momentum"]
-BACKBONE_PREFIXES: dict[Encoder, str] = {
-    "online": "online_encoder.backbone.",
-    "momentum": "momentum_encoder.backbone.",
+BACKBONE_PREFIXES: dict[Which, tuple[str, ...]] = {
+    "student": ("online_encoder.backbone.",),
+    "teacher": ("momentum_encoder.backbone.", f"{AVERAGE}."),
 }
 
 
@@ -64,7 +73,7 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
     return None
 
 
-def load_backbone(run: "str | os.PathLike[str]", which: Encoder = "online") -> nn.Module:
+def load_backbone(run: "str | os.PathLike[str]", which: Which | None = None) -> nn.Module:
     """The pre-trained backbone of a run, or of its export, in evaluation mode: [n 3 h w] -> features [n d].
 
     Input is RGB from 0 to 1, normalised by `backbone.normalisation`, the mean and deviation of the run's training:
@@ -72,32 +81,36 @@ def load_backbone(run: "str | os.PathLike[str]", which: Encoder = "online") -> n
 
     Args:
         run: a run directory (or Run), a safetensors file or a Hugging Face folder of `samclr.export`.
-        which: the encoder that was trained (online), or its running mean (momentum), the teacher of DINO.
+        which: the weights that were trained (student), or their running mean (teacher): the momentum encoder of MoCo,
+            BYOL or DINO, or what `ema_decay` keeps. None takes those that the run exports (`config.exported`).
 
     Raises:
-        RunError: `run` is none of these, has no checkpoint yet, or has no momentum encoder.
+        RunError: `run` is none of these, has no checkpoint yet, or has no teacher.
         ConfigError: a file that is damaged, is an ONNX file, or does not say which backbone it is of.
+        UsageError: `which` is another word.
     """
     run = Path(run)
+    if which not in (None, *get_args(Which)):
+        raise UsageError(f"{option_of('which')} is {which!r}; expected one of {', '.join(get_args(Which))}")
     if is_weights(run):
-        if which != "online":
-            raise RunError(f"{run} holds one encoder, the online one; leave {option_of('which')} out, or name the run")
+        if which is not None:
+            raise RunError(f"{run} holds one backbone; leave {option_of('which')} out, or name the run")
         return load_exported(run)
     config = load_config(run)
     state = load_checkpoint(run)
     if state is None:
         raise no_checkpoint(run)
-    weights = backbone_weights(state["method"], which)
-    if not weights:
-        raise RunError(
-            f"{run} was trained with {config.method.name}, which has no momentum encoder; take the online one"
-        )
+    require_teacher(run, config, which)
+    weights = backbone_weights(state["method"], which or config.exported)
     backbone = create_backbone(config.model, config.group.size_px)
-    backbone.load_state_dict(weights)
+    backbone.load_state_dict(merged(weights, config.model.lora_scale))
     return backbone.eval()
 
 
-def backbone_weights(method_weights: dict[str, Tensor], which: Encoder = "online") -> dict[str, Tensor]:
-    """The backbone's part of a method's weights."""
-    prefix = BACKBONE_PREFIXES[which]
-    return {name.removeprefix(prefix): tensor for name, tensor in method_weights.items() if name.startswith(prefix)}
+def backbone_weights(method_weights: dict[str, Tensor], which: Which = "student") -> dict[str, Tensor]:
+    """The backbone's part of a method's weights, updates of LoRA by themselves; empty where there is no such part."""
+    for prefix in BACKBONE_PREFIXES[which]:
+        found = {name.removeprefix(prefix): one for name, one in method_weights.items() if name.startswith(prefix)}
+        if found:
+            return found
+    return {}

@@ -10,6 +10,7 @@ from safetensors.torch import save
 from torch import nn
 
 from samclr._version import __version__
+from samclr.config.methods import Which
 from samclr.config.model_args import details_of
 from samclr.config.normalisation import Normalisation, normalisation_of
 from samclr.config.pretrain import PretrainConfig
@@ -37,6 +38,7 @@ def export(
     *,
     layout: Layout = "timm",
     image_px: int | None = None,
+    which: Which | None = None,
 ) -> Path:
     """Write the backbone of a run for another library, with a model card beside it; returns what was written.
 
@@ -48,20 +50,22 @@ def export(
         layout: timm or torchvision (safetensors), huggingface, or onnx (compared with torch before it is kept).
         image_px: onnx alone: the one size of images, in px, that the file is for; by default it takes any size that
             the backbone takes, and where that cannot be had, the size of the run's views.
+        which: student, the weights that were trained, or teacher, their running mean; None takes what the run says
+            (`config.exported`).
 
     Raises:
-        RunError: the run has no checkpoint, or the backbone does not exist in that layout.
+        RunError: the run has no checkpoint, or no teacher, or the backbone does not exist in that layout.
         UsageError: a package is missing that the layout needs, there is no such layout, or `out` or `image_px` does
             not go with it.
         ConfigError: the backbone takes no images of `image_px`.
     """
     if layout not in get_args(Layout):
         raise UsageError(f"{layout!r} is not a layout; expected one of {', '.join(get_args(Layout))}")
-    export_run(Path(run), Path(out), layout, image_px)
+    export_run(Path(run), Path(out), layout, image_px, which)
     return Path(out)
 
 
-def export_run(run: Path, out: Path, layout: Layout, image_px: int | None = None) -> str:
+def export_run(run: Path, out: Path, layout: Layout, image_px: int | None = None, which: Which | None = None) -> str:
     """Write the backbone of a run in a layout, with a model card; returns the line of Python that loads it.
 
     See `export`.
@@ -74,7 +78,8 @@ def export_run(run: Path, out: Path, layout: Layout, image_px: int | None = None
             f"{option_of('image_px')} is for {option_of('layout')} onnx; {layout} holds weights alone: leave it out"
         )
     config = load_config(run)
-    backbone = load_backbone(run)
+    which = which or config.exported
+    backbone = load_backbone(run, which)
     model, note = config.model, ""
     if layout == "timm":
         _save_weights(backbone, out, config)
@@ -103,7 +108,7 @@ def export_run(run: Path, out: Path, layout: Layout, image_px: int | None = None
         note = f"; without {names}, as timm builds it, features of {config.group.size_px} px differ by {apart:.1e}"
     loading = loading_of(layout, out, backbone, config, image_px)
     card = out / CARD_NAME if out.is_dir() else out.with_name(f"{out.stem}.md")
-    write_text(card, model_card(run, config, backbone, loading, image_px))
+    write_text(card, model_card(run, config, backbone, loading, image_px, which))
     return loading.line + note
 
 

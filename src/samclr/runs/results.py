@@ -184,14 +184,17 @@ def read_results(place: Path) -> list[Result]:
         raise RunError(f"{place} has a row that is not a result ({error}); restore it, or move it away") from None
 
 
-def add_results(place: Path, results: Sequence[Result], details: dict[str, Any], source: str | Path) -> list[Result]:
+def add_results(
+    place: Path, results: Sequence[Result], details: dict[str, Any], source: str | Path, which: str | None = None
+) -> list[Result]:
     """Add the results of one backbone on one set to a file, and their details to a file in evaluation/ beside it.
 
-    source: real path of the run or file, or a model's name. Results of the same identity are replaced; those of the
+    source: real path of the run or file, or a model's name. which: of a run, if these are not the weights that it
+    exports: a source of their own. Results of the same identity are replaced; those of the
     same source's other weights are marked `superseded`. Safe for several processes at once. Returns them as they stand.
     """
     first = results[0]
-    source = _relative(source, place) if isinstance(source, Path) else source
+    source = (_relative(source, place) if isinstance(source, Path) else source) + (f" ({which})" if which else "")
     key = fingerprint([[result.identity for result in results], source, first.backbone_fingerprint])
     name = f"{DETAILS_FOLDER}/{safe_name(f'{place.stem}-{first.on}-{first.kind}')}-{key}.json"
     added = [replace(result, source=source, details=name) for result in results]

@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import nn
 
+from samclr.config.methods import Which
 from samclr.config.pretrain import PretrainConfig
-from samclr.runs.checkpoint import Encoder, load_backbone
+from samclr.runs.checkpoint import load_backbone
 from samclr.runs.directory import SUMMARY_FILE, read_json, read_metrics
 from samclr.runs.results import RunResult, results_of_run
 from samclr.runs.saved import load_config, newest_step
@@ -61,13 +62,14 @@ class Run(os.PathLike[str]):
         """
         return results_of_run(self.path)
 
-    def backbone(self, which: Encoder = "online") -> nn.Module:
+    def backbone(self, which: Which | None = None) -> nn.Module:
         """The backbone of the newest checkpoint in evaluation mode: normalised [n 3 h w] -> features [n d].
 
-        which: the encoder that was trained (online), or its running mean (momentum), the teacher of DINO.
+        which: the weights that were trained (student), or their running mean (teacher); None takes those that the run
+            exports (`config.exported`).
 
         Raises:
-            RunError: there is no checkpoint yet, or the method has no momentum encoder.
+            RunError: there is no checkpoint yet, or the run has no teacher.
         """
         return load_backbone(self.path, which)
 

@@ -7,16 +7,19 @@ from typing import Any
 
 from samclr._version import __version__
 from samclr.config.devices import OLD_DEVICES, OLD_PRECISIONS
+from samclr.config.methods import Which
 from samclr.config.normalisation import IMAGENET
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.serialise import from_dict, to_dict, upgraded
 from samclr.errors import ConfigError, FilesError, RunError
+from samclr.log import option_of
 from samclr.storage.files import read_json
 
 CONFIG_FILE = "config.json"
-CONFIG_FORMAT = 3
+CONFIG_FORMAT = 4
 # What runs of older formats did where a setting's default is another today; see `settings.upgraded`.
 CONFIG_ADDITIONS: dict[int, dict[str, Any]] = {2: {"model.mean": [*IMAGENET.mean], "model.std": [*IMAGENET.std]}}
+CONFIG_ADDITIONS[4] = {"model.exported": "student"}
 _OF_HEADS = ("projector_hidden", "projector_out", "projector_norm")
 CONFIG_MOVES = {3: {f"model.{name}": f"method.projector.{name}" for name in _OF_HEADS}}
 CONFIG_MOVES[3] |= {
@@ -86,6 +89,15 @@ def require_run(run: Path) -> None:
     load_config(run)
     if not has_checkpoint(run):
         raise no_checkpoint(run)
+
+
+def require_teacher(run: Path, config: PretrainConfig, which: Which | None) -> None:
+    """Raise RunError if the teacher of a run is asked for that has none."""
+    if which == "teacher" and not config.has_teacher:
+        raise RunError(
+            f"{run} was trained with {config.method.name}, which has no momentum encoder, and without "
+            f"{option_of('ema_decay')}; take the student"
+        )
 
 
 def saved_config(config: PretrainConfig) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
 from samclr.methods.base import Embeddings, Pixels, StepOutput
+from samclr.models.freeze import statistics_kept
 from samclr.views.batch import ViewBatch
 
 
@@ -29,7 +30,7 @@ def backward(fabric: Fabric, method: Any, batch: ViewBatch, micro_batch_size: in
         output: StepOutput = method.module.contrast(_embed(fabric, method, pixels, batch.step), targets, batch)
         fabric.backward(output.loss)
         return output
-    with torch.no_grad(), _unchanged_statistics(method):
+    with torch.no_grad(), statistics_kept([method]):
         states = []
         embedded = []
         for part in parts:
@@ -65,23 +66,6 @@ def _joined(parts: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
 def _at_least_float32(tensor: Tensor) -> Tensor:
     """So that small gradients survive half precision."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
-@contextmanager
-def _unchanged_statistics(method: nn.Module) -> Iterator[None]:
-    """Batch norms of the trained encoder normalise by the batch but remember nothing of it."""
-    norms = [m for m in method.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    momenta = [norm.momentum for norm in norms]
-    counts = [None if norm.num_batches_tracked is None else norm.num_batches_tracked.clone() for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum, count in zip(norms, momenta, counts, strict=True):
-            norm.momentum = momentum
-            if norm.num_batches_tracked is not None and count is not None:
-                norm.num_batches_tracked.copy_(count)
 
 
 def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:

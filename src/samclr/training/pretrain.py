@@ -15,9 +15,10 @@ from torch import Tensor
 
 from samclr.config.normalisation import normalisation_of
 from samclr.config.pretrain import PretrainConfig
+from samclr.draws import layers_seed
 from samclr.errors import RunError, SamclrError
 from samclr.log import option_of, say, tell
-from samclr.methods.create import backbone_of, create_method
+from samclr.methods.create import backbone_of, create_method, follow_weights
 from samclr.methods.ranks import mean_over_ranks
 from samclr.models.resolve import resolve_config
 from samclr.processes.stopping import stop_signals
@@ -28,6 +29,7 @@ from samclr.runs.saved import newest_step, read_config, saved_config
 from samclr.storage.bus_errors import bus_error_is_said
 from samclr.storage.files import room_for
 from samclr.training.devices import advice_on_memory, agree, clip_gradients, create_fabric, set_up, step_optimizer
+from samclr.training.head_warmup import head_alone
 from samclr.training.loggers import close_loggers, create_loggers, log_rows, writers_fail_once
 from samclr.training.micro_batches import backward
 from samclr.training.monitor import CollapseMonitor, identical_pairs_warning, sample_identical_pairs
@@ -178,22 +180,25 @@ def _train(fabric: Fabric, config: PretrainConfig, whole: PretrainConfig, run: P
     with TrainingProgress(num_steps, first_step) as progress, stop_signals() as stop, memory, log_open:
         step_end = time.perf_counter()
         for plan, crops in loader:
-            set_rates(optimizer, schedule_step(plan.step, config.extensions), num_steps, config.optim)
+            rate = set_rates(optimizer, schedule_step(plan.step, config.extensions), num_steps, config.optim)
             batch = make_batch(plan, crops, fabric.device, normalisation)
             optimizer.zero_grad()
-            output = backward(fabric, method, batch, config.runtime.micro_batch_size)
+            torch.manual_seed(layers_seed(config.seed, plan.step, fabric.global_rank))
+            with head_alone(method.module, plan.step, config.optim):
+                output = backward(fabric, method, batch, config.runtime.micro_batch_size)
             gradient_norm = clip_gradients(fabric, method, optimizer, config.optim)
             chance_loss = output.chance_loss
             if step_optimizer(fabric, optimizer):
                 method.module.after_step(plan.step, output.pending)
+                follow_weights(method.module, config.optim)
 
             steps_done = plan.step + 1
             for name, count in plan.counts.items():
                 totals[name] = totals.get(name, 0) + count
-            row = {"step": plan.step, "epoch": _epoch(plan.step, config, data), "lr": optimizer.param_groups[0]["lr"]}
+            row = {"step": plan.step, "epoch": _epoch(plan.step, config, data), "lr": rate}
             row |= plan.counts | _speed(plan, loader, step_end)
             if probes is not None and (steps_done % knn_every == 0 or steps_done == num_steps):
-                row |= probes.measure(backbone_of(method.module))
+                row |= probes.measure(backbone_of(method.module, config.exported))
             pending_rows.append((row, {"loss": output.loss, "gradient_norm": gradient_norm} | output.metrics))
             if len(pending_rows) == FLUSH_STEPS or fabric.device.type == "cpu":
                 flush()

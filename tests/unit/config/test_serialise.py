@@ -105,7 +105,9 @@ def bad_values(hint: Any) -> list[Any]:
             assert bounds is not None
             bad += bad_numbers(kind, bounds)
         elif origin is Literal:
-            bad += ["no such word", "", 0, True, None, *(word.upper() for word in arguments if word.upper() != word)]
+            bad += ["no such word", "", True, None, *(word.upper() for word in arguments if word.upper() != word)]
+            numbers = [(one, own) for one, own in kinds if one in (int, float) and own is not None]
+            bad += [number for one in numbers for number in bad_numbers(*one)] if numbers else [0]
         elif kind is bool:
             bad += [0, 1, "yes", None, np.bool_(True)]
         elif kind is str:
