@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Float, Int, UInt64
 from numpy.typing import ArrayLike
 
-STREAM_ORDER, STREAM_REGION, STREAM_MIX, STREAM_PLACE, STREAM_SHUFFLE, STREAM_MASK = 0, 1, 2, 3, 4, 5
+STREAM_ORDER, STREAM_REGION, STREAM_MIX, STREAM_PLACE, STREAM_SHUFFLE = 0, 1, 2, 3, 4
 STREAM_CROP, STREAM_COLOUR, STREAM_BACKGROUND = 64, 128, 192  # plus the view group's number
+STREAM_MASK = 6  # of patches
 
 CHUNK = 65_536  # rows whose numbers are made at a time
 _WORD = np.uint64(0xFFFFFFFF)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from samclr.config.anchors import AnchorConfig
 from samclr.config.devices import TrainingPrecision, check_device
 from samclr.config.methods import MethodConfig
 from samclr.config.normalisation import Channels, Normalisation
@@ -44,9 +45,9 @@ from samclr.errors import ConfigError
 from samclr.log import option_of
 
 __all__ = [
-    "AugmentConfig", "Codec", "DataConfig", "EvaluationData", "Extension", "FilterConfig", "KnnConfig", "LocalViews",
-    "ModelConfig", "OpenSetting", "OptimConfig", "PretrainConfig", "Role", "RuntimeConfig", "Strategy", "ViewGroup",
-    "ViewsConfig", "view_groups",
+    "AnchorConfig", "AugmentConfig", "Codec", "DataConfig", "EvaluationData", "Extension", "FilterConfig", "KnnConfig",
+    "LocalViews", "ModelConfig", "OpenSetting", "OptimConfig", "PretrainConfig", "Role", "RuntimeConfig", "Strategy",
+    "ViewGroup", "ViewsConfig", "view_groups",
 ]  # fmt: skip
 
 Codec = Literal["raw", "jpeg"]
@@ -279,6 +280,7 @@ class PretrainConfig(Settings):
     local: LocalViews = field(default_factory=LocalViews)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    anchor: AnchorConfig = field(default_factory=AnchorConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     evaluation: Annotated[EvaluationData, CountsWith("knn_on")] = field(default_factory=EvaluationData)
     knn: Annotated[KnnConfig, CountsWith("knn_on")] = field(default_factory=KnnConfig)
@@ -290,6 +292,12 @@ class PretrainConfig(Settings):
             raise ConfigError(
                 f"num_local_views is {self.local.num_local_views}; expected 0: {self.method.name} has no local views",
                 "num_local_views",
+            )
+        start, has_steps = self.anchor.anchor_start_step, self.optim.epochs is None and "steps" not in self.auto
+        if self.anchor.anchor != "none" and has_steps and start >= self.optim.steps:
+            raise ConfigError(
+                f"anchor_start_step is {start}; expected fewer than the run's {self.optim.steps} steps",
+                "anchor_start_step",
             )
         if self.group.num_views < 2:
             raise ConfigError(f"num_views is {self.group.num_views}; a positive pair needs at least 2", "num_views")

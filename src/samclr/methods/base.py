@@ -1,5 +1,7 @@
 """What every method is: embeddings, targets, a loss over both, and an update after the optimiser's step."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +14,7 @@ from samclr.views.batch import ViewBatch
 
 Pixels = tuple[Float[Tensor, "b _ c _ _"], ...]  # one for each view group
 RegionShares = tuple[Float[Tensor, "b _ r _ _"], ...]  # likewise: ViewBatch.shown_shares
-Embeddings = tuple[Float[Tensor, "b ..."], ...]  # [b v d] for each view group, or other tensors of rows
+Embeddings = tuple[Float[Tensor, "_ ..."], ...]  # [b v d] for each view group, or what else is made of rows in order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +41,12 @@ class Encoder(nn.Module):
         super().__init__()
         self.backbone, self.head = backbone, head
         self._features_and_map = features_and_map
+        self._kept_maps: list[Tensor] | None = None
 
     def forward(self, pixels: Float[Tensor, "n c h w"], **options: Any) -> Float[Tensor, "n d"]:
         """Embeddings, not normalised."""
-        return self.head(self.backbone(pixels), **options)
+        features = self.backbone(pixels) if self._kept_maps is None else self.features_and_map(pixels)[0]
+        return self.head(features, **options)
 
     def views(self, pixels: Float[Tensor, "b v c h w"], **options: Any) -> Float[Tensor, "b v d"]:
         """Embeddings of one view group, all its views in one pass."""
@@ -52,7 +56,19 @@ class Encoder(nn.Module):
         self, pixels: Float[Tensor, "n c h w"]
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n k g g"]]:
         """The backbone's features and its last feature map, in one pass (samclr.models.maps)."""
-        return self._features_and_map(self.backbone, pixels)
+        features, maps = self._features_and_map(self.backbone, pixels)
+        if self._kept_maps is not None:
+            self._kept_maps.append(maps)
+        return features, maps
+
+    @contextmanager
+    def keeping_maps(self) -> Iterator[list[Float[Tensor, "n k g g"]]]:
+        """The feature map of each pass meanwhile, in order: for a term that a method knows nothing of."""
+        self._kept_maps = []
+        try:
+            yield self._kept_maps
+        finally:
+            self._kept_maps = None
 
     def regions(
         self, pixels: Float[Tensor, "b v c h w"], shares: Float[Tensor, "b v r g g"], **options: Any

@@ -5,6 +5,7 @@ from torch import nn
 
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.registry import METHODS, resolve
+from samclr.methods.anchors import anchored
 from samclr.methods.base import Method
 from samclr.models.backbone import create_backbone, load_pretrained
 
@@ -19,7 +20,7 @@ def create_method(config: PretrainConfig, num_steps: int) -> Method:
     load_pretrained(backbone, config.model)
     backbone.to(memory_format=torch.channels_last)
     method: Method = resolve(METHODS[config.method.name].build)(backbone, config.method, config.seed, num_steps)
-    return method
+    return anchored(method, config.anchor, num_steps)
 
 
 def backbone_of(method: nn.Module) -> nn.Module:

@@ -32,7 +32,7 @@ def block_masks(
     """
     masks = np.zeros((len(views), *grid_hw), bool)
     order = uniforms(seed, STREAM_MASK, step, np.arange(num_views), 1)[:, 0].argsort(kind="stable")
-    chosen = order[: int(num_views * masked_view_frac)]
+    chosen = order[: num_masked_views(num_views, masked_view_frac)]
     places = {int(view): place for place, view in enumerate(chosen) if int(view) in views}
     if not places:
         return masks
@@ -43,6 +43,11 @@ def block_masks(
         count = int(frac * grid_hw[0] * grid_hw[1])
         masks[view - views.start] = _blocks(grid_hw, count, numbers[4:].reshape(MOST_ATTEMPTS, 4))
     return masks
+
+
+def num_masked_views(num_views: int, masked_view_frac: float) -> int:
+    """How many of a step's views have masked patches."""
+    return int(num_views * masked_view_frac)
 
 
 def _blocks(grid_hw: tuple[int, int], count: int, draws: Float[np.ndarray, "attempts 4"]) -> Bool[np.ndarray, "h w"]:

@@ -41,15 +41,15 @@ def backward(fabric: Fabric, method: Any, batch: ViewBatch, micro_batch_size: in
     leaves = tuple(_at_least_float32(tensor).requires_grad_() for tensor in _joined(embedded))
     output = method.module.contrast(leaves, targets, batch)
     gradients = torch.autograd.grad(output.loss, leaves)
+    pieces = [
+        gradient.split([len(tensor) for tensor in tensors])
+        for gradient, tensors in zip(gradients, zip(*embedded, strict=True), strict=True)
+    ]
     for number, part in enumerate(parts):
-        first = number * size
         last = number == len(parts) - 1
         with fabric.no_backward_sync(method, enabled=not last), _replayed(states[number], fabric.device):
             again = _embed(fabric, method, part, batch.step)
-            share = [
-                (tensor * gradient[first : first + len(tensor)]).sum()
-                for tensor, gradient in zip(again, gradients, strict=True)
-            ]
+            share = [(tensor * piece[number]).sum() for tensor, piece in zip(again, pieces, strict=True)]
             fabric.backward(torch.stack(share).sum())
     return output
 
