@@ -128,7 +128,7 @@ def test_the_loss_is_that_of_its_parts(head):
 def test_a_hidden_patch_tells_nothing_of_itself_and_local_views_are_whole():
     method = method_of(masked_patch_weight=1.0, masked_view_frac=1.0).eval()
     batch = batch_of(carried=0)
-    (masks,), = method.regions_of(batch)
+    ((masks,),) = method.regions_of(batch)
     pixels = batch.pixels[0].clone()
     patches = masks.repeat_interleave(16, 2).repeat_interleave(16, 3)[:, :, None].expand_as(pixels)
     pixels[patches] = 7.0
@@ -188,7 +188,7 @@ def test_sinkhorn_of_nothing_is_nothing():
     [
         ("small-cnn", 16, {"masked_patch_weight": 1.0}, "masked_patch_weight needs a ViT, .*; SmallCnn is not one"),
         ("resnet18", 32, {"masked_patch_weight": 1.0}, "ResNet is not one of timm's: leave `masked_patch_weight` at 0"),
-        ("small-cnn", 16, {"region_weight": 1.0, "region_head": "shared"}, "patches have 128 channels and its features"),
+        ("small-cnn", 16, {"region_weight": 1.0, "region_head": "shared"}, "patches have 128 channels and"),
     ],
 )
 def test_what_a_backbone_cannot_do_is_refused(backbone, size_px, settings, words):

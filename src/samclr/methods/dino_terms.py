@@ -129,10 +129,10 @@ def region_loss(
 def patch_loss(
     student: Float[Tensor, "m k"], teacher: Float[Tensor, "m k"], masks: Bool[Tensor, "b v h w"], temperature: float
 ) -> Float[Tensor, ""]:
-    """Cross entropy of a masked patch with the teacher's shares of what it shows (iBOT, eq. 2).
+    """Cross entropy of a masked patch with the teacher's shares of what it shows (iBOT, section 3).
 
-    A row of scores, or of shares in float32 or better, for each True of `masks`. Mean over a view's masked patches, then over all views; those
-    without a mask count as 0.
+    A row of scores, or of shares in float32 or better, for each True of `masks`. Mean over a view's masked patches,
+    then over all views; those without a mask count as 0.
     """
     views = masks.flatten(0, 1)
     weights = 1 / views.sum((1, 2)).clamp(min=1).to(teacher.dtype)[views.nonzero()[:, 0]] / len(views)

@@ -41,7 +41,7 @@ def shares_cross_entropy(
     """Weighted sum of the cross entropies of student scores with a teacher's shares.
 
     Shares that sum to n count as n teachers. With a row for each masked patch and weights of 1 over its view's masked
-    patches and over all views it is iBOT's (Zhou et al., ICLR 2022, eq. 2).
+    patches and over all views it is iBOT's (Zhou et al., ICLR 2022, section 3).
     """
     log_total = torch.logsumexp(student / temperature, -1)
     terms = teacher.sum(-1) * log_total - torch.linalg.vecdot(teacher, student) / temperature

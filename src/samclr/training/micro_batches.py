@@ -13,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from samclr.methods.base import Embeddings, Pixels, RegionShares, StepOutput
+from samclr.methods.base import Embeddings, StepOutput
 from samclr.views.batch import ViewBatch
 
 
@@ -54,8 +54,8 @@ def backward(fabric: Fabric, method: Any, batch: ViewBatch, micro_batch_size: in
     return output
 
 
-def _embed(fabric: Fabric, method: Any, part: tuple[Pixels | RegionShares, ...], step: int) -> Embeddings:
-    """Pixels, and regions where the method wants them. Fabric's wrapper sets the precision on several ranks alone."""
+def _embed(fabric: Fabric, method: Any, part: tuple[tuple[Tensor, ...], ...], step: int) -> Embeddings:
+    """Pixels, and what else the method looks at. Fabric's wrapper sets the precision on several ranks alone."""
     pixels, *regions = part
     with fabric.autocast():
         embeddings: Embeddings = method.embed(pixels, step, *regions)
