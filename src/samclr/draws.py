@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt64
 from numpy.typing import ArrayLike
 
-STREAM_ORDER, STREAM_REGION, STREAM_MIX, STREAM_PLACE, STREAM_SHUFFLE = 0, 1, 2, 3, 4
+STREAM_ORDER, STREAM_REGION, STREAM_MIX, STREAM_PLACE, STREAM_SHUFFLE, STREAM_CARRIED = 0, 1, 2, 3, 4, 5
 STREAM_CROP, STREAM_COLOUR, STREAM_BACKGROUND = 64, 128, 192  # plus the view group's number
 STREAM_MASK = 6  # of patches
 
@@ -67,3 +67,15 @@ def epoch_order(seed: int, epoch: int, num_images: int) -> Int[np.ndarray, "n"]:
 def shuffled(seed: int, step: int, count: int) -> Int[np.ndarray, "count"]:
     """A permutation that belongs to a step."""
     return np.argsort(uniforms(seed, STREAM_SHUFFLE, step, np.arange(count), 1)[:, 0], kind="stable")
+
+
+def without_replacement(numbers: Float[np.ndarray, "n k"], pool: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n k"]:
+    """In each row, k of the first `pool` whole numbers, none twice (Floyd's method, all rows at once); pool >= k."""
+    per_row = numbers.shape[1]
+    chosen = np.empty(numbers.shape, np.int64)
+    for turn in range(per_row):
+        last = pool - per_row + turn
+        pick = (numbers[:, turn] * (last + 1)).astype(np.int64)
+        taken = (chosen[:, :turn] == pick[:, None]).any(1)
+        chosen[:, turn] = np.where(taken, last, pick)
+    return chosen

@@ -10,7 +10,7 @@ from lightly.loss import DINOLoss, IBOTPatchLoss
 from support.batches import random_batch
 
 from samclr.config.methods import ProjectorConfig
-from samclr.config.pretrain import LocalViews, ModelConfig, PretrainConfig, ViewGroup
+from samclr.config.pretrain import LocalViews, ModelConfig, PretrainConfig, ViewGroup, ViewsConfig
 from samclr.errors import ConfigError
 from samclr.methods.create import create_method
 from samclr.methods.dino_spec import DinoConfig
@@ -19,7 +19,7 @@ from samclr.methods.losses import sinkhorn_shares
 from samclr.methods.patch_masks import block_masks
 from samclr.models.maps import features_and_map, pool_regions
 
-VIT, K = "test_vit3", 12
+VIT, K = "test_vit", 12
 BOTH = {"region_weight": 0.5, "masked_patch_weight": 2.0}
 
 
@@ -27,8 +27,12 @@ def method_of(backbone=VIT, size_px=64, projector_norm=False, projector_hidden=1
     projector = ProjectorConfig(projector_hidden=projector_hidden, projector_out=8, projector_norm=projector_norm)
     method = DinoConfig(projector=projector, num_prototypes=K, temperature=0.2, **settings)
     local = LocalViews(num_local_views=3, local_size_px=size_px // 2)
-    model, group = ModelConfig(backbone=backbone), ViewGroup(size_px=size_px)
-    return create_method(PretrainConfig(method=method, model=model, local=local, group=group, seed=5), 10)
+    views = ViewsConfig(strategy="image", carried_regions=4 if method.wants_regions else 0)
+    config = PretrainConfig(
+        method=method, model=ModelConfig(backbone=backbone), views=views, local=local, group=ViewGroup(size_px=size_px),
+        seed=5,
+    )  # fmt: skip
+    return create_method(config, 10)
 
 
 def batch_of(step=0, size_px=64, patch_px=16, carried=4):
@@ -53,7 +57,7 @@ def test_the_loss_is_that_of_its_parts(head):
     for center in (method.center, method.region_center, method.patch_center):
         center.copy_(torch.randn(K))
     with torch.no_grad():
-        method.online_encoder.mask_token.copy_(torch.randn(96))
+        method.online_encoder.mask_token.copy_(torch.randn(64))
         for parameter in method.momentum_encoder.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))
     output = method.loss(batch)
@@ -63,7 +67,7 @@ def test_the_loss_is_that_of_its_parts(head):
     student, teacher = method.online_encoder, method.momentum_encoder
     pixels = batch.pixels[0].flatten(0, 1)
 
-    def hidden(module, inputs, tokens):  # [n h w c]: test_vit3 takes any size
+    def hidden(module, inputs, tokens):  # [n h w c]: test_vit takes any size
         tokens = tokens.clone()
         tokens[masks] = student.mask_token
         return tokens

@@ -14,7 +14,7 @@ from torch import nn
 
 from samclr.config.anchors import AnchorConfig
 from samclr.config.methods import MethodConfig, ProjectorConfig
-from samclr.config.pretrain import LocalViews, ModelConfig, OptimConfig, PretrainConfig, RuntimeConfig
+from samclr.config.pretrain import LocalViews, ModelConfig, OptimConfig, PretrainConfig, RuntimeConfig, ViewsConfig
 from samclr.methods.barlow_spec import BarlowConfig
 from samclr.methods.base import Method
 from samclr.methods.byol_spec import ByolConfig
@@ -109,6 +109,7 @@ def config_of(name: str, micro: int | None) -> PretrainConfig:
     return PretrainConfig(
         method=replace(method, projector=PROJECTOR, **sharper),
         model=ModelConfig(backbone="small-cnn"),
+        views=ViewsConfig(carried_regions=5 if method.wants_regions else 0),
         anchor=ANCHORS.get(name, AnchorConfig()),
         local=LocalViews(num_local_views=3 if method.has_local_views else 0),
         optim=OptimConfig(global_batch_size=ROWS, lr=0.1, weight_decay=1e-3),

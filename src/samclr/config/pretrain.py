@@ -31,7 +31,7 @@ from samclr.config.serialise import (
     to_dict,
 )
 from samclr.config.views import (
-    WITH_REGIONS,
+    READS_REGIONS,
     AugmentConfig,
     FilterConfig,
     LocalViews,
@@ -67,7 +67,8 @@ class DataConfig(Settings):
         scenes: Folders of images, Parquet files, tar shards, hub:OWNER/NAME, or data sets as NAME[:SPLIT]@ROOT
             (samclr data list); several are joined.
         image_column: Column of Parquet files that holds the images; None detects it and reports any ambiguity.
-        regions: Region store made by `samclr segment`; needed by the strategies region and random-box.
+        regions: Region store made by `samclr segment`; needed by the strategies region and random-box, and by views
+            that carry regions.
         bank: Folder of the scene bank, made if missing; by default one in the user's cache.
         max_side: Cap on the longer side in the bank, in px; None keeps the native size.
         codec: How the bank stores pixels: raw (fast, 4 bytes each) or jpeg (a fraction of that, decoded at each crop).
@@ -75,7 +76,7 @@ class DataConfig(Settings):
 
     scenes: tuple[Path, ...] = ()
     image_column: str | None = None
-    regions: Annotated[Path | None, WITH_REGIONS] = None
+    regions: Annotated[Path | None, READS_REGIONS] = None
     bank: Path | None = None
     max_side: Side | None = None
     codec: Codec = "raw"
@@ -274,7 +275,7 @@ class PretrainConfig(Settings):
     method: MethodConfig = field(default_factory=lambda: METHODS["simclr"].config())
     seed: Seed = 0
     data: DataConfig = field(default_factory=DataConfig)
-    filter: Annotated[FilterConfig, WITH_REGIONS] = field(default_factory=FilterConfig)
+    filter: Annotated[FilterConfig, READS_REGIONS] = field(default_factory=FilterConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
     group: ViewGroup = field(default_factory=ViewGroup)
     local: LocalViews = field(default_factory=LocalViews)
@@ -298,6 +299,16 @@ class PretrainConfig(Settings):
             raise ConfigError(
                 f"anchor_start_step is {start}; expected fewer than the run's {self.optim.steps} steps",
                 "anchor_start_step",
+            )
+        if self.method.wants_regions != (self.views.carried_regions > 0):
+            raise ConfigError(
+                f"carried_regions is {self.views.carried_regions}; expected "
+                + (
+                    f"1 or more: {self.method.name} pools features under the regions that its views carry"
+                    if self.method.wants_regions
+                    else f"0: {self.method.name} does not look at the regions that its views carry"
+                ),
+                "carried_regions",
             )
         if self.group.num_views < 2:
             raise ConfigError(f"num_views is {self.group.num_views}; a positive pair needs at least 2", "num_views")

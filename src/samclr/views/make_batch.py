@@ -19,12 +19,19 @@ def make_batch(
             role=group.role,
             pixels=augment(pixels.to(device, non_blocking=True), group.augment, normalisation),
             boxes_xyxy=_on(device, group.boxes_xyxy),
+            region_shares=_moved(device, group.region_shares),
+            region_shown=_moved(device, group.region_shown),
         )
         for group, pixels in zip(plan.groups, crops, strict=True)
     )
     image_index, region_index = _on(device, plan.image_index), _on(device, plan.region_index)
-    return ViewBatch(step=plan.step, groups=groups, image_index=image_index, region_index=region_index)
+    carried = None if plan.carried is None else _on(device, plan.carried)
+    return ViewBatch(step=plan.step, groups=groups, image_index=image_index, region_index=region_index, carried=carried)
 
 
 def _on(device: torch.device, numbers: np.ndarray) -> Tensor:
     return torch.from_numpy(numbers.astype(np.int64)).to(device, non_blocking=True)
+
+
+def _moved(device: torch.device, values: np.ndarray | None) -> Tensor | None:
+    return None if values is None else torch.from_numpy(values).to(device, non_blocking=True)
