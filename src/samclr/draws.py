@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Float, Int, UInt64
 from numpy.typing import ArrayLike
 
-STREAM_ORDER, STREAM_REGION, STREAM_MIX, STREAM_PLACE, STREAM_SHUFFLE = 0, 1, 2, 3, 4
-STREAM_LAYERS = 5
+STREAM_ORDER, STREAM_REGION, STREAM_MIX, STREAM_PLACE, STREAM_SHUFFLE, STREAM_CARRIED = 0, 1, 2, 3, 4, 5
+STREAM_LAYERS = 7
 STREAM_CROP, STREAM_COLOUR, STREAM_BACKGROUND = 64, 128, 192  # plus the view group's number
+STREAM_MASK = 6  # of patches
 
 CHUNK = 65_536  # rows whose numbers are made at a time
 _WORD = np.uint64(0xFFFFFFFF)
@@ -73,3 +74,15 @@ def layers_seed(seed: int, step: int, rank: int) -> int:
     """What a step's random layers (dropout, drop path) are seeded with on a rank."""
     high, low = (uniforms(seed, STREAM_LAYERS, step, rank, 2)[0] * 2**32).astype(np.uint64)
     return int(high) << 32 | int(low)
+
+
+def without_replacement(numbers: Float[np.ndarray, "n k"], pool: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n k"]:
+    """In each row, k of the first `pool` whole numbers, none twice (Floyd's method, all rows at once); pool >= k."""
+    per_row = numbers.shape[1]
+    chosen = np.empty(numbers.shape, np.int64)
+    for turn in range(per_row):
+        last = pool - per_row + turn
+        pick = (numbers[:, turn] * (last + 1)).astype(np.int64)
+        taken = (chosen[:, :turn] == pick[:, None]).any(1)
+        chosen[:, turn] = np.where(taken, last, pick)
+    return chosen

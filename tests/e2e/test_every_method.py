@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support.runs import small_config
+from support.runs import patches_config, small_config
 from support.scenes import write_scenes
 
 from samclr.config.registry import METHODS
@@ -48,10 +48,11 @@ def test_random_boxes_regions_views_micro_batches_and_half_precision(method, sce
 RECIPES_WITH_STATE = ["moco", "sammoco", "dino", "samdino", "byol", "samsimsiam", "sambarlow", "samvicreg", "samswav"]
 
 
-@pytest.mark.parametrize("recipe", RECIPES_WITH_STATE)
+@pytest.mark.parametrize("recipe", [*RECIPES_WITH_STATE, "dino with patches"])
 def test_every_method_resumes_exactly(recipe, scenes_and_store, tmp_path):
-    """Queue, centre, prototypes, momentum encoder, schedules and plan are the same after a stop at step 5."""
-    config = small_config(*scenes_and_store, recipe, steps=6)
+    """Queue, centres, prototypes, masks, momentum encoder, anchor, schedules and plan are the same after a stop."""
+    make = patches_config if "patches" in recipe else small_config
+    config = make(*scenes_and_store, recipe.split()[0], steps=6)
     pretrain(config, tmp_path / "whole")
     half = replace(config, runtime=replace(config.runtime, checkpoint_every_s=0))
     pretrain(half, tmp_path / "parts")

@@ -7,7 +7,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 from support.command import SMALL_FLAGS, samclr
-from support.runs import small_config
+from support.runs import patches_config, small_config
 from support.scenes import write_labelled
 
 from samclr.errors import PartsError, RunError
@@ -32,9 +32,10 @@ def store(scenes, tmp_path, here):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["samclr", "sammoco", "samdino", "samvicreg", "samswav"])
+@pytest.mark.parametrize("recipe", ["samclr", "sammoco", "samdino", "samvicreg", "samswav", "samdino with patches"])
 def test_fp16_leaves_out_a_step_that_overflows_and_stays_finite(scenes, store, recipe):
-    config = small_config(scenes, store, recipe, steps=4)
+    make = patches_config if "patches" in recipe else small_config
+    config = make(scenes, store, recipe.split()[0], steps=4)
     data = prepare_data(config)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40, growth_interval=1000)
     fabric = Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu", scaler=scaler))

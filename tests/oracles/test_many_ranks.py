@@ -54,18 +54,19 @@ def test_micro_batches_have_the_whole_batchs_gradient(name, micro):
     assert_equal(one_rank(name, micro), one_rank(name))
 
 
-@pytest.mark.parametrize("name", ["simclr", "moco", "dino", "byol", "simsiam"])
+@pytest.mark.parametrize("name", ["simclr", "moco", "dino", "byol", "simsiam", "dino-terms", "moco-anchor"])
 def test_random_layers_draw_the_same_in_both_passes(name):
     """With dropout: the gradient of the parts encoded in one graph, in the same order of draws."""
     torch.set_default_dtype(torch.float64)
     try:
         config, batch = config_of(name, 3), batch_of(0, name)
         fabric = create_fabric(config)
-        method = plain_method(config, dropout=0.3)
-        parts = [tuple(group[first : first + 3] for group in batch.pixels) for first in range(0, 8, 3)]
+        method = plain_method(config, 0.3, needs_maps="-" in name)
+        whole = (batch.pixels, *method.regions_of(batch))
+        parts = [[tuple(group[first : first + 3] for group in groups) for groups in whole] for first in range(0, 8, 3)]
         torch.manual_seed(1)
-        targets = [method.targets(part, 0) for part in parts]
-        embedded = [method.embed(part, 0) for part in parts]
+        targets = [method.targets(pixels, 0, *seen) for pixels, *seen in parts]
+        embedded = [method.embed(pixels, 0, *seen) for pixels, *seen in parts]
         joined = [tuple(map(torch.cat, zip(*tensors, strict=True))) for tensors in (embedded, targets)]
         method.contrast(*joined, batch).loss.backward()
         expected = [p.grad.clone() for p in method.parameters() if p.requires_grad]

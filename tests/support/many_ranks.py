@@ -9,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from samclr.config.anchors import AnchorConfig
 from samclr.config.methods import MethodConfig, ProjectorConfig
-from samclr.config.pretrain import LocalViews, ModelConfig, OptimConfig, PretrainConfig, RuntimeConfig
+from samclr.config.pretrain import LocalViews, ModelConfig, OptimConfig, PretrainConfig, RuntimeConfig, ViewsConfig
 from samclr.methods.barlow_spec import BarlowConfig
 from samclr.methods.base import Method
 from samclr.methods.byol_spec import ByolConfig
@@ -44,6 +46,17 @@ METHODS: dict[str, MethodConfig] = {
     "vicreg": VicregConfig(),
     "swav": SwavConfig(num_prototypes=16),
     "gentle": SimclrConfig(),
+    "dino-terms": DinoConfig(num_prototypes=16, region_weight=0.7, masked_patch_weight=1.3, masked_view_frac=0.6),
+    "dino-terms-shared": DinoConfig(
+        num_prototypes=16, centering="sinkhorn",
+        region_weight=0.7, region_head="shared", masked_patch_weight=1.3, masked_patch_head="shared",
+    ),
+    "moco-anchor": MocoConfig(queue_size=24),
+    "dino-terms-anchor": DinoConfig(num_prototypes=16, region_weight=0.7),
+}  # fmt: skip
+ANCHORS = {
+    "moco-anchor": AnchorConfig(anchor="both", anchor_gram_weight=3, anchor_warmup_steps=2),
+    "dino-terms-anchor": AnchorConfig(anchor="gram", anchor_of="lagged", anchor_refresh_steps=1),
 }
 GENTLE = {"layer_decay": 0.5, "head_warmup_steps": 1, "ema_decay": 0.9}
 
@@ -66,6 +79,14 @@ class Plain(nn.Module):
         return lambda name: int(name.split(".")[1]) // 3 if name.startswith("layers.") else float("inf")
 
 
+def vit(dropout: float) -> nn.Module:
+    """A backbone of 4 x 4 patches of 4 px, or fewer of smaller views; by its blocks at least what DINO's terms take."""
+    return VisionTransformer(
+        img_size=16, patch_size=4, embed_dim=12, depth=1, num_heads=2, num_classes=0, dynamic_img_size=True,
+        proj_drop_rate=dropout,
+    )  # fmt: skip
+
+
 def batch_of(step: int, name: str) -> ViewBatch:
     random = torch.Generator().manual_seed(100 + step)
     groups = tuple(
@@ -76,6 +97,13 @@ def batch_of(step: int, name: str) -> ViewBatch:
         )
         for role, views, side in (("global", 2, 16), ("local", 3, 12))[: 2 if METHODS[name].has_local_views else 1]
     )
+    if METHODS[name].wants_regions:  # about three of five in a view; the first of four ranks has none to teach
+        shown = [torch.rand(ROWS, len(one.pixels[0]), 5, generator=random) < 0.6 for one in groups]
+        shown[0][: ROWS // 4, 1:] = False
+        shapes = [(*seen.shape, side, side) for seen, side in zip(shown, (4, 3), strict=True)]
+        shares = [torch.rand(shape, generator=random) for shape in shapes]
+        pairs = zip(groups, shares, shown, strict=True)
+        groups = tuple(replace(one, region_shares=share.double(), region_shown=seen) for one, share, seen in pairs)
     return ViewBatch(
         step=step, groups=groups, image_index=torch.arange(ROWS) // 2 + step, region_index=torch.arange(ROWS)
     )
@@ -87,15 +115,17 @@ def config_of(name: str, micro: int | None) -> PretrainConfig:
     return PretrainConfig(
         method=replace(method, projector=PROJECTOR, **sharper),
         model=ModelConfig(backbone="small-cnn"),
+        views=ViewsConfig(carried_regions=5 if method.wants_regions else 0),
+        anchor=ANCHORS.get(name, AnchorConfig()),
         local=LocalViews(num_local_views=3 if method.has_local_views else 0),
         optim=OptimConfig(global_batch_size=ROWS, lr=0.1, weight_decay=1e-3, **GENTLE if name == "gentle" else {}),
         runtime=RuntimeConfig(device="cpu", precision="float64", num_threads=1, micro_batch_size=micro),
     )
 
 
-def plain_method(config: PretrainConfig, dropout: float) -> Method:
+def plain_method(config: PretrainConfig, dropout: float, needs_maps: bool = False) -> Method:
     made = backbone.SmallCnn
-    backbone.SmallCnn = lambda: Plain(dropout)  # type: ignore[assignment, misc, return-value]
+    backbone.SmallCnn = lambda: vit(dropout) if needs_maps else Plain(dropout)  # type: ignore[assignment, misc, return-value]
     try:
         return create_method(config, STEPS)
     finally:
@@ -108,7 +138,7 @@ def train(name: str, micro: int | None) -> dict[str, torch.Tensor]:
     config = config_of(name, micro)
     devices = int(os.environ.get("WORLD_SIZE", "1"))
     fabric = create_fabric(replace(config, runtime=replace(config.runtime, num_devices=devices)))
-    method = plain_method(config, dropout=0.0)
+    method = plain_method(config, 0.0, needs_maps=name in ANCHORS or "terms" in name)
     method, optimizer = set_up(fabric, method, create_optimizer(method, config.optim), config.runtime)
     found: dict[str, torch.Tensor] = {}
     for step in range(STEPS):

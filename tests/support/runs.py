@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from samclr.config import (
+    AnchorConfig,
     DataConfig,
     EvaluationData,
     FilterConfig,
@@ -32,4 +33,19 @@ def small_config(scenes: Path, regions: Path | None = None, recipe: str = "samcl
         optim=replace(optim, global_batch_size=8, steps=steps),
         evaluation=EvaluationData(image_px=24),
         runtime=RuntimeConfig(device="cpu", num_threads=1, workers=1),
+    )
+
+
+def patches_config(scenes: Path, regions: Path | None = None, recipe: str = "dino", steps: int = 4) -> PretrainConfig:
+    """DINO on a small ViT with its terms and a lagged anchor: all that looks at patches."""
+    config = small_config(scenes, regions, recipe, steps)
+    terms = {"region_weight": 1.0, "masked_patch_weight": 1.0, "masked_patch_frac": (0.5, 0.7)}
+    return replace(
+        config,
+        group=ViewGroup(size_px=48),
+        local=replace(config.local, num_local_views=2, local_size_px=32),
+        model=ModelConfig(backbone="test_vit"),
+        views=replace(config.views, carried_regions=3),
+        method=replace(config.method, num_prototypes=64, **terms),
+        anchor=AnchorConfig(anchor="both", anchor_of="lagged", anchor_refresh_steps=4),
     )

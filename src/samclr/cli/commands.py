@@ -87,7 +87,7 @@ class RecipeOptions(PretrainConfig):
 
     def needs(self) -> tuple[str, ...]:
         """The options that have a default and yet must be given."""
-        return ("scenes",) if self.views.strategy == "image" else ("scenes", "regions")
+        return ("scenes", "regions") if self.views.reads_regions else ("scenes",)
 
     def config(self) -> PretrainConfig:
         """The settings, with the scenes of both kinds. Raises UsageError where both are given."""

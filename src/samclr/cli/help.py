@@ -28,6 +28,7 @@ HEADINGS = {
     "local": "Local views",
     "augment": "Augmentation",
     "model": "Backbone",
+    "anchor": "Anchor",
     "optim": "Optimiser and length of the run",
     "evaluation": "Images of --knn-on",
     "knn": "kNN while training",

@@ -6,6 +6,7 @@ as well, can be imported from here, too.
 
 from typing import Any
 
+from samclr.config.anchors import AnchorConfig
 from samclr.config.evaluation import EvaluationConfig, IntervalConfig, TargetConfig
 from samclr.config.methods import MethodConfig, ProjectorConfig
 from samclr.config.normalisation import IMAGENET, Normalisation
@@ -25,6 +26,7 @@ from samclr.config.views import AugmentConfig, FilterConfig, LocalViews, ViewGro
 
 __all__ = [
     "IMAGENET",
+    "AnchorConfig",
     "AugmentConfig",
     "ComputeConfig",
     "DataConfig",

@@ -47,6 +47,11 @@ class MethodConfig(Settings):
 
     projector: ProjectorConfig = field(default_factory=ProjectorConfig)
 
+    @property
+    def wants_regions(self) -> bool:
+        """Whether the method is given the regions that views carry; it needs views that carry some then."""
+        return False
+
     def __post_init__(self) -> None:
         super().__post_init__()
         width, count = self.projector.projector_out, getattr(self, self.kept) if self.kept else 0

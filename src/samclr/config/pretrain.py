@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from samclr.config.anchors import AnchorConfig
 from samclr.config.devices import TrainingPrecision, check_device
 from samclr.config.methods import MethodConfig, Which
 from samclr.config.model_args import parse_arguments
@@ -32,7 +33,7 @@ from samclr.config.serialise import (
     to_dict,
 )
 from samclr.config.views import (
-    WITH_REGIONS,
+    READS_REGIONS,
     AugmentConfig,
     FilterConfig,
     LocalViews,
@@ -46,9 +47,9 @@ from samclr.errors import ConfigError
 from samclr.log import option_of
 
 __all__ = [
-    "AugmentConfig", "Codec", "DataConfig", "EvaluationData", "Extension", "FilterConfig", "KnnConfig", "LocalViews",
-    "ModelConfig", "OpenSetting", "OptimConfig", "PretrainConfig", "Role", "RuntimeConfig", "Strategy", "ViewGroup",
-    "ViewsConfig", "view_groups",
+    "AnchorConfig", "AugmentConfig", "Codec", "DataConfig", "EvaluationData", "Extension", "FilterConfig", "KnnConfig",
+    "LocalViews", "ModelConfig", "OpenSetting", "OptimConfig", "PretrainConfig", "Role", "RuntimeConfig", "Strategy",
+    "ViewGroup", "ViewsConfig", "view_groups",
 ]  # fmt: skip
 
 Codec = Literal["raw", "jpeg"]
@@ -68,7 +69,8 @@ class DataConfig(Settings):
         scenes: Folders of images, Parquet files, tar shards, hub:OWNER/NAME, or data sets as NAME[:SPLIT]@ROOT
             (samclr data list); several are joined.
         image_column: Column of Parquet files that holds the images; None detects it and reports any ambiguity.
-        regions: Region store made by `samclr segment`; needed by the strategies region and random-box.
+        regions: Region store made by `samclr segment`; needed by the strategies region and random-box, and by views
+            that carry regions.
         bank: Folder of the scene bank, made if missing; by default one in the user's cache.
         max_side: Cap on the longer side in the bank, in px; None keeps the native size.
         codec: How the bank stores pixels: raw (fast, 4 bytes each) or jpeg (a fraction of that, decoded at each crop).
@@ -76,7 +78,7 @@ class DataConfig(Settings):
 
     scenes: tuple[Path, ...] = ()
     image_column: str | None = None
-    regions: Annotated[Path | None, WITH_REGIONS] = None
+    regions: Annotated[Path | None, READS_REGIONS] = None
     bank: Path | None = None
     max_side: Side | None = None
     codec: Codec = "raw"
@@ -315,12 +317,13 @@ class PretrainConfig(Settings):
     method: MethodConfig = field(default_factory=lambda: METHODS["simclr"].config())
     seed: Seed = 0
     data: DataConfig = field(default_factory=DataConfig)
-    filter: Annotated[FilterConfig, WITH_REGIONS] = field(default_factory=FilterConfig)
+    filter: Annotated[FilterConfig, READS_REGIONS] = field(default_factory=FilterConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
     group: ViewGroup = field(default_factory=ViewGroup)
     local: LocalViews = field(default_factory=LocalViews)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    anchor: AnchorConfig = field(default_factory=AnchorConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     evaluation: Annotated[EvaluationData, CountsWith("knn_on")] = field(default_factory=EvaluationData)
     knn: Annotated[KnnConfig, CountsWith("knn_on")] = field(default_factory=KnnConfig)
@@ -332,6 +335,22 @@ class PretrainConfig(Settings):
             raise ConfigError(
                 f"num_local_views is {self.local.num_local_views}; expected 0: {self.method.name} has no local views",
                 "num_local_views",
+            )
+        start, has_steps = self.anchor.anchor_start_step, self.optim.epochs is None and "steps" not in self.auto
+        if self.anchor.anchor != "none" and has_steps and start >= self.optim.steps:
+            raise ConfigError(
+                f"anchor_start_step is {start}; expected fewer than the run's {self.optim.steps} steps",
+                "anchor_start_step",
+            )
+        if self.method.wants_regions != (self.views.carried_regions > 0):
+            raise ConfigError(
+                f"carried_regions is {self.views.carried_regions}; expected "
+                + (
+                    f"1 or more: {self.method.name} pools features under the regions that its views carry"
+                    if self.method.wants_regions
+                    else f"0: {self.method.name} does not look at the regions that its views carry"
+                ),
+                "carried_regions",
             )
         if self.group.num_views < 2:
             raise ConfigError(f"num_views is {self.group.num_views}; a positive pair needs at least 2", "num_views")

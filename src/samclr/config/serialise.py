@@ -12,7 +12,7 @@ import math
 import numbers
 import types
 import typing
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -86,19 +86,26 @@ class CountsWith:
         setting: the other's name; in a command that has no such setting, this one applies.
         values: those with which it applies; none given, all but None, False, 0 and ().
         other_than: those with which it does not.
+        also: another condition that is enough.
         said: how a remark puts it, where the option would not do.
     """
 
     setting: str
     values: tuple[Any, ...] = ()
     other_than: tuple[Any, ...] = ()
+    also: "CountsWith | None" = None
     said: str = ""
 
-    def holds(self, value: Any) -> bool:
-        """Whether it applies with this value."""
+    def holds(self, settings: Mapping[str, Any]) -> bool:
+        """Whether it applies in a command with these settings."""
+        if self.setting not in settings:
+            return True
+        value = settings[self.setting]
         if self.values or self.other_than:
-            return value not in self.other_than and (not self.values or value in self.values)
-        return bool(value)
+            enough = value not in self.other_than and (not self.values or value in self.values)
+        else:
+            enough = bool(value)
+        return enough or (self.also is not None and self.also.setting in settings and self.also.holds(settings))
 
     def text(self) -> str:
         """As a remark says it: `with --strategy region or random-box`."""
@@ -107,7 +114,8 @@ class CountsWith:
             return self.said or f"without {option}"
         if self.other_than:
             return f"with another {option} than {' and '.join(map(str, self.other_than))}"
-        return f"with {option}" + (f" {' or '.join(map(str, self.values))}" if self.values else "")
+        text = f"with {option}" + (f" {' or '.join(map(str, self.values))}" if self.values else "")
+        return text if self.also is None else f"{text}, or {self.also.text()}"
 
 
 class Settings:
@@ -139,7 +147,7 @@ def idle_settings(command: Any, typed: Container[str]) -> list[str]:
     idle: dict[CountsWith, list[str]] = {}
     for name, _, conditions in found:
         for one in conditions:
-            if name in typed and one.setting in values and not one.holds(values[one.setting]):
+            if name in typed and not one.holds(values):
                 idle.setdefault(one, []).append(f"--{name.replace('_', '-')}")
                 break
     return [

@@ -3,13 +3,23 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from samclr.config.serialise import Bounds, CountOrZero, CountsWith, InputSide, Settings, Share, ShareRange
+from samclr.config.serialise import (
+    Bounds,
+    CountOrZero,
+    CountsWith,
+    InputSide,
+    NotNegative,
+    Settings,
+    Share,
+    ShareRange,
+)
 from samclr.errors import ConfigError
 from samclr.log import option_of
 
 Strategy = Literal["image", "region", "random-box"]
 Role = Literal["global", "local"]
 WITH_REGIONS = CountsWith("strategy", ("region", "random-box"))
+READS_REGIONS = CountsWith("strategy", ("region", "random-box"), also=CountsWith("carried_regions"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +38,12 @@ class ViewsConfig(Settings):
         redraw: random-box only: draw a new place at each step instead of one fixed place per region.
         max_window_aspect: Widen regions' windows whose aspect (longer by shorter side) is larger than this, about their
             centre and as far as the image goes, so that thin ones hold different crops; None does not.
+        window_margin: Surroundings that regions' windows get on each side, as a share of their width and height and as
+            far as the image goes.
+        carried_regions: Regions of its image that each pair carries into its views as masks on the feature map, for
+            methods that pool features under them; 0 for none.
+        shown_frac: Least share of a carried region's area that a view must hold to show it.
+        shown_cells: Least area of it in the view, in cells of the feature map, likewise.
     """
 
     strategy: Strategy = "region"
@@ -38,6 +54,10 @@ class ViewsConfig(Settings):
     background_mix_prob: Share = 0.0
     redraw: Annotated[bool, CountsWith("strategy", ("random-box",))] = False
     max_window_aspect: Annotated[Annotated[float, Bounds(at_least=1)] | None, WITH_REGIONS] = None
+    window_margin: Annotated[float, Bounds(at_least=0, at_most=1000), WITH_REGIONS] = 0.0
+    carried_regions: Annotated[int, Bounds(at_least=0, at_most=1000)] = 0
+    shown_frac: Annotated[Share, CountsWith("carried_regions")] = 0.1
+    shown_cells: Annotated[NotNegative, CountsWith("carried_regions")] = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,6 +66,17 @@ class ViewsConfig(Settings):
                 f"background_mix_prob needs masks: use {option_of('strategy')} region (it is {self.strategy})",
                 "background_mix_prob",
             )
+        if self.background_mix_prob > 0 and self.carried_regions > 0:
+            raise ConfigError(
+                f"carried_regions is {self.carried_regions}, but background_mix_prob {self.background_mix_prob} takes "
+                f"what lies around a region out of its views; set one of the two to 0",
+                "carried_regions",
+            )
+
+    @property
+    def reads_regions(self) -> bool:
+        """Whether views need a region store."""
+        return self.strategy != "image" or self.carried_regions > 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -137,13 +137,15 @@ def demo_config(recipe: str, data: Path, store: Path, bank: Path, steps: int) ->
     have no masks; docs/log.md has region views without this. Settings were chosen on seed 10.
     """
     config = RECIPES[recipe].config
-    spec, with_regions = METHODS[config.method.name], config.views.strategy != "image"
+    spec, views = METHODS[config.method.name], config.views
+    if views.strategy != "image":  # masks that views carry would be cut out of what is mixed in
+        views = replace(views, max_window_aspect=1.0, background_mix_prob=0.0 if views.carried_regions else 0.7)
     return replace(
         config,
         method=spec.demo_config,
         data=DataConfig(scenes=((data / "scenes").absolute(),), regions=store.absolute(), bank=bank.absolute()),
         filter=FilterConfig(min_area_px=20, max_area_frac=0.1, padding=CONTEXT),
-        views=replace(config.views, max_window_aspect=1.0, background_mix_prob=0.7) if with_regions else config.views,
+        views=views,
         group=ViewGroup(size_px=VIEW_PX, crop_scale=(0.5, 1.0)),
         local=replace(config.local, local_size_px=LOCAL_PX, local_crop_scale=(0.2, 0.5)),
         augment=replace(

@@ -1,7 +1,5 @@
 """Patch features: what a backbone says of each place of an image, before it is averaged over places."""
 
-import inspect
-
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
@@ -11,25 +9,22 @@ from torch import Tensor, nn
 from samclr.config.normalisation import normalisation_of
 from samclr.errors import EvaluationError
 from samclr.log import option_of
-from samclr.models.backbone import SmallCnn
+from samclr.models import maps
 from samclr.models.freeze import modes_kept
-from samclr.models.onnx_file import lacks
+from samclr.models.maps import feature_map, patch_px
+
+__all__ = [
+    "RESIZED", "feature_map", "input_size", "num_stages", "patch_features", "patch_px", "resize", "stage_number",
+]  # fmt: skip
 
 RESIZED = "bilinear, antialiased, whole patches"  # what `resize` and `input_size` do
 
 
 def num_stages(backbone: nn.Module) -> int:
     """Feature maps to choose among. Raises EvaluationError if the backbone has none."""
-    if isinstance(backbone, SmallCnn):
-        return 1
-    if reason := lacks(backbone, "dense tasks"):
+    if reason := maps.lacks_maps(backbone, "dense tasks"):
         raise EvaluationError(reason)
-    if not hasattr(backbone, "forward_intermediates") or not hasattr(backbone, "feature_info"):
-        raise EvaluationError(
-            f"{type(backbone).__name__} has no feature maps (timm's forward_intermediates); "
-            f"dense tasks need a backbone that does, such as a ResNet, ConvNeXt or ViT"
-        )
-    return len(backbone.feature_info)  # type: ignore[arg-type]
+    return maps.num_stages(backbone)
 
 
 def stage_number(backbone: nn.Module, stage: int | None) -> int:
@@ -40,13 +35,6 @@ def stage_number(backbone: nn.Module, stage: int | None) -> int:
     if not 0 <= stage < stages:
         raise EvaluationError(f"{option_of('dense_stage')} {stage}: the backbone has stages 0 to {stages - 1}")
     return stage
-
-
-def patch_px(backbone: nn.Module) -> int:
-    """Images must have sides of whole multiples of this, so that patches tile them."""
-    if isinstance(backbone, SmallCnn):
-        return 8
-    return max(int(info["reduction"]) for info in backbone.feature_info)  # type: ignore[union-attr]
 
 
 def input_size(height: int, width: int, short_px: int, multiple: int) -> tuple[int, int]:
@@ -60,16 +48,6 @@ def resize(pixels: UInt8[np.ndarray, "h w 3"], size_hw: tuple[int, int]) -> UInt
     """Bilinear, antialiased."""
     image = Image.fromarray(pixels).resize(size_hw[::-1], Image.Resampling.BILINEAR)
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
-
-
-def feature_map(backbone: nn.Module, batch: Float[Tensor, "n 3 h w"], stage: int) -> Float[Tensor, "n d gh gw"]:
-    """A stage's feature map of normalised pixels; a ViT's class and register tokens are left out."""
-    if isinstance(backbone, SmallCnn):
-        return backbone.layers(batch)
-    forward = backbone.forward_intermediates
-    options = {"norm": True} if "norm" in inspect.signature(forward).parameters else {}  # type: ignore[arg-type]
-    (maps,) = forward(batch, indices=[stage], intermediates_only=True, output_fmt="NCHW", **options)  # type: ignore[operator]
-    return maps
 
 
 @torch.inference_mode()
@@ -87,8 +65,8 @@ def patch_features(
         backbone.eval().to(device)
         batch = normalisation_of(backbone)(torch.from_numpy(pixels).to(device).float().div_(255.0))
         try:
-            maps = feature_map(backbone, batch, stage)
+            patches = feature_map(backbone, batch, stage)
         except (AssertionError, ValueError) as error:  # timm's words for a size that does not fit
             size = "x".join(map(str, pixels.shape[-2:]))
             raise EvaluationError(f"the backbone does not accept images of {size} px: {error}") from None
-    return maps.float().cpu()
+    return patches.float().cpu()

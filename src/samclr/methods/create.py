@@ -8,6 +8,7 @@ from torch import nn
 from samclr.config.methods import Which
 from samclr.config.pretrain import OptimConfig, PretrainConfig
 from samclr.config.registry import METHODS, resolve
+from samclr.methods.anchors import anchored
 from samclr.methods.base import Method
 from samclr.models.backbone import create_backbone, load_pretrained
 from samclr.models.drop_path import without_drop_path
@@ -41,7 +42,7 @@ def create_method(config: PretrainConfig, num_steps: int) -> Method:
             without_drop_path(copied)
     if config.optim.ema_decay is not None:
         method.add_module(AVERAGE, momentum_copy(backbone_of(method)))
-    return method
+    return anchored(method, config.anchor, num_steps)
 
 
 def backbone_of(method: nn.Module, which: Which = "student") -> nn.Module:

@@ -6,8 +6,19 @@ from typing import Annotated, ClassVar, Literal
 from samclr.config.methods import MethodSpec, MomentumMethodConfig, ProjectorConfig, Which
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.recipes import Recipe
-from samclr.config.serialise import Bounds, CountsWith, Share, StepsOrZero, Temperature
+from samclr.config.serialise import (
+    Bounds,
+    CountsWith,
+    NotNegative,
+    PositiveShare,
+    Share,
+    ShareRange,
+    StepsOrZero,
+    Temperature,
+)
 from samclr.config.views import AugmentConfig, LocalViews, ViewGroup, ViewsConfig
+
+TermHead = Literal["own", "shared"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +35,14 @@ class DinoConfig(MomentumMethodConfig):
             over the batch.
         center_momentum: Share of the center that each step keeps.
         freeze_steps: Steps at the start in which the prototypes stay as they are.
+        region_weight: Weight of the regions' term: the teacher's opinion of a region, pooled from a global view's
+            patches, is taught to the student's pooling of it in another one. Needs views that carry regions.
+        region_head: Head of the pooled regions: one of their own, without batch norm, or the views' (shared).
+        masked_patch_weight: Weight of iBOT's term: patches are hidden from the student, which learns the teacher's
+            opinion of them. ViTs only.
+        masked_patch_head: Head of the masked patches, as region_head.
+        masked_view_frac: Share of a step's global views that have masked patches.
+        masked_patch_frac: Least and most of such a view's patches that are masked, in blocks.
     """
 
     name: ClassVar[str] = "dino"
@@ -42,6 +61,17 @@ class DinoConfig(MomentumMethodConfig):
     centering: Literal["center", "sinkhorn"] = "center"
     center_momentum: Annotated[Share, CountsWith("centering", ("center",))] = 0.9
     freeze_steps: StepsOrZero = 0
+    region_weight: NotNegative = 0.0
+    region_head: Annotated[TermHead, CountsWith("region_weight")] = "own"
+    masked_patch_weight: NotNegative = 0.0
+    masked_patch_head: Annotated[TermHead, CountsWith("masked_patch_weight")] = "own"
+    masked_view_frac: Annotated[PositiveShare, CountsWith("masked_patch_weight")] = 0.5
+    masked_patch_frac: Annotated[ShareRange, CountsWith("masked_patch_weight")] = (0.1, 0.5)
+
+    @property
+    def wants_regions(self) -> bool:
+        """For the regions' term."""
+        return self.region_weight > 0
 
 
 DINO = PretrainConfig(

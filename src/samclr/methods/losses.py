@@ -159,11 +159,14 @@ def centered_shares(
 @torch.no_grad()
 @in_full_precision
 def sinkhorn_shares(scores: Float[Tensor, "b t k"], temperature: float) -> Float[Tensor, "b t k"]:
-    """The teacher's shares, balanced over prototypes and all ranks' views (Caron et al., SwAV, 2020, section 3.1)."""
+    """The teacher's shares, balanced over prototypes and all ranks' views (Caron et al., SwAV, 2020, section 3.1).
+
+    Ranks may have different numbers of views, or none.
+    """
     b, t, _ = scores.shape
     logs = scores.flatten(0, 1) / temperature  # in logarithms: at low temperatures whole columns would be zero
     for _ in range(SINKHORN_ROUNDS):
-        largest = largest_over_ranks(logs.amax(0))
+        largest = largest_over_ranks(logs.amax(0) if len(logs) else logs.new_full(logs.shape[1:], -torch.inf))
         logs = logs - largest - torch.log(sum_over_ranks(torch.exp(logs - largest).sum(0)))
         logs = logs - torch.logsumexp(logs, 1, keepdim=True)
     return torch.exp(logs).unflatten(0, (b, t))

@@ -14,6 +14,11 @@ def num_ranks() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def own_rank() -> int:
+    """Which of them this is."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
 def gather(rows: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "m ..."]:
     """Rows of all ranks in the order of ranks, which is that of the global batch. No gradient."""
     if num_ranks() == 1:

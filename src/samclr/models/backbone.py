@@ -28,6 +28,7 @@ class SmallCnn(nn.Module):
 
     num_features = SMALL_CNN_WIDTH
     input_sizes = InputSizes(name=SMALL_CNN, options=(), width=SMALL_CNN_WIDTH)
+    feature_info = ({"num_chs": 128, "reduction": 8, "module": "layers"},)
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +43,18 @@ class SmallCnn(nn.Module):
 
     def forward(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 512"]:
         """Features: 128 for each quarter."""
-        return nn.functional.adaptive_avg_pool2d(self.layers(pixels), 2).flatten(1)
+        return self.forward_head(self.layers(pixels))
+
+    def forward_head(self, maps: Float[Tensor, "n 128 gh gw"]) -> Float[Tensor, "n 512"]:
+        """Features of the last layer's map, as timm's models name it."""
+        return nn.functional.adaptive_avg_pool2d(maps, 2).flatten(1)
+
+    def forward_intermediates(
+        self, pixels: Float[Tensor, "n 3 h w"], indices: Any = None, output_fmt: str = "NCHW", **options: bool
+    ) -> Any:
+        """The one stage's map, as timm's models give theirs: with `intermediates_only` alone, else after itself."""
+        maps = self.layers(pixels)
+        return [maps] if options.get("intermediates_only") else (maps, [maps])
 
 
 def create_backbone(config: ModelConfig, size_px: int = DEFAULT_PX, drop_path: float | None = None) -> nn.Module:

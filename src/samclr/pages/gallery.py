@@ -166,7 +166,7 @@ def _view_pairs(
         regions=one_image,
         seed=config.seed + image,
         images_per_step=PAIRS_PER_SCENE,
-        views=replace(config.views, strategy=strategy, regions_per_image=1),
+        views=replace(config.views, strategy=strategy, regions_per_image=1, carried_regions=0),
         groups=(replace(config.group, num_views=2),),
         augment=config.augment,
     )

@@ -151,7 +151,7 @@ def _training(run: Path, config: PretrainConfig) -> list[str]:
     if config.views.strategy != "image" and config.views.image_view_share:
         views += f"; {config.views.image_view_share:.0%} of the pairs from the whole image instead"
     lines = [data, f"- data fingerprint: {summary.get('data_fingerprint', 'unknown')}"]
-    if config.views.strategy != "image":
+    if config.views.reads_regions:
         regions = f"- regions: {_count(counts, 'regions')} after filtering, made by {_maker(summary)}"
         empty = {"images_without_regions": "images have none", "segment_errors": "images could not be segmented"}
         lines.append(regions + _beside(counts, empty))

@@ -117,7 +117,7 @@ def _expand(names: Sequence[str], given: dict[str, tuple[Path, ...]], placeholde
 def _arms_of(study: Study, grid: Grid, scenes: str, given: Given, stores: dict[str, Store]) -> Iterator[Arm]:
     for method in grid.methods:
         for strategy in grid.strategies:
-            of_image = strategy == "image"
+            of_image = not study.config(method, strategy, None, grid.steps).views.reads_regions
             for segmenter in _NONE if of_image else grid.segmenters:
                 for temperature in grid.temperatures:
                     for padding in _NONE if of_image else grid.paddings:

@@ -101,7 +101,9 @@ def set_up(fabric: Fabric, method: Method, optimizer: torch.optim.Optimizer, run
     if runtime.compile:
         for encoder in (method.online_encoder, getattr(method, "momentum_encoder", None)):
             if encoder is not None:
-                encoder.backbone.compile()  # in place: the names of the weights stay
+                encoder.compile_backbone()
+        if (anchor := getattr(method, "anchor", None)) is not None:
+            anchor.compile_backbone()
     wrapped, optimizer = fabric.setup(method, optimizer)
     wrapped.mark_forward_method("embed")
     return wrapped, optimizer

@@ -13,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from samclr.methods.base import Embeddings, Pixels, StepOutput
+from samclr.methods.base import Embeddings, StepOutput
 from samclr.models.freeze import statistics_kept
 from samclr.views.batch import ViewBatch
 
@@ -22,12 +22,15 @@ def backward(fabric: Fabric, method: Any, batch: ViewBatch, micro_batch_size: in
     """Add the gradient of the batch's loss to the parameters, in one piece or in micro-batches of rows."""
     rows = len(batch.image_index)
     size = min(micro_batch_size or rows, rows)
-    pixels = fabric.strategy.precision.convert_input(batch.pixels)
-    parts = [tuple(group[first : first + size] for group in pixels) for first in range(0, rows, size)]
+    whole = fabric.strategy.precision.convert_input((batch.pixels, *method.module.regions_of(batch)))
+    parts = [
+        tuple(tuple(group[first : first + size] for group in groups) for groups in whole)
+        for first in range(0, rows, size)
+    ]
     with torch.no_grad(), fabric.autocast():  # not through the wrapper: it would change buffers under embed's graph
-        targets = _joined([method.module.targets(part, batch.step) for part in parts])
+        targets = _joined([method.module.targets(pixels, batch.step, *regions) for pixels, *regions in parts])
     if size == rows:
-        output: StepOutput = method.module.contrast(_embed(fabric, method, pixels, batch.step), targets, batch)
+        output: StepOutput = method.module.contrast(_embed(fabric, method, whole, batch.step), targets, batch)
         fabric.backward(output.loss)
         return output
     with torch.no_grad(), statistics_kept([method]):
@@ -39,23 +42,24 @@ def backward(fabric: Fabric, method: Any, batch: ViewBatch, micro_batch_size: in
     leaves = tuple(_at_least_float32(tensor).requires_grad_() for tensor in _joined(embedded))
     output = method.module.contrast(leaves, targets, batch)
     gradients = torch.autograd.grad(output.loss, leaves)
+    pieces = [
+        gradient.split([len(tensor) for tensor in tensors])
+        for gradient, tensors in zip(gradients, zip(*embedded, strict=True), strict=True)
+    ]
     for number, part in enumerate(parts):
-        first = number * size
         last = number == len(parts) - 1
         with fabric.no_backward_sync(method, enabled=not last), _replayed(states[number], fabric.device):
             again = _embed(fabric, method, part, batch.step)
-            share = [
-                (tensor * gradient[first : first + len(tensor)]).sum()
-                for tensor, gradient in zip(again, gradients, strict=True)
-            ]
+            share = [(tensor * piece[number]).sum() for tensor, piece in zip(again, pieces, strict=True)]
             fabric.backward(torch.stack(share).sum())
     return output
 
 
-def _embed(fabric: Fabric, method: Any, pixels: Pixels, step: int) -> Embeddings:
-    """Fabric's wrapper sets the precision on several ranks alone, so it is set here."""
+def _embed(fabric: Fabric, method: Any, part: tuple[tuple[Tensor, ...], ...], step: int) -> Embeddings:
+    """Pixels, and what else the method looks at. Fabric's wrapper sets the precision on several ranks alone."""
+    pixels, *regions = part
     with fabric.autocast():
-        embeddings: Embeddings = method.embed(pixels, step)
+        embeddings: Embeddings = method.embed(pixels, step, *regions)
     return embeddings
 
 

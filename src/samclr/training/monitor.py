@@ -24,7 +24,8 @@ class CollapseMonitor:
     def check(self, step: int, metrics: dict[str, float], chance_loss: float | None = None) -> str | None:
         """A warning with advice, or None. Raises RunError when the loss is not finite: such weights are never saved.
 
-        metrics: `loss`; and where the method has them `embedding_spread`, `teacher_entropy` and `prototype_entropy`.
+        metrics: `loss`; and where the method has them `own_loss` (without an anchor's term), `embedding_spread`,
+            `teacher_entropy` and `prototype_entropy`.
         chance_loss: the loss of a model that cannot tell anything apart, where there is one.
         """
         loss, embedding_spread = metrics["loss"], metrics.get("embedding_spread", 1.0)
@@ -51,7 +52,8 @@ class CollapseMonitor:
                 f"step {step}: the teacher's shares are uniform ({PATIENCE_STEPS} steps): it teaches nothing. "
                 f"Lower {option_of('teacher_temperature')}, or lower {option_of('ema_momentum')} for short runs"
             )
-        if chance_loss and self._lasts("stuck", abs(loss - chance_loss) < STUCK_FRAC * chance_loss):
+        own_loss = metrics.get("own_loss", loss)
+        if chance_loss and self._lasts("stuck", abs(own_loss - chance_loss) < STUCK_FRAC * chance_loss):
             return (
                 f"step {step}: the loss is stuck at chance, {chance_loss:.3f}, "
                 f"for {PATIENCE_STEPS} steps. "

@@ -11,14 +11,16 @@ import torch
 from lightning_fabric import Fabric
 
 from samclr.config.pretrain import PretrainConfig
-from samclr.methods.create import backbone_of, create_method
+from samclr.methods.create import create_method
 from samclr.models.backbone import count_parameters
 from samclr.runs.directory import read_metrics
 from samclr.training.devices import set_up
 from samclr.training.micro_batches import backward
 from samclr.training.optim import create_optimizer
+from samclr.views.data import map_sides
 from samclr.views.make_batch import make_batch
 from samclr.views.plan import ViewPlanner
+from samclr.views.shares import with_shares
 
 WARM_UP_STEPS, TRIAL_STEPS = 1, 3
 CPU_TRIAL_IMAGES = 16  # time and memory of a larger batch are taken in proportion
@@ -58,7 +60,8 @@ def measure_pace(fabric: Fabric, config: PretrainConfig) -> Pace:
     method = create_method(config, 1)
     parameters = count_parameters(method)
     resident: list[int] = []  # with all activations, on a CPU
-    backbone_of(method).register_forward_hook(lambda *_: resident.append(psutil.Process().memory_info().rss))
+    head = method.online_encoder.head  # called once the backbone is through, by whichever of its passes
+    head.register_forward_pre_hook(lambda *_: resident.append(psutil.Process().memory_info().rss))
     optimizer = create_optimizer(method, config.optim)
     method, optimizer = set_up(fabric, method, optimizer, replace(config.runtime, compile=False))
     planner = ViewPlanner(
@@ -69,10 +72,11 @@ def measure_pace(fabric: Fabric, config: PretrainConfig) -> Pace:
         views=config.views,
         groups=config.groups,
         augment=config.augment,
+        map_sides=map_sides(config),
     )
     seconds = []
     for step in range(WARM_UP_STEPS + TRIAL_STEPS):
-        plan = planner.plan(step)
+        plan = with_shares(planner.plan(step), None)
         pixels = [
             torch.randint(0, 256, (*group.boxes_xyxy.shape[:2], 3, group.size_px, group.size_px), dtype=torch.uint8)
             for group in plan.groups

@@ -79,7 +79,21 @@ def prepare_data(config: PretrainConfig) -> TrainingData:
         seed=config.seed,
         images_per_step=config.optim.global_batch_size,
         num_workers=num_workers(config),
+        map_sides=map_sides(config),
     )
+
+
+def map_sides(config: PretrainConfig) -> tuple[int, ...]:
+    """Cells along each side of the backbone's feature map, of each view group; none where views carry no regions.
+
+    Raises:
+        ConfigError: the backbone has no feature maps, or none of views of this size.
+    """
+    if config.views.carried_regions == 0:
+        return ()
+    from samclr.models.maps import map_side  # here, as timm takes a while to import
+
+    return tuple(map_side(config.model, group.size_px) for group in config.groups)
 
 
 def view_data(
@@ -92,10 +106,11 @@ def view_data(
     seed: int,
     images_per_step: int,
     num_workers: int,
+    map_sides: tuple[int, ...] = (),
 ) -> TrainingData:
     """See `prepare_data`."""
     regions_wanted(data, views)
-    bank, regions = open_scenes(data, region_filter, num_workers, with_regions=views.strategy != "image")
+    bank, regions = open_scenes(data, region_filter, num_workers, with_regions=views.reads_regions)
     planner = ViewPlanner(
         image_hw=bank.native_hw,
         regions=regions,
@@ -104,6 +119,7 @@ def view_data(
         views=views,
         groups=groups,
         augment=augment,
+        map_sides=map_sides,
     )
     return TrainingData(
         bank=bank,

@@ -11,6 +11,7 @@ from torch import Tensor
 from samclr.views.backgrounds import mix_backgrounds
 from samclr.views.crop import Cropper
 from samclr.views.plan import ViewPlan, ViewPlanner
+from samclr.views.shares import with_shares
 
 STEPS_AHEAD = 2
 
@@ -61,6 +62,7 @@ class ViewLoader:
         plan = self._planner.plan(step)
         rows = len(plan.image_index)
         plan = plan.rows(self._rank * rows // self._world_size, (self._rank + 1) * rows // self._world_size)
+        plan = with_shares(plan, self._planner.regions)
         crops = []
         for group in plan.groups:
             views = torch.as_tensor(self._cropper.crop(plan.image_index, group.boxes_xyxy, group.size_px))

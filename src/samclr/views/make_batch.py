@@ -20,10 +20,17 @@ def make_batch(
             role=group.role,
             pixels=augment(pixels.to(device, non_blocking=True), group.augment, normalisation),
             boxes_xyxy=upload(group.boxes_xyxy.astype(np.int64), device),
+            region_shares=_upload(device, group.region_shares),
+            region_shown=_upload(device, group.region_shown),
         )
         for group, pixels in zip(plan.groups, crops, strict=True)
     )
     image_index, region_index = (
         upload(rows.astype(np.int64), device) for rows in (plan.image_index, plan.region_index)
     )
-    return ViewBatch(step=plan.step, groups=groups, image_index=image_index, region_index=region_index)
+    carried = None if plan.carried is None else upload(plan.carried.astype(np.int64), device)
+    return ViewBatch(step=plan.step, groups=groups, image_index=image_index, region_index=region_index, carried=carried)
+
+
+def _upload(device: torch.device, values: np.ndarray | None) -> Tensor | None:
+    return None if values is None else upload(values, device)

@@ -4,7 +4,7 @@ Made for the global batch; ranks take slices of it. Image order and colour draws
 strategy, so the arms of an experiment differ in their boxes alone.
 """
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +14,9 @@ from jaxtyping import Bool, Float, Int
 import samclr.draws as draws
 from samclr.config.pretrain import AugmentConfig, Role, ViewGroup, ViewsConfig
 from samclr.regions.index import RegionIndex
+from samclr.views.carried import NO_REGION, draw_carried
 from samclr.views.random_crop import NUM_CROP_COLUMNS, random_resized_crops
+from samclr.views.windows import widened, with_margin
 
 WHOLE_IMAGE = NO_BACKGROUND = -1
 NUM_COLOUR_COLUMNS = 11
@@ -43,6 +45,9 @@ class GroupPlan:
     """One view group: boxes are half-open, in native pixels.
 
     `background_image` and `background_xyxy` say what is shown outside a region's mask; -1 where it stays as it is.
+
+    Where rows carry regions, `map_side` is the number of cells along a view's feature map, `region_shown` says which
+    of the regions a view shows, and `region_shares` (samclr.views.shares) which cells their masks cover.
     """
 
     role: Role
@@ -51,12 +56,17 @@ class GroupPlan:
     background_image: Int[np.ndarray, "b v"]
     background_xyxy: Int[np.ndarray, "b v 4"]
     augment: AugmentDraws
+    map_side: int | None = None
+    region_shown: Bool[np.ndarray, "b v r"] | None = None
+    region_shares: Float[np.ndarray, "b v r g g"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ViewPlan:
     """All of a step's views. `region_index` is a row of the region index, or -1 for the whole image.
 
+    `carried` are the regions that a row carries into its views: rows of the region index, and then -1 (NO_REGION) where
+    there are fewer.
     `window_xyxy` is the box that the crops were drawn in. `counts` says how often something happened that a
     user should know of; keys as in ViewPlanner.plan.
     """
@@ -67,6 +77,7 @@ class ViewPlan:
     window_xyxy: Int[np.ndarray, "b 4"]
     groups: tuple[GroupPlan, ...]
     counts: dict[str, int]
+    carried: Int[np.ndarray, "b r"] | None = None
 
     def rows(self, start: int, stop: int) -> "ViewPlan":
         """The contiguous slice of the batch that one rank works on; counts stay those of the whole batch."""
@@ -86,7 +97,12 @@ class ViewPlanner:
         views: ViewsConfig,
         groups: tuple[ViewGroup, ...],
         augment: AugmentConfig,
+        map_sides: tuple[int, ...] = (),
     ):
+        """map_sides: cells along a view's feature map, for each group; needed where views carry regions."""
+        if views.carried_regions and len(map_sides) != len(groups):
+            raise ValueError(f"map_sides has {len(map_sides)} numbers for {len(groups)} view groups")
+        self.map_sides = map_sides if views.carried_regions else ()
         self.image_hw, self.regions, self.seed = image_hw, regions, seed
         self.images_per_step, self.views, self.groups, self.augment = images_per_step, views, groups, augment
         self._order = lru_cache(maxsize=2)(lambda epoch: draws.epoch_order(seed, epoch, len(image_hw)))
@@ -96,7 +112,8 @@ class ViewPlanner:
 
         Counts: images_without_regions (drawn images that fall back to the whole image), repeated_regions
         (an image has fewer regions than asked for), crop_fallbacks (torchvision's ten tries found no crop),
-        identical_pairs (all views of a row show the same box), coverage_fallbacks, upscaled_views, mixed_backgrounds.
+        identical_pairs (all views of a row show the same box), coverage_fallbacks, upscaled_views, mixed_backgrounds;
+        where rows carry regions, carried_regions and rows_without_regions (a row carries none).
         """
         per_image = self.views.regions_per_image
         image_index = np.repeat(self.images_of(step), per_image)
@@ -123,6 +140,7 @@ class ViewPlanner:
                     augment=self._draw_colours(step, number, len(image_index), group),
                 )
             )
+        carried, groups = self._carry(step, image_index, groups, counts) if self.map_sides else (None, groups)
         return ViewPlan(
             step=step,
             image_index=image_index,
@@ -130,7 +148,20 @@ class ViewPlanner:
             window_xyxy=window,
             groups=tuple(groups),
             counts=counts,
+            carried=carried,
         )
+
+    def _carry(
+        self, step: int, image_index: Int[np.ndarray, "b"], groups: list[GroupPlan], counts: dict[str, int]
+    ) -> tuple[Int[np.ndarray, "b r"], list[GroupPlan]]:
+        boxes = [group.boxes_xyxy for group in groups]
+        carried, shown = draw_carried(
+            self.regions, image_index, boxes, self.map_sides, self.views, seed=self.seed, step=step
+        )
+        counts["carried_regions"] = int((carried != NO_REGION).sum())
+        counts["rows_without_regions"] = int((carried == NO_REGION).all(1).sum())
+        parts = zip(groups, self.map_sides, shown, strict=True)
+        return carried, [replace(group, map_side=side, region_shown=own) for group, side, own in parts]
 
     def images_of(self, step: int) -> Int[np.ndarray, "images_per_step"]:
         """The step's images: its stretch of the endless row of epoch permutations."""
@@ -146,7 +177,7 @@ class ViewPlanner:
     def _draw_regions(
         self, step: int, image_index: Int[np.ndarray, "b"]
     ) -> tuple[Int[np.ndarray, "b"], dict[str, int]]:
-        """Draw without replacement (Floyd's method, all images at once)."""
+        """Regions of each image, without replacement."""
         per_image = self.views.regions_per_image
         slots = np.arange(self.images_per_step)
         region_index = np.full((self.images_per_step, per_image), WHOLE_IMAGE, np.int64)
@@ -155,13 +186,7 @@ class ViewPlanner:
             first = self.regions.start[image_index[::per_image]]
             num = self.regions.start[image_index[::per_image] + 1] - first
             numbers = draws.uniforms(self.seed, draws.STREAM_REGION, step, slots, per_image)
-            pool = np.maximum(num, per_image)
-            chosen = np.empty((self.images_per_step, per_image), np.int64)
-            for turn in range(per_image):
-                last = pool - per_image + turn
-                pick = (numbers[:, turn] * (last + 1)).astype(np.int64)
-                taken = (chosen[:, :turn] == pick[:, None]).any(1)
-                chosen[:, turn] = np.where(taken, last, pick)
+            chosen = draws.without_replacement(numbers, np.maximum(num, per_image))
             has_regions = num > 0
             region_index[has_regions] = (first[:, None] + chosen % np.maximum(num, 1)[:, None])[has_regions]
             counts["images_without_regions"] = int((~has_regions).sum())
@@ -183,6 +208,8 @@ class ViewPlanner:
         if len(rows) == 0 or self.regions is None:
             return window
         boxes = self.regions.box_xyxy[region_index[rows]].astype(np.int64)
+        if self.views.window_margin > 0:
+            boxes = with_margin(boxes, self.image_hw[image_index[rows]], self.views.window_margin)
         if self.views.max_window_aspect is not None:
             boxes = widened(boxes, self.image_hw[image_index[rows]], self.views.max_window_aspect)
         if self.views.strategy == "random-box":
@@ -303,21 +330,6 @@ class ViewPlanner:
             blur_sigma=np.where(blur < blur_prob, low + sigma * (high - low), 0.0),
             solarise=solarise < solarise_prob,
         )
-
-
-def widened(
-    boxes_xyxy: Int[np.ndarray, "r 4"], image_hw: Int[np.ndarray, "r 2"], max_aspect: float
-) -> Int[np.ndarray, "r 4"]:
-    """Lengthen the shorter side of thin boxes until none is `max_aspect` times the other, or it is the image's.
-
-    A box keeps its centre where the image allows, and holds what it held.
-    """
-    size_wh = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
-    image_wh = image_hw[:, ::-1].astype(np.int64)
-    least = np.ceil(size_wh.max(1, keepdims=True) / max_aspect).astype(np.int64)
-    wider_wh = np.minimum(np.maximum(size_wh, least), image_wh)
-    corner = np.clip(boxes_xyxy[:, :2] - (wider_wh - size_wh) // 2, 0, image_wh - wider_wh)
-    return np.concatenate([corner, corner + wider_wh], 1)
 
 
 def _slice_rows(value: Any, rows: slice) -> Any:

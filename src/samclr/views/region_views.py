@@ -26,7 +26,7 @@ from samclr.datasets.names import scene_paths
 from samclr.errors import ConfigError, ScenesError
 from samclr.models.resolve import resolve_config
 from samclr.views.batch import ViewBatch
-from samclr.views.data import TrainingData, view_data
+from samclr.views.data import TrainingData, map_sides, view_data
 from samclr.views.loader import ViewLoader
 from samclr.views.make_batch import make_batch
 from samclr.views.placement import open_cropper
@@ -63,6 +63,7 @@ class RegionViews(IterableDataset[ViewBatch]):
         crop_scale: tuple[float, float] = (0.08, 1.0),
         crop_ratio: tuple[float, float] = (3 / 4, 4 / 3),
         local: LocalViews | None = None,
+        map_sides: int | Sequence[int] | None = None,
         strategy: Strategy | None = None,
         views: ViewsConfig | None = None,
         augment: AugmentConfig | None = None,
@@ -92,6 +93,8 @@ class RegionViews(IterableDataset[ViewBatch]):
             crop_scale: smallest and largest share of a region's padded box, as torchvision's RandomResizedCrop has it.
             crop_ratio: smallest and largest width over height, likewise.
             local: further, smaller views as DINO has them: a second group in `batch.pixels`.
+            map_sides: cells along the side of the backbone's feature map of a view, for each group if there are two;
+                with views that carry regions (ViewsConfig.carried_regions), whose shares of the cells are given.
             strategy: image, region or random-box; by default region where regions are named, else image.
             views: everything else about where views come from; names its strategy itself.
             augment: SimCLR's augmentation, with shares and strengths.
@@ -127,6 +130,7 @@ class RegionViews(IterableDataset[ViewBatch]):
         )
         group = ViewGroup(num_views=num_views, size_px=size_px, crop_scale=crop_scale, crop_ratio=crop_ratio)
         self._groups = view_groups(group, local or LocalViews())
+        self._map_sides = _map_sides(map_sides, self._views.carried_regions, len(self._groups))
         self._filter, self._augment = filter or FilterConfig(), augment or AugmentConfig()
         self.normalisation, self.seed, self.batch_size = normalisation, seed, batch_size
         self.steps, self.start_step = steps, start_step
@@ -171,6 +175,7 @@ class RegionViews(IterableDataset[ViewBatch]):
             crop_scale=config.group.crop_scale,
             crop_ratio=config.group.crop_ratio,
             local=config.local,
+            map_sides=map_sides(config),
             views=config.views,
             augment=config.augment,
             filter=config.filter,
@@ -231,6 +236,7 @@ class RegionViews(IterableDataset[ViewBatch]):
             seed=self.seed,
             images_per_step=self.batch_size,
             num_workers=self._num_threads,
+            map_sides=self._map_sides,
         )
 
     def _source(self) -> TrainingData:
@@ -241,6 +247,17 @@ class RegionViews(IterableDataset[ViewBatch]):
                 raise ScenesError(f"the scenes or regions changed while in use: {self._data.scenes[0]}; start again")
             self._opened = opened
         return self._opened
+
+
+def _map_sides(sides: int | Sequence[int] | None, carried: int, num_groups: int) -> tuple[int, ...]:
+    given = () if sides is None else (sides,) if isinstance(sides, int) else tuple(sides)
+    if carried and (len(given) != num_groups or min(given) < 1):
+        raise ConfigError(
+            f"map_sides is {sides}; views that carry {carried} regions need the number of cells along the backbone's "
+            f"feature map, one for each of {num_groups} view groups (224 px through a ResNet: 7)",
+            "map_sides",
+        )
+    return given if carried else ()
 
 
 def _ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:

@@ -222,7 +222,8 @@ def test_what_is_typed_and_changes_nothing_is_said():
         "--redraw has no effect here: it applies only with --strategy random-box"
     ]
     assert said(image, "padding", "regions", "min_area_px") == [
-        "--regions, --min-area-px, --padding have no effect here: they apply only with --strategy region or random-box"
+        "--regions, --min-area-px, --padding have no effect here: they apply only with --strategy region or "
+        "random-box, or with --carried-regions"
     ]
     assert said(image, "knn_k", "knn_every") == [
         "--knn-k, --knn-every have no effect here: they apply only with --knn-on"
