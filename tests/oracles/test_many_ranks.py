@@ -19,9 +19,10 @@ SCRIPT = Path(__file__).parents[1] / "support/many_ranks.py"
 def on_ranks(names: list[str], out: Path, ranks: int, micro: int = 0) -> dict[str, dict[str, torch.Tensor]]:
     """Run the script on so many ranks of this machine, all methods in one launch."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    path = os.pathsep.join(filter(None, (str(SCRIPT.parents[1]), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
         [*command, str(SCRIPT), str(out), str(micro), *names],
-        capture_output=True, text=True, timeout=240, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=240, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return torch.load(out)
@@ -54,7 +55,7 @@ def test_micro_batches_have_the_whole_batchs_gradient(name, micro):
     assert_equal(one_rank(name, micro), one_rank(name))
 
 
-@pytest.mark.parametrize("name", ["simclr", "moco", "dino", "byol", "simsiam"])
+@pytest.mark.parametrize("name", ["simclr", "moco", "dino", "byol", "simsiam", "detcon-momentum"])
 def test_random_layers_draw_the_same_in_both_passes(name):
     """With dropout: the gradient of the parts encoded in one graph, in the same order of draws."""
     torch.set_default_dtype(torch.float64)
@@ -64,8 +65,9 @@ def test_random_layers_draw_the_same_in_both_passes(name):
         method = plain_method(config, dropout=0.3)
         parts = [tuple(group[first : first + 3] for group in batch.pixels) for first in range(0, 8, 3)]
         torch.manual_seed(1)
-        targets = [method.targets(part, 0) for part in parts]
-        embedded = [method.embed(part, 0) for part in parts]
+        shares = [method.regions_of(batch.rows(first, first + 3)) for first in range(0, 8, 3)]
+        targets = [method.targets(part, 0, *own) for part, own in zip(parts, shares, strict=True)]
+        embedded = [method.embed(part, 0, *own) for part, own in zip(parts, shares, strict=True)]
         joined = [tuple(map(torch.cat, zip(*tensors, strict=True))) for tensors in (embedded, targets)]
         method.contrast(*joined, batch).loss.backward()
         expected = [p.grad.clone() for p in method.parameters() if p.requires_grad]

@@ -12,11 +12,12 @@ import torch
 from torch import nn
 
 from samclr.config.methods import MethodConfig, ProjectorConfig
-from samclr.config.pretrain import LocalViews, ModelConfig, OptimConfig, PretrainConfig, RuntimeConfig
+from samclr.config.pretrain import LocalViews, ModelConfig, OptimConfig, PretrainConfig, RuntimeConfig, ViewsConfig
 from samclr.methods.barlow_spec import BarlowConfig
 from samclr.methods.base import Method
 from samclr.methods.byol_spec import ByolConfig
 from samclr.methods.create import create_method
+from samclr.methods.detcon_spec import DetconConfig
 from samclr.methods.dino_spec import DinoConfig
 from samclr.methods.moco_spec import MocoConfig
 from samclr.methods.simclr_spec import SimclrConfig
@@ -28,6 +29,7 @@ from samclr.training.devices import create_fabric, set_up
 from samclr.training.micro_batches import backward
 from samclr.training.optim import create_optimizer
 from samclr.views.batch import ViewBatch, ViewGroupBatch
+from support.batches import with_regions
 
 ROWS, STEPS = 8, 3
 PROJECTOR = ProjectorConfig(projector_hidden=10, projector_out=6, projector_norm=False)
@@ -42,6 +44,9 @@ METHODS: dict[str, MethodConfig] = {
     "barlow": BarlowConfig(),
     "vicreg": VicregConfig(),
     "swav": SwavConfig(num_prototypes=16),
+    "detcon": DetconConfig(),
+    "detcon-ignore": DetconConfig(same_image_negatives="ignore"),
+    "detcon-momentum": DetconConfig(form="momentum", predictor_hidden=7),
 }
 
 
@@ -49,6 +54,7 @@ class Plain(nn.Module):
     """A backbone without batch norm, with dropout where asked for."""
 
     num_features = 12
+    feature_info = ({"num_chs": 12, "reduction": 4},)
 
     def __init__(self, dropout: float):
         super().__init__()
@@ -57,7 +63,14 @@ class Plain(nn.Module):
         )
 
     def forward(self, pixels):
-        return self.layers(pixels).mean((2, 3))
+        return self.forward_head(self.layers(pixels))
+
+    def forward_head(self, maps):
+        return maps.mean((2, 3))
+
+    def forward_intermediates(self, pixels, indices, output_fmt):
+        maps = self.layers(pixels)
+        return maps, [maps]
 
 
 def batch_of(step: int, name: str) -> ViewBatch:
@@ -70,9 +83,10 @@ def batch_of(step: int, name: str) -> ViewBatch:
         )
         for role, views, side in (("global", 2, 16), ("local", 3, 12))[: 2 if METHODS[name].has_local_views else 1]
     )
-    return ViewBatch(
+    batch = ViewBatch(
         step=step, groups=groups, image_index=torch.arange(ROWS) // 2 + step, region_index=torch.arange(ROWS)
     )
+    return with_regions(batch, 3, (3, 2), random) if METHODS[name].wants_regions else batch
 
 
 def config_of(name: str, micro: int | None) -> PretrainConfig:
@@ -81,6 +95,7 @@ def config_of(name: str, micro: int | None) -> PretrainConfig:
     return PretrainConfig(
         method=replace(method, projector=PROJECTOR, **sharper),
         model=ModelConfig(backbone="small-cnn"),
+        views=ViewsConfig(carried_regions=3 if method.wants_regions else 0),
         local=LocalViews(num_local_views=3 if method.has_local_views else 0),
         optim=OptimConfig(global_batch_size=ROWS, lr=0.1, weight_decay=1e-3),
         runtime=RuntimeConfig(device="cpu", precision="float64", num_threads=1, micro_batch_size=micro),
