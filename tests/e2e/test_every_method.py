@@ -46,12 +46,15 @@ def test_random_boxes_regions_views_micro_batches_and_half_precision(method, sce
 
 
 RECIPES_WITH_STATE = ["moco", "sammoco", "dino", "samdino", "byol", "samsimsiam", "sambarlow", "samvicreg", "samswav"]
+RECIPES_WITH_STATE += ["samdetcon", "detcon"]
 
 
 @pytest.mark.parametrize("recipe", RECIPES_WITH_STATE)
 def test_every_method_resumes_exactly(recipe, scenes_and_store, tmp_path):
     """Queue, centre, prototypes, momentum encoder, schedules and plan are the same after a stop at step 5."""
     config = small_config(*scenes_and_store, recipe, steps=6)
+    if recipe == "detcon":
+        config = replace(config, method=replace(config.method, form="momentum"))
     pretrain(config, tmp_path / "whole")
     half = replace(config, runtime=replace(config.runtime, checkpoint_every_s=0))
     pretrain(half, tmp_path / "parts")
