@@ -19,6 +19,7 @@ from samclr.methods.barlow_spec import BarlowConfig
 from samclr.methods.base import Method
 from samclr.methods.byol_spec import ByolConfig
 from samclr.methods.create import create_method, follow_weights
+from samclr.methods.detcon_spec import DetconConfig
 from samclr.methods.dino_spec import DinoConfig
 from samclr.methods.moco_spec import MocoConfig
 from samclr.methods.simclr_spec import SimclrConfig
@@ -31,6 +32,7 @@ from samclr.training.head_warmup import head_alone
 from samclr.training.micro_batches import backward
 from samclr.training.optim import create_optimizer, set_rates
 from samclr.views.batch import ViewBatch, ViewGroupBatch
+from support.batches import with_regions
 
 ROWS, STEPS = 8, 3
 PROJECTOR = ProjectorConfig(projector_hidden=10, projector_out=6, projector_norm=False)
@@ -53,6 +55,9 @@ METHODS: dict[str, MethodConfig] = {
     ),
     "moco-anchor": MocoConfig(queue_size=24),
     "dino-terms-anchor": DinoConfig(num_prototypes=16, region_weight=0.7),
+    "detcon": DetconConfig(),
+    "detcon-ignore": DetconConfig(same_image_negatives="ignore"),
+    "detcon-momentum": DetconConfig(form="momentum", predictor_hidden=7),
 }  # fmt: skip
 ANCHORS = {
     "moco-anchor": AnchorConfig(anchor="both", anchor_gram_weight=3, anchor_warmup_steps=2),
@@ -65,6 +70,7 @@ class Plain(nn.Module):
     """A backbone without batch norm, with dropout where asked for."""
 
     num_features = 12
+    feature_info = ({"num_chs": 12, "reduction": 4},)
 
     def __init__(self, dropout: float):
         super().__init__()
@@ -73,7 +79,14 @@ class Plain(nn.Module):
         )
 
     def forward(self, pixels):
-        return self.layers(pixels).mean((2, 3))
+        return self.forward_head(self.layers(pixels))
+
+    def forward_head(self, maps):
+        return maps.mean((2, 3))
+
+    def forward_intermediates(self, pixels, indices, output_fmt):
+        maps = self.layers(pixels)
+        return maps, [maps]
 
     def group_matcher(self, coarse):
         return lambda name: int(name.split(".")[1]) // 3 if name.startswith("layers.") else float("inf")
@@ -97,16 +110,17 @@ def batch_of(step: int, name: str) -> ViewBatch:
         )
         for role, views, side in (("global", 2, 16), ("local", 3, 12))[: 2 if METHODS[name].has_local_views else 1]
     )
-    if METHODS[name].wants_regions:  # about three of five in a view; the first of four ranks has none to teach
+    if name.startswith("dino-terms"):  # about three of five in a view; the first of four ranks has none to teach
         shown = [torch.rand(ROWS, len(one.pixels[0]), 5, generator=random) < 0.6 for one in groups]
         shown[0][: ROWS // 4, 1:] = False
         shapes = [(*seen.shape, side, side) for seen, side in zip(shown, (4, 3), strict=True)]
         shares = [torch.rand(shape, generator=random) for shape in shapes]
         pairs = zip(groups, shares, shown, strict=True)
         groups = tuple(replace(one, region_shares=share.double(), region_shown=seen) for one, share, seen in pairs)
-    return ViewBatch(
+    batch = ViewBatch(
         step=step, groups=groups, image_index=torch.arange(ROWS) // 2 + step, region_index=torch.arange(ROWS)
     )
+    return with_regions(batch, 3, (3, 2), random) if name.startswith("detcon") else batch
 
 
 def config_of(name: str, micro: int | None) -> PretrainConfig:
@@ -115,7 +129,7 @@ def config_of(name: str, micro: int | None) -> PretrainConfig:
     return PretrainConfig(
         method=replace(method, projector=PROJECTOR, **sharper),
         model=ModelConfig(backbone="small-cnn"),
-        views=ViewsConfig(carried_regions=5 if method.wants_regions else 0),
+        views=ViewsConfig(carried_regions=5 if name.startswith("dino-terms") else 3 if method.wants_regions else 0),
         anchor=ANCHORS.get(name, AnchorConfig()),
         local=LocalViews(num_local_views=3 if method.has_local_views else 0),
         optim=OptimConfig(global_batch_size=ROWS, lr=0.1, weight_decay=1e-3, **GENTLE if name == "gentle" else {}),
@@ -123,9 +137,14 @@ def config_of(name: str, micro: int | None) -> PretrainConfig:
     )
 
 
-def plain_method(config: PretrainConfig, dropout: float, needs_maps: bool = False) -> Method:
+def needs_patches(name: str) -> bool:
+    """Whether its backbone is a ViT."""
+    return name in ANCHORS or "terms" in name
+
+
+def plain_method(config: PretrainConfig, dropout: float, patches: bool = False) -> Method:
     made = backbone.SmallCnn
-    backbone.SmallCnn = lambda: vit(dropout) if needs_maps else Plain(dropout)  # type: ignore[assignment, misc, return-value]
+    backbone.SmallCnn = lambda: vit(dropout) if patches else Plain(dropout)  # type: ignore[assignment, misc, return-value]
     try:
         return create_method(config, STEPS)
     finally:
@@ -138,7 +157,7 @@ def train(name: str, micro: int | None) -> dict[str, torch.Tensor]:
     config = config_of(name, micro)
     devices = int(os.environ.get("WORLD_SIZE", "1"))
     fabric = create_fabric(replace(config, runtime=replace(config.runtime, num_devices=devices)))
-    method = plain_method(config, 0.0, needs_maps=name in ANCHORS or "terms" in name)
+    method = plain_method(config, 0.0, needs_patches(name))
     method, optimizer = set_up(fabric, method, create_optimizer(method, config.optim), config.runtime)
     found: dict[str, torch.Tensor] = {}
     for step in range(STEPS):
