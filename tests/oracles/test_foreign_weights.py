@@ -15,6 +15,8 @@ from torchvision.models.convnext import CNBlockConfig
 from samclr.config.evaluation import TargetConfig
 from samclr.config.normalisation import IMAGENET, Normalisation
 from samclr.evaluation.targets import open_target
+from samclr.models.layouts.base import rename
+from samclr.models.layouts.known import layout_of
 
 VIT = {
     "hidden_size": 32,
@@ -154,6 +156,11 @@ def test_hugging_faces_models_have_their_features(name, tmp_path, capsys):
         )
     if maps.ndim == 3 and name not in NORMED_LATER:  # every patch, as dense tasks take them
         assert float((tokens - maps).abs().max()) < 1e-5
+    layout, unsaved = layout_of(reference.state_dict()), reference.state_dict()
+    if layout is not None:  # transformers 5 saves some by other names than it has
+        own = target.backbone.state_dict()
+        renamed = rename(layout, unsaved, reference.config.to_dict()).tensors
+        assert all(torch.equal(tensor, own[key]) for key, tensor in renamed.items())
     said = capsys.readouterr().err
     assert "renamed from Hugging Face's" in said
     assert normalisation is None or target.backbone.normalisation == normalisation
@@ -426,3 +433,60 @@ def test_original_files_have_their_features(make, tmp_path, capsys):
     features = (lambda model, pixels: model(pixels).pooler_output) if "dinov3" in make.__name__ else nn.Module.__call__
     assert max(differences(reference, features, target.backbone, sides)) < 1e-5
     assert said in capsys.readouterr().err
+
+
+PLACES = {"pos_resampling": "bicubic"}
+DINOV2 = {"image_size": 518, "patch_size": 14}
+LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+SO400M = {"hidden_size": 1152, "num_hidden_layers": 27, "num_attention_heads": 16, "intermediate_size": 4304}
+PUBLISHED = {  # what is on the hub, by its config: timm has it by name, and differs by no more than these
+    "vit_base_patch16_224": ("ViT", {}, PLACES | {"norm_eps": 1e-12}),
+    "vit_base_patch14_dinov2": ("Dinov2", DINOV2, PLACES),
+    "vit_giant_patch14_dinov2": (
+        "Dinov2",
+        DINOV2 | {"hidden_size": 1536, "num_hidden_layers": 40, "num_attention_heads": 24, "use_swiglu_ffn": True},
+        PLACES,
+    ),
+    "vit_large_patch14_reg4_dinov2": ("Dinov2WithRegisters", DINOV2 | LARGE, {}),
+    "vit_base_patch32_clip_quickgelu_224": ("CLIPVision", {}, PLACES),
+    "vit_large_patch14_clip_quickgelu_336": ("CLIPVision", LARGE | {"image_size": 336, "patch_size": 14}, PLACES),
+    "vit_base_patch16_siglip_224": ("SiglipVision", {}, PLACES | {"act_layer": "gelu_tanh"}),
+    "vit_so400m_patch14_siglip_378": (
+        "SiglipVision",
+        SO400M | {"image_size": 384, "patch_size": 14},
+        PLACES | {"act_layer": "gelu_tanh"},
+    ),
+    "convnext_tiny": ("ConvNext", {}, {"final_norm_eps": 1e-12}),
+    "resnet50": ("ResNet", {}, {}),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_models_are_timms_by_name(name):
+    kind, settings, arguments = PUBLISHED[name]
+    config = getattr(transformers, f"{kind}Config")(**settings)
+    with torch.device("meta"):
+        weights = getattr(transformers, f"{kind}Model")(config).state_dict()
+    assert_is(weights, config.to_dict(), name, arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [(name, name) for name in ("resnet34", "resnet101", "wide_resnet50_2", "resnext50_32x4d", "convnext_small")]
+    + [("vit_b_16", "vit_base_patch16_224"), ("vit_b_32", "vit_base_patch32_224")],
+)
+def test_torchvisions_models_are_timms_by_name(name, ours):
+    with torch.device("meta"):
+        weights = torchvision.models.get_model(name).state_dict()
+    assert_is(weights, {}, ours, {})
+
+
+def assert_is(weights: dict, config: dict, name: str, arguments: dict) -> None:
+    layout = layout_of(weights)
+    assert layout is not None
+    renamed = rename(layout, weights, config)
+    assert (renamed.architecture.name, renamed.architecture.arguments) == (name, arguments)
+    with torch.device("meta"):
+        wanted = timm.create_model(name, num_classes=0).state_dict()
+    found = {key: value.shape for key, value in renamed.tensors.items() if not key.startswith("fc.")}
+    assert found == {key: value.shape for key, value in wanted.items()}
