@@ -48,6 +48,7 @@ def test_random_boxes_regions_views_micro_batches_and_half_precision(method, sce
 
 
 RECIPES_WITH_STATE = ["moco", "sammoco", "dino", "samdino", "byol", "samsimsiam", "sambarlow", "samvicreg", "samswav"]
+RECIPES_WITH_STATE += ["samdetcon", "detcon"]
 
 
 @pytest.mark.parametrize("recipe", [*RECIPES_WITH_STATE, "dino with patches"])
@@ -55,6 +56,8 @@ def test_every_method_resumes_exactly(recipe, scenes_and_store, tmp_path):
     """Queue, centres, prototypes, masks, momentum encoder, anchor, schedules and plan are the same after a stop."""
     make = patches_config if "patches" in recipe else small_config
     config = make(*scenes_and_store, recipe.split()[0], steps=6)
+    if recipe == "detcon":
+        config = replace(config, method=replace(config.method, form="momentum"))
     pretrain(config, tmp_path / "whole")
     half = replace(config, runtime=replace(config.runtime, checkpoint_every_s=0))
     pretrain(half, tmp_path / "parts")

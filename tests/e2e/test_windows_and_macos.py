@@ -14,7 +14,7 @@ from support.scenes import write_labelled, write_scenes
 from support.windows import faults_of_names, play_windows
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from samclr.config.pretrain import AugmentConfig, ModelConfig, PretrainConfig, ViewGroup, ViewsConfig
+from samclr.config.pretrain import AugmentConfig, ModelConfig, ViewGroup, ViewsConfig
 from samclr.config.registry import METHODS
 from samclr.config.sam import ComputeConfig
 from samclr.errors import RunError
@@ -114,11 +114,11 @@ class NoFloat64(TorchDispatchMode):
 def test_no_method_computes_in_float64_on_the_device(name, monkeypatch):
     autocast = torch.autocast
     monkeypatch.setattr(torch, "autocast", lambda kind, **named: autocast("cpu" if kind == "meta" else kind, **named))
-    config = PretrainConfig(method=METHODS[name].config(), model=ModelConfig(backbone="small-cnn"))
+    config = replace(METHODS[name].recipes[0].config, model=ModelConfig(backbone="small-cnn"))
     method = create_method(config, 10).to("meta")
     views, sides = ((2, 2), (16, 8)) if METHODS[name].config().has_local_views else ((2,), (16,))
     with NoFloat64():
-        output = method.loss(random_batch(views=views, sides=sides).to("meta"))
+        output = method.loss(random_batch(views=views, sides=sides, carried=config.views.carried_regions).to("meta"))
         output.loss.backward()
         method.after_step(0, output.pending)
 

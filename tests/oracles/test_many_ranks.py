@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.many_ranks import METHODS, batch_of, config_of, plain_method, train
+from support.many_ranks import METHODS, batch_of, config_of, is_of_vit, plain_method, train
 
 from samclr.training.devices import create_fabric, set_up
 from samclr.training.micro_batches import backward
@@ -19,9 +19,10 @@ SCRIPT = Path(__file__).parents[1] / "support/many_ranks.py"
 def on_ranks(names: list[str], out: Path, ranks: int, micro: int = 0) -> dict[str, dict[str, torch.Tensor]]:
     """Run the script on so many ranks of this machine, all methods in one launch."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    path = os.pathsep.join(filter(None, (str(SCRIPT.parents[1]), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
         [*command, str(SCRIPT), str(out), str(micro), *names],
-        capture_output=True, text=True, timeout=240, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=240, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return torch.load(out)
@@ -54,14 +55,17 @@ def test_micro_batches_have_the_whole_batchs_gradient(name, micro):
     assert_equal(one_rank(name, micro), one_rank(name))
 
 
-@pytest.mark.parametrize("name", ["simclr", "moco", "dino", "byol", "simsiam", "dino-terms", "moco-anchor"])
+RANDOM_LAYERS = ["simclr", "moco", "dino", "byol", "simsiam", "detcon-momentum", "dino-terms", "moco-anchor"]
+
+
+@pytest.mark.parametrize("name", RANDOM_LAYERS)
 def test_random_layers_draw_the_same_in_both_passes(name):
     """With dropout: the gradient of the parts encoded in one graph, in the same order of draws."""
     torch.set_default_dtype(torch.float64)
     try:
         config, batch = config_of(name, 3), batch_of(0, name)
         fabric = create_fabric(config)
-        method = plain_method(config, 0.3, needs_maps="-" in name)
+        method = plain_method(config, 0.3, is_of_vit(name))
         whole = (batch.pixels, *method.regions_of(batch))
         parts = [[tuple(group[first : first + 3] for group in groups) for groups in whole] for first in range(0, 8, 3)]
         torch.manual_seed(1)

@@ -37,7 +37,7 @@ def random_batch(
 def with_regions(batch: ViewBatch, carried: int, map_sides: tuple[int, ...], random: torch.Generator) -> ViewBatch:
     """The batch with masks of noise; the last place of each row has no region."""
     groups = []
-    for group, side in zip(batch.groups, map_sides, strict=True):
+    for group, side in zip(batch.groups, map_sides, strict=False):
         shape = (*group.pixels.shape[:2], carried)
         shares = torch.rand(*shape, side, side, generator=random).to(group.pixels.dtype)
         shown = torch.rand(shape, generator=random) < 2 / 3

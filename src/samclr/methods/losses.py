@@ -59,6 +59,46 @@ def nt_xent(
     return (log_total - positives.flatten()).mean()
 
 
+@in_full_precision
+def region_contrast(
+    embeddings: Float[Tensor, "b v r d"],
+    keys: Float[Tensor, "b v r d"],
+    shown: Bool[Tensor, "b v r"],
+    region: Int[Tensor, "b r"],
+    temperature: float,
+    image_index: Int[Tensor, "b"] | None = None,
+) -> Float[Tensor, ""]:
+    """Contrast of regions (Hénaff et al., DetCon, 2021, eq. 3): nt_xent over every region that a view shows.
+
+    The embedding of a region in one view is the anchor, the keys of the same region in the row's other views are its
+    positives, and those of all other regions in all views its negatives: never its own key, nor that of the same
+    region in another row, nor, with `image_index`, those of its own image. DetCon-S has `keys` = `embeddings`, DetCon-B
+    those of a momentum encoder. The mean over anchors, which is half of the authors' sum of both directions; 0 where no
+    region is in two views.
+    """
+    b, v, r, _ = embeddings.shape
+    anchors, keys = F.normalize(embeddings, dim=-1), F.normalize(keys, dim=-1)
+    other_view = ~torch.eye(v, dtype=torch.bool, device=shown.device)
+    pairs = (shown[:, :, None] & shown[:, None]) & other_view[None, :, :, None]  # [b v v r]
+    num_positives = pairs.sum(2)
+    alike = torch.einsum("bvrd,bwrd->bvwr", anchors, keys) / temperature
+    positives = (alike * pairs).sum(2) / num_positives.clamp(min=1)
+
+    row, view, place = torch.meshgrid(*(torch.arange(size, device=shown.device) for size in (b, v, r)), indexing="ij")
+    row, view, identity = row.flatten(), view.flatten(), region[row, place].flatten()
+    same_row = row[:, None] == row[None]
+    left_out = (identity[:, None] == identity[None]) & ~(same_row & (view[:, None] != view[None]))
+    if image_index is not None:
+        image = image_index[row]
+        left_out |= (image[:, None] == image[None]) & (identity[:, None] != identity[None])
+    left_out |= ~shown.flatten()
+    is_anchor = (num_positives > 0).flatten()
+    left_out &= is_anchor[:, None]  # what is no anchor gets any finite sum
+    log_total = _log_sum_exp(anchors.flatten(0, 2) / temperature, keys.flatten(0, 2), left_out)
+    terms = torch.where(is_anchor, log_total - positives.flatten(), 0.0)
+    return terms.sum() / is_anchor.sum().clamp(min=1)
+
+
 def _log_sum_exp(
     rows: Float[Tensor, "n d"], columns: Float[Tensor, "m d"], left_out: Bool[Tensor, "n m"] | None
 ) -> Float[Tensor, "n"]:
@@ -232,7 +272,15 @@ def _off_diagonal_squares(matrices: Float[Tensor, "*v d d"]) -> Float[Tensor, "*
     return matrices.masked_fill(diagonal, 0.0).square().sum((-2, -1))
 
 
-def embedding_spread(embeddings: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-    """Mean deviation of the normalised embeddings times sqrt(d): near 1 when spread over the sphere, 0 collapsed."""
+def embedding_spread(embeddings: Float[Tensor, "n d"], counted: Bool[Tensor, "n"] | None = None) -> Float[Tensor, ""]:
+    """Mean deviation of the normalised embeddings times sqrt(d): near 1 when spread over the sphere, 0 collapsed.
+
+    counted: which of them there are; all by default. NaN of fewer than two.
+    """
     unit = F.normalize(embeddings.float(), dim=-1)
-    return unit.std(0).mean() * math.sqrt(unit.shape[1])
+    if counted is None:
+        return unit.std(0).mean() * math.sqrt(unit.shape[1])
+    weights, number = counted[:, None].float(), counted.sum()
+    mean = (weights * unit).sum(0) / number
+    variance = (weights * (unit - mean).square()).sum(0) / (number - 1)
+    return variance.sqrt().mean() * math.sqrt(unit.shape[1])

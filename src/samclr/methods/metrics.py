@@ -4,7 +4,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from samclr.methods.losses import embedding_spread, in_full_precision
@@ -15,21 +15,35 @@ UNIFORMITY_SCALE = 2.0
 
 @torch.no_grad()
 def embedding_metrics(
-    embeddings: Float[Tensor, "b v d"], image_index: Int[Tensor, "b"], step: int
+    embeddings: Float[Tensor, "b v d"],
+    image_index: Int[Tensor, "b"],
+    step: int,
+    counted: Bool[Tensor, "b"] | None = None,
 ) -> dict[str, Float[Tensor, ""]]:
-    """Spread; and at every twentieth step alignment, uniformity, effective rank, and similarities of pairs."""
-    metrics = {"embedding_spread": embedding_spread(embeddings.flatten(0, 1))}
+    """Spread; and at every twentieth step alignment, uniformity, effective rank, and similarities of pairs.
+
+    counted: which rows there are; all by default. A choice of rows instead would make the device wait.
+    """
+    views = None if counted is None else counted.repeat_interleave(embeddings.shape[1])
+    metrics = {"embedding_spread": embedding_spread(embeddings.flatten(0, 1), views)}
     if step % EVERY_STEPS == 0:
-        metrics |= pair_metrics(embeddings, image_index)
+        metrics |= pair_metrics(embeddings, image_index, views)
     return metrics
 
 
 @torch.no_grad()
 @in_full_precision
-def pair_metrics(embeddings: Float[Tensor, "b v d"], image_index: Int[Tensor, "b"]) -> dict[str, Float[Tensor, ""]]:
-    """Metrics over all pairs of views; NaN for pairs that the batch lacks, so that all ranks have the same keys."""
+def pair_metrics(
+    embeddings: Float[Tensor, "b v d"], image_index: Int[Tensor, "b"], counted: Bool[Tensor, "n"] | None = None
+) -> dict[str, Float[Tensor, ""]]:
+    """Metrics over all pairs of views; NaN for pairs that the batch lacks, so that all ranks have the same keys.
+
+    counted: which views there are.
+    """
     b, v, _ = embeddings.shape
     unit = F.normalize(embeddings, dim=-1).flatten(0, 1)
+    if counted is not None:
+        unit = unit * counted[:, None]  # rows of zeros add no singular value
     cosine = unit @ unit.T
     row = torch.arange(b, device=unit.device).repeat_interleave(v)
     image = image_index.to(unit.device).repeat_interleave(v)
@@ -37,6 +51,11 @@ def pair_metrics(embeddings: Float[Tensor, "b v d"], image_index: Int[Tensor, "b
     same_image = (image[:, None] == image[None]) & ~same_row
     other = ~same_row & ~same_image
     off_diagonal = ~torch.eye(b * v, dtype=torch.bool, device=unit.device)
+    if counted is not None:
+        there = counted[:, None] & counted[None]
+        same_row, same_image, other, off_diagonal = (
+            mask & there for mask in (same_row, same_image, other, off_diagonal)
+        )
     similarity = masked_mean(cosine, same_row & off_diagonal)
     squared = 2 - 2 * cosine
     return {

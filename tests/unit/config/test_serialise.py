@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -29,6 +30,7 @@ from samclr.config.serialise import (
 )
 from samclr.config.views import ViewsConfig
 from samclr.errors import ConfigError
+from samclr.methods.detcon_spec import DetconConfig
 from samclr.methods.dino_spec import DinoConfig
 from samclr.methods.moco_spec import MocoConfig
 
@@ -223,6 +225,9 @@ def test_what_is_typed_and_changes_nothing_is_said():
         "--regions, --min-area-px, --padding have no effect here: they apply only with --strategy region or "
         "random-box, or with --carried-regions"
     ]
+    carrying = replace(image, views=ViewsConfig(strategy="image", carried_regions=2), method=DetconConfig())
+    assert said(carrying, "regions", "shown_frac", "padding") == []
+    assert said(carrying, "ema_momentum") == ["--ema-momentum has no effect here: it applies only with --form momentum"]
     assert said(image, "knn_k", "knn_every") == [
         "--knn-k, --knn-every have no effect here: they apply only with --knn-on"
     ]
