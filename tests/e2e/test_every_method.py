@@ -7,11 +7,13 @@ import torch
 from support.runs import patches_config, small_config
 from support.scenes import write_scenes
 
+from samclr.config.anchors import AnchorConfig
 from samclr.config.registry import METHODS
 from samclr.config.segmenters import SegmenterConfig
 from samclr.datasets.sources import list_scenes
+from samclr.models.backbone import create_backbone
 from samclr.regions.segment import segment_scenes
-from samclr.runs.checkpoint import load_checkpoint
+from samclr.runs.checkpoint import load_backbone, load_checkpoint
 from samclr.runs.directory import read_metrics
 from samclr.runs.saved import checkpoints
 from samclr.scenes.fill import FillOptions
@@ -69,3 +71,28 @@ def test_every_method_resumes_exactly(recipe, scenes_and_store, tmp_path):
     losses = [[row["loss"] for row in read_metrics(tmp_path / name)] for name in ("whole", "parts")]
     assert losses[0] == losses[1]
     assert older.exists()
+
+
+def test_the_anchor_is_of_the_start_whatever_the_file_holds_later(scenes_and_store, tmp_path):
+    """It resumes from the checkpoint, and no export has it."""
+    weights = tmp_path / "weights.pt"
+    config = small_config(*scenes_and_store, "simclr", steps=2)
+    normalisation = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    config = replace(
+        config,
+        model=replace(config.model, pretrained=str(weights), **normalisation),
+        anchor=AnchorConfig(anchor="feature"),
+        runtime=replace(config.runtime, checkpoint_every_s=0),
+    )
+    start = create_backbone(config.model).state_dict()
+    torch.save(start, weights)
+    pretrain(config, tmp_path / "run")
+    checkpoints(tmp_path / "run")[0].unlink()
+    torch.save(create_backbone(config.model).state_dict(), weights)
+    pretrain(config, tmp_path / "run")
+    saved = load_checkpoint(tmp_path / "run")["method"]
+    assert all(torch.equal(saved[f"anchor.backbone.{name}"], value) for name, value in start.items())
+    assert [row["step"] for row in read_metrics(tmp_path / "run")] == [0, 1]
+    trained = load_backbone(tmp_path / "run").state_dict()
+    assert trained.keys() == start.keys()
+    assert any(not torch.equal(trained[name], value) for name, value in start.items())

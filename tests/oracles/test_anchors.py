@@ -10,7 +10,7 @@ from torch import nn
 
 from samclr.config.anchors import AnchorConfig
 from samclr.config.methods import ProjectorConfig
-from samclr.config.pretrain import ModelConfig, OptimConfig, PretrainConfig
+from samclr.config.pretrain import ModelConfig, OptimConfig, PretrainConfig, ViewsConfig
 from samclr.config.registry import METHODS
 from samclr.errors import ConfigError
 from samclr.methods.anchors import Anchor, anchored
@@ -25,8 +25,9 @@ PROJECTOR = ProjectorConfig(projector_hidden=32, projector_out=8)
 
 def method_of(name, anchor="none", backbone="small-cnn", **settings):
     config = METHODS[name].config(projector=PROJECTOR)
-    settings = AnchorConfig(anchor=anchor, **settings)
-    return create_method(PretrainConfig(method=config, model=ModelConfig(backbone=backbone), anchor=settings), 10)
+    views = ViewsConfig(carried_regions=3 if config.wants_regions else 0)
+    model, held = ModelConfig(backbone=backbone), AnchorConfig(anchor=anchor, **settings)
+    return create_method(PretrainConfig(method=config, model=model, views=views, anchor=held), 10)
 
 
 def moved(method):
@@ -44,7 +45,8 @@ def test_the_term_is_that_of_separate_passes(name):
         moved(method_of(name, anchor, anchor_gram_weight=3, anchor_feature_weight=0.5)).eval()
         for anchor in ("none", "both")
     )
-    batch = random_batch(views=(2, 3), sides=(16, 12)) if held.config.has_local_views else random_batch()
+    local = held.config.has_local_views
+    batch = random_batch(views=(2, 3), sides=(16, 12)) if local else random_batch(carried=3)
     own, output = plain.loss(batch), held.loss(batch)
     pixels = batch.pixels[0].flatten(0, 1)
     start = method_of(name).eval().online_encoder.backbone

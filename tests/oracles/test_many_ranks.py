@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.many_ranks import METHODS, batch_of, config_of, needs_patches, plain_method, train
+from support.many_ranks import METHODS, batch_of, config_of, is_of_vit, plain_method, train
 
 from samclr.training.devices import create_fabric, set_up
 from samclr.training.micro_batches import backward
@@ -55,16 +55,17 @@ def test_micro_batches_have_the_whole_batchs_gradient(name, micro):
     assert_equal(one_rank(name, micro), one_rank(name))
 
 
-@pytest.mark.parametrize(
-    "name", ["simclr", "moco", "dino", "byol", "simsiam", "dino-terms", "moco-anchor", "detcon-momentum"]
-)
+RANDOM_LAYERS = ["simclr", "moco", "dino", "byol", "simsiam", "detcon-momentum", "dino-terms", "moco-anchor"]
+
+
+@pytest.mark.parametrize("name", RANDOM_LAYERS)
 def test_random_layers_draw_the_same_in_both_passes(name):
     """With dropout: the gradient of the parts encoded in one graph, in the same order of draws."""
     torch.set_default_dtype(torch.float64)
     try:
         config, batch = config_of(name, 3), batch_of(0, name)
         fabric = create_fabric(config)
-        method = plain_method(config, 0.3, needs_patches(name))
+        method = plain_method(config, 0.3, is_of_vit(name))
         whole = (batch.pixels, *method.regions_of(batch))
         parts = [[tuple(group[first : first + 3] for group in groups) for groups in whole] for first in range(0, 8, 3)]
         torch.manual_seed(1)

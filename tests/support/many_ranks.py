@@ -48,6 +48,9 @@ METHODS: dict[str, MethodConfig] = {
     "vicreg": VicregConfig(),
     "swav": SwavConfig(num_prototypes=16),
     "gentle": SimclrConfig(),
+    "detcon": DetconConfig(),
+    "detcon-ignore": DetconConfig(same_image_negatives="ignore"),
+    "detcon-momentum": DetconConfig(form="momentum", predictor_hidden=7),
     "dino-terms": DinoConfig(num_prototypes=16, region_weight=0.7, masked_patch_weight=1.3, masked_view_frac=0.6),
     "dino-terms-shared": DinoConfig(
         num_prototypes=16, centering="sinkhorn",
@@ -55,9 +58,6 @@ METHODS: dict[str, MethodConfig] = {
     ),
     "moco-anchor": MocoConfig(queue_size=24),
     "dino-terms-anchor": DinoConfig(num_prototypes=16, region_weight=0.7),
-    "detcon": DetconConfig(),
-    "detcon-ignore": DetconConfig(same_image_negatives="ignore"),
-    "detcon-momentum": DetconConfig(form="momentum", predictor_hidden=7),
 }  # fmt: skip
 ANCHORS = {
     "moco-anchor": AnchorConfig(anchor="both", anchor_gram_weight=3, anchor_warmup_steps=2),
@@ -92,8 +92,13 @@ class Plain(nn.Module):
         return lambda name: int(name.split(".")[1]) // 3 if name.startswith("layers.") else float("inf")
 
 
+def is_of_vit(name: str) -> bool:
+    """Whether the backbone is `vit`, for what looks at patches."""
+    return name in ANCHORS or "terms" in name
+
+
 def vit(dropout: float) -> nn.Module:
-    """A backbone of 4 x 4 patches of 4 px, or fewer of smaller views; by its blocks at least what DINO's terms take."""
+    """A backbone of patches of 4 px."""
     return VisionTransformer(
         img_size=16, patch_size=4, embed_dim=12, depth=1, num_heads=2, num_classes=0, dynamic_img_size=True,
         proj_drop_rate=dropout,
@@ -110,17 +115,15 @@ def batch_of(step: int, name: str) -> ViewBatch:
         )
         for role, views, side in (("global", 2, 16), ("local", 3, 12))[: 2 if METHODS[name].has_local_views else 1]
     )
-    if name.startswith("dino-terms"):  # about three of five in a view; the first of four ranks has none to teach
-        shown = [torch.rand(ROWS, len(one.pixels[0]), 5, generator=random) < 0.6 for one in groups]
-        shown[0][: ROWS // 4, 1:] = False
-        shapes = [(*seen.shape, side, side) for seen, side in zip(shown, (4, 3), strict=True)]
-        shares = [torch.rand(shape, generator=random) for shape in shapes]
-        pairs = zip(groups, shares, shown, strict=True)
-        groups = tuple(replace(one, region_shares=share.double(), region_shown=seen) for one, share, seen in pairs)
     batch = ViewBatch(
         step=step, groups=groups, image_index=torch.arange(ROWS) // 2 + step, region_index=torch.arange(ROWS)
     )
-    return with_regions(batch, 3, (3, 2), random) if name.startswith("detcon") else batch
+    if not METHODS[name].wants_regions:
+        return batch
+    batch = with_regions(batch, 3, (4, 3) if is_of_vit(name) else (3, 2), random)
+    if is_of_vit(name):  # the first of four ranks has no region to teach
+        batch.groups[0].region_shown[: ROWS // 4] = False
+    return batch
 
 
 def config_of(name: str, micro: int | None) -> PretrainConfig:
@@ -129,7 +132,7 @@ def config_of(name: str, micro: int | None) -> PretrainConfig:
     return PretrainConfig(
         method=replace(method, projector=PROJECTOR, **sharper),
         model=ModelConfig(backbone="small-cnn"),
-        views=ViewsConfig(carried_regions=5 if name.startswith("dino-terms") else 3 if method.wants_regions else 0),
+        views=ViewsConfig(carried_regions=3 if method.wants_regions else 0),
         anchor=ANCHORS.get(name, AnchorConfig()),
         local=LocalViews(num_local_views=3 if method.has_local_views else 0),
         optim=OptimConfig(global_batch_size=ROWS, lr=0.1, weight_decay=1e-3, **GENTLE if name == "gentle" else {}),
@@ -137,14 +140,9 @@ def config_of(name: str, micro: int | None) -> PretrainConfig:
     )
 
 
-def needs_patches(name: str) -> bool:
-    """Whether its backbone is a ViT."""
-    return name in ANCHORS or "terms" in name
-
-
-def plain_method(config: PretrainConfig, dropout: float, patches: bool = False) -> Method:
+def plain_method(config: PretrainConfig, dropout: float, of_vit: bool = False) -> Method:
     made = backbone.SmallCnn
-    backbone.SmallCnn = lambda: vit(dropout) if patches else Plain(dropout)  # type: ignore[assignment, misc, return-value]
+    backbone.SmallCnn = lambda: vit(dropout) if of_vit else Plain(dropout)  # type: ignore[assignment, misc, return-value]
     try:
         return create_method(config, STEPS)
     finally:
@@ -157,7 +155,7 @@ def train(name: str, micro: int | None) -> dict[str, torch.Tensor]:
     config = config_of(name, micro)
     devices = int(os.environ.get("WORLD_SIZE", "1"))
     fabric = create_fabric(replace(config, runtime=replace(config.runtime, num_devices=devices)))
-    method = plain_method(config, 0.0, needs_patches(name))
+    method = plain_method(config, 0.0, is_of_vit(name))
     method, optimizer = set_up(fabric, method, create_optimizer(method, config.optim), config.runtime)
     found: dict[str, torch.Tensor] = {}
     for step in range(STEPS):

@@ -21,6 +21,7 @@ def said(**metrics):
     [
         ({"embedding_spread": 0.01}, "the embeddings have collapsed"),
         ({"loss": 2.708}, "stuck at chance, 2.708"),
+        ({"loss": 4.1, "own_loss": 2.708}, "stuck at chance, 2.708"),  # beside an anchor's term
         ({"prototype_entropy": 0.01}, "collapsed to one prototype for all views"),
         ({"teacher_entropy": 0.9999}, "the teacher's shares are uniform"),
     ],
