@@ -10,7 +10,8 @@ from typing import Any, cast, get_args
 import timm
 import torch
 from safetensors import SafetensorError, safe_open
-from timm.models import load_state_dict
+from safetensors.torch import load_file
+from timm.models import clean_state_dict
 from torch import Tensor, nn
 
 from samclr.config.normalisation import IMAGENET, Normalisation
@@ -23,6 +24,7 @@ from samclr.models.weights_files import FOLDER_CONFIG, FOLDER_WEIGHTS, is_weight
 from samclr.storage.checksums import checksum_of_weights
 from samclr.storage.files import read_json
 
+SETS = ("state_dict", "model", "state_dict_ema", "model_ema")  # where scripts put them, in this order of preference
 COUNTERS = "num_batches_tracked"  # old files lack them; nothing that a backbone computes depends on them
 
 
@@ -115,7 +117,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch about foreign files
-            found = load_state_dict(str(file), use_ema=False, weights_only=True)
+            found = clean_state_dict(_one_set(_load(file), path))
     except SafetensorError as error:
         raise ConfigError(f"{path} is not a complete safetensors file ({_first_line(error)}); give another") from None
     except Exception as error:  # unpickling raises anything on broken or foreign bytes
@@ -129,6 +131,22 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             f"{path} holds {name_some(other) if other else 'nothing'}; "
             f"expected tensors by their names, alone or under state_dict or model"
         )
+    return found
+
+
+def _load(file: Path) -> Any:
+    if file.suffix == ".safetensors":
+        return load_file(file)
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _one_set(loaded: Any, path: Path) -> dict[str, Any]:
+    """The tensors by their names, or the set of them that stands under one of SETS; others are said."""
+    held = loaded if isinstance(loaded, dict) else {}
+    sets = [name for name in SETS if isinstance(held.get(name), dict)]
+    if sets[1:]:
+        say(f"{path} holds several sets of weights: {sets[0]} is used, not {', '.join(sets[1:])}")
+    found: dict[str, Any] = held[sets[0]] if sets else loaded
     return found
 
 
