@@ -10,7 +10,7 @@ from support.command import SMALL_FLAGS, samclr
 from support.runs import patches_config, small_config
 from support.scenes import write_labelled
 
-from samclr.errors import PartsError, RunError
+from samclr.errors import PartsError, RunError, ScenesError
 from samclr.methods.create import create_method
 from samclr.pages.report import write_report
 from samclr.runs.directory import read_metrics
@@ -120,6 +120,22 @@ def test_too_little_memory_is_one_sentence_with_what_takes_less(scenes, store, t
     monkeypatch.setattr("samclr.training.pretrain.backward", out_of_memory)
     with pytest.raises(RunError, match=r"too little memory \(CUDA .* allocate 2 GiB.\).*`bank_on` map"):
         pretrain(small_config(scenes, store, "samclr", steps=2), tmp_path / "run")
+
+
+def test_regions_that_the_filter_drops_altogether_are_refused(scenes, store):
+    config = small_config(scenes, store)
+    config = replace(config, filter=replace(config.filter, min_area_px=10**6))
+    with pytest.raises(ScenesError, match=r"no region of .* passes the filter, in 12 images; loosen `min_area_px`"):
+        prepare_data(config)
+
+
+def test_one_image_is_not_told_to_take_a_batch_that_is_refused(scenes, tmp_path, capsys):
+    for path in sorted(scenes.rglob("*.png"))[1:]:
+        path.unlink()
+    pretrain(small_config(scenes, None, "simclr", steps=1), tmp_path / "run")
+    said = capsys.readouterr().err
+    assert "of 1 images shows every image more than once" in said
+    assert "it is its own negative then; add images" in said
 
 
 def test_pairs_of_one_box_are_warned_of_at_the_start_and_in_the_report(scenes, tmp_path, capsys):

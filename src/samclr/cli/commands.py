@@ -170,24 +170,15 @@ class Pretrain(Settings):
 
     def config(self) -> PretrainConfig:
         """The recipe with its overrides and absolute paths, or the configuration of another run."""
-        from samclr.datasets.names import absolute
+        from samclr.datasets.names import absolute_data
 
         given = self._from_file(self.recipe) if isinstance(self.recipe, FromConfig) else self.recipe
         config = given.config()
-        data, model = config.data, config.model
+        model = config.model
         if model.pretrained not in (None, "timm") and "pretrained" in self.stated and "backbone" not in self.stated:
             model = replace(model, backbone=AUTO)
-        return replace(
-            config,
-            model=model,
-            auto=() if self._keeps_numbers(config) else left_open(frozenset(self.stated)),
-            data=replace(
-                data,
-                scenes=tuple(absolute(path) for path in data.scenes),
-                regions=data.regions and data.regions.absolute(),
-                bank=data.bank and data.bank.absolute(),
-            ),
-        )
+        left = () if self._keeps_numbers(config) else left_open(frozenset(self.stated))
+        return replace(config, model=model, auto=left, data=absolute_data(config.data))
 
     def _keeps_numbers(self, config: PretrainConfig) -> bool:
         """Whether what was not stated is as it stands: in a config.json, or the recipe's on the set it is made for."""

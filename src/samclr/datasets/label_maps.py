@@ -11,7 +11,8 @@ from PIL import Image
 
 from samclr.datasets.catalogue import DATASETS
 from samclr.errors import FilesError, ScenesError, name_some
-from samclr.log import say
+from samclr.log import say, say_once
+from samclr.scenes.decode import ORIENTATION, ORIENTATIONS
 from samclr.scenes.images import MAX_IMAGE_PX, open_image
 from samclr.scenes.refs import LabelFile, SceneRef, relative_id, stem_of, walk
 from samclr.storage.files import confined
@@ -56,6 +57,7 @@ def read_values(path: Path, image_hw: tuple[int, int] | None, num_channels: int 
         with open_image(path) as image:
             _check_header(image, path.name, image_hw, num_channels)
             spread, signed = SPREAD.get(_raw_mode(image), 1), image.mode == "L" and _tag(image, SAMPLE_FORMAT) == SIGNED
+            _check_orientation(image, path.name)
             pixels = np.asarray(image)
             values = (pixels.view(np.int8) if signed else pixels).astype(np.int64) // spread
     except LabelError:
@@ -96,6 +98,16 @@ def _check_header(image: Image.Image, name: str, image_hw: tuple[int, int] | Non
         raise LabelError(f"label map {name} has {pages} pages or frames; expected one")
 
 
+def _check_orientation(image: Image.Image, name: str) -> None:
+    """Last of the header, as Pillow decodes a PNG to answer this."""
+    orientation = image.getexif().get(ORIENTATION)
+    if orientation in ORIENTATIONS[1:]:
+        raise LabelError(
+            f"label map {name} has the EXIF orientation {orientation}: it is not clear whether its pixels or its image "
+            f"are turned; save it upright, without EXIF"
+        )
+
+
 def _raw_mode(image: Image.Image) -> str:
     """How the file stores its values; "" if Pillow does not tell."""
     tiles = getattr(image, "tile", None)
@@ -107,6 +119,14 @@ def _tag(image: Image.Image, number: int) -> Any:
     """The value of a TIFF's tag, the first of several; None for other formats, or where it is not stated."""
     value = getattr(image, "tag_v2", {}).get(number)
     return value[0] if isinstance(value, tuple) and value else value
+
+
+def say_turned() -> None:
+    """Say, once, how the label maps are read of photos whose EXIF rotation does not show in their size."""
+    say_once(
+        "photos whose EXIF rotation does not show in their size: their label maps are taken as made for the upright "
+        "photo"
+    )
 
 
 def label_of_stem(folder: Path, image_id: str) -> Path | None:

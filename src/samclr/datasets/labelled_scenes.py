@@ -9,17 +9,16 @@ import numpy as np
 from jaxtyping import UInt8
 
 from samclr.datasets.catalogue import DATASETS, IGNORED, DataSetSpec
-from samclr.datasets.label_maps import LabelError, read_values
+from samclr.datasets.label_maps import LabelError, read_values, say_turned
 from samclr.datasets.layouts import find_class_labels, list_named, recognise
 from samclr.datasets.names import DATA_VARIABLE, NamedSource, as_named, find_root
 from samclr.errors import EvaluationError, ScenesError, name_some
 from samclr.log import say_once
-from samclr.scenes.images import open_image
+from samclr.scenes.decode import DecodeError, Header, read_header
 from samclr.scenes.notes import ListingNotes
 from samclr.scenes.refs import SceneRef
 
 CLASSES_FILE = "classes.txt"
-EXIF_ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # orientations that swap rows and columns
 TRAIN_NAMES, TEST_NAMES = ("train", "training"), ("test", "val", "validation")
 
 
@@ -46,9 +45,11 @@ class LabelledScenes:
         Raises:
             EvaluationError: the label map cannot be read, has another size than its image, or an unknown value.
         """
-        path = self.label_paths[number]
+        path, header = self.label_paths[number], _header(self.refs[number])
+        if header is not None and header.is_turned_unseen:
+            say_turned()
         try:
-            values = read_values(path, _upright_size(self.refs[number]))
+            values = read_values(path, None if header is None else (header.height, header.width))
         except LabelError as error:
             raise EvaluationError(f"{error} ({path})") from None
         table = np.full(256, IGNORED, np.int64)
@@ -144,16 +145,12 @@ def _classes(data_set: DataSetSpec, root: Path) -> tuple[tuple[str, ...], tuple[
     return found.names, found.lookup
 
 
-def _upright_size(ref: SceneRef) -> tuple[int, int] | None:
-    """Rows and columns after EXIF rotation, from the header; None for an image that only decoding can judge."""
+def _header(ref: SceneRef) -> Header | None:
+    """None for an image that only decoding can judge."""
     try:
-        with open_image(Path(ref.path)) as image:
-            width, height = image.size
-            # Pillow states the size of a TIFF as it is after the rotation.
-            turned = image.format != "TIFF" and image.getexif().get(EXIF_ORIENTATION) in TURNED
-    except Exception:  # a broken image is its reader's error, not its label map's
+        return read_header(Path(ref.path))
+    except DecodeError:  # a broken image is its reader's error, not its label map's
         return None
-    return (width, height) if turned else (height, width)
 
 
 def _dense_names() -> str:

@@ -9,7 +9,9 @@ import numpy as np
 from jaxtyping import Int
 
 from samclr.draws import epoch_order
-from samclr.scenes.reading import content_hash, read_bytes
+from samclr.errors import EvaluationError, name_some
+from samclr.scenes.decode import DecodeError, read_image
+from samclr.scenes.reading import content_hash
 from samclr.scenes.refs import SceneRef
 
 SUBSET_SEED = 0
@@ -31,8 +33,20 @@ class LabelledSplit:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes with any image, label or their order."""
-        digest = hashlib.sha256(self.labels.astype(np.int64).tobytes())
+        """Changes with any image, label or their order. Raises EvaluationError for images that cannot be read."""
+        digest, broken = hashlib.sha256(self.labels.astype(np.int64).tobytes()), []
         for ref in self.refs:
-            digest.update(content_hash(read_bytes(ref)).encode())
+            try:
+                digest.update(content_hash(read_image(ref)).encode())
+            except DecodeError as error:
+                broken.append(f"{ref.image_id} ({error})")
+        refuse_broken(broken)
         return digest.hexdigest()[:16]
+
+
+def refuse_broken(broken: list[str]) -> None:
+    """Raise EvaluationError if any image is broken: a result over other images than those named would be none."""
+    if broken:
+        raise EvaluationError(
+            f"{len(broken)} of the labelled images cannot be read: {name_some(broken)}; fix or remove them"
+        )

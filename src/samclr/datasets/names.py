@@ -7,9 +7,10 @@ A path that exists is always that path. Else `NAME[:SPLIT][@ROOT]` is a data set
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from samclr.config.pretrain import DataConfig
 from samclr.datasets.catalogue import DATASETS, DataSetSpec
 from samclr.errors import ScenesError, did_you_mean, name_some
 from samclr.scenes.remote import as_uri
@@ -127,6 +128,16 @@ def absolute(source: Path) -> Path:
     if named is None:
         return source.absolute()
     return Path(NamedSource(data_set=named.data_set, split=named.split, root=named.root.absolute()).spec())
+
+
+def absolute_data(data: DataConfig) -> DataConfig:
+    """What a run reads, with absolute paths."""
+    return replace(
+        data,
+        scenes=tuple(map(absolute, data.scenes)),
+        regions=data.regions and data.regions.absolute(),
+        bank=data.bank and data.bank.absolute(),
+    )
 
 
 def scene_paths(scenes: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:

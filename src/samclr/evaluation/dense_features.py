@@ -22,8 +22,9 @@ from samclr.evaluation.protocols.dense_spec import DenseConfig
 from samclr.evaluation.segmentation import patch_shares
 from samclr.log import option_of, say_once, tell
 from samclr.models.fingerprints import cache_key
-from samclr.scenes.decode import DecodeError, load_scene, pages_text
-from samclr.scenes.reading import content_hash, read_bytes
+from samclr.scenes.decode import DecodeError, load_scene, pages_text, read_image
+from samclr.scenes.reading import content_hash
+from samclr.scenes.refs import SceneRef
 from samclr.storage.files import amount_of
 
 LOAD_AHEAD = 16
@@ -39,11 +40,15 @@ def chosen_scenes(scenes: LabelledScenes, num: int | None, seed: int) -> list[in
 
 
 def scenes_fingerprint(scenes: LabelledScenes, numbers: Sequence[int]) -> str:
-    """Changes with any image, label map or class, or their order."""
+    """Changes with any image, label map or class, or their order. Raises EvaluationError for a file that is broken."""
     digest = hashlib.sha256(repr((scenes.classes, scenes.lookup)).encode())
     for number in numbers:
-        digest.update(content_hash(read_bytes(scenes.refs[number])).encode())
-        digest.update(content_hash(scenes.label_paths[number].read_bytes()).encode())
+        ref, path = scenes.refs[number], scenes.label_paths[number]
+        for one in (ref, SceneRef(image_id=str(path), path=str(path))):
+            try:
+                digest.update(content_hash(read_image(one)).encode())
+            except DecodeError as error:
+                raise EvaluationError(f"{one.image_id} cannot be read ({error}); fix or remove it") from None
     return digest.hexdigest()[:16]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from samclr.errors import EvaluationError, name_some
+from samclr.datasets.labelled_split import refuse_broken
 from samclr.log import say_once
 from samclr.scenes.decode import DecodeError, load_scene, pages_text
 from samclr.scenes.refs import SceneRef
@@ -50,10 +50,7 @@ def decode_square(refs: Sequence[SceneRef], image_px: int, num_threads: int) -> 
 
     with ThreadPoolExecutor(num_threads) as pool:
         broken = [fault for fault in pool.map(work, range(len(refs))) if fault]
-    if broken:
-        raise EvaluationError(
-            f"{len(broken)} of the labelled images cannot be read: {name_some(broken)}; fix or remove them"
-        )
+    refuse_broken(broken)
     if more_pages.any():
         say_once(pages_text(int(more_pages.sum())))
     return pixels

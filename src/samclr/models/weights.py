@@ -37,6 +37,7 @@ from samclr.models.weights_reading import Found, read_found
 from samclr.storage.checksums import checksum_of_weights
 from samclr.storage.files import read_json
 
+SETS = ("state_dict", "model", "state_dict_ema", "model_ema")  # where scripts put them, in this order of preference
 COUNTERS = "num_batches_tracked"  # old files lack them; nothing that a backbone computes depends on them
 
 

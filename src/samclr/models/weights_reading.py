@@ -40,7 +40,7 @@ class Found:
         tensors: of one backbone, by the names that its layout has.
         layout: the one that knows the names, if any.
         taken: the way to them: keys of dictionaries, then prefixes of names.
-        passed: the other of a pair, such as the student, which was there and is not taken.
+        passed: other sets of weights that were there, such as the student, and are not taken.
         left_over: names of tensors beside the way, such as heads, a queue, or the other encoder.
     """
 
@@ -73,7 +73,7 @@ def find_tensors(content: Any, source: str) -> Found:
         if key is None:
             break
         taken.append(key)
-        passed += [PAIRS[key]] if isinstance(content.get(PAIRS.get(key, "")), dict) else []
+        passed += [name for name, value in content.items() if name != key and _is_set(value)]
         content = content[key]
     if not all(isinstance(name, str) for name in content):
         raise _unreadable(source, "names that are no text")
@@ -105,6 +105,10 @@ def _below_prefixes(tensors: Tensors, taken: list[str], passed: list[str]) -> Fo
 def _prefix(tensors: Tensors) -> str | None:
     whole = next((one for one in WRAPPERS if all(name.startswith(one) for name in tensors)), None)
     return whole or next((one for one in PREFIXES if any(name.startswith(one) for name in tensors)), None)
+
+
+def _is_set(value: object) -> bool:
+    return isinstance(value, dict) and any(isinstance(one, Tensor) for one in value.values())
 
 
 def _is_plain(value: object) -> bool:

@@ -237,6 +237,11 @@ def _coco_entries(images: list[Any], annotations: list[Any], source: Path) -> tu
             lost.append(f"{short(own_id)} (image_id {short(image_id)})" if values else f"number {number}")
         elif (entry := by_id[image_id]) is not None:
             entry.kept.append(annotation)
+    if ids and annotations and len(lost) == len(annotations):
+        raise PartsError(
+            f"none of the {len(lost)} annotations of {source} names an image of the file: {name_some(lost)}; "
+            f"expected the ids of its images, such as {name_some([short(one) for one in ids], 3)}"
+        )
     return {entry.name: entry for entry in entries}, [
         Note.of("malformed_images", f"malformed image entries of {source.name}, left out", odd, is_failure=True),
         Note.of("lost_annotations", "annotations that name no image of the file, left out", lost, is_failure=True),

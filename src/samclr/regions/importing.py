@@ -121,13 +121,7 @@ class ImportWork:
             exif=self.options.exif,
         )
         found = [] if entry is None else self._read(entry, photo)
-        return ImageRegions(
-            image_id=scene.image_id,
-            content_hash=scene.content_hash,
-            height=height,
-            width=width,
-            regions=tuple(region for region in found if region is not None),
-        )
+        return ImageRegions.of_scene(scene, (region for region in found if region is not None))
 
     def _read(self, entry: Entry, photo: Photo) -> list[Any]:
         if entry.fault is not None:

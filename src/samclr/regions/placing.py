@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from samclr.errors import RegionError
+from samclr.scenes.decode import Header
 
 # Of an EXIF orientation: whether rows and columns are swapped, and then rows and columns run backwards.
 TURNS = {
@@ -51,7 +52,7 @@ class Photo:
     @property
     def is_turned_unseen(self) -> bool:
         """Whether a mask for the stored photo would have the upright one's size, so that sizes tell nothing."""
-        return self.orientation != 1 and self.stored_size == (self.height, self.width)
+        return Header(height=self.height, width=self.width, orientation=self.orientation).is_turned_unseen
 
     def check(self, size: Size, what: str) -> None:
         """Raise RegionError naming both sizes unless masks of `size` fit `drawn_size`, scaled if that is stated."""

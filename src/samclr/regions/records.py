@@ -1,6 +1,7 @@
 """Region and ImageRegions: what a segmenter finds in one image, validated on construction."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ from jaxtyping import Bool, Int
 from pycocotools import mask as coco_mask
 
 from samclr.errors import RegionError
+from samclr.scenes.decode import Scene
 from samclr.scenes.images import MAX_IMAGE_PX
 
 BoxXYXY = tuple[int, int, int, int]
@@ -73,6 +75,18 @@ class ImageRegions:
                     f"of {self.width}x{self.height} px"
                 )
             check_rle(region.rle, self.height, self.width, f"{self.image_id}, region {number}")
+
+    @classmethod
+    def of_scene(cls, scene: Scene, regions: Iterable[Region]) -> "ImageRegions":
+        """With the id, hash and size of a decoded scene."""
+        height, width = scene.pixels.shape[:2]
+        return cls(
+            image_id=scene.image_id,
+            content_hash=scene.content_hash,
+            height=height,
+            width=width,
+            regions=tuple(regions),
+        )
 
     @property
     def boxes_xyxy(self) -> Int[np.ndarray, "r 4"]:

@@ -7,7 +7,7 @@ from samclr.errors import name_some
 from samclr.log import say
 from samclr.regions.records import ImageRegions
 from samclr.regions.store import damaged_text
-from samclr.scenes.decode import DecodeError, read_image, upright_size
+from samclr.scenes.decode import DecodeError, read_header, read_image
 from samclr.scenes.fill import redo_command
 from samclr.scenes.reading import content_hash
 from samclr.scenes.refs import SceneRef
@@ -64,11 +64,11 @@ class SceneCheck:
             return ""
         try:
             encoded = read_image(ref)
-            height, width = upright_size(encoded)
+            header = read_header(encoded)
         except DecodeError as error:
             text, is_replaced = f"{found.image_id}: {error}", True
         else:
-            text, is_replaced = misfit(found, height, width, content_hash(encoded))
+            text, is_replaced = misfit(found, header.height, header.width, content_hash(encoded))
         if text:
             (self.replaced if is_replaced else self.damaged).append(text)
         return text

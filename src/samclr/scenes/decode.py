@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from samclr.scenes.refs import SceneRef
 BITS, PHOTOMETRIC, COLOUR_MAP = 258, 262, 320  # tags of a TIFF
 WHITE_IS_ZERO = 0  # value of PHOTOMETRIC
 ORIENTATION = 274  # tag of EXIF
-SIDEWAYS = (5, 6, 7, 8)  # its values that swap height and width
+ORIENTATIONS = range(1, 9)  # its values; others say nothing
+SIDEWAYS = (5, 6, 7, 8)  # those that swap height and width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +72,7 @@ def _decode(encoded: bytes) -> tuple[UInt8[np.ndarray, "h w 3"], bool, int]:
                 tags = dict(getattr(image, "tag_v2", {}))
                 pixels = upright_rgb(image, tags)
                 more_pages = bool(getattr(image, "is_animated", False))
-                return pixels, more_pages, orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+                return pixels, more_pages, orientation if orientation in ORIENTATIONS else 1
     except DecodeError:
         raise
     except UnidentifiedImageError:  # its own text names a memory address, other in each run
@@ -122,16 +124,31 @@ def pages_text(count: int) -> str:
     return f"{count:,} image{'s have' if count > 1 else ' has'} several pages or frames: the first is used"
 
 
-def upright_size(encoded: bytes) -> tuple[int, int]:
-    """Height and width in px after EXIF rotation, from the header alone where that tells it. Raises DecodeError."""
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What an image's header tells: height and width in px after EXIF rotation, and that of its EXIF, 1 to 8."""
+
+    height: int
+    width: int
+    orientation: int
+
+    @property
+    def is_turned_unseen(self) -> bool:
+        """Whether a mask or label map made for the stored photo would have the upright one's size."""
+        return self.orientation != 1 and (self.orientation not in SIDEWAYS or self.height == self.width)
+
+
+def read_header(source: bytes | Path) -> Header:
+    """The header of an encoded image, or of a file. Raises DecodeError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with open_image(encoded) as image:
-                if image.format == "TIFF":
-                    image.load()  # which turns it and drops the tag
+            with open_image(source) as image:
                 width, height = image.size
-                return (width, height) if image.getexif().get(ORIENTATION) in SIDEWAYS else (height, width)
+                orientation = image.getexif().get(ORIENTATION)
+                if orientation in SIDEWAYS and image.format != "TIFF":  # of which Pillow states the upright size
+                    width, height = height, width
+                return Header(height=height, width=width, orientation=orientation if orientation in ORIENTATIONS else 1)
     except Exception as error:  # as in decoding
         raise DecodeError(f"cannot decode: {type(error).__name__}") from error
 

@@ -1,5 +1,6 @@
 """What a listing skipped or had to choose, collected and reported once at its end: nothing is dropped silently."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ COMPANIONS = (
 )
 COMPANION_NAMES = ("readme", "license", "licence", "copying", "notice", "authors", "changelog", "makefile", "checksums")
 EXTRA_OF = {"pillow_heif": "samclr[heif]", "pillow_jxl": "samclr[jxl]"}
+SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(-[0-9a-f]+)?\.parquet", re.S)  # as Hugging Face's datasets call them
 SHOWN = 8
 
 
@@ -44,6 +46,7 @@ class ListingNotes:
         members: members of tars that look like images and are not taken, by the reason.
         columns: Parquet files for each column that was taken and those it was preferred to.
         empty: Parquet files without rows.
+        shards: the numbers of Parquet files called NAME-00000-of-00002.parquet, by their name and how many there are.
         num_parquet: Parquet files whose column was looked for.
     """
 
@@ -51,6 +54,7 @@ class ListingNotes:
     members: Counter[str] = field(default_factory=Counter)
     columns: Counter[tuple[str, tuple[str, ...]]] = field(default_factory=Counter)
     empty: list[str] = field(default_factory=list)
+    shards: dict[tuple[str, int], set[int]] = field(default_factory=dict)
     num_parquet: int = 0
 
     def pass_over(self, names: Iterable[str]) -> None:
@@ -63,6 +67,8 @@ class ListingNotes:
     def take_column(self, file: str, name: str, others: tuple[str, ...], num_rows: int) -> None:
         """Note a Parquet file's column, and that it has no rows."""
         self.num_parquet += 1
+        if shard := SHARD.fullmatch(file):
+            self.shards.setdefault((shard[1], int(shard[3])), set()).add(int(shard[2]))
         if not num_rows:
             self.empty.append(file)
         elif others:
@@ -80,6 +86,11 @@ class ListingNotes:
                 f"{_count(count, 'Parquet file')} with several columns that may hold the images: {name} is used, "
                 f"not {', '.join(others)}; {option_of('image_column')} names another"
             )
+        for (name, count), there in self.shards.items():
+            if missing := [f"{name}-{k:05d}-of-{count:05d}.parquet" for k in range(count) if k not in there]:
+                lines.append(
+                    f"{len(missing):,} of {count:,} Parquet files of one set are missing: {name_some(missing)}"
+                )
         if self.empty:
             lines.append(f"{_count(len(self.empty), 'Parquet file')} without rows: {name_some(self.empty)}")
         return lines

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from samclr.log import say_once
+
 IMAGE_SUFFIXES = (  # in this order of preference where one sample of a tar has several images
     *(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"),
     *(".jfif", ".jpe", ".mpo", ".apng", ".gif", ".avif", ".dib", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm"),
@@ -84,13 +86,15 @@ def walk(
 ) -> Iterator[str]:
     """Files below `source` whose lower-case name ends so, hidden ones left out.
 
-    Notes folders that cannot be listed in `unreadable`, and the names of all other files in `others`.
+    Notes folders that cannot be listed in `unreadable`, and the names of all other files in `others`. Says which
+    links lead to a folder that was listed before.
     """
     visited: set[str] = set()
     faults: list[OSError] = []
     for folder, sub_folders, files in os.walk(source, followlinks=True, onerror=faults.append):
         real = os.path.realpath(folder)
-        if real in visited:  # a link back to a folder above
+        if real in visited:  # a link, maybe back to a folder above
+            say_once(f"{folder} is a link to a folder that was listed before: it is not listed again")
             sub_folders.clear()
             continue
         visited.add(real)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from samclr.config.pretrain import PretrainConfig
-from samclr.datasets.names import absolute
+from samclr.datasets.names import absolute_data
 from samclr.runs.run import Run
 from samclr.training.inputs import check_inputs
 from samclr.training.pretrain import pretrain as train
@@ -34,16 +34,7 @@ def pretrain(config: PretrainConfig, out: "str | os.PathLike[str]") -> Run:
         RunError: `out` is in use, holds something else or other settings, or the loss is no longer finite.
         ScenesError, PartsError: no scene can be used, or bank or regions cannot be read.
     """
-    data = config.data
-    config = replace(
-        config,
-        data=replace(
-            data,
-            scenes=tuple(absolute(path) for path in data.scenes),
-            regions=data.regions and data.regions.absolute(),
-            bank=data.bank and data.bank.absolute(),
-        ),
-    )
+    config = replace(config, data=absolute_data(config.data))
     path = Path(out).absolute()
     check_inputs(config, path)
     train(config, path)

@@ -233,9 +233,10 @@ def _warn_of_identical_pairs(config: PretrainConfig, data: TrainingData, num_ste
 def _warn_of_large_batch(config: PretrainConfig, data: TrainingData) -> None:
     size, images = config.optim.global_batch_size, data.bank.num_images
     if size > images:
+        remedy = f"give {option_of('global_batch_size')} {images:,} or less" if images > 1 else "add images"
         say(
             f"a batch of {size:,} of {images:,} images shows every image more than once: to a contrastive loss it is "
-            f"its own negative then; give {option_of('global_batch_size')} {images:,} or less"
+            f"its own negative then; {remedy}"
         )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,16 @@ from typing import Any
 from samclr.bank.bank import SceneBank, pack_scenes
 from samclr.bank.places import default_bank, refuse_inside_scenes
 from samclr.config.cache import cache_folder
-from samclr.config.pretrain import AugmentConfig, DataConfig, FilterConfig, PretrainConfig, ViewGroup, ViewsConfig
+from samclr.config.pretrain import (
+    AugmentConfig,
+    Codec,
+    DataConfig,
+    FilterConfig,
+    PretrainConfig,
+    ViewGroup,
+    ViewsConfig,
+)
+from samclr.datasets.names import absolute_data, scene_paths
 from samclr.datasets.sources import list_scenes
 from samclr.errors import ScenesError, name_some
 from samclr.log import option_of
@@ -18,6 +28,8 @@ from samclr.regions.store import open_store
 from samclr.scenes.fill import FillOptions
 from samclr.views.plan import ViewPlanner
 from samclr.views.sources import regions_wanted
+
+LOOSENED = ("min_area_px", "min_area_frac", "max_area_frac", "min_box_px")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +80,7 @@ def prepare_data(config: PretrainConfig) -> TrainingData:
 
     Raises:
         UsageError: the strategy needs regions and none were named, or the bank lies inside the scenes.
-        ScenesError: no scene can be used, or files were replaced.
+        ScenesError: no scene can be used, the filter keeps no region, or files were replaced.
     """
     return view_data(
         config.data,
@@ -94,6 +106,25 @@ def map_sides(config: PretrainConfig) -> tuple[int, ...]:
     from samclr.models.maps import map_side  # here, as timm takes a while to import
 
     return tuple(map_side(config.model, group.size_px) for group in config.groups)
+
+def data_of(
+    scenes: str | Path | Sequence[str | Path],
+    regions: str | Path | None,
+    bank: str | Path | None,
+    max_side: int | None,
+    codec: Codec,
+    image_column: str | None,
+) -> DataConfig:
+    """What a caller of the library names to be read, with absolute paths. Raises ConfigError, ScenesError."""
+    found = DataConfig(
+        scenes=scene_paths(scenes),
+        image_column=image_column,
+        regions=None if regions is None else Path(regions),
+        bank=None if bank is None else Path(bank),
+        max_side=max_side,
+        codec=codec,
+    )
+    return absolute_data(found)
 
 
 def view_data(
@@ -133,11 +164,22 @@ def view_data(
 def open_scenes(
     data: DataConfig, region_filter: FilterConfig, num_workers: int, with_regions: bool = True
 ) -> tuple[SceneBank, RegionIndex | None]:
-    """Pack what is not packed yet, and map the bank and, where regions are named and wanted, their index."""
+    """Pack what is not packed yet, and map the bank and, where regions are named and wanted, their index.
+
+    Raises:
+        ScenesError: no scene can be used, the filter keeps no region, or files were replaced.
+    """
     bank = _open_bank(data, num_workers)
     if data.regions is None or not with_regions:
         return bank, None
-    return bank, open_index(bank, open_store(data.regions), region_filter, cache_folder(), num_workers)
+    index = open_index(bank, open_store(data.regions), region_filter, cache_folder(), num_workers)
+    if not len(index.area_px):
+        given = ", ".join(f"{option_of(name)} (it is {getattr(region_filter, name)})" for name in LOOSENED)
+        raise ScenesError(
+            f"no region of {data.regions} passes the filter, in {bank.num_images:,} images; loosen {given}, or segment "
+            f"the scenes anew"
+        )
+    return bank, index
 
 
 def data_fingerprint(bank: SceneBank, regions: RegionIndex | None) -> str:

@@ -11,12 +11,11 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from samclr.bank.bank import SceneBank
-from samclr.config.pretrain import Codec, DataConfig, FilterConfig
-from samclr.datasets.names import scene_paths
+from samclr.config.pretrain import Codec, FilterConfig
 from samclr.errors import ScenesError
 from samclr.log import say
 from samclr.regions.index import RegionIndex
-from samclr.views.data import data_fingerprint, open_scenes
+from samclr.views.data import data_fingerprint, data_of, open_scenes
 
 Transform = Callable[[Image.Image], Any]
 
@@ -66,24 +65,13 @@ class RegionDataset(Dataset[Any]):
             ScenesError: no scene can be used, or no region passes the filter, or files were replaced.
             PartsError: the region store or bank cannot be read, or lacks some of the scenes.
         """
-        self._data = DataConfig(
-            scenes=scene_paths(scenes),
-            image_column=image_column,
-            regions=None if regions is None else Path(regions).absolute(),
-            bank=None if bank is None else Path(bank).absolute(),
-            max_side=max_side,
-            codec=codec,
-        )
+        self._data = data_of(scenes, regions, bank, max_side, codec, image_column)
         self.transform, self._filter = transform, filter or FilterConfig()
         self._workers = workers or os.cpu_count() or 1
         self._opened: tuple[SceneBank, RegionIndex | None] | None = None
         opened, regions_found = self._opened = open_scenes(self._data, self._filter, self._workers)
         self._fingerprint = data_fingerprint(opened, regions_found)
         self._length = opened.num_images if regions_found is None else len(regions_found.area_px)
-        if self._length == 0:
-            raise ScenesError(
-                f"no region of {regions} passes the filter; lower min_area_px (it is {self._filter.min_area_px})"
-            )
         if regions_found is not None:
             without = int((regions_found.start[1:] == regions_found.start[:-1]).sum())
             if without:

@@ -13,7 +13,6 @@ from samclr.config.pretrain import (
     AugmentConfig,
     BankPlace,
     Codec,
-    DataConfig,
     FilterConfig,
     LocalViews,
     PretrainConfig,
@@ -22,11 +21,10 @@ from samclr.config.pretrain import (
     ViewsConfig,
     view_groups,
 )
-from samclr.datasets.names import scene_paths
 from samclr.errors import ConfigError, ScenesError
 from samclr.models.resolve import resolve_config
 from samclr.views.batch import ViewBatch
-from samclr.views.data import TrainingData, map_sides, view_data
+from samclr.views.data import TrainingData, data_of, map_sides, view_data
 from samclr.views.loader import ViewLoader
 from samclr.views.make_batch import make_batch
 from samclr.views.placement import open_cropper
@@ -120,14 +118,7 @@ class RegionViews(IterableDataset[ViewBatch]):
         if views is not None and strategy is not None:
             raise ConfigError(f"strategy is {strategy!r} beside views; give one of the two: views has a strategy")
         self._views = views or ViewsConfig(strategy=strategy or ("image" if regions is None else "region"))
-        self._data = DataConfig(
-            scenes=scene_paths(scenes),
-            image_column=image_column,
-            regions=None if regions is None else Path(regions).absolute(),
-            bank=None if bank is None else Path(bank).absolute(),
-            max_side=max_side,
-            codec=codec,
-        )
+        self._data = data_of(scenes, regions, bank, max_side, codec, image_column)
         group = ViewGroup(num_views=num_views, size_px=size_px, crop_scale=crop_scale, crop_ratio=crop_ratio)
         self._groups = view_groups(group, local or LocalViews())
         self._map_sides = _map_sides(map_sides, self._views.carried_regions, len(self._groups))

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from support.scenes import box_scene
 
+from samclr import log
 from samclr.config.segmenters import SegmenterConfig
 from samclr.datasets.label_maps import LabelError, match_people, read_label_regions, read_values
 from samclr.datasets.labelled_scenes import open_labelled_scenes
@@ -332,6 +333,37 @@ def test_a_bomb_is_refused_where_the_image_s_size_is_unknown(tmp_path):
     (tmp_path / "a.png").write_bytes(png(BITS_4, 8, size=(60_000, 60_000)))
     with pytest.raises(LabelError, match="60000x60000 px; at most 400,000,000 px are read"):
         read_values(tmp_path / "a.png", None)
+
+
+def test_a_label_map_that_is_turned_itself_is_refused(tmp_path):
+    for orientation in (0, 1):
+        save_turned(np.zeros((4, 6), np.uint8), tmp_path / "a.png", orientation)
+        assert read_values(tmp_path / "a.png", (4, 6)).shape == (4, 6)
+    save_turned(np.zeros((4, 6), np.uint8), tmp_path / "a.png", 3)
+    with pytest.raises(LabelError, match=r"label map a.png has the EXIF orientation 3: .*save it upright"):
+        read_values(tmp_path / "a.png", (4, 6))
+
+
+@pytest.mark.parametrize(("orientation", "is_said"), [(1, False), (3, True)])
+def test_photos_whose_rotation_does_not_show_are_said(tmp_path, capsys, monkeypatch, orientation, is_said):
+    twins = Twins(tmp_path / "set", ("a",), labelled=(0,))
+    save_turned(box_scene(0)[0], twins.root / "images/train/a.png", orientation)
+    refs = list_scenes([twins.root / "images/train"])
+    given = SegmenterConfig(segmenter="labels", labels=twins.root / "labels/train")
+    for read in (
+        lambda: open_labelled_scenes(Path(f"camvid@{twins.root}"))[0].label_map(0),
+        lambda: segmented(refs, tmp_path / "store", given),
+    ):
+        monkeypatch.setattr(log, "_SAID", set())
+        capsys.readouterr()
+        read()
+        assert ("label maps are taken as made for the upright photo" in capsys.readouterr().err) is is_said
+
+
+def save_turned(pixels, path, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(pixels).save(path, exif=exif)
 
 
 def test_three_channels_have_8_bits_each(tmp_path):

@@ -50,6 +50,15 @@ def test_parquet_sets_are_read_with_their_labels(tmp_path):
     assert (ours == theirs).all()
 
 
+def test_rows_without_an_image_are_named(tmp_path):
+    write_labelled(tmp_path / "folders")
+    images = [{"bytes": (tmp_path / "folders/train/dark/0.png").read_bytes(), "path": None}, None]
+    for split in ("train", "test"):
+        pq.write_table(pa.table({"image": images, "label": [0, 1]}), tmp_path / f"{split}.parquet")
+    with pytest.raises(EvaluationError, match=r"1 of the labelled images cannot be read: train.parquet#1 \(.*no image"):
+        _ = open_labelled(tmp_path).train.fingerprint
+
+
 def test_subsets_are_the_same_each_time_and_change_the_fingerprint(tmp_path):
     train = open_labelled(write_labelled(tmp_path / "set")).train
     first, again = train.subset(5), train.subset(5)

@@ -12,6 +12,7 @@ from samclr.datasets.catalogue import IGNORED
 from samclr.datasets.labelled_scenes import open_labelled_scenes
 from samclr.datasets.named import cityscapes_spec
 from samclr.errors import EvaluationError
+from samclr.evaluation.dense_features import scenes_fingerprint
 from samclr.scenes.decode import load_scene
 
 
@@ -63,6 +64,15 @@ def test_a_folder_of_ones_own_with_its_classes(tmp_path):
     (tmp_path / "own/classes.txt").write_text("\n")
     with pytest.raises(EvaluationError, match=r"classes.txt names 0 classes; expected one a line, 1 to 255 of them"):
         open_labelled_scenes(tmp_path / "own")
+
+
+def test_a_pair_that_cannot_be_read_is_named(tmp_path):
+    for kind in ("label_paths", "refs"):
+        train, _ = open_labelled_scenes(write_camvid(tmp_path / kind))
+        gone = train.label_paths[0] if kind == "label_paths" else Path(train.refs[0].path)
+        gone.unlink()
+        with pytest.raises(EvaluationError, match=rf"{gone.name} cannot be read \(.*No such file"):
+            scenes_fingerprint(train, [0])
 
 
 @pytest.mark.parametrize(

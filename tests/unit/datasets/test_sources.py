@@ -81,6 +81,27 @@ def test_links_in_a_circle_end(scenes):
     assert len(list_scenes([scenes])) == 12
 
 
+def test_a_link_to_a_folder_that_is_listed_is_said(scenes, capsys, monkeypatch):
+    monkeypatch.setattr(log, "_SAID", set())
+    (scenes / "z").symlink_to(scenes / "a")
+    assert len(list_scenes([scenes])) == 12
+    assert f"{scenes}/z is a link to a folder that was listed before: it is not listed again" in capsys.readouterr().err
+
+
+def test_parquet_files_that_their_names_promise_are_missed(tmp_path, scenes, capsys, monkeypatch):
+    monkeypatch.setattr(log, "_SAID", set())
+    encoded = [read_bytes(ref) for ref in list_scenes([scenes])]
+    (tmp_path / "set").mkdir()
+    for name in ("train-00001-of-00003", "test-00000-of-00001", "x-00000-of-00002-0a1b2c3d4e5f6a7b", "y-1-of-2"):
+        write_parquet(tmp_path / "set" / f"{name}.parquet", encoded[:2])
+    assert len(list_scenes([tmp_path / "set"])) == 8
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "2 of 3 Parquet files of one set are missing: train-00000-of-00003.parquet, train-00002-of-00003.parquet",
+        "1 of 2 Parquet files of one set are missing: x-00001-of-00002.parquet",
+    ]
+
+
 def test_names_that_are_no_utf8_get_visible_ids(tmp_path):
     path = os.path.join(os.fsencode(tmp_path), b"caf\xe9.png")
     Image.new("RGB", (4, 4)).save(tmp_path / "x.png")

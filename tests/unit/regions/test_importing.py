@@ -206,6 +206,12 @@ def test_what_belongs_to_no_image_is_counted_and_named(images, rows, expected, c
     assert all(note.is_failure == (note.key != "twin_annotation_ids") for note in report.notes)
 
 
+def test_a_file_whose_annotations_all_name_other_images_is_refused(case):
+    rows = [annotation(1, "1"), annotation(2, 99)]
+    with pytest.raises(PartsError, match=r"none of the 2 annotations .*1 \(image_id '1'\).*expected .* such as 1, 2$"):
+        case.run(coco(case.images(), rows))
+
+
 @pytest.mark.parametrize("value", [None, [], True, 1.5, {}])
 def test_an_image_with_an_odd_id_is_an_error_row(value, case):
     report = case.run(coco(case.images(id=value), [annotation(1, 1), annotation(2, 2)]))

@@ -23,16 +23,9 @@ class FelzenszwalbSegmenter(Segmenter):
         return [self._segment_one(scene) for scene in scenes]
 
     def _segment_one(self, scene: Scene) -> ImageRegions:
-        height, width = scene.pixels.shape[:2]
         own = self.options
         pieces = felzenszwalb(scene.pixels, scale=own.scale, sigma=own.sigma, min_size=own.min_size)
-        return ImageRegions(
-            image_id=scene.image_id,
-            content_hash=scene.content_hash,
-            height=height,
-            width=width,
-            regions=regions_of_partition(pieces, first=0),
-        )
+        return ImageRegions.of_scene(scene, regions_of_partition(pieces, first=0))
 
 
 def regions_of_partition(pieces: Int[np.ndarray, "h w"], first: int) -> tuple[Region, ...]:

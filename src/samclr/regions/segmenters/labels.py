@@ -8,14 +8,14 @@ import numpy as np
 from jaxtyping import Int
 from skimage.measure import label as connected_pieces
 
-from samclr.datasets.label_maps import LabelError, check_label_folder, label_of_stem, read_label_regions
+from samclr.datasets.label_maps import LabelError, check_label_folder, label_of_stem, read_label_regions, say_turned
 from samclr.errors import ScenesError, UsageError
 from samclr.log import option_of
 from samclr.regions.records import ImageRegions, SegmentError
 from samclr.regions.segmenters.base import Segmenter
 from samclr.regions.segmenters.felzenszwalb import regions_of_partition
 from samclr.regions.segmenters.labels_spec import LabelsConfig
-from samclr.scenes.decode import DecodeError, Scene
+from samclr.scenes.decode import DecodeError, Header, Scene
 from samclr.scenes.refs import LabelFile, SceneRef
 
 
@@ -43,6 +43,8 @@ class LabelsSegmenter(Segmenter):
     def complete(self, ref: SceneRef, scene: Scene) -> Scene:
         """With its label map; without, where there is none."""
         height, width = scene.pixels.shape[:2]
+        if Header(height=height, width=width, orientation=scene.orientation).is_turned_unseen:
+            say_turned()
         return replace(scene, label_map=read_label_map(ref, self.options.labels, (height, width)))
 
     def segment(self, scenes: list[Scene]) -> list[ImageRegions | SegmentError]:
@@ -61,13 +63,7 @@ class LabelsSegmenter(Segmenter):
             )
         kept = np.where(np.isin(labels, self.options.ignore_label) | (labels < 0), -1, labels)
         pieces = connected_pieces(kept, background=-1, connectivity=2)
-        return ImageRegions(
-            image_id=scene.image_id,
-            content_hash=scene.content_hash,
-            height=height,
-            width=width,
-            regions=regions_of_partition(pieces, first=1),
-        )
+        return ImageRegions.of_scene(scene, regions_of_partition(pieces, first=1))
 
 
 def read_label_map(ref: SceneRef, labels: Path | None, image_hw: tuple[int, int]) -> Int[np.ndarray, "h w"] | None:

@@ -52,13 +52,7 @@ class SamSegmenter(Segmenter):
             self._say_overflow(scenes[0].image_id)
             found = self._generate(pixels, "float32")
         return [
-            ImageRegions(
-                image_id=scene.image_id,
-                content_hash=scene.content_hash,
-                height=scene.pixels.shape[0],
-                width=scene.pixels.shape[1],
-                regions=tuple(mask.region() for mask in masks if mask.area_px > 0),
-            )
+            ImageRegions.of_scene(scene, (mask.region() for mask in masks if mask.area_px > 0))
             for scene, masks in zip(scenes, found, strict=True)
         ]
 
