@@ -26,7 +26,7 @@ def backward(fabric: Fabric, method: Any, batch: ViewBatch, micro_batch_size: in
     with torch.no_grad(), fabric.autocast():  # not through the wrapper: it would change buffers under embed's graph
         targets = _joined([method.module.targets(part, batch.step) for part in parts])
     if size == rows:
-        output: StepOutput = method.module.contrast(_embed(fabric, method, pixels, batch.step), targets, batch)
+        output: StepOutput = method.module.contrast(embed(fabric, method, pixels, batch.step), targets, batch)
         fabric.backward(output.loss)
         return output
     with torch.no_grad(), _unchanged_statistics(method):
@@ -34,7 +34,7 @@ def backward(fabric: Fabric, method: Any, batch: ViewBatch, micro_batch_size: in
         embedded = []
         for part in parts:
             states.append(_random_state(fabric.device))
-            embedded.append(_embed(fabric, method, part, batch.step))
+            embedded.append(embed(fabric, method, part, batch.step))
     leaves = tuple(_at_least_float32(tensor).requires_grad_() for tensor in _joined(embedded))
     output = method.module.contrast(leaves, targets, batch)
     gradients = torch.autograd.grad(output.loss, leaves)
@@ -42,7 +42,7 @@ def backward(fabric: Fabric, method: Any, batch: ViewBatch, micro_batch_size: in
         first = number * size
         last = number == len(parts) - 1
         with fabric.no_backward_sync(method, enabled=not last), _replayed(states[number], fabric.device):
-            again = _embed(fabric, method, part, batch.step)
+            again = embed(fabric, method, part, batch.step)
             share = [
                 (tensor * gradient[first : first + len(tensor)]).sum()
                 for tensor, gradient in zip(again, gradients, strict=True)
@@ -51,8 +51,8 @@ def backward(fabric: Fabric, method: Any, batch: ViewBatch, micro_batch_size: in
     return output
 
 
-def _embed(fabric: Fabric, method: Any, pixels: Pixels, step: int) -> Embeddings:
-    """Fabric's wrapper sets the precision on several ranks alone, so it is set here."""
+def embed(fabric: Fabric, method: Any, pixels: Pixels, step: int) -> Embeddings:
+    """In the run's precision: Fabric's wrapper sets it on several ranks alone."""
     with fabric.autocast():
         embeddings: Embeddings = method.embed(pixels, step)
     return embeddings
