@@ -82,6 +82,13 @@ def printed(tmp_path, call, monkeypatch):
         status, out, said = call(*name.split(), *words, "--json")
         assert status == (name == "data check"), (name, said)
         found[f"samclr {name}"] = json.loads(out)
+    trained = found["samclr pretrain simclr"]
+    status, out, said = call("pretrain", "simclr", *commands["pretrain simclr"], "--dry-run", "--json")
+    assert status == 0, said
+    dry = json.loads(out)
+    assert dry.keys() == trained.keys()
+    assert trained["costs"] is None
+    trained["costs"] = dry["costs"]
     return found
 
 

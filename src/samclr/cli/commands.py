@@ -23,8 +23,11 @@ from samclr.config.recipes import RECIPES
 from samclr.config.serialise import Bounds, InputSide, Seeds, Settings, Side
 from samclr.config.sizing import left_open
 from samclr.errors import UsageError
-from samclr.log import say, show, show_fill, show_json, show_rows, show_table
+from samclr.log import say, show, show_fill, show_json, show_table
 from samclr.processes.stopping import stop_status
+
+if TYPE_CHECKING:
+    from samclr.training.costs import Costs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +133,8 @@ class Pretrain(Settings):
     budget: Annotated[
         Literal["auto", "paper"],
         arg(
-            help="auto fits what you do not state of batch, steps, warm-up, precision and workers to folder and "
-            "device; the data set that the recipe's steps are counted for keeps them. paper takes "
+            help="auto fits what you do not state of batch, micro-batch, steps, warm-up, precision and workers to "
+            "folder and device; the data set that the recipe's steps are counted for keeps them. paper takes "
             "the recipe's; from-config, its file's."
         ),
     ] = "auto"
@@ -150,7 +153,7 @@ class Pretrain(Settings):
         if self.dry_run:
             from samclr.training.dry_run import estimate
 
-            show_rows("dry run", estimate(config, self.out), self.json)
+            self._show_costs(estimate(config, self.out))
             return 0
         from samclr.training.pretrain import pretrain  # torch and Lightning, once all that is named is there
 
@@ -158,7 +161,7 @@ class Pretrain(Settings):
         state = f"{self.out}: {result.steps_done} of {result.num_steps} steps"
         if self.json:
             counts = {"steps_done": result.steps_done, "num_steps": result.num_steps, "is_stopped": result.stopped}
-            show_json({"run": self.out, **counts, "counts": result.data_counts})
+            show_json({"run": self.out, **counts, "counts": result.data_counts, "costs": None})
         for name, count in result.data_counts.items():
             if count and name not in ("images", "regions"):
                 say(f"{count} {name.replace('_', ' ')}")
@@ -167,6 +170,15 @@ class Pretrain(Settings):
             return stop_status()
         say(f"done: {state}")
         return 0
+
+    def _show_costs(self, costs: "Costs") -> None:
+        if self.json:
+            counts = {"steps_done": costs.steps_done, "num_steps": costs.num_steps, "is_stopped": False}
+            show_json({"run": self.out, **counts, "counts": {}, "costs": costs.to_dict()})
+            return
+        several = costs.num_devices > 1
+        among = f" on {costs.num_devices} devices, communication between them not counted" if several else ""
+        show_table("dry run", costs.rows(among))
 
     def config(self) -> PretrainConfig:
         """The recipe with its overrides and absolute paths, or the configuration of another run."""

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from tyro.conf import CascadeSubcommandArgs, OmitArgPrefixes, OmitSubcommandPrefixes
+from tyro.conf import CascadeSubcommandArgs, HelptextFromCommentsOff, OmitArgPrefixes, OmitSubcommandPrefixes
 
 from samclr.cli.tree import MANY, Node, Option
 from samclr.errors import UsageError, did_you_mean, one_of
 
-STYLE = (OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs)  # of options
+# Of options. Help is made from docstrings (samclr.cli.help), so tyro need not read the sources for comments.
+STYLE = (OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs, HelptextFromCommentsOff)
 RENAMED = {"accelerator": "device", "num_workers": "workers", "devices": "num_devices"}  # since 0.2
 _NUMBER = re.compile(r"-?[\d.]")
 _BOX = re.compile(r"[╭╮╰╯│─]|-{3,}|^\s*[|+]|[|+]\s*$", re.MULTILINE)

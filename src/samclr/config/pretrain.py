@@ -57,7 +57,7 @@ BankPlace = Literal["auto", "device", "pinned", "map"]
 Mean = Annotated[Channels, Bounds(at_least=-1e6, at_most=1e6)]
 Deviation = Annotated[Channels, Bounds(over=0, at_most=1e6)]
 Stem = Literal["standard", "conv3x3-stride2", "conv3x3-stride1"]
-OpenSetting = Literal["global_batch_size", "steps", "warmup_steps", "precision", "workers"]
+OpenSetting = Literal["global_batch_size", "steps", "warmup_steps", "precision", "workers", "micro_batch_size"]
 ExtendSchedule = Literal["tail", "constant"]
 
 
@@ -250,7 +250,8 @@ class RuntimeConfig(Settings):
         num_devices: Devices per machine.
         num_nodes: Number of machines.
         micro_batch_size: Rows (images times regions_per_image) that a device encodes at a time; the loss
-            stays that of the whole batch (gradient caching).
+            stays that of the whole batch (gradient caching). None takes all at once; on CUDA samclr pretrain fits it
+            to the free memory if not stated.
         activation_checkpointing: Keep few activations and recompute the rest; saves memory with large ViTs.
         compile: Compile the backbone at the first step (torch.compile): a minute's wait, then faster steps.
         precision: Precision of the encoders: float32; bfloat16 and float16 keep weights in float32 (mixed), their -true

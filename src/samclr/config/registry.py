@@ -9,7 +9,8 @@ handed over by `register`. A spec imports no torch: what needs torch is in anoth
 import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from samclr.errors import PluginError, UsageError, did_you_mean
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from samclr.config.methods import MethodSpec
     from samclr.config.protocols import ProtocolSpec
     from samclr.config.segmenters import SegmenterSpec
+
+
+@cache
+def _entry_points() -> EntryPoints:
+    """Of all packages, read once: four registries ask."""
+    return entry_points()
 
 
 class Spec(Protocol):
@@ -86,7 +93,7 @@ class Registry(Mapping[str, SpecT], Generic[SpecT]):
         own = [(importlib.import_module(module).SPEC, module) for module in modules if module.endswith("_spec")]
         for spec, module in sorted(own, key=lambda one: one[0].name.lower()):
             self._add(spec, module)
-        for entry in sorted(entry_points(group=self.group), key=lambda entry: entry.name):
+        for entry in sorted(_entry_points().select(group=self.group), key=lambda entry: entry.name):
             self._add(self._load(entry), f"the entry point {entry.value} of {entry.dist and entry.dist.name}")
 
     def _load(self, entry: EntryPoint) -> Any:

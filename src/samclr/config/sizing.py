@@ -1,6 +1,6 @@
 """What a run is given where its budget was left open: pure rules (docs/decisions/0022-sized-runs.md)."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from samclr.config.devices import TrainingPrecision
@@ -11,6 +11,8 @@ MOST_EPOCHS, FULL_EPOCHS_IMAGES = 300, 1000  # so many epochs up to so many imag
 HOURS = {"cpu": 1.0, "mps": 4.0, "cuda": 24.0}  # the longest run that nobody asked for
 FEWEST_STEPS = 100
 CPU_BATCH = 64  # so that an hour on a CPU has steps enough
+FREE_SHARE = 0.8  # of a device's free memory that a step may take
+OVER_SAVED = 1.3  # what is kept for the backward pass, times this: gradients and workspaces beside it
 
 
 def left_open(stated: frozenset[str]) -> tuple[OpenSetting, ...]:
@@ -30,7 +32,7 @@ def filled_from(config: PretrainConfig, other: PretrainConfig) -> PretrainConfig
 def fit_folder(
     config: PretrainConfig, num_images: int, device_kind: str, half: TrainingPrecision, num_cores: int
 ) -> PretrainConfig:
-    """Batch, precision and workers where they are open; `fit_length` comes after it.
+    """Batch, precision and workers where they are open; `fit_memory` (CUDA alone) and `fit_length` come after it.
 
     The batch is a power of two within the set, at most the recipe's and CPU_BATCH on a CPU, and divides among ranks.
 
@@ -49,7 +51,43 @@ def fit_folder(
         runtime = replace(runtime, precision=half)
     if "workers" in config.auto:
         runtime = replace(runtime, workers=max(1, num_cores // runtime.num_devices))
-    return replace(config, optim=optim, runtime=runtime)
+    auto = tuple(name for name in config.auto if name != "micro_batch_size" or device_kind == "cuda")
+    return replace(config, auto=auto, optim=optim, runtime=runtime)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepMemory:
+    """What a step takes on a device, in bytes.
+
+    Attributes:
+        fixed: whatever the rows: weights, gradients, the optimiser's moments, the views of the whole batch.
+        a_row: kept for the backward pass for each row that is encoded at a time.
+    """
+
+    fixed: int
+    a_row: int
+
+    def of(self, rows: int) -> int:
+        """The estimate for a step that encodes so many rows at a time."""
+        return int(self.fixed + OVER_SAVED * rows * self.a_row)
+
+
+def fit_memory(config: PretrainConfig, rows: int, memory: StepMemory, free_bytes: int) -> PretrainConfig:
+    """The micro-batch where it is open; it no longer is.
+
+    None where all rows at once fit in FREE_SHARE of what is free, else the largest power of two that does, at least 2.
+
+    Args:
+        rows: of a device in a step.
+        free_bytes: of the device before anything lies there.
+    """
+    if "micro_batch_size" not in config.auto:
+        return config
+    auto, room = tuple(name for name in config.auto if name != "micro_batch_size"), FREE_SHARE * free_bytes
+    sizes = [2**power for power in range(1, rows.bit_length()) if 2**power < rows]
+    fitting = [size for size in sizes if memory.of(size) <= room]
+    size = None if memory.of(rows) <= room or not sizes else max(fitting, default=2)
+    return replace(config, auto=auto, runtime=replace(config.runtime, micro_batch_size=size))
 
 
 def fit_length(config: PretrainConfig, num_images: int, device_kind: str, step_s: float) -> PretrainConfig:

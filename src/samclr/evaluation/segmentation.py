@@ -65,6 +65,21 @@ def iou_counts(confused: Int[np.ndarray, "c c"]) -> Float[np.ndarray, "m"]:
     return np.concatenate([np.diagonal(confused), confused.sum(1), confused.sum(0)]).astype(np.float64)
 
 
+def sparse_counts(counts: Float[np.ndarray, "m"]) -> list[list[int]]:
+    """`iou_counts` of an image for a file: class, right, true and predicted pixels, of the classes it has."""
+    right, true, predicted = counts.astype(np.int64).reshape(3, -1)
+    found = np.flatnonzero(true + predicted)
+    return [[int(one), int(right[one]), int(true[one]), int(predicted[one])] for one in found]
+
+
+def dense_counts(rows: list[list[int]], num_classes: int) -> Float[np.ndarray, "m"]:
+    """What `sparse_counts` was made of. Raises ValueError or IndexError for anything else."""
+    counts = np.zeros((3, num_classes))
+    for one, *pixels in rows:
+        counts[:, one] = pixels
+    return counts.ravel()
+
+
 def class_ious(counts: Float[np.ndarray, "m"]) -> Float[np.ndarray, "c"]:
     """Intersection over union of each class; NaN for one that is neither in labels nor in predictions."""
     right, true, predicted = counts.reshape(3, -1)

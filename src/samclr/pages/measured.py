@@ -1,7 +1,8 @@
 """What a report may compare: one score of several runs, by seed, and differences paired by test image."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
@@ -9,22 +10,32 @@ import numpy as np
 from jaxtyping import Float
 
 from samclr.config.evaluation import IntervalConfig
+from samclr.config.pretrain import PretrainConfig
 from samclr.config.protocols import ProtocolSpec, Shown, protocols_of
 from samclr.errors import FilesError
 from samclr.evaluation.intervals import bootstrap_intervals
+from samclr.evaluation.segmentation import dense_counts, miou_and_accuracy
 from samclr.runs.results import Result
 from samclr.storage.files import confined, read_json
 
 Interval = tuple[float, float]
+Measure = Callable[[Float[np.ndarray, "m"]], float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A result, the run whose folder holds it, and the seed of its weights."""
+    """A result, the run whose folder holds it, and the seed of its weights. See `measured_by`."""
 
     run: Path
     seed: int
     result: Result
+
+
+def measured_by(run: Path, config: PretrainConfig, result: Result) -> Measured:
+    """A result of this run's weights or floor. A row of samclr 0.1 has no model: that is the run's."""
+    if result.model is None:
+        result = replace(result, model={"backbone": config.model.backbone, "stem": config.model.stem})
+    return Measured(run=run, seed=config.seed if result.seed is None else result.seed, result=result)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +45,15 @@ class Scored:
     Attributes:
         label: whose it is.
         values: by seed.
-        right: by seed 1 for each test image that was answered rightly [n]; a seed whose answers are not at hand lacks.
+        per_image: by seed what each test image adds to the sums that the score is made of: 1 where it was answered
+            rightly [n 1], or its counts of pixels [n m]; a seed whose answers are not at hand lacks.
+        measure: from the m sums to the score; None where that is the mean over test images.
     """
 
     label: str
     values: dict[int, float]
-    right: dict[int, Float[np.ndarray, "n"]]
+    per_image: dict[int, Float[np.ndarray, "n m"]]
+    measure: Measure | None = None
 
     @property
     def mean(self) -> float:
@@ -48,8 +62,8 @@ class Scored:
 
 
 def main_scores() -> list[tuple[ProtocolSpec, Shown]]:
-    """The scores of the tables without variants, the most important first."""
-    return [(spec, one) for spec in protocols_of() for one in spec.shown if one.variant == ""]
+    """The scores of the tables but those of every variant there is, the most important first."""
+    return [(spec, one) for spec in protocols_of() for one in spec.shown if one.variant is not None]
 
 
 def newest(found: Sequence[Measured], on: str, spec: ProtocolSpec, shown: Shown) -> Result | None:
@@ -57,7 +71,7 @@ def newest(found: Sequence[Measured], on: str, spec: ProtocolSpec, shown: Shown)
     fit = [
         one.result
         for one in found
-        if (one.result.on, one.result.protocol, one.result.variant) == (on, spec.name, "")
+        if (one.result.on, one.result.protocol, one.result.variant) == (on, spec.name, shown.variant)
         and shown.measure in one.result.scores
         and one.result.scores[shown.measure].low is not None
     ]
@@ -68,8 +82,15 @@ def scored(label: str, found: Sequence[Measured], shown: Shown, like: Result) ->
     """The score of each seed, of what was measured as `like` was: protocol, settings, images and architecture."""
     fit = {one.seed: one for one in found if _is_like(one.result, like) and shown.measure in one.result.scores}
     values = {seed: one.result.scores[shown.measure].value for seed, one in fit.items()}
-    right = {seed: _right(one, values[seed]) for seed, one in fit.items()}
-    return Scored(label=label, values=values, right={seed: r for seed, r in right.items() if r is not None})
+    measure = _measure_of(shown) if like.kind == "dense" else None
+    found_of = _right if measure is None else partial(_pixels, measure=measure)
+    per_image = {seed: counts for seed, one in fit.items() if (counts := found_of(one, values[seed])) is not None}
+    return Scored(label=label, values=values, per_image=per_image, measure=measure)
+
+
+def _measure_of(shown: Shown) -> Measure | None:
+    place = {"miou": 0, "pixel_accuracy": 1}.get(shown.measure)
+    return None if place is None else lambda sums: float(miou_and_accuracy(sums)[place])
 
 
 def _is_like(one: Result, like: Result) -> bool:
@@ -78,11 +99,12 @@ def _is_like(one: Result, like: Result) -> bool:
         settings = {**result.settings, "protocol": result.protocol, "variant": result.variant, "on": result.on}
         return settings, counts, result.train_fingerprint, result.test_fingerprint
 
-    same_model = None in (one.model, like.model) or one.model == like.model
+    first, second = one.model or {}, like.model or {}  # of rows of samclr 0.1 the names alone are known
+    same_model = all(first[name] == second[name] for name in first.keys() & second.keys())
     return same_model and identity(one) == identity(like)
 
 
-def _right(one: Measured, value: float) -> Float[np.ndarray, "n"] | None:
+def _right(one: Measured, value: float) -> Float[np.ndarray, "n 1"] | None:
     """Which test images are right, from the predictions beside the results; None where they are not at hand."""
     if one.result.details is None:
         return None
@@ -95,7 +117,20 @@ def _right(one: Measured, value: float) -> Float[np.ndarray, "n"] | None:
         return None
     right = (labels == predicted).astype(np.float64) if labels.shape == predicted.shape else np.zeros(0)
     # Predictions say top-1; another measure of the same protocol cannot be paired by them.
-    return right if len(right) and abs(right.mean() - value) < 1e-6 else None
+    return right[:, None] if len(right) and abs(right.mean() - value) < 1e-6 else None
+
+
+def _pixels(one: Measured, value: float, measure: Measure) -> Float[np.ndarray, "n m"] | None:
+    """Counts of pixels of each test image, from the details; None where they are not at hand (before samclr 0.2)."""
+    if one.result.details is None:
+        return None
+    try:
+        details = read_json(confined(one.run, one.result.details), {})["protocols"][one.result.key]
+        rows, num_classes = details["pixels_by_image"], len(details["per_class_iou"])
+        counts = np.stack([dense_counts(image, num_classes) for image in rows])
+    except (FilesError, KeyError, TypeError, ValueError, IndexError):  # removed, damaged, or of an older version
+        return None
+    return counts if abs(measure(counts.sum(0)) - value) < 1e-6 else None
 
 
 def mean_interval(ours: Scored, like: Result, shown: Shown) -> Interval | None:
@@ -103,7 +138,9 @@ def mean_interval(ours: Scored, like: Result, shown: Shown) -> Interval | None:
     if len(ours.values) == 1:
         score = like.scores[shown.measure]
         return None if score.low is None or score.high is None else (score.low, score.high)
-    return _bootstrapped(np.mean([*ours.right.values()], 0), like) if ours.right.keys() == ours.values.keys() else None
+    if ours.per_image.keys() != ours.values.keys():
+        return None
+    return _bootstrapped([*ours.per_image.values()], [], ours.measure, like)
 
 
 def difference(ours: Scored, theirs: Scored, like: Result) -> tuple[float, Interval | None, list[int]]:
@@ -113,21 +150,34 @@ def difference(ours: Scored, theirs: Scored, like: Result) -> tuple[float, Inter
     """
     common = [seed for seed in ours.values if seed in theirs.values]
     seeds = (common, common) if common else ([*ours.values], [*theirs.values])
-    sides = [
-        ([one.values[seed] for seed in some], one.right, some) for one, some in zip((ours, theirs), seeds, strict=True)
-    ]
-    gap = fmean(sides[0][0]) - fmean(sides[1][0])
-    if not all(seed in right for _, right, some in sides for seed in some):
-        return gap, None, common
-    first, second = (np.mean([right[seed] for seed in some], 0) for _, right, some in sides)
-    return gap, _bootstrapped(first - second, like), common
+    pairs = tuple(zip((ours, theirs), seeds, strict=True))
+    first, second = (fmean(one.values[seed] for seed in some) for one, some in pairs)
+    if not all(seed in one.per_image for one, some in pairs for seed in some):
+        return first - second, None, common
+    mine, other = ([one.per_image[seed] for seed in some] for one, some in pairs)
+    return first - second, _bootstrapped(mine, other, ours.measure, like), common
 
 
-def _bootstrapped(per_image: Float[np.ndarray, "n"], like: Result) -> Interval:
+def _bootstrapped(
+    ours: Sequence[Float[np.ndarray, "n m"]],
+    theirs: Sequence[Float[np.ndarray, "n m"]],
+    measure: Measure | None,
+    like: Result,
+) -> Interval:
+    """Of the mean over ours less that over theirs, all of one resample of the test images at a time."""
     known = IntervalConfig()
     config = IntervalConfig(
         bootstrap=like.settings.get("bootstrap", known.bootstrap),
         bootstrap_seed=like.settings.get("bootstrap_seed", known.bootstrap_seed),
     )
-    ((low, high),) = bootstrap_intervals(per_image[:, None], config)
+    if measure is None:
+        per_image = np.mean([*ours], 0) - (np.mean([*theirs], 0) if theirs else 0)
+        ((low, high),) = bootstrap_intervals(per_image, config)
+        return float(low), float(high)
+
+    def gap(sums: Float[np.ndarray, "m"]) -> Float[np.ndarray, "1"]:
+        values = [measure(part) for part in np.split(sums, len(ours) + len(theirs))]
+        return np.array([fmean(values[: len(ours)]) - (fmean(values[len(ours) :]) if theirs else 0)])
+
+    ((low, high),) = bootstrap_intervals(np.concatenate([*ours, *theirs], 1), config, gap)
     return float(low), float(high)

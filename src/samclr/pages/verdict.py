@@ -5,7 +5,7 @@ It is made from typed results. What is missing is said, with the command that ad
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,16 @@ from samclr.config.registry import PROTOCOLS
 from samclr.config.serialise import fingerprint, from_dict
 from samclr.datasets.catalogue import DATASETS
 from samclr.errors import name_some
-from samclr.pages.measured import Measured, Scored, difference, main_scores, mean_interval, newest, scored
+from samclr.pages.measured import (
+    Measured,
+    Scored,
+    difference,
+    main_scores,
+    mean_interval,
+    measured_by,
+    newest,
+    scored,
+)
 from samclr.runs.results import Result, RunResult
 
 VIEWS = {"image": "image views", "region": "region views", "random-box": "random boxes"}
@@ -62,7 +71,7 @@ def make_verdict(configs: Mapping[Path, PretrainConfig], results: Mapping[Path, 
     subject = next((group for group in groups if group.config.views.strategy == "region"), groups[0])
     others = [group for group in groups if group is not subject][:MAX_OTHERS]
     floors = [
-        Measured(run=run, seed=configs[run].seed if one.result.seed is None else one.result.seed, result=one.result)
+        measured_by(run, configs[run], one.result)
         for run, found in results.items()
         for one in found
         if one.is_own and one.result.untrained
@@ -100,7 +109,7 @@ def _groups(configs: Mapping[Path, PretrainConfig], results: Mapping[Path, Seque
     for runs, label in zip(alike.values(), labels, strict=True):
         several = f" ({name_some([run.resolve().name for run in runs], 2)})" if labels.count(label) > 1 else ""
         found = [
-            Measured(run=run, seed=configs[run].seed, result=one.result)
+            replace(measured_by(run, configs[run], one.result), seed=configs[run].seed)
             for run in runs
             for one in results[run]
             if one.is_own and one.is_current and not one.result.untrained
@@ -121,7 +130,9 @@ def _sentence(ours: Scored, others: Sequence[Scored], like: Result, shown: Shown
         facts.insert(0, f"mean of {len(values)} seeds, {_span((values[0], values[-1]))} by seed")
     facts.append(f"{like.scores[shown.measure].n:,} test images")
     compared = [_compared(ours, one, like) for one in others if one.values]
-    text = f"{_capital(ours.label)}: {ours.mean:.1%} {shown.title} on {like.on} ({'; '.join(facts)})"
+    title, _, more = shown.title.partition(", ")
+    title += f" ({more})" if more else ""  # mIoU (linear)
+    text = f"{_capital(ours.label)}: {ours.mean:.1%} {title} on {like.on} ({'; '.join(facts)})"
     return f"{', '.join([text, *compared])}."
 
 

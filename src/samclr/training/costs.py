@@ -1,8 +1,10 @@
-"""What a run takes: steps, time, disk and memory."""
+"""What a run takes: steps, time, disk and memory. As numbers, and in words."""
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from samclr.bank.bank import KIND, missing_bytes
 from samclr.config.pretrain import PretrainConfig
@@ -14,46 +16,116 @@ from samclr.training.pace import BYTES_A_PARAMETER, TRIAL_STEPS, Pace
 from samclr.views.data import bank_path, num_workers
 
 
-def cost_rows(
-    config: PretrainConfig,
-    run: Path,
-    refs: Sequence[SceneRef],
-    pace: Pace,
-    device_kind: str,
-    steps_done: int = 0,
-    among: str = "",
-) -> list[dict[str, str]]:
-    """Rows of (what, value): images, steps, time, disk and memory of a run that has done `steps_done`.
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """What a run takes.
 
-    among: what is said after the expected time.
+    Attributes:
+        num_images: of the scenes.
+        num_steps, steps_done: of the run; done so far.
+        global_batch_size, micro_batch_size: images a step; rows that a device encodes at a time, None of all.
+        num_views: that a step encodes, over all devices.
+        num_epochs: of the whole run.
+        precision, device, num_devices, num_workers: that it runs in and on.
+        expected_least_s, expected_most_s: time of the steps that are left, after packing.
+        views_per_s_least, views_per_s_most: the speed that they come from.
+        bank, bank_needed_mb: the scene bank, and what packing adds to it.
+        disk, free_disk_mb: the folder that the run will lie in, or its nearest parent, and what is free there.
+        run_mb: the run directory at most; None where the pace was read from the log.
+        memory_mb: of the device in a step, by trial steps; None likewise.
+        bank_on_device_mb: what a GPU holds beside it if the bank is put there; None where it cannot be.
     """
+
+    num_images: int
+    num_steps: int
+    steps_done: int
+    global_batch_size: int
+    micro_batch_size: int | None
+    num_views: int
+    num_epochs: float
+    precision: str
+    device: str
+    num_devices: int
+    num_workers: int
+    expected_least_s: float
+    expected_most_s: float
+    views_per_s_least: float
+    views_per_s_most: float
+    bank: Path
+    bank_needed_mb: float
+    disk: Path
+    free_disk_mb: float
+    run_mb: float | None
+    memory_mb: float | None
+    bank_on_device_mb: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Under these names, as `samclr pretrain --dry-run --json` prints them."""
+        return asdict(self)
+
+    def rows(self, among: str = "") -> list[dict[str, str]]:
+        """In words, as rows of (what, value). among: what is said after the expected time."""
+        of_steps = f"{self.num_steps:,} of {self.global_batch_size} images, {self.num_views:,} views; "
+        of_steps += f"{self.num_epochs:,.0f} epochs"
+        rows = {
+            "images": f"{self.num_images:,}",
+            "steps": of_steps + (f"; {self.steps_done:,} done" if self.steps_done else ""),
+            "precision": f"{self.precision}, on {self.device}",
+            "workers": f"{self.num_workers}",
+            "expected time": f"{_duration(self.expected_least_s)} to {_duration(self.expected_most_s)} after packing, "
+            f"at {self.views_per_s_least:,.0f} to {self.views_per_s_most:,.0f} views/s{among}",
+            "bank": str(self.bank),
+            "room for bank": f"{self.bank_needed_mb / 1e3:.2f} GB more",
+            "free disk": f"{self.free_disk_mb / 1e3:.1f} GB at {self.disk}",
+        }
+        if self.run_mb is not None:
+            rows["run directory"] = f"{self.run_mb / 1e3:.2f} GB at most"
+        if self.memory_mb is not None:
+            parts = "" if self.micro_batch_size is None else f", {self.micro_batch_size} rows at a time"
+            rows[f"memory on {self.device}"] = (
+                f"about {self.memory_mb / 1e3:.1f} GB{parts}, by {TRIAL_STEPS} trial steps"
+            )
+        if self.bank_on_device_mb is not None:
+            rows["and for the bank"] = (
+                f"{self.bank_on_device_mb / 1e3:.2f} GB, if it is put there ({option_of('bank_on')})"
+            )
+        return [{"what": what, "value": value} for what, value in rows.items()]
+
+
+def costs_of(
+    config: PretrainConfig, run: Path, refs: Sequence[SceneRef], pace: Pace, device_kind: str, steps_done: int = 0
+) -> Costs:
+    """What a run takes that has done `steps_done`."""
     num_steps, views = config.optim.num_steps(len(refs)), config.views_per_step()
     bank = bank_path(config)
     folder = PartsFolder(bank, KIND) if (bank / "manifest.json").exists() else None
-    needed = missing_bytes(folder, refs, config.data.max_side, config.data.codec)
     existing = run if run.exists() else next(parent for parent in run.absolute().parents if parent.exists())
-    epochs = num_steps * config.optim.global_batch_size / len(refs)
-    of_steps = f"{num_steps:,} of {config.optim.global_batch_size} images, {views:,} views; {epochs:,.0f} epochs"
-    left = num_steps - steps_done
-    rows = {
-        "images": f"{len(refs):,}",
-        "steps": of_steps + (f"; {steps_done:,} done" if steps_done else ""),
-        "precision": f"{config.runtime.precision}, on {device_kind}",
-        "workers": f"{num_workers(config)}",
-        "expected time": f"{_duration(left * pace.least_s)} to {_duration(left * pace.most_s)} after packing, "
-        f"at {views / pace.most_s:,.0f} to {views / pace.least_s:,.0f} views/s{among}",
-        "bank": str(bank),
-        "room for bank": f"{needed / 1e9:.2f} GB more",
-        "free disk": f"{shutil.disk_usage(existing).free / 1e9:.1f} GB at {existing}",
-    }
-    if pace.parameters is not None:
-        rows["run directory"] = f"{pace.parameters * BYTES_A_PARAMETER * KEPT / 1e9:.2f} GB at most"
-    if pace.memory_bytes is not None:
-        rows[f"memory on {device_kind}"] = f"about {pace.memory_bytes / 1e9:.1f} GB, by {TRIAL_STEPS} trial steps"
-    if device_kind == "cuda" and config.data.codec == "raw" and config.runtime.bank_on in ("auto", "device"):
-        whole_bank = missing_bytes(None, refs, config.data.max_side)
-        rows["and for the bank"] = f"{whole_bank / 1e9:.2f} GB, if it is put there ({option_of('bank_on')})"
-    return [{"what": what, "value": value} for what, value in rows.items()]
+    left = max(num_steps - steps_done, 0)
+    on_device = device_kind == "cuda" and config.data.codec == "raw" and config.runtime.bank_on in ("auto", "device")
+    return Costs(
+        num_images=len(refs),
+        num_steps=num_steps,
+        steps_done=steps_done,
+        global_batch_size=config.optim.global_batch_size,
+        micro_batch_size=config.runtime.micro_batch_size,
+        num_views=views,
+        num_epochs=num_steps * config.optim.global_batch_size / len(refs),
+        precision=config.runtime.precision,
+        device=device_kind,
+        num_devices=config.runtime.num_devices * config.runtime.num_nodes,
+        num_workers=num_workers(config),
+        expected_least_s=left * pace.least_s,
+        expected_most_s=left * pace.most_s,
+        views_per_s_least=views / pace.most_s,
+        views_per_s_most=views / pace.least_s,
+        bank=bank,
+        bank_needed_mb=missing_bytes(folder, refs, config.data.max_side, config.data.codec) / 1e6,
+        disk=existing,
+        free_disk_mb=shutil.disk_usage(existing).free / 1e6,
+        run_mb=None if pace.parameters is None else pace.parameters * BYTES_A_PARAMETER * KEPT / 1e6,
+        memory_mb=None if pace.memory_bytes is None else pace.memory_bytes / 1e6,
+        bank_on_device_mb=missing_bytes(None, refs, config.data.max_side) / 1e6 if on_device else None,
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -6,14 +6,16 @@ from pathlib import Path
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.sizing import fit_length
 from samclr.models.resolve import resolve_config
-from samclr.training.costs import cost_rows
-from samclr.training.devices import create_fabric
+from samclr.runs.saved import newest_step
+from samclr.training.costs import Costs, costs_of
+from samclr.training.devices import advice_on_memory, create_fabric
+from samclr.training.memory import fit_to_memory
 from samclr.training.pace import measure_pace
 from samclr.training.start import fit_to_folder
 
 
-def estimate(config: PretrainConfig, run: Path) -> list[dict[str, str]]:
-    """Rows of (what, value): what `pretrain` tells at its start. Of several devices, one is tried with its share."""
+def estimate(config: PretrainConfig, run: Path) -> Costs:
+    """What `pretrain` tells at its start. Of several devices, one is tried with its share."""
     config, refs = fit_to_folder(resolve_config(config), run, listed=True)
     ranks = config.runtime.num_devices * config.runtime.num_nodes
     one = replace(
@@ -22,7 +24,9 @@ def estimate(config: PretrainConfig, run: Path) -> list[dict[str, str]]:
         runtime=replace(config.runtime, num_devices=1, num_nodes=1),
     )
     fabric = create_fabric(one)
-    pace, kind = measure_pace(fabric, one), fabric.device.type
+    with advice_on_memory(config.runtime):
+        one = fit_to_memory(fabric, one, refs, announce=True)
+        pace, kind = measure_pace(fabric, one), fabric.device.type
+    config = replace(config, runtime=replace(config.runtime, micro_batch_size=one.runtime.micro_batch_size))
     config = fit_length(config, len(refs), kind, pace.step_s)
-    among = f" on {ranks} devices, communication between them not counted" if ranks > 1 else ""
-    return cost_rows(config, run, refs, pace, kind, among=among)
+    return costs_of(config, run, refs, pace, kind, newest_step(run) or 0)

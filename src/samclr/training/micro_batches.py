@@ -30,7 +30,7 @@ def backward(fabric: Fabric, method: Any, batch: ViewBatch, micro_batch_size: in
     with torch.no_grad(), fabric.autocast():  # not through the wrapper: it would change buffers under embed's graph
         targets = _joined([method.module.targets(pixels, batch.step, *regions) for pixels, *regions in parts])
     if size == rows:
-        output: StepOutput = method.module.contrast(_embed(fabric, method, whole, batch.step), targets, batch)
+        output: StepOutput = method.module.contrast(embed(fabric, method, whole, batch.step), targets, batch)
         fabric.backward(output.loss)
         return output
     with torch.no_grad(), statistics_kept([method]):
@@ -38,7 +38,7 @@ def backward(fabric: Fabric, method: Any, batch: ViewBatch, micro_batch_size: in
         embedded = []
         for part in parts:
             states.append(_random_state(fabric.device))
-            embedded.append(_embed(fabric, method, part, batch.step))
+            embedded.append(embed(fabric, method, part, batch.step))
     leaves = tuple(_at_least_float32(tensor).requires_grad_() for tensor in _joined(embedded))
     output = method.module.contrast(leaves, targets, batch)
     gradients = torch.autograd.grad(output.loss, leaves)
@@ -49,14 +49,16 @@ def backward(fabric: Fabric, method: Any, batch: ViewBatch, micro_batch_size: in
     for number, part in enumerate(parts):
         last = number == len(parts) - 1
         with fabric.no_backward_sync(method, enabled=not last), _replayed(states[number], fabric.device):
-            again = _embed(fabric, method, part, batch.step)
+            again = embed(fabric, method, part, batch.step)
             share = [(tensor * piece[number]).sum() for tensor, piece in zip(again, pieces, strict=True)]
             fabric.backward(torch.stack(share).sum())
     return output
 
 
-def _embed(fabric: Fabric, method: Any, part: tuple[tuple[Tensor, ...], ...], step: int) -> Embeddings:
-    """Pixels, and what else the method looks at. Fabric's wrapper sets the precision on several ranks alone."""
+def embed(fabric: Fabric, method: Any, part: tuple[tuple[Tensor, ...], ...], step: int) -> Embeddings:
+    """Of pixels, and what else the method looks at, in the run's precision: Fabric's wrapper sets it on several ranks
+    alone.
+    """
     pixels, *regions = part
     with fabric.autocast():
         embeddings: Embeddings = method.embed(pixels, step, *regions)

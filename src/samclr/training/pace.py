@@ -17,9 +17,10 @@ from samclr.runs.directory import read_metrics
 from samclr.training.devices import set_up
 from samclr.training.micro_batches import backward
 from samclr.training.optim import create_optimizer
+from samclr.views.batch import ViewBatch
 from samclr.views.data import map_sides
 from samclr.views.make_batch import make_batch
-from samclr.views.plan import ViewPlanner
+from samclr.views.plan import ViewPlan, ViewPlanner
 from samclr.views.shares import with_shares
 
 WARM_UP_STEPS, TRIAL_STEPS = 1, 3
@@ -64,23 +65,11 @@ def measure_pace(fabric: Fabric, config: PretrainConfig) -> Pace:
     head.register_forward_pre_hook(lambda *_: resident.append(psutil.Process().memory_info().rss))
     optimizer = create_optimizer(method, config.optim)
     method, optimizer = set_up(fabric, method, optimizer, replace(config.runtime, compile=False))
-    planner = ViewPlanner(
-        image_hw=np.full((images, 2), config.group.size_px),
-        regions=None,
-        seed=config.seed,
-        images_per_step=images,
-        views=config.views,
-        groups=config.groups,
-        augment=config.augment,
-        map_sides=map_sides(config),
-    )
+    planner = _planner(config, images)
     seconds = []
     for step in range(WARM_UP_STEPS + TRIAL_STEPS):
         plan = with_shares(planner.plan(step), None)
-        pixels = [
-            torch.randint(0, 256, (*group.boxes_xyxy.shape[:2], 3, group.size_px, group.size_px), dtype=torch.uint8)
-            for group in plan.groups
-        ]
+        pixels = _random_pixels(plan)
         start = time.perf_counter()
         output = backward(fabric, method, make_batch(plan, pixels, fabric.device), config.runtime.micro_batch_size)
         optimizer.step()
@@ -105,6 +94,32 @@ def measure_pace(fabric: Fabric, config: PretrainConfig) -> Pace:
     return Pace(
         least_s=float(trial.min()), most_s=float(trial.max()) * SLOWER, memory_bytes=memory, parameters=parameters
     )
+
+
+def random_batch(config: PretrainConfig, images: int, device: torch.device) -> ViewBatch:
+    """Views of so many images of random pixels, as a step has them."""
+    plan = with_shares(_planner(config, images).plan(0), None)
+    return make_batch(plan, _random_pixels(plan), device)
+
+
+def _planner(config: PretrainConfig, images: int) -> ViewPlanner:
+    return ViewPlanner(
+        image_hw=np.full((images, 2), config.group.size_px),
+        regions=None,
+        seed=config.seed,
+        images_per_step=images,
+        views=config.views,
+        groups=config.groups,
+        augment=config.augment,
+        map_sides=map_sides(config),
+    )
+
+
+def _random_pixels(plan: ViewPlan) -> list[torch.Tensor]:
+    return [
+        torch.randint(0, 256, (*group.boxes_xyxy.shape[:2], 3, group.size_px, group.size_px), dtype=torch.uint8)
+        for group in plan.groups
+    ]
 
 
 def logged_pace(config: PretrainConfig, run: Path, num_ranks: int) -> Pace | None:

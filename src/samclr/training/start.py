@@ -17,8 +17,9 @@ from samclr.models.devices import choose_device
 from samclr.runs.directory import has_checkpoint
 from samclr.runs.saved import load_config, newest_step
 from samclr.scenes.refs import SceneRef
-from samclr.training.costs import cost_rows
+from samclr.training.costs import costs_of
 from samclr.training.devices import advice_on_memory
+from samclr.training.memory import fit_to_memory
 from samclr.training.pace import Pace, logged_pace, measure_pace
 
 
@@ -43,6 +44,8 @@ def settle(
     """The configuration with nothing left open; told, where wanted, is what it takes. All ranks call it together."""
     done = newest_step(run) or 0
     sized = ", ".join(name.replace("_", " ") for name in config.auto)
+    with advice_on_memory(config.runtime):
+        config = fit_to_memory(fabric, config, refs, announce)
     if "steps" not in config.auto and (not announce or done >= config.optim.num_steps(len(refs))):
         return replace(config, auto=())
     with advice_on_memory(config.runtime):
@@ -50,7 +53,7 @@ def settle(
         pace = fabric.broadcast(pace or measure_pace(fabric, config))
     config = fit_length(config, len(refs), fabric.device.type, pace.step_s)
     if announce and fabric.is_global_zero:
-        for row in cost_rows(config, run, refs, pace, fabric.device.type, done):
+        for row in costs_of(config, run, refs, pace, fabric.device.type, done).rows():
             tell(f"{row['what']:<16} {row['value']}")
         if sized:
             tell(f"{sized}: fitted to folder and device; {option_of('budget')} paper takes the recipe's numbers")

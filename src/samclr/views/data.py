@@ -107,6 +107,7 @@ def map_sides(config: PretrainConfig) -> tuple[int, ...]:
 
     return tuple(map_side(config.model, group.size_px) for group in config.groups)
 
+
 def data_of(
     scenes: str | Path | Sequence[str | Path],
     regions: str | Path | None,

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from dataclasses import dataclass, replace
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 from typing import ClassVar
 
 import pytest
@@ -59,13 +59,13 @@ def test_another_one_is_registered_once(methods):
 def test_entry_points_are_found(methods, monkeypatch):
     entry = EntryPoint(name="other", value=f"{__name__}:OTHER", group="samclr.methods")
     monkeypatch.setattr(EntryPoint, "load", lambda self: OTHER)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == "samclr.methods" else [])
+    monkeypatch.setattr(registry, "_entry_points", lambda: EntryPoints([entry]))
     assert list(methods) == [*METHODS, "other"]
 
 
 def test_an_entry_point_that_cannot_be_imported_is_named(methods, monkeypatch):
     entry = EntryPoint(name="lost", value="no_such_package:SPEC", group="samclr.methods")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    monkeypatch.setattr(registry, "_entry_points", lambda: EntryPoints([entry]))
     with pytest.raises(PluginError, match=r"the method lost of a package \(no_such_package:SPEC\) cannot be imported"):
         len(methods)
 

@@ -15,7 +15,12 @@ OPEN = replace(RECIPES["samclr"].config, auto=OPEN_SETTINGS)
 
 def test_what_is_stated_is_not_open():
     assert left_open(frozenset()) == OPEN_SETTINGS
-    assert left_open(frozenset({"steps", "precision"})) == ("global_batch_size", "warmup_steps", "workers")
+    assert left_open(frozenset({"steps", "precision"})) == (
+        "global_batch_size",
+        "warmup_steps",
+        "workers",
+        "micro_batch_size",
+    )
     assert "steps" not in left_open(frozenset({"epochs"}))
 
 

@@ -17,7 +17,7 @@ from samclr.config.pretrain import ModelConfig
 from samclr.errors import ConfigError
 from samclr.evaluation.targets import open_target
 from samclr.models.backbone import create_backbone, load_pretrained
-from samclr.models.weights import own_normalisation, read_facts, read_tensors
+from samclr.models.weights import open_weights, own_normalisation, read_facts
 from samclr.runs.export import weights_bytes
 
 SMALL = ModelConfig(backbone="small-cnn")
@@ -184,14 +184,13 @@ def test_timms_classifier_is_left_out_and_said(name, tmp_path, capsys):
     assert target.model.mean == timm.get_pretrained_cfg(name).mean
 
 
-def test_of_several_sets_of_weights_one_is_said_to_be_used(tmp_path, capsys):
+def test_of_several_sets_of_weights_one_is_said_to_be_used(tmp_path):
     own = create_backbone(SMALL).state_dict()
     other = {name: torch.zeros_like(value) for name, value in own.items()}
     torch.save({"state_dict_ema": other, "state_dict": own, "epoch": 3}, tmp_path / "w.pth")
-    found = read_tensors(tmp_path / "w.pth")
-    assert all(torch.equal(found[name], value) for name, value in own.items())
-    said = f"{tmp_path}/w.pth holds several sets of weights: state_dict is used, not state_dict_ema"
-    assert said in capsys.readouterr().err
+    found = open_weights(tmp_path / "w.pth")
+    assert all(torch.equal(found.tensors[name], value) for name, value in own.items())
+    assert found.remarks == ("taken from state_dict, not state_dict_ema",)
 
 
 def test_a_deeper_networks_weights_are_not_half_taken(tmp_path):

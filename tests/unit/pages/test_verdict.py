@@ -11,6 +11,7 @@ from samclr.config.evaluation import IntervalConfig
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.recipes import RECIPES
 from samclr.evaluation.intervals import bootstrap_intervals
+from samclr.evaluation.segmentation import iou_counts, miou_and_accuracy, sparse_counts
 from samclr.pages.counts import count_sentences
 from samclr.pages.verdict import make_verdict
 from samclr.runs.results import Result, RunResult, Score
@@ -76,6 +77,57 @@ def test_the_verdict_is_one_sentence_with_paired_intervals(tmp_path):
         f"2.0 points over the untrained backbone ({over_floor}, not told apart)."
     )
     assert verdict.missing == ()
+
+
+def segmented(run: Path, seed: int, untrained: bool = False) -> tuple[RunResult, list[np.ndarray]]:
+    """A dense result of twelve images of three classes, and its counts."""
+    random = np.random.default_rng(seed)
+    counts = [iou_counts(random.integers(0, 50, (3, 3)) * random.integers(0, 2, 3)) for _ in range(12)]
+    (run / "evaluation").mkdir(parents=True, exist_ok=True)
+    name = f"evaluation/dense-{seed}.json"
+    details = {"per_class_iou": [0, 0, 0], "pixels_by_image": [sparse_counts(one) for one in counts]}
+    (run / name).write_text(json.dumps({"protocols": {"dense_linear": details}}))
+    miou = float(miou_and_accuracy(np.sum(counts, 0))[0])
+    found = measured(run, 50, untrained, protocol="dense", variant="linear", kind="dense", on="streets", details=name)
+    scores = {"miou": Score(value=miou, low=miou - 0.1, high=miou + 0.1, n=12)}
+    return replace(found, result=replace(found.result, scores=scores)), counts
+
+
+def test_differences_of_dense_scores_are_paired_by_image(tmp_path):
+    """The oracle draws the resamples itself, one after the other."""
+    runs = {tmp_path / name: seed for seed, name in enumerate(("a", "b", "c"))}
+    found = {run: segmented(run, seed) for run, seed in runs.items()}
+    first, second, image = runs
+    configs = {first: REGION, second: replace(REGION, seed=1), image: IMAGE}
+    verdict = make_verdict(configs, {run: [one] for run, (one, _) in found.items()})
+    (sentence,) = verdict.sentences
+    random = np.random.Generator(np.random.PCG64(0))
+    of_first, gaps = [], []
+    for _ in range(200):
+        rows = random.integers(0, 12, 12)
+        values = [miou_and_accuracy(np.sum([counts[row] for row in rows], 0))[0] for _, counts in found.values()]
+        of_first.append((values[0] + values[1]) / 2)
+        gaps.append(values[0] - values[2])
+    low, high = 100 * np.percentile(of_first, (2.5, 97.5))
+    assert "% mIoU (linear) on streets (mean of 2 seeds, " in sentence
+    assert f"95% interval {low:.1f} to {high:.1f}; 12 test images)" in sentence
+    ends = sorted(np.sign(np.mean(gaps)) * end for end in 100 * np.percentile(gaps, (2.5, 97.5)))
+    assert f"image views ({ends[0]:.1f} to {ends[1]:.1f}" in sentence
+    (image / "evaluation/dense-2.json").write_text("{}")  # as samclr 0.1 left it
+    (sentence,) = make_verdict(configs, {run: [one] for run, (one, _) in found.items()}).sentences
+    assert "image views (seed 0)" in sentence
+
+
+def test_old_rows_have_the_floor_of_their_own_architecture(tmp_path):
+    """Rows of samclr 0.1 say nothing of the model: that of their run counts."""
+    small, large = tmp_path / "small", tmp_path / "large"
+    other = replace(REGION, model=replace(REGION.model, backbone="resnet50"))
+    results = {large: [measured(large, 60, untrained=True)], small: [measured(small, 90)]}
+    verdict = make_verdict({small: REGION, large: other}, results)
+    assert "the untrained backbone" not in verdict.sentences[0]
+    assert any("No untrained floor" in one.text for one in verdict.missing)
+    alike = make_verdict({small: REGION, large: replace(REGION, seed=1)}, results)
+    assert "30.0 points over the untrained backbone" in alike.sentences[0]
 
 
 def test_what_is_missing_is_said_with_its_command(tmp_path):

@@ -18,7 +18,14 @@ from samclr.evaluation.linear import Standardiser, zero_layer
 from samclr.evaluation.neighbours import nearest
 from samclr.evaluation.protocols.base import DenseProtocol, DenseTask, Outcome
 from samclr.evaluation.protocols.dense_spec import DenseConfig
-from samclr.evaluation.segmentation import class_ious, confusion, enlarge_argmax, iou_counts, miou_and_accuracy
+from samclr.evaluation.segmentation import (
+    class_ious,
+    confusion,
+    enlarge_argmax,
+    iou_counts,
+    miou_and_accuracy,
+    sparse_counts,
+)
 from samclr.evaluation.sizes import check_dense, say_fewer
 from samclr.log import say
 from samclr.models.schedules import cosine
@@ -85,7 +92,8 @@ def _scores(confused: list[np.ndarray], interval: IntervalConfig) -> dict[str, S
 def _details(confused: list[np.ndarray]) -> dict[str, Any]:
     counts = np.stack([iou_counts(image) for image in confused])
     ious = [None if np.isnan(iou) else float(iou) for iou in class_ious(counts.sum(0))]
-    return {"per_class_iou": ious, "confusion": np.sum(confused, 0).tolist()}
+    by_image = [sparse_counts(image) for image in counts]
+    return {"per_class_iou": ious, "confusion": np.sum(confused, 0).tolist(), "pixels_by_image": by_image}
 
 
 def train_probe(
