@@ -18,7 +18,8 @@ from samclr.cli.regions import Look, Regions, Segment, Segmenters
 from samclr.cli.study import StudyCommand
 from samclr.cli.tree import Node
 from samclr.config.methods import Which
-from samclr.config.pretrain import AUTO, Codec, Extension, OpenSetting, PretrainConfig
+from samclr.config.model import AUTO
+from samclr.config.pretrain import Codec, Extension, OpenSetting, PretrainConfig
 from samclr.config.recipes import RECIPES
 from samclr.config.serialise import Bounds, InputSide, Seeds, Settings, Side
 from samclr.config.sizing import left_open

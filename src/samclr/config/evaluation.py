@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from samclr.config.model import Deviation, Mean, Stem, stated_normalisation
 from samclr.config.model_args import parse_arguments
 from samclr.config.normalisation import Normalisation
-from samclr.config.pretrain import Deviation, Mean, Stem, stated_normalisation
 from samclr.config.protocols import EvaluationData, Kind, ProtocolConfig, protocols_of
 from samclr.config.registry import PROTOCOLS
 from samclr.config.serialise import Bounds, InputSide, Seed, Settings

@@ -6,8 +6,8 @@ from pathlib import Path
 from torch import nn
 
 from samclr.config.evaluation import TargetConfig
+from samclr.config.model import AUTO, ModelConfig
 from samclr.config.model_args import argument_texts, parse_arguments
-from samclr.config.pretrain import AUTO, ModelConfig
 from samclr.errors import ConfigError
 from samclr.log import option_of, say
 from samclr.models.backbone import create_backbone, load_pretrained

@@ -13,9 +13,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from samclr.config.model import ModelConfig, Stem
 from samclr.config.model_args import RESERVED, argument_texts
 from samclr.config.normalisation import IMAGENET, UNCHANGED, Normalisation
-from samclr.config.pretrain import ModelConfig, Stem
 from samclr.config.serialise import from_dict
 from samclr.errors import ConfigError, FilesError, name_some
 from samclr.log import option_of, say

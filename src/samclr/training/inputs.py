@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from samclr.bank.places import refuse_inside_scenes
-from samclr.config.pretrain import AUTO, PretrainConfig
+from samclr.config.model import AUTO
+from samclr.config.pretrain import PretrainConfig
 from samclr.datasets.sources import refuse_missing
 from samclr.log import option_of
 from samclr.models.names import refuse_unknown

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from samclr.config.model import Stem
 from samclr.config.normalisation import Normalisation
-from samclr.config.pretrain import Stem
 from samclr.errors import ConfigError
 
 Tensors = dict[str, Tensor]
