@@ -125,7 +125,7 @@ class ModelConfig(Settings):
         super().__post_init__()
         stated_normalisation(self.mean, self.std)
         if self.freeze == "all" and self.lora_rank is not None:
-            raise ConfigError("freeze all leaves no layer for lora_rank; give one of the two", "freeze")
+            raise ConfigError(f"freeze all leaves no layer for {option_of('lora_rank')}; give one of the two", "freeze")
 
     @property
     def lora_scale(self) -> float:
