@@ -197,7 +197,7 @@ def test_what_is_exported_is_settled_once(scenes, tmp_path):
         replace(moco, optim=replace(moco.optim, ema_decay=0.9))
     with pytest.raises(ConfigError, match="head_warmup_steps is 4; expected fewer than the run's 4 steps"):
         replace(moco.optim, head_warmup_steps=4)
-    with pytest.raises(ConfigError, match="freeze all leaves no layer for lora_rank"):
+    with pytest.raises(ConfigError, match="freeze all leaves no layer for `lora_rank`"):
         ModelConfig(freeze="all", lora_rank=2)
 
 

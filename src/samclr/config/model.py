@@ -14,6 +14,7 @@ from samclr.config.serialise import (
     Settings,
 )
 from samclr.errors import ConfigError
+from samclr.log import option_of
 
 Mean = Annotated[Channels, Bounds(at_least=-1e6, at_most=1e6)]
 Deviation = Annotated[Channels, Bounds(over=0, at_most=1e6)]
@@ -69,7 +70,7 @@ class ModelConfig(Settings):
         parse_arguments(self.model_args)
         stated_normalisation(self.mean, self.std)
         if self.freeze == "all" and self.lora_rank is not None:
-            raise ConfigError("freeze all leaves no layer for lora_rank; give one of the two", "freeze")
+            raise ConfigError(f"freeze all leaves no layer for {option_of('lora_rank')}; give one of the two", "freeze")
 
     @property
     def lora_scale(self) -> float:

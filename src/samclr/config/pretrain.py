@@ -79,8 +79,6 @@ class DataConfig(Settings):
     codec: Codec = "raw"
 
 
-
-
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig(Settings):
     """Optimiser and its schedule.
