@@ -196,8 +196,8 @@ def _remarks(found: Found, renamed: Renamed | None) -> tuple[str, ...]:
     if renamed is not None and renamed.changed and found.layout is not None:
         remarks.append(f"{renamed.changed} of {len(found.tensors)} tensors renamed from {found.layout.title} layout")
     needless = renamed.left_out if renamed is not None else []
-    beside = [re.sub(r"^(module\.)*", "", name).split(".")[0] for name in found.left_over]
-    roots = [*beside, *(re.split(r"\.(?:\d|weight|bias)", name)[0] for name in needless)]
+    roots = [re.sub(r"^(module\.)*", "", name).split(".")[0] for name in found.left_over]
+    roots += [re.split(r"\.(?:\d|weight|bias)", name)[0] for name in needless]
     if roots:
         remarks.append(f"{len(roots)} tensors left over ({name_some(list(dict.fromkeys(roots)))})")
     return tuple(remarks)

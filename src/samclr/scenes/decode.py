@@ -67,7 +67,7 @@ def _decode(encoded: bytes) -> tuple[UInt8[np.ndarray, "h w 3"], bool, int]:
                     raise DecodeError(f"the image is {width}x{height} px")
                 if width * height > MAX_IMAGE_PX:
                     raise DecodeError(f"the image is {width}x{height} px, over the limit of {MAX_IMAGE_PX:,} px")
-                orientation = image.getexif().get(ORIENTATION)  # asked first: Pillow turns a TIFF when it loads it
+                orientation: Any = image.getexif().get(ORIENTATION)  # asked first: Pillow turns a TIFF when it loads it
                 image.load()
                 tags = dict(getattr(image, "tag_v2", {}))
                 pixels = upright_rgb(image, tags)
@@ -145,7 +145,7 @@ def read_header(source: bytes | Path) -> Header:
             warnings.simplefilter("ignore")
             with open_image(source) as image:
                 width, height = image.size
-                orientation = image.getexif().get(ORIENTATION)
+                orientation: Any = image.getexif().get(ORIENTATION)
                 if orientation in SIDEWAYS and image.format != "TIFF":  # of which Pillow states the upright size
                     width, height = height, width
                 return Header(height=height, width=width, orientation=orientation if orientation in ORIENTATIONS else 1)

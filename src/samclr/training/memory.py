@@ -61,7 +61,8 @@ def measure_memory(fabric: Fabric, config: PretrainConfig) -> StepMemory:
 
     Counted on the device in the run's precision, from the tensors that autograd saves, parameters and buffers aside.
     """
-    method = fabric.strategy.precision.convert_module(create_method(config, 1)).to(fabric.device)
+    method = create_method(config, 1)
+    fabric.strategy.precision.convert_module(method).to(fabric.device)
     own = {tensor.untyped_storage().data_ptr() for tensor in (*method.parameters(), *method.buffers())}
     saved = [_saved_bytes(fabric, method, config, images, own) for images in FEW_IMAGES]
     rows = [images * config.views.regions_per_image for images in FEW_IMAGES]
