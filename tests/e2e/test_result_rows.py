@@ -13,9 +13,10 @@ from support.runs import small_config
 from support.scenes import write_labelled
 
 from samclr.config.pretrain import ViewsConfig
+from samclr.errors import FilesError
 from samclr.pages.report import write_report
 from samclr.runs.export import export_run
-from samclr.runs.results import RESULTS_FORMAT, Score, read_results, results_of_run
+from samclr.runs.results import RESULTS_FORMAT, Score, read_results, results_of_run, results_place
 from samclr.training.pretrain import pretrain
 
 FIRST = Path(__file__).parents[1] / "formats" / "0.1"
@@ -31,6 +32,15 @@ def rows_in(place):
     """kNN's results as asked for; those of its usual settings stand beside them."""
     assert json.loads(place.read_text())["format"] == RESULTS_FORMAT
     return [result for result in read_results(place) if not result.variant]
+
+
+@pytest.mark.parametrize("folder", ["", "evaluation"])
+def test_results_that_could_not_be_kept_are_refused_before_they_are_made(tmp_path, monkeypatch, folder):
+    (tmp_path / folder).mkdir(exist_ok=True)
+    assert results_place(tmp_path / "r.json", None) == tmp_path / "r.json"
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path / folder)
+    with pytest.raises(FilesError, match=r"cannot write .*r\.json \(its folder is read-only\); name a place"):
+        results_place(tmp_path / "r.json", None)
 
 
 def test_a_run_is_one_however_it_is_spelt(scenes, tmp_path, call, monkeypatch):

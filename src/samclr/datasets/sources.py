@@ -5,6 +5,7 @@ file `file.parquet#row` or `file.tar#member`. With several sources, the source's
 """
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -164,6 +165,8 @@ def _refuse_own_folder(source: Path) -> None:
 
 
 def _list_folder(source: Path, column: str | None, notes: ListingNotes) -> Iterator[SceneRef]:
+    if not os.access(source, os.R_OK | os.X_OK):
+        raise ScenesError(f"{source} cannot be listed (permission denied); see to its permissions")
     _refuse_own_folder(source)
     refuse_labels_as_scenes(source)
     unreadable: list[str] = []

@@ -16,7 +16,7 @@ from samclr.config.serialise import fingerprint
 from samclr.errors import FilesError, RunError, SamclrError
 from samclr.log import option_of
 from samclr.runs.directory import RESULTS_FILE
-from samclr.storage.files import confined, read_json, room_for, safe_name, write_json
+from samclr.storage.files import confined, read_json, refuse_unwritable, room_for, safe_name, write_json
 from samclr.storage.locks import locked
 
 RESULTS_FORMAT = 3  # 1, of samclr 0.1, and 2 had one row of flat keys for all protocols: see old_results
@@ -145,7 +145,7 @@ def results_place(out: Path | None, run: Path | None) -> Path | None:
 
     Raises:
         RunError: the file cannot take results: it is a folder, or holds something else.
-        FilesError: the file is damaged.
+        FilesError: the file is damaged, or cannot be written.
     """
     place = out or (run / RESULTS_FILE if run is not None else None)
     if place is None:
@@ -154,6 +154,9 @@ def results_place(out: Path | None, run: Path | None) -> Path | None:
     read_results(place)
     with room_for(place):
         place.parent.mkdir(parents=True, exist_ok=True)  # what cannot be made is said before anything is measured
+    for one in (place, place.parent / DETAILS_FOLDER / place.name):
+        if one.parent.is_dir():
+            refuse_unwritable(one)
     return place
 
 

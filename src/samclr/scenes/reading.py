@@ -14,6 +14,8 @@ def read_bytes(ref: SceneRef) -> bytes:
     """Return the encoded image. Raises OSError, ValueError or pyarrow's errors for what cannot be read."""
     if ref.row is not None:
         return read_contained(ref)
+    if ref.image_id.endswith("/"):  # see `list_scenes`
+        raise OSError(f"the folder {ref.path} cannot be listed; see to its permissions")
     if file_stamp(ref)[0] > MAX_FILE_BYTES:
         raise ValueError(f"the file has {file_stamp(ref)[0]:,} bytes, over the limit of {MAX_FILE_BYTES:,}")
     return regular(ref.path).read_bytes() if as_uri(ref.path) is None else read_remote(ref.path)

@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any
 
+from samclr.config.cache import cache_folder
 from samclr.errors import FilesError
 from samclr.storage.checksums import checksum_of_json
 
@@ -35,6 +36,7 @@ BUSY_S = 5.0  # for which a file that another process has open is waited for, wh
 _BUSY = (5, 32, 33)  # Windows' numbers: access denied, sharing violation, lock violation
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextmanager
@@ -121,7 +123,7 @@ def remove_if_free(path: Path) -> bool:
     return True
 
 
-def _is_busy(error: PermissionError) -> bool:
+def _is_busy(error: OSError) -> bool:
     return getattr(error, "winerror", None) in _BUSY
 
 
@@ -213,17 +215,41 @@ def _kind(mode: int) -> str:
 
 @contextmanager
 def room_for(path: Path, needed_bytes: int | None = None) -> Iterator[None]:
-    """Turn "disk full" inside the block into one sentence with the path, the need where it is known, and what is free.
+    """Turn "disk full" inside the block into one sentence with the path, the need where it is known, and what is free;
+    and "permission denied" for `path` into one with the path, and not that of a temporary file, and what to do.
 
     Raises:
-        FilesError: the disk that holds `path` is full.
+        FilesError: the disk that holds `path` is full, or it may not be written.
     """
     try:
         yield
     except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        raise no_room(path, error, needed_bytes) from None
+        if error.errno in NO_ROOM:
+            raise no_room(path, error, needed_bytes) from None
+        if error.errno in NOT_ALLOWED and not _is_busy(error) and _is_of(path, error.filename):
+            raise not_allowed(path, error.strerror) from None
+        raise
+
+
+def not_allowed(path: Path, why: str) -> FilesError:
+    """The error for a file that may not be written."""
+    in_cache = path.absolute().is_relative_to(cache_folder().absolute())
+    remedy = "set $SAMCLR_CACHE to a folder" if in_cache else "name a place"
+    return FilesError(f"cannot write {path} ({why}); {remedy} that you may write to")
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raise FilesError, before any work, if a file cannot be made or replaced in its folder, which is there."""
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise not_allowed(path, "its folder is read-only")
+
+
+def _is_of(path: Path, named: Any) -> bool:
+    """Whether an error's file is `path`, one beside it that takes its place, or a folder above it."""
+    if not isinstance(named, str):
+        return False
+    found = Path(named)
+    return found in (path, *path.parents) or (found.parent == path.parent and found.name.startswith(f"{path.name}."))
 
 
 def no_room(path: Path, error: OSError, needed_bytes: int | None = None) -> FilesError:

@@ -14,7 +14,7 @@ from samclr.datasets.sources import list_scenes
 from samclr.errors import ScenesError
 from samclr.scenes.decode import DecodeError, decode_rgb, load_scene
 from samclr.scenes.reading import read_bytes
-from samclr.scenes.refs import IMAGE_SUFFIXES, relative_id
+from samclr.scenes.refs import IMAGE_SUFFIXES, SceneRef, relative_id
 
 
 def write_parquet(path, encoded, column="image", **extra):
@@ -100,6 +100,15 @@ def test_parquet_files_that_their_names_promise_are_missed(tmp_path, scenes, cap
         "2 of 3 Parquet files of one set are missing: train-00000-of-00003.parquet, train-00002-of-00003.parquet",
         "1 of 2 Parquet files of one set are missing: x-00001-of-00002.parquet",
     ]
+
+
+def test_folders_without_permission_are_said_to_be_that(scenes, monkeypatch):
+    ref = SceneRef(image_id="a/", path=str(scenes / "a"))  # as a folder is listed that cannot be
+    with pytest.raises(DecodeError, match=r"the folder .*/a cannot be listed; see to its permissions"):
+        load_scene(ref)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(ScenesError, match=r"scenes cannot be listed \(permission denied\)"):
+        list_scenes([scenes])
 
 
 def test_names_that_are_no_utf8_get_visible_ids(tmp_path):

@@ -194,6 +194,24 @@ def test_what_cannot_be_replaced_for_another_reason_is_said_at_once(tmp_path, mo
         write_text(tmp_path / "a", "text")
 
 
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_a_place_that_may_not_be_written_is_named_and_not_what_stands_beside_it(tmp_path, monkeypatch, code):
+    path = tmp_path / "made" / "report.html"
+
+    def write(named: Path) -> None:
+        with files.room_for(path):
+            raise OSError(code, "no", str(named))
+
+    for named in (path, path.with_name("report.html.0a-1-0.tmp"), path.parent, tmp_path):
+        with pytest.raises(FilesError, match=rf"cannot write {path} \(no\); name a place that you may write to"):
+            write(named)
+    with pytest.raises(OSError, match="other"):  # what is read meanwhile is another matter
+        write(tmp_path / "other")
+    monkeypatch.setenv("SAMCLR_CACHE", str(tmp_path))
+    with pytest.raises(FilesError, match=r"set \$SAMCLR_CACHE to a folder that you may write to"):
+        write(path)
+
+
 @pytest.mark.parametrize("name", ["cam/a:b.png", "x/nul.png", "x/AUX", "a/b.", "a /b", "a?", "com1.tar#a"])
 def test_names_that_windows_does_not_take_are_refused_there(tmp_path, monkeypatch, name):
     assert confined(tmp_path, name) == tmp_path / name
