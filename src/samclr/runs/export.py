@@ -84,9 +84,10 @@ def export_run(run: Path, out: Path, layout: Layout, image_px: int | None = None
             raise RunError(
                 f"Hugging Face has no {model.backbone} with stem {model.stem}; use {option_of('layout')} timm or onnx"
             )
-        if (out / FOLDER_CONFIG).exists() and not is_weights_folder(out):
+        begun = (*FOLDER_WEIGHTS, CARD_NAME)  # what an export leaves that was killed before its config.json
+        if out.is_dir() and not is_weights_folder(out) and any(one.name not in begun for one in out.iterdir()):
             raise RunError(
-                f"{out} holds a {FOLDER_CONFIG} of something else; name a new folder with {option_of('out')}"
+                f"{out} exists and is not a folder of weights; name a new or empty folder with {option_of('out')}"
             )
         _save_hugging_face(backbone, out, config)
     else:
@@ -96,7 +97,7 @@ def export_run(run: Path, out: Path, layout: Layout, image_px: int | None = None
         write_bytes(out, found.content)
         image_px, note = found.side_px, f"; features differ from torch by at most {found.difference:.1e}"
     loading = loading_of(layout, out, backbone, config, image_px)
-    card = out / CARD_NAME if out.is_dir() else out.with_name(f"{out.stem}.md")
+    card = out / CARD_NAME if out.is_dir() else out.with_name(f"{out.name}.md")  # of a.safetensors and a.onnx: two
     write_text(card, model_card(run, config, backbone, loading, image_px))
     return loading.line + note
 
