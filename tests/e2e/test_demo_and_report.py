@@ -51,6 +51,17 @@ def test_the_demo_measures_all_arms_on_the_same_digits(demo):
     assert len({tuple(steps) for steps in losses}) == 3
 
 
+def test_a_folder_of_other_things_is_refused_by_the_demo(photo_folder, call):
+    before = sorted(photo_folder.iterdir())
+    for place in (photo_folder, before[0]):
+        status, _, said = call("demo", "--out", place)
+        assert (status, said) == (
+            1,
+            f"samclr: error: {place} exists and is not a demo; name a new or empty folder with --out\n",
+        )
+    assert sorted(photo_folder.iterdir()) == before
+
+
 def test_what_the_demo_prints_is_what_it_measured(demo):
     _, arms, remarks = demo
     untrained, image, region = arms[:3]

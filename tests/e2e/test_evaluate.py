@@ -184,7 +184,7 @@ def test_dense_tasks_stand_beside_other_rows_in_report_and_card(scenes, tmp_path
     assert f"{100 * linear.value:.1f}%" in page
     assert f"{100 * results['knn'].scores['top1'].value:.1f}%" in page
     export_run(run, tmp_path / "out.safetensors", "timm")
-    card = (tmp_path / "out.md").read_text()
+    card = (tmp_path / "out.safetensors.md").read_text()
     assert "| measured on | backbone | kNN | linear | linear, best epoch | image size | " in card
     assert "| shades | " in card
     assert f"| fields | trained, step 2 | {linear.text} | {near.text} | " in card

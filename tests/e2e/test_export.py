@@ -98,7 +98,7 @@ def test_the_normalisation_stands_in_all_that_is_written(runs, exported, name, o
     assert onnxruntime.InferenceSession(folder / "o.onnx").get_modelmeta().custom_metadata_map == facts
     assert (json.loads(facts["mean"]), json.loads(facts["std"])) == ([*own.mean], [*own.std])
     assert (facts["backbone"], facts["stem"]) == (load_config(runs / name).model.backbone, "standard")
-    for card in ("a.md", "hf/README.md"):
+    for card in ("a.safetensors.md", "o.onnx.md", "hf/README.md"):
         assert f"normalised with mean {own.mean} and deviation {own.std}" in (folder / card).read_text()
     for file in ("a.safetensors", "hf", "o.onnx"):
         assert open_target(str(folder / file), TargetConfig(), False, None).backbone.normalisation == own
@@ -124,7 +124,7 @@ def test_the_printed_line_loads_it_at_the_trained_size(runs, exported, name, lay
 @pytest.mark.parametrize(("name", "layout"), LAYOUTS)
 def test_the_program_in_the_card_gives_our_features_of_a_photograph(runs, exported, name, layout, monkeypatch):
     folder = exported[0] / name
-    card = folder / "hf/README.md" if layout == "huggingface" else folder / f"{FILES[layout].split('.')[0]}.md"
+    card = folder / "hf/README.md" if layout == "huggingface" else folder / f"{FILES[layout]}.md"
     (program,) = re.findall(r"```python\n(.*?)```", card.read_text(), re.DOTALL)
     (folder / "photo.jpg").write_bytes((exported[0] / "photo.jpg").read_bytes())
     monkeypatch.chdir(folder)
@@ -198,7 +198,7 @@ def test_where_a_model_has_no_free_size_the_file_is_for_one(runs, exported, tmp_
         "export", runs / "small", "--layout", "onnx", "--out", tmp_path / "a.onnx", "--image-px", 40
     )
     assert (status, "images of 40 x 40 px alone" in shown) == (0, True)
-    assert "This file takes images of 40 x 40 px alone." in (tmp_path / "a.md").read_text()
+    assert "This file takes images of 40 x 40 px alone." in (tmp_path / "a.onnx.md").read_text()
     config = EvaluationConfig(data=EvaluationData(image_px=48))
     with pytest.raises(ConfigError, match=r"a.onnx takes images of 40 px alone; give `image_px` 40"):
         samclr.evaluate(tmp_path / "a.onnx", on=write_labelled(tmp_path / "labelled"), config=config)
@@ -266,11 +266,11 @@ def test_the_card_says_what_a_stranger_asks(runs, tmp_path):
     labelled = write_labelled(tmp_path / "labelled")
     config = EvaluationConfig(data=EvaluationData(image_px=32))
     export_run(runs / "small", tmp_path / "before.safetensors", "timm")
-    assert "None was measured with these weights." in (tmp_path / "before.md").read_text()
+    assert "None was measured with these weights." in (tmp_path / "before.safetensors.md").read_text()
     for untrained in (False, True):
         samclr.evaluate(runs / "small", on=labelled, config=config, untrained=untrained)
     export_run(runs / "small", tmp_path / "after.safetensors", "timm")
-    card = (tmp_path / "after.md").read_text()
+    card = (tmp_path / "after.safetensors.md").read_text()
     for text in (
         "# small-cnn, pre-trained with samclr",
         "- recipe: samclr. SAMCLR: SimCLR with both views from one region; Missaoui and Yuan, NeurIPS 2023 workshop",
@@ -293,14 +293,25 @@ def test_an_unfinished_run_says_so_first(runs, tmp_path):
     summary = read_json(run / "summary.json", {})
     write_json(run / "summary.json", summary | {"num_steps": 9}, sealed=True)
     export_run(run, tmp_path / "a.safetensors", "timm")
-    card = (tmp_path / "a.md").read_text()
+    card = (tmp_path / "a.safetensors.md").read_text()
     assert "**Unfinished:** training stood at step 1 of 9 when this was exported." in card.split("## Use")[0]
 
 
-def test_a_run_directory_is_not_overwritten(runs):
-    with pytest.raises(RunError, match=r"holds a config.json of something else; name a new folder with `out`"):
-        export_run(runs / "plain", runs / "vit", "huggingface")
+def test_a_folder_of_other_things_is_not_written_to(runs, photo_folder):
+    for folder in (runs / "vit", photo_folder):
+        before = sorted(folder.iterdir())
+        with pytest.raises(RunError, match=r"is not a folder of weights; name a new or empty folder with `out`"):
+            export_run(runs / "plain", folder, "huggingface")
+        assert sorted(folder.iterdir()) == before
     assert load_config(runs / "vit").model.normalisation == ODD
+
+
+def test_exports_of_one_name_have_a_card_each(runs, tmp_path):
+    export_run(runs / "small", tmp_path / "small.safetensors", "timm")
+    first = (tmp_path / "small.safetensors.md").read_text()
+    export_run(runs / "small", tmp_path / "small.onnx", "onnx")
+    assert (tmp_path / "small.safetensors.md").read_text() == first
+    assert "onnxruntime" in (tmp_path / "small.onnx.md").read_text()
 
 
 def test_training_is_fed_what_config_json_says(runs):

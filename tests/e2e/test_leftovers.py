@@ -68,7 +68,10 @@ def made(tmp_path, scenes, call):
         ),
         "look": (("look", store, "--scenes", scenes, "--out", out / "look.html"), [out / "look.html"]),
         "report": (("report", run, "--out", out / "r/report.html"), [out / "r/report.html"]),
-        "export": (("export", run, "--out", out / "e/a.safetensors"), [out / "e/a.safetensors", out / "e/a.md"]),
+        "export": (
+            ("export", run, "--out", out / "e/a.safetensors"),
+            [out / "e/a.safetensors", out / "e/a.safetensors.md"],
+        ),
         "export onnx": (("export", run, "--layout", "onnx", "--out", out / "o/a.onnx"), [out / "o/a.onnx"]),
         "regions export": (("regions", "export", store, "--out", out / "c/coco.json"), [out / "c/coco.json"]),
         "sa1b": (

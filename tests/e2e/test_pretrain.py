@@ -278,7 +278,7 @@ def test_the_backbone_in_other_layouts(scenes, store, tmp_path, here):
     summary = json.loads((run / "summary.json").read_text())
     assert summary["data_fingerprint"] in card
     assert "| kNN |" in card
-    assert (tmp_path / "backbone.md").exists()
+    assert (tmp_path / "backbone.onnx.md").exists()
 
     continued = small_config(scenes, store)
     model = ModelConfig(backbone="resnet18", pretrained=str(tmp_path / "tv.safetensors"))

@@ -58,5 +58,5 @@ def test_a_protocol_of_another_package(tmp_path):
     assert "nearest mean" in found["table"]
     assert "centroids_top1" in found["metrics"]
     assert found["config"]
-    assert "| nearest mean |" in (run / "out.md").read_text()
+    assert "| nearest mean |" in (run / "out.safetensors.md").read_text()
     assert '<th class="number">nearest mean</th>' in (run / "page.html").read_text()

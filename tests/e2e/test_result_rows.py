@@ -75,7 +75,7 @@ def test_weights_that_are_gone_are_never_current(scenes, tmp_path, call):
     assert rows["tones", False].superseded
     assert not rows["shades", False].superseded
     export_run(run, tmp_path / "out.safetensors", "timm")
-    card = (tmp_path / "out.md").read_text()
+    card = (tmp_path / "out.safetensors.md").read_text()
     assert "| shades | trained, step 2 | " in card
     assert "| tones | untrained (floor), seed 1 | " in card
     assert "| tones | trained" not in card
@@ -115,7 +115,7 @@ def test_rows_of_the_first_version_are_read_and_replaced(tmp_path, call):
     assert before["linear"].result.chosen == {"lr": 0.1}
     assert before["knn_k200_t0.1"].result.settings["knn_k"] == 200
     export_run(run, tmp_path / "out.safetensors", "timm")
-    assert "| shades | trained | 100.0% (100.0 to 100.0) | 100.0%" in (tmp_path / "out.md").read_text()
+    assert "| shades | trained | 100.0% (100.0 to 100.0) | 100.0%" in (tmp_path / "out.safetensors.md").read_text()
     assert "100.0%" in write_report([run]).read_text()
     # The same asked again: every old result is replaced but for the probe's, which is not asked for.
     status, _, said = call("evaluate", run, "--on", write_labelled(tmp_path / "shades"), *QUICK)

@@ -182,7 +182,7 @@ def checked(kind: Any, value: Any, name: str) -> Any:
     try:
         return _fitted(kind, value, None)
     except _UnfitError as wanted:
-        raise ConfigError(f"{name} is {_shown(value)}; expected {wanted}", setting=name) from None
+        raise ConfigError(f"{name} is {shown(value)}; expected {wanted}", setting=name) from None
 
 
 def _fitted(kind: Any, value: Any, bounds: Bounds | None) -> Any:
@@ -258,7 +258,11 @@ def _number(kind: type, value: Any, bounds: Bounds | None) -> Any:
     return number
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A setting's value in a message; several as they are typed, not as Python writes a tuple."""
+    if isinstance(value, tuple | list) and value:
+        text = " ".join(map(shown, value))
+        return text if len(text) <= 60 else f"{text[:57]}..."
     try:
         text = repr(str(value) if isinstance(value, Path) else value)
     except ValueError:  # Python writes no whole numbers of more than 4300 digits

@@ -5,6 +5,7 @@ rarely show the same digit, two crops of a region do: what the project is about,
 measured is fixed in samclr.demo.data.
 """
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -31,8 +32,10 @@ from samclr.config.segmenters import SegmenterConfig
 from samclr.datasets.sources import list_scenes
 from samclr.demo.ceiling import train_told
 from samclr.demo.data import CONTEXT, VIEW_PX, make_data
+from samclr.errors import RunError
 from samclr.evaluation.evaluate import evaluate
 from samclr.evaluation.targets import Target, open_target
+from samclr.log import option_of
 from samclr.models.resolve import resolve_config
 from samclr.pages.report import write_report
 from samclr.processes.stopping import stopped
@@ -44,6 +47,7 @@ from samclr.training.pretrain import pretrain
 from samclr.views.data import num_workers
 
 NUM_SCENES, STEPS = 600, 180
+SCENES_FOLDER = re.compile(r"\d+-scenes")  # in a demo's folder: its data, regions, bank and runs
 SEGMENTER = SegmenterConfig(
     segmenter="sam-digits",
     # Islands and holes under 40 px go; a stray island would stretch the box to the next digit.
@@ -88,7 +92,11 @@ def run_demo(
 
     For each seed: the untrained backbone, each recipe, and two controls of the first recipe with region views: its
     random boxes, and the supervised ceiling. Each part is resumed or reused when it is there already.
+
+    Raises:
+        RunError: `out` holds something else than a demo.
     """
+    refuse_other_folders(out)
     start = time.monotonic()
     root = out / f"{num_scenes}-scenes"
     data, store, bank = root / "data", root / "regions", root / "bank"
@@ -122,6 +130,15 @@ def run_demo(
     write_report(runs, out / "report.html")
     say(f"all in {time.monotonic() - start:.0f} s")
     return arms
+
+
+def refuse_other_folders(out: Path) -> None:
+    """Raise RunError if something else than a demo stands where one is to be."""
+    if not out.exists():
+        return
+    is_own = out.is_dir() and any(SCENES_FOLDER.fullmatch(one.name) for one in out.iterdir())
+    if not is_own and (not out.is_dir() or any(out.iterdir())):
+        raise RunError(f"{out} exists and is not a demo; name a new or empty folder with {option_of('out')}")
 
 
 def with_random_boxes(config: PretrainConfig) -> PretrainConfig:

@@ -12,6 +12,7 @@ from typing import Any
 
 from samclr._version import __version__
 from samclr.config.pretrain import PretrainConfig
+from samclr.config.serialise import shown
 from samclr.errors import RunError
 from samclr.log import option_of, say
 from samclr.runs.extension import extended, is_stage_of
@@ -102,7 +103,7 @@ def differences(old: Any, new: Any, where: str = "", ignore: tuple[str, ...] = (
     if isinstance(old, dict) and isinstance(new, dict):
         keys = sorted((set(old) | set(new)) - set(ignore))
         return [d for key in keys for d in differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))]
-    return [] if old == new else [f"{where} was {old!r}, now {new!r}"]
+    return [] if old == new else [f"{where} was {shown(old)}, now {shown(new)}"]
 
 
 class MetricsLog:

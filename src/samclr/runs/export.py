@@ -91,9 +91,10 @@ def export_run(run: Path, out: Path, layout: Layout, image_px: int | None = None
             raise RunError(
                 f"Hugging Face has no {model.backbone} with stem {model.stem}; use {option_of('layout')} timm or onnx"
             )
-        if (out / FOLDER_CONFIG).exists() and not is_timm_folder(out):
+        begun = (*FOLDER_WEIGHTS, CARD_NAME)  # what an export leaves that was killed before its config.json
+        if out.is_dir() and not is_timm_folder(out) and any(one.name not in begun for one in out.iterdir()):
             raise RunError(
-                f"{out} holds a {FOLDER_CONFIG} of something else; name a new folder with {option_of('out')}"
+                f"{out} exists and is not a folder of weights; name a new or empty folder with {option_of('out')}"
             )
         _save_hugging_face(backbone, out, config)
     else:
@@ -107,7 +108,7 @@ def export_run(run: Path, out: Path, layout: Layout, image_px: int | None = None
         apart = difference_without(backbone, config.group.size_px)
         note = f"; without {names}, as timm builds it, features of {config.group.size_px} px differ by {apart:.1e}"
     loading = loading_of(layout, out, backbone, config, image_px)
-    card = out / CARD_NAME if out.is_dir() else out.with_name(f"{out.stem}.md")
+    card = out / CARD_NAME if out.is_dir() else out.with_name(f"{out.name}.md")  # of a.safetensors and a.onnx: two
     write_text(card, model_card(run, config, backbone, loading, image_px, which))
     return loading.line + note
 

@@ -169,7 +169,7 @@ def test_numbers_of_numpy_lists_and_text_become_pythons_own():
         (lambda: OptimConfig(optimizer="adam"), "optimizer is 'adam'; expected sgd or adamw or lars"),
         (lambda: OptimConfig(steps=9, warmup_steps=9), "warmup_steps is 9; expected fewer than the run's 9 steps"),
         (lambda: OptimConfig(clip_per="parameter"), "clips nothing without a `clip_norm`; give both"),
-        (lambda: ViewGroup(crop_scale=(1, 0.2)), "crop_scale is (1, 0.2); expected two numbers, the smaller first"),
+        (lambda: ViewGroup(crop_scale=(1, 0.2)), "crop_scale is 1 0.2; expected two numbers, the smaller first"),
         (lambda: ViewGroup(crop_scale=(0, 1)), "each a number over 0, at most 1, the smaller first"),
         (lambda: PretrainConfig(group=ViewGroup(num_views=1)), "num_views is 1; a positive pair needs at least 2"),
         (lambda: PretrainConfig(optim=3), "optim is 3; expected OptimConfig"),
