@@ -135,6 +135,7 @@ def _the_same_everywhere(text: str, place: Path) -> str:
     text = re.sub(r"(?<=[-/\"])[0-9a-f]{12,}\b", "HASH", text)
     text = re.sub(r"and \d+ more suffixes", "and N more suffixes", text)  # of the image formats that are installed
     text = re.sub(r"[\d.,]+ (GB|MB|images/s|views/s|s)\b", r"N \1", text)
+    text = re.sub(r"waiting \d+%", "waiting N%", text)
     text = re.sub(r"(expected time +).* after packing, at .*/s", r"\1TIME after packing, at RATE", text)
     text = re.sub(r"loss [\d.]+", "loss N", text)
     return "\n".join(line.rstrip() for line in text.splitlines())
