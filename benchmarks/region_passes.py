@@ -32,13 +32,12 @@ class Count:
 
 
 def arms() -> dict[str, PretrainConfig]:
-    """samclr as it is and at DetCon's view size; DetCon with fewer and more places for regions."""
+    """samclr as it is and at DetCon's view size; DetCon with larger crops, too."""
     samclr, detcon, samdetcon = (RECIPES[name].config for name in ("samclr", "detcon", "samdetcon"))
     large = replace(samclr, group=replace(samclr.group, size_px=detcon.group.size_px))
-    many = replace(detcon, views=replace(detcon.views, carried_regions=64))
-    return {"samclr": samclr, "samclr, 224 px": large, "detcon": detcon, "detcon, 64 places": many} | {
-        "samdetcon": samdetcon
-    }
+    wide = replace(detcon, group=replace(detcon.group, crop_scale=(0.3, 1.0)))
+    found = {"samclr": samclr, "samclr, 224 px": large, "detcon": detcon, "detcon, crops (0.3, 1)": wide}
+    return found | {"samdetcon": samdetcon}
 
 
 def count(config: PretrainConfig, scenes: Path, regions: Path, steps: int) -> Count:
@@ -76,12 +75,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     arguments = parser.parse_args()
     stores = dict(one.split("=", 1) for one in arguments.regions)
-    print(f"{'set':10} {'recipe':20} regions a pass  a megapixel  places filled  plan ms")
+    print(f"{'set':10} {'recipe':22} regions a pass  a megapixel  places filled  plan ms")
     for name, scenes in (one.split("=", 1) for one in arguments.scenes):
         for arm, config in arms().items():
             found = count(config, Path(scenes), Path(stores[name]), arguments.steps)
             print(
-                f"{name:10} {arm:20} {found.regions / found.passes:14.2f} {found.regions / found.pixels * 1e6:12.1f} "
+                f"{name:10} {arm:22} {found.regions / found.passes:14.2f} {found.regions / found.pixels * 1e6:12.1f} "
                 f"{found.filled:14.0%} {found.plan_ms:8.1f}",
                 flush=True,
             )

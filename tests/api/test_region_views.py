@@ -29,7 +29,7 @@ def same(one, other):
     )
 
 
-@pytest.mark.parametrize("recipe", ["simclr", "samclr", "samdino"])
+@pytest.mark.parametrize("recipe", ["simclr", "samclr", "samdino", "samdetcon"])
 def test_a_plain_loop_has_the_commands_losses_bit_for_bit(recipe, scenes, store, tmp_path):
     config = small_config(scenes, None if recipe == "simclr" else store.path, recipe, steps=3)
     run = samclr.pretrain(config, tmp_path / "run")
@@ -53,6 +53,24 @@ def test_a_plain_loop_has_the_commands_losses_bit_for_bit(recipe, scenes, store,
     assert all(torch.equal(a, b) for a, b in zip(
         method.online_encoder.backbone.state_dict().values(), run.backbone().state_dict().values(), strict=True
     ))  # fmt: skip
+
+
+def test_views_of_whole_images_carry_regions_on_a_map_that_is_stated(scenes, store, tmp_path):
+    carrying = ViewsConfig(strategy="image", carried_regions=3)
+    (batch, *_) = small_views(scenes, store, views=carrying, map_sides=4)
+    (group,) = batch.groups
+    assert (batch.carried.shape, group.region_shown.shape) == ((4, 3), (4, 2, 3))
+    assert group.region_shares.shape == (4, 2, 3, 4, 4)
+    assert batch.region_index.tolist() == [-1] * 4
+    assert (group.region_shown.any(1) == (batch.carried >= 0)).all()
+    halves = [next(iter(small_views(scenes, store, views=carrying, map_sides=4, rank=r, world_size=2))) for r in (0, 1)]
+    assert torch.equal(torch.cat([half.groups[0].region_shares for half in halves]), group.region_shares)
+    with pytest.raises(ConfigError, match="map_sides is None; views that carry 3 regions need the number of cells"):
+        small_views(scenes, store, views=carrying)
+    with pytest.raises(UsageError, match="carried_regions 3 needs regions: run `samclr segment SCENES"):
+        small_views(scenes, None, views=carrying, map_sides=4)
+    with pytest.raises(UsageError, match="carried_regions 16 needs regions"):
+        samclr.pretrain(small_config(scenes, None, "detcon"), tmp_path / "run")
 
 
 def small_views(scenes, store, **more):
