@@ -78,6 +78,22 @@ def test_a_compiled_backbone_gives_the_same_losses(scenes, store, tmp_path):
     assert samclr("evaluate", tmp_path / "compiled", "--on", write_labelled(tmp_path / "labelled")).returncode == 0
 
 
+@pytest.mark.slow
+def test_compiled_passes_with_masks_regions_and_an_anchor_give_the_same_losses(scenes, store, tmp_path):
+    run = "--scenes", scenes, "--regions", store, "--steps", 2, "--min-area-px", 20, "--global-batch-size", 8
+    run += "--backbone", "test_vit", "--size-px", 48, "--num-local-views", 0, "--num-prototypes", 64
+    run += "--carried-regions", 3, "--region-weight", 1, "--masked-patch-weight", 1, "--masked-patch-frac", 0.5, 0.7
+    run += "--anchor", "both", "--device", "cpu", "--num-threads", 1, "--workers", 1
+    for name, more in (("plain", ()), ("compiled", ("--compile",))):
+        done = samclr("pretrain", "dino", *run, "--out", tmp_path / name, *more)
+        assert done.returncode == 0, done.stderr
+    rows = [read_metrics(tmp_path / name) for name in ("plain", "compiled")]
+    for name in ("loss", "image_loss", "region_loss", "patch_loss", "anchor_gram", "anchor_feature"):
+        plain, compiled = ([row[name] for row in one] for one in rows)
+        assert min(plain) > 0
+        assert compiled == pytest.approx(plain, rel=1e-3), name
+
+
 def test_a_dry_run_of_several_devices_tries_one_with_its_share(scenes, store, tmp_path):
     done = samclr(
         *("pretrain", "samclr", "--scenes", scenes, "--regions", store, "--out", tmp_path / "run", "--dry-run"),

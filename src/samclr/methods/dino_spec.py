@@ -36,7 +36,7 @@ class DinoConfig(MomentumMethodConfig):
         center_momentum: Share of the center that each step keeps.
         freeze_steps: Steps at the start in which the prototypes stay as they are.
         region_weight: Weight of the regions' term: the teacher's opinion of a region, pooled from a global view's
-            patches, is taught to the student's pooling of it in another one. Needs views that carry regions.
+            patches, is taught to the student's pooling of it in another one. Needs carried_regions.
         region_head: Head of the pooled regions: one of their own, without batch norm, or the views' (shared).
         masked_patch_weight: Weight of iBOT's term: patches are hidden from the student, which learns the teacher's
             opinion of them. ViTs only.
