@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 
 from samclr.cli.options import Column, Json
 from samclr.config.evaluation import EvaluationConfig, IntervalConfig, TargetConfig
-from samclr.config.methods import Which
+from samclr.config.methods import Weights
 from samclr.config.protocols import EvaluationData, ProtocolSpec, protocols_of, refuse_equal_options
 from samclr.config.registry import PROTOCOLS
 from samclr.config.serialise import CountsWith, Seed, Settings
@@ -69,9 +69,10 @@ class Evaluate(Settings):
     model: TargetConfig = field(default_factory=TargetConfig)
     untrained: Annotated[bool, arg(help="Measure the same backbone before any training, as a floor.")] = False
     which: Annotated[
-        Which | None,
+        Weights | None,
         arg(
-            help="Of a run: the trained weights (student) or their running mean (teacher); by default what it exports."
+            help="Of a run: the trained weights (student), their running mean (teacher), or those that it began with "
+            "(start), which the report compares with; by default what it exports."
         ),
     ] = None
     device: Annotated[str, arg(help="Device: auto (CUDA or MPS where available), cpu, cuda, cuda:1 ..., or mps.")] = (

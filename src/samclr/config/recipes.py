@@ -14,6 +14,7 @@ class Recipe:
 
     Attributes:
         counted_for: The data set, as NAME:SPLIT, that its number of steps is counted for.
+        continues: It begins with trained weights, which must be named.
     """
 
     config: PretrainConfig
@@ -24,6 +25,7 @@ class Recipe:
     expected: str
     command: str
     counted_for: str = "cityscapes:train"
+    continues: bool = False
 
 
 class _Recipes(Mapping[str, Recipe]):

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from samclr.config.evaluation import EvaluationConfig, TargetConfig
-from samclr.config.methods import Which
+from samclr.config.methods import Weights
 from samclr.config.normalisation import Normalisation, normalisation_of
 from samclr.datasets.labelled_scenes import IGNORED
 from samclr.errors import EvaluationError
@@ -42,7 +42,7 @@ def evaluate(
     device: str = "auto",
     image_column: str | None = None,
     download: bool = False,
-    which: Which | None = None,
+    which: Weights | None = None,
     out: "str | os.PathLike[str] | None" = None,
 ) -> list[Result]:
     """Measure a frozen backbone on labelled sets and on sets with label maps: a result for each protocol and set.
@@ -60,8 +60,9 @@ def evaluate(
         untrained: measure the same backbone before any training, as a floor. seed: of its weights.
         device: auto, cpu, cuda or cuda:1 and so on.
         image_column: column of Parquet files that holds the images. download: fetch named sets that torchvision has.
-        which: of a run, the weights that were trained (student) or their running mean (teacher); by default those that
-            it exports. The others' results stand beside the run's, as another target's.
+        which: of a run, the weights that were trained (student), their running mean (teacher), or those that it began
+            with (start); by default those that it exports. The others' results stand beside the run's, as another
+            target's; the report compares with the start.
         out: file that results are added to; by default the run's results.json, else none.
 
     Raises:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from samclr.config.methods import Which
+from samclr.config.methods import Weights
 from samclr.datasets.labelled import LabelledSet, open_labelled
 from samclr.datasets.labelled_scenes import LabelledScenes, open_labelled_scenes
 from samclr.datasets.names import as_named
@@ -31,7 +31,7 @@ class Inputs:
 
     target: str
     untrained: bool
-    which: Which | None = None
+    which: Weights | None = None
     sets: list[LabelledSet]
     dense_sets: list[DenseSet]
 
@@ -44,7 +44,7 @@ def open_inputs(
     untrained: bool = False,
     download: bool = False,
     image_column: str | None = None,
-    which: Which | None = None,
+    which: Weights | None = None,
 ) -> Inputs:
     """See that the target is there, and open all sets.
 
@@ -67,7 +67,7 @@ def is_run(path: Path) -> bool:
     return (path / CONFIG_FILE).exists() and not is_weights_folder(path)
 
 
-def check_target(name: str, untrained: bool, which: Which | None = None) -> None:
+def check_target(name: str, untrained: bool, which: Weights | None = None) -> None:
     """See that the run, the file (of weights or ONNX) or the timm model is there, as far as no model need be built.
 
     Whether the hub has a model is asked when it is opened.
@@ -82,7 +82,7 @@ def check_target(name: str, untrained: bool, which: Which | None = None) -> None
         what = "an untrained backbone" if untrained else f"{name}, which is not a run,"
         raise EvaluationError(f"{what} has one set of weights; leave {option_of('which')} out")
     if is_run(path):
-        (load_config if untrained else require_run)(path)
+        (load_config if untrained or which == "start" else require_run)(path)
         require_teacher(path, load_config(path), which)
     elif path.exists():
         if path.suffix != ONNX:

@@ -9,7 +9,7 @@ from torch import nn
 
 from samclr._version import __version__
 from samclr.config.evaluation import TargetConfig
-from samclr.config.methods import Which
+from samclr.config.methods import Weights
 from samclr.config.model_args import parse_arguments
 from samclr.config.normalisation import IMAGENET
 from samclr.config.pretrain import ModelConfig
@@ -54,7 +54,7 @@ class Target:
     source: Path | str
     run: Path | None = None
     seed: int | None = None
-    which: Which | None = None
+    which: Weights | None = None
 
     def facts(self) -> dict[str, Any]:
         """What a result says of the backbone: architecture, stem and the normalisation of its input."""
@@ -81,7 +81,7 @@ def open_target(
     untrained: bool,
     seed: int | None,
     image_px: int = DEFAULT_PX,
-    which: Which | None = None,
+    which: Weights | None = None,
 ) -> Target:
     """A run directory, a file or folder of weights of any known layout, an ONNX file, or a model by its name: timm's,
     or the id of one on the Hugging Face hub.

@@ -32,6 +32,7 @@ from samclr.runs.results import Result, RunResult
 VIEWS = {"image": "image views", "region": "region views", "random-box": "random boxes"}
 MAX_OTHERS = 3  # groups that a sentence names; the tables have all
 FLOOR = "the untrained backbone"
+BEGINNING = "its start"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,12 @@ def make_verdict(configs: Mapping[Path, PretrainConfig], results: Mapping[Path, 
         for one in found
         if one.is_own and one.result.untrained
     ]
+    starts = [
+        Measured(run=run, seed=configs[run].seed, result=one.result)
+        for run in subject.runs
+        for one in results[run]
+        if one.is_start
+    ]
     sentences, missing = [], []
     for on in dict.fromkeys(one.result.on for one in subject.found):
         is_first = True
@@ -86,11 +93,15 @@ def make_verdict(configs: Mapping[Path, PretrainConfig], results: Mapping[Path, 
             ours = scored(subject.label, subject.found, shown, like)
             beside = [scored(group.label, group.found, shown, like) for group in others]
             floor = scored(FLOOR, floors, shown, like)
-            sentences.append(_sentence(ours, [*beside, floor], like, shown))
+            start = scored(BEGINNING, starts, shown, like)
+            sentences.append(_sentence(ours, [start, *beside, floor], like, shown))
             if is_first:  # one command measures all protocols
                 pairs = [*zip(others, beside, strict=True)]
                 missing += [_unmeasured(group, like) for group, one in pairs if not one.values]
-                missing += [] if floor.values else [_no_floor(subject, like)]
+                if subject.config.model.pretrained is not None:
+                    missing += [] if start.values else [_no_start(subject, like)]
+                elif not floor.values:
+                    missing.append(_no_floor(subject, like))
             is_first = False
     if not sentences:
         missing.append(_nothing(subject, results))
@@ -168,6 +179,14 @@ def _no_floor(group: Group, like: Result) -> Missing:
     return Missing(
         text=f"No untrained floor was measured on {like.on}, so what training adds is unknown. Add it by",
         command=_evaluate(group, like, "--untrained"),
+    )
+
+
+def _no_start(group: Group, like: Result) -> Missing:
+    return Missing(
+        text=f"The weights that it began with were not measured on {like.on}, so what it gained or forgot is unknown. "
+        "Add them by",
+        command=_evaluate(group, like, "--which", "start"),
     )
 
 

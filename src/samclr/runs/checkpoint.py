@@ -8,10 +8,11 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from samclr.config.methods import Which
+from samclr.config.methods import Weights, Which
+from samclr.config.pretrain import PretrainConfig
 from samclr.errors import RunError, UsageError
 from samclr.log import option_of, say
-from samclr.models.backbone import create_backbone
+from samclr.models.backbone import create_backbone, load_pretrained
 from samclr.models.lora import merged
 from samclr.models.momentum import AVERAGE
 from samclr.models.restore import is_weights, load_exported
@@ -73,7 +74,7 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
     return None
 
 
-def load_backbone(run: "str | os.PathLike[str]", which: Which | None = None) -> nn.Module:
+def load_backbone(run: "str | os.PathLike[str]", which: Weights | None = None) -> nn.Module:
     """The pre-trained backbone of a run, or of its export, in evaluation mode: [n 3 h w] -> features [n d].
 
     Input is RGB from 0 to 1, normalised by `backbone.normalisation`, the mean and deviation of the run's training:
@@ -82,7 +83,8 @@ def load_backbone(run: "str | os.PathLike[str]", which: Which | None = None) -> 
     Args:
         run: a run directory (or Run), a safetensors file or a Hugging Face folder of `samclr.export`.
         which: the weights that were trained (student), or their running mean (teacher): the momentum encoder of MoCo,
-            BYOL or DINO, or what `ema_decay` keeps. None takes those that the run exports (`config.exported`).
+            BYOL or DINO, or what `ema_decay` keeps; or those that the run began with (start), which are read again
+            from where it had them. None takes those that the run exports (`config.exported`).
 
     Raises:
         RunError: `run` is none of these, has no checkpoint yet, or has no teacher.
@@ -90,13 +92,15 @@ def load_backbone(run: "str | os.PathLike[str]", which: Which | None = None) -> 
         UsageError: `which` is another word.
     """
     run = Path(run)
-    if which not in (None, *get_args(Which)):
-        raise UsageError(f"{option_of('which')} is {which!r}; expected one of {', '.join(get_args(Which))}")
+    if which not in (None, *get_args(Weights)):
+        raise UsageError(f"{option_of('which')} is {which!r}; expected one of {', '.join(get_args(Weights))}")
     if is_weights(run):
         if which is not None:
             raise RunError(f"{run} holds one backbone; leave {option_of('which')} out, or name the run")
         return load_exported(run)
     config = load_config(run)
+    if which == "start":
+        return start_of(config)
     state = load_checkpoint(run)
     if state is None:
         raise no_checkpoint(run)
@@ -104,6 +108,19 @@ def load_backbone(run: "str | os.PathLike[str]", which: Which | None = None) -> 
     weights = backbone_weights(state["method"], which or config.exported)
     backbone = create_backbone(config.model, config.group.size_px)
     backbone.load_state_dict(merged(weights, config.model.lora_scale))
+    return backbone.eval()
+
+
+def start_of(config: PretrainConfig) -> nn.Module:
+    """The backbone that a run begins with, in evaluation mode: its pretrained weights, or its seed's random ones.
+
+    Raises:
+        ConfigError: the pretrained weights cannot be had any more.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)
+        backbone = create_backbone(config.model, config.group.size_px)
+        load_pretrained(backbone, config.model)
     return backbone.eval()
 
 

@@ -21,7 +21,7 @@ from samclr.storage.locks import locked
 
 RESULTS_FORMAT = 3  # 1, of samclr 0.1, and 2 had one row of flat keys for all protocols: see old_results
 DETAILS_FOLDER = "evaluation"
-UNTRAINED = " (untrained)"
+UNTRAINED, START = " (untrained)", ". (start)"  # the latter is the source of a run's results from before training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,11 +133,13 @@ class RunResult:
         result: the result.
         is_own: it is of this run, not of another target that was written here.
         is_current: it is untrained, of another target, or of the weights that the run has now.
+        is_start: it is of the weights that this run began with.
     """
 
     result: Result
     is_own: bool
     is_current: bool
+    is_start: bool = False
 
 
 def results_place(out: Path | None, run: Path | None) -> Path | None:
@@ -228,7 +230,8 @@ def results_of_run(run: Path, weights: str | None = None) -> list[RunResult]:
     for result in results:
         is_own = result.source == "."
         is_current = result.untrained or not is_own or result.backbone_fingerprint == weights
-        found.append(RunResult(result=result, is_own=is_own, is_current=is_current))
+        is_start = result.source == START
+        found.append(RunResult(result=result, is_own=is_own, is_current=is_current, is_start=is_start))
     return found
 
 

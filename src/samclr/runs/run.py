@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from samclr.config.methods import Which
+from samclr.config.methods import Weights
 from samclr.config.pretrain import PretrainConfig
 from samclr.runs.checkpoint import load_backbone
 from samclr.runs.directory import SUMMARY_FILE, read_json, read_metrics
@@ -62,11 +62,11 @@ class Run(os.PathLike[str]):
         """
         return results_of_run(self.path)
 
-    def backbone(self, which: Which | None = None) -> nn.Module:
+    def backbone(self, which: Weights | None = None) -> nn.Module:
         """The backbone of the newest checkpoint in evaluation mode: normalised [n 3 h w] -> features [n d].
 
-        which: the weights that were trained (student), or their running mean (teacher); None takes those that the run
-            exports (`config.exported`).
+        which: the weights that were trained (student), their running mean (teacher), or those that the run began with
+            (start); None takes those that the run exports (`config.exported`).
 
         Raises:
             RunError: there is no checkpoint yet, or the run has no teacher.

@@ -7,7 +7,7 @@ from typing import Any
 
 from samclr._version import __version__
 from samclr.config.devices import OLD_DEVICES, OLD_PRECISIONS
-from samclr.config.methods import Which
+from samclr.config.methods import Weights
 from samclr.config.normalisation import IMAGENET
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.serialise import from_dict, to_dict, upgraded
@@ -91,7 +91,7 @@ def require_run(run: Path) -> None:
         raise no_checkpoint(run)
 
 
-def require_teacher(run: Path, config: PretrainConfig, which: Which | None) -> None:
+def require_teacher(run: Path, config: PretrainConfig, which: Weights | None) -> None:
     """Raise RunError if the teacher of a run is asked for that has none."""
     if which == "teacher" and not config.has_teacher:
         raise RunError(

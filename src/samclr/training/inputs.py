@@ -5,7 +5,9 @@ from pathlib import Path
 from samclr.bank.places import refuse_inside_scenes
 from samclr.config.model import AUTO
 from samclr.config.pretrain import PretrainConfig
+from samclr.config.recipes import RECIPES
 from samclr.datasets.sources import refuse_missing
+from samclr.errors import ConfigError
 from samclr.log import option_of
 from samclr.models.names import refuse_unknown
 from samclr.models.weights_files import check_pretrained
@@ -18,7 +20,8 @@ def check_inputs(config: PretrainConfig, run: Path) -> None:
 
     Raises:
         UsageError: the strategy needs regions and none were named, or the run directory lies inside the scenes.
-        ScenesError, PartsError: scenes or regions are missing. ConfigError: backbone or weights are.
+        ScenesError, PartsError: scenes or regions are missing. ConfigError: backbone or weights are, or none were named
+            for a recipe that continues weights.
         EvaluationError: the set of `knn_on` is missing.
         RunError: something else than a run stands where the run directory is to be.
     """
@@ -28,6 +31,8 @@ def check_inputs(config: PretrainConfig, run: Path) -> None:
     if config.model.backbone != AUTO:
         refuse_unknown(config.model.backbone)
     check_pretrained(config.model.pretrained)
+    if config.model.pretrained is None and config.recipe in RECIPES and RECIPES[config.recipe].continues:
+        raise ConfigError(f"{config.recipe} continues trained weights; name them with {option_of('pretrained')}")
     if config.runtime.knn_on is not None:
         from samclr.datasets.labelled import refuse_missing_set
 
