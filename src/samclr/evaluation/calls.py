@@ -229,8 +229,8 @@ def _split(train: Array, train_labels: Array, test: Array, test_labels: Array) -
     """Tensors on the CPU: features in float32, labels as int64."""
     features, queries = (torch.as_tensor(one).detach().cpu().float() for one in (train, test))
     given = [torch.as_tensor(one).cpu() for one in (train_labels, test_labels)]
-    if odd := [one.dtype for one in given if one.is_floating_point() or one.is_complex()]:
-        raise EvaluationError(f"the labels are {odd[0]}; expected whole numbers")
+    if fractions := [one.dtype for one in given if one.is_floating_point() or one.is_complex()]:
+        raise EvaluationError(f"the labels are {fractions[0]}; expected whole numbers")
     labels, wanted = (one.long() for one in given)
     for name, some, those in (("train", features, labels), ("test", queries, wanted)):
         if some.ndim != 2 or len(some) == 0 or those.shape != some.shape[:1]:
