@@ -40,6 +40,13 @@ def test_a_store_is_a_mapping(scenes, tmp_path, caplog):
 def test_segment_refuses_what_it_cannot_do(scenes, tmp_path):
     with pytest.raises(ConfigError, match=r"minsize is not an option of segmenters; did you mean min_size"):
         samclr.segment(scenes, out=tmp_path / "store", segmenter="felzenszwalb", minsize=20)
+    for workers in (0, -1, 1.5, "2", True):
+        with pytest.raises(ConfigError, match=r"workers is .*; expected a whole number from 1 to 1024"):
+            samclr.segment(scenes, out=tmp_path / "store", segmenter="felzenszwalb", workers=workers)
+    with pytest.raises(UsageError, match="no segmenter ''"):
+        samclr.segment(scenes, out=tmp_path / "store", segmenter="")
+    with pytest.raises(ConfigError, match="segmenter is None"):
+        samclr.segment(scenes, out=tmp_path / "store", segmenter=None)
     with pytest.raises(UsageError, match=r"`out` .* is inside the scenes"):
         samclr.segment(scenes, out=scenes / "store", segmenter="felzenszwalb")
     (tmp_path / "bad").mkdir()
@@ -122,9 +129,17 @@ def test_probes_over_arrays():
         ((train, labels[:-1], test, test_labels), r"train has features \[120, 8\] and labels \[119\]"),
         ((train, labels, test[:, :4], test_labels), "d must agree"),
         ((train, labels - 1, test, test_labels), "the label -1; expected classes from 0"),
+        (
+            (train, labels + 10**9, test, test_labels),
+            "the label 100000000.; expected classes from 0, under 100,000",
+        ),
+        ((train, labels + 0.5, test, test_labels), r"the labels are torch\.float64; expected whole numbers"),
+        ((train * np.nan, labels, test, test_labels), "train has features that are not finite"),
+        ((train, labels, test + np.inf, test_labels), "test has features that are not finite"),
     ):
-        with pytest.raises(EvaluationError, match=text):
-            knn(*wrong)
+        for measure in (knn, linear_probe):
+            with pytest.raises(EvaluationError, match=text):
+                measure(*wrong)
     with pytest.raises(EvaluationError, match="expected both above 0"):
         knn(train, labels, test, test_labels, k=0)
 
@@ -140,6 +155,8 @@ def test_segmentation_probe_learns_what_features_say():
     assert blind < 0.4
     with pytest.raises(EvaluationError, match="no pixel of the training label maps has a class"):
         segmentation_probe(features[:4], np.full_like(labels[:4], 255), features[4:], labels[4:])
+    with pytest.raises(EvaluationError, match="test has features that are not finite"):
+        segmentation_probe(features[:4], labels[:4], features[4:] * np.nan, labels[4:])
 
 
 def test_features_of_any_backbone():

@@ -112,6 +112,12 @@ def test_what_cannot_be_is_refused(scenes, store):
         ({"rank": 2, "world_size": 2}, ConfigError, "rank is 2; expected 0 to 1"),
         ({"rank": 0, "world_size": 3}, ConfigError, "batch_size is 4; expected a multiple of world_size, 3"),
         ({"start_step": 6}, ConfigError, "start_step is 6; expected 0 to steps, 5"),
+        ({"batch_size": 0}, ConfigError, "batch_size is 0; expected a whole number from 1"),
+        ({"steps": -1}, ConfigError, "steps is -1; expected a whole number from 0"),
+        ({"seed": 2**70}, ConfigError, "seed is 1180591620717411303424; expected a whole number from 0"),
+        ({"seed": -1}, ConfigError, "seed is -1; expected a whole number from 0"),
+        ({"workers": 0}, ConfigError, "workers is 0; expected a whole number from 1"),
+        ({"device": "gpu"}, ConfigError, "device is 'gpu'"),
         ({"strategy": "region", "views": ViewsConfig()}, ConfigError, "give one of the two"),
     ):
         with pytest.raises(error, match=text):

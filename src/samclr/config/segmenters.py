@@ -91,7 +91,7 @@ class SegmenterSpec:
 def segmenter_spec(segmenter: str) -> SegmenterSpec:
     """The spec that takes a --segmenter. Raises UsageError for a name that can mean nothing."""
     for spec in sorted(SEGMENTERS.values(), key=lambda one: one.takes is not None):
-        if spec.name == segmenter if spec.takes is None else spec.takes(segmenter):
+        if segmenter and (spec.name == segmenter if spec.takes is None else spec.takes(segmenter)):
             return spec
     known = [name for spec in SEGMENTERS.values() for name in spec.known_names()]
     others = [spec.others.format(segmenter=segmenter) for spec in SEGMENTERS.values() if spec.others]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from samclr.config.evaluation import EvaluationConfig, TargetConfig
 from samclr.config.methods import Weights
 from samclr.config.normalisation import Normalisation, normalisation_of
+from samclr.datasets.class_labels import MAX_CLASSES
 from samclr.datasets.labelled_scenes import IGNORED
 from samclr.errors import EvaluationError
 from samclr.evaluation.evaluate import evaluate_each
@@ -151,7 +152,7 @@ def knn(
     Source: Wu et al., Unsupervised feature learning via non-parametric instance discrimination, CVPR 2018.
 
     Raises:
-        EvaluationError: features and labels do not fit each other, or k or temperature is not above 0.
+        EvaluationError: features or labels cannot be, or do not fit each other, or k or temperature is not above 0.
     """
     if k < 1 or not temperature > 0:
         raise EvaluationError(f"k is {k} and temperature {temperature}; expected both above 0")
@@ -213,6 +214,7 @@ def segmentation_probe(
                 f"{name} has features {list(some.shape)} and {len(those)} label maps; "
                 f"expected [n d gh gw] and n label maps [h w] of uint8, n over 0"
             )
+        _refuse_infinite(name, some)
     present = np.unique(np.concatenate([np.unique(one) for one in (*train_labels, *test_labels)]))
     classes = int(present[present != IGNORED].max(initial=0)) + 1
     grid_hw = int(known.shape[2]), int(known.shape[3])
@@ -232,18 +234,28 @@ def segmentation_probe(
 def _split(train: Array, train_labels: Array, test: Array, test_labels: Array) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Tensors on the CPU: features in float32, labels as int64."""
     features, queries = (torch.as_tensor(one).detach().cpu().float() for one in (train, test))
-    labels, wanted = (torch.as_tensor(one).cpu().long() for one in (train_labels, test_labels))
+    given = [torch.as_tensor(one).cpu() for one in (train_labels, test_labels)]
+    if fractions := [one.dtype for one in given if one.is_floating_point() or one.is_complex()]:
+        raise EvaluationError(f"the labels are {fractions[0]}; expected whole numbers")
+    labels, wanted = (one.long() for one in given)
     for name, some, those in (("train", features, labels), ("test", queries, wanted)):
         if some.ndim != 2 or len(some) == 0 or those.shape != some.shape[:1]:
             raise EvaluationError(
                 f"{name} has features {list(some.shape)} and labels {list(those.shape)}; "
                 f"expected [n d] and [n], n over 0"
             )
-        if those.min() < 0:
-            raise EvaluationError(f"{name} has the label {int(those.min())}; expected classes from 0")
+        if those.min() < 0 or those.max() >= MAX_CLASSES:
+            odd = int(those.min() if those.min() < 0 else those.max())
+            raise EvaluationError(f"{name} has the label {odd}; expected classes from 0, under {MAX_CLASSES:,}")
+        _refuse_infinite(name, some)
     if features.shape[1] != queries.shape[1]:
         raise EvaluationError(f"train has features {list(features.shape)}, test {list(queries.shape)}; d must agree")
     return features, labels, queries, wanted
+
+
+def _refuse_infinite(name: str, features: Tensor) -> None:
+    if not torch.isfinite(features).all():
+        raise EvaluationError(f"{name} has features that are not finite; see to the backbone that gave them")
 
 
 def _paths(named: "str | Path | Sequence[str | Path]") -> tuple[Path, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from samclr.bank.places import refuse_inside_scenes
 from samclr.config.segmenters import SegmenterConfig
+from samclr.config.serialise import Threads, checked
 from samclr.datasets.names import scene_paths
 from samclr.datasets.sources import list_scenes
 from samclr.errors import PartsError, name_some
@@ -49,7 +50,8 @@ def segment(
         ScenesError: no scenes, or files were replaced since they were segmented.
         PartsError: `out` was made with other settings or is something else, or every image failed.
     """
-    config = SegmenterConfig.with_options(segmenter, mask_options)
+    config = SegmenterConfig.with_options(checked(str, segmenter, "segmenter"), mask_options)
+    workers = checked(Threads | None, workers, "workers")
     sources, path = scene_paths(scenes), Path(out).absolute()
     refuse_inside_scenes(path, sources, option_of("out"))
     options = FillOptions(

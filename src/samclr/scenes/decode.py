@@ -72,7 +72,7 @@ def _decode(encoded: bytes) -> tuple[UInt8[np.ndarray, "h w 3"], bool, int]:
                 tags = dict(getattr(image, "tag_v2", {}))
                 pixels = upright_rgb(image, tags)
                 more_pages = bool(getattr(image, "is_animated", False))
-                return pixels, more_pages, orientation if orientation in ORIENTATIONS else 1
+                return pixels, more_pages, _orientation(orientation)
     except DecodeError:
         raise
     except UnidentifiedImageError:  # its own text names a memory address, other in each run
@@ -81,6 +81,11 @@ def _decode(encoded: bytes) -> tuple[UInt8[np.ndarray, "h w 3"], bool, int]:
         raise DecodeError("not enough memory to decode the image") from None
     except Exception as error:  # decoders raise anything on broken bytes: OSError, SyntaxError, struct.error ...
         raise DecodeError(f"cannot decode: {type(error).__name__}: {error}") from error
+
+
+def _orientation(stated: Any) -> int:
+    """1 where the EXIF says nothing, or what means nothing."""
+    return int(stated) if stated in ORIENTATIONS else 1
 
 
 def upright_rgb(image: Image.Image, tags: dict[int, Any] | None = None) -> UInt8[np.ndarray, "h w 3"]:
@@ -148,7 +153,7 @@ def read_header(source: bytes | Path) -> Header:
                 orientation: Any = image.getexif().get(ORIENTATION)
                 if orientation in SIDEWAYS and image.format != "TIFF":  # of which Pillow states the upright size
                     width, height = height, width
-                return Header(height=height, width=width, orientation=orientation if orientation in ORIENTATIONS else 1)
+                return Header(height=height, width=width, orientation=_orientation(orientation))
     except Exception as error:  # as in decoding
         raise DecodeError(f"cannot decode: {type(error).__name__}") from error
 

@@ -227,7 +227,7 @@ def room_for(path: Path, needed_bytes: int | None = None) -> Iterator[None]:
         if error.errno in NO_ROOM:
             raise no_room(path, error, needed_bytes) from None
         if error.errno in NOT_ALLOWED and not _is_busy(error) and _is_of(path, error.filename):
-            raise not_allowed(path, error.strerror) from None
+            raise not_allowed(path, error.strerror or str(error)) from None
         raise
 
 

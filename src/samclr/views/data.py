@@ -19,6 +19,7 @@ from samclr.config.pretrain import (
     ViewGroup,
     ViewsConfig,
 )
+from samclr.config.serialise import Threads, checked
 from samclr.datasets.names import absolute_data, scene_paths
 from samclr.datasets.sources import list_scenes
 from samclr.errors import ScenesError, name_some
@@ -126,6 +127,11 @@ def data_of(
         codec=codec,
     )
     return absolute_data(found)
+
+
+def threads(workers: int | None) -> int:
+    """Threads and processes that a caller of the library names, by default one per core. Raises ConfigError."""
+    return checked(Threads | None, workers, "workers") or os.cpu_count() or 1
 
 
 def view_data(

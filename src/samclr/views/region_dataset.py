@@ -1,6 +1,5 @@
 """RegionDataset: crops of regions as PIL images, for the transforms of lightly, torchvision or one's own."""
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from samclr.config.pretrain import Codec, FilterConfig
 from samclr.errors import ScenesError
 from samclr.log import say
 from samclr.regions.index import RegionIndex
-from samclr.views.data import data_fingerprint, data_of, open_scenes
+from samclr.views.data import data_fingerprint, data_of, open_scenes, threads
 
 Transform = Callable[[Image.Image], Any]
 
@@ -67,7 +66,7 @@ class RegionDataset(Dataset[Any]):
         """
         self._data = data_of(scenes, regions, bank, max_side, codec, image_column)
         self.transform, self._filter = transform, filter or FilterConfig()
-        self._workers = workers or os.cpu_count() or 1
+        self._workers = threads(workers)
         self._opened: tuple[SceneBank, RegionIndex | None] | None = None
         opened, regions_found = self._opened = open_scenes(self._data, self._filter, self._workers)
         self._fingerprint = data_fingerprint(opened, regions_found)

@@ -1,6 +1,5 @@
 """RegionViews: the views of `samclr pretrain`, for a training loop of one's own."""
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,12 @@ from samclr.config.pretrain import (
     ViewsConfig,
     view_groups,
 )
+from samclr.config.serialise import Count, Seed, StepsOrZero, checked
 from samclr.errors import ConfigError, ScenesError
+from samclr.models.devices import choose_device
 from samclr.models.resolve import resolve_config
 from samclr.views.batch import ViewBatch
-from samclr.views.data import TrainingData, data_of, map_sides, view_data
+from samclr.views.data import TrainingData, data_of, map_sides, threads, view_data
 from samclr.views.loader import ViewLoader
 from samclr.views.make_batch import make_batch
 from samclr.views.placement import open_cropper
@@ -111,7 +112,7 @@ class RegionViews(IterableDataset[ViewBatch]):
 
         Raises:
             ConfigError: a setting is out of its range, or the batch does not divide among the ranks.
-            UsageError: the strategy needs regions and none were named.
+            UsageError: the strategy needs regions and none were named, or there is no such device.
             ScenesError: no scene can be used, or files were replaced since they were packed or segmented.
             PartsError: the region store or bank cannot be read, or lacks some of the scenes.
         """
@@ -123,12 +124,15 @@ class RegionViews(IterableDataset[ViewBatch]):
         self._groups = view_groups(group, local or LocalViews())
         self._map_sides = _map_sides(map_sides, self._views.carried_regions, len(self._groups))
         self._filter, self._augment = filter or FilterConfig(), augment or AugmentConfig()
-        self.normalisation, self.seed, self.batch_size = normalisation, seed, batch_size
-        self.steps, self.start_step = steps, start_step
+        self.normalisation, self.seed = normalisation, checked(Seed, seed, "seed")
+        batch_size = self.batch_size = checked(Count, batch_size, "batch_size")
+        steps = self.steps = checked(StepsOrZero, steps, "steps")
+        self.start_step = checked(int, start_step, "start_step")
         self.rank, self.world_size = _ranks(rank, world_size)
-        self.device, self._bank_on = torch.device(device), bank_on
-        self._num_threads = workers or os.cpu_count() or 1
-        if batch_size < 1 or batch_size % self.world_size:
+        self.device = choose_device(device) if isinstance(device, str) else device
+        self._bank_on: BankPlace = checked(BankPlace, bank_on, "bank_on")
+        self._num_threads = threads(workers)
+        if batch_size % self.world_size:
             raise ConfigError(
                 f"batch_size is {batch_size}; expected a multiple of world_size, {self.world_size}", "batch_size"
             )
