@@ -15,6 +15,7 @@ from samclr.config.pretrain import Codec, DataConfig, FilterConfig
 from samclr.datasets.names import scene_paths
 from samclr.errors import ScenesError
 from samclr.log import say
+from samclr.processes.workers import unstated_workers
 from samclr.regions.index import RegionIndex
 from samclr.views.data import data_fingerprint, open_scenes
 
@@ -60,7 +61,8 @@ class RegionDataset(Dataset[Any]):
             bank: folder of the bank; by default one in the user's cache.
             max_side: cap on the longer side in the bank, px. codec: raw or jpeg, smaller and slower.
             image_column: column of Parquet files that holds the images.
-            workers: processes that pack; by default one per core.
+            workers: processes that pack; by default one per core, for a script without a guard
+                (`if __name__ == "__main__":`) this one alone.
 
         Raises:
             ScenesError: no scene can be used, or no region passes the filter, or files were replaced.
@@ -75,7 +77,7 @@ class RegionDataset(Dataset[Any]):
             codec=codec,
         )
         self.transform, self._filter = transform, filter or FilterConfig()
-        self._workers = workers or os.cpu_count() or 1
+        self._workers = workers or unstated_workers(os.cpu_count() or 1)
         self._opened: tuple[SceneBank, RegionIndex | None] | None = None
         opened, regions_found = self._opened = open_scenes(self._data, self._filter, self._workers)
         self._fingerprint = data_fingerprint(opened, regions_found)

@@ -25,6 +25,7 @@ from samclr.config.pretrain import (
 from samclr.datasets.names import scene_paths
 from samclr.errors import ConfigError, ScenesError
 from samclr.models.resolve import resolve_config
+from samclr.processes.workers import unstated_workers
 from samclr.views.batch import ViewBatch
 from samclr.views.data import TrainingData, view_data
 from samclr.views.loader import ViewLoader
@@ -106,7 +107,8 @@ class RegionViews(IterableDataset[ViewBatch]):
             max_side: cap on the longer side in the bank, px.
             codec: raw or jpeg, smaller and slower.
             image_column: column of Parquet files that holds the images.
-            workers: processes that pack, and threads that crop; by default one per core.
+            workers: processes that pack, and threads that crop; by default one per core. A script without a guard
+                (`if __name__ == "__main__":`) packs by itself.
 
         Raises:
             ConfigError: a setting is out of its range, or the batch does not divide among the ranks.
@@ -133,6 +135,7 @@ class RegionViews(IterableDataset[ViewBatch]):
         self.rank, self.world_size = _ranks(rank, world_size)
         self.device, self._bank_on = torch.device(device), bank_on
         self._num_threads = workers or os.cpu_count() or 1
+        self._num_workers = workers or unstated_workers(self._num_threads)
         if batch_size < 1 or batch_size % self.world_size:
             raise ConfigError(
                 f"batch_size is {batch_size}; expected a multiple of world_size, {self.world_size}", "batch_size"
@@ -230,7 +233,7 @@ class RegionViews(IterableDataset[ViewBatch]):
             self._augment,
             seed=self.seed,
             images_per_step=self.batch_size,
-            num_workers=self._num_threads,
+            num_workers=self._num_workers,
         )
 
     def _source(self) -> TrainingData:
