@@ -21,6 +21,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.S | re.M)
 # Commands that are not run, and why.
 NOT_RUN = {
     "pip install .": "an environment of its own; CI installs the wheel (make wheel)",
+    "samclr demo": "as make demo",
     "make demo": "the demo takes minutes; tests/e2e/test_demo_and_report.py runs it smaller",
     "make test": "the tests themselves",
 }

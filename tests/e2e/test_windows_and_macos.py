@@ -1,8 +1,10 @@
 """Windows and macOS, as far as Linux can play them: see support.windows for what is played."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,6 +69,20 @@ def test_a_script_without_a_guard_gets_one_sentence(tmp_path, name):
     assert sentence in done.stderr.splitlines()[-1]
     assert done.stderr.count("Traceback") == 1
     assert done.stdout.count("begun") == (1 if name == "1" else 3)
+
+
+def test_a_script_without_a_guard_that_states_no_workers_needs_none(tmp_path):
+    """The guide's own blocks, one after the other in a file, where processes are spawned: as a reader pastes them."""
+    write_scenes(tmp_path / "photos", 20)
+    page = (Path(__file__).parents[2] / "docs/guides/own-loop.md").read_text()
+    segment, loop = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[:2]
+    loop = loop.replace("batch_size=256, steps=10_000", "batch_size=4, steps=1, size_px=32")
+    script = tmp_path / "loop.py"
+    spawned = "import multiprocessing, os\nmultiprocessing.set_start_method('spawn')\nos.cpu_count = lambda: 2\n"
+    script.write_text(spawned + segment + loop, encoding="utf-8")
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("images are prepared in one process, not 2; add it") == 1
 
 
 def test_a_studys_tasks_start_where_there_is_no_fork_server(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from samclr.errors import PartsError
-from samclr.log import name_options, options_are_named, remarks_are_shown, show_remarks
+from samclr.log import name_options, option_of, options_are_named, remarks_are_shown, say_once, show_remarks
 from samclr.processes.stopping import Flag, follow
 
 NAME = "samclr-worker"
@@ -70,6 +70,17 @@ def worker_processes(count: int, stop: Flag, doing: str, option: str) -> Iterato
                 raise
     except BrokenProcessPool:
         raise PartsError(_why_broken(processes, doing, option)) from None
+
+
+def unstated_workers(usual: int) -> int:
+    """Processes for work whose user did not say how many: `usual`, but one for a script that they could not import."""
+    if usual == 1 or (script := _unguarded_script()) is None:
+        return usual
+    say_once(
+        f'{script} has no `if __name__ == "__main__":` around what it runs, so images are prepared in one process, '
+        f"not {usual}; add it, or give {option_of('workers')} 1 to hear no more of it"
+    )
+    return 1
 
 
 def end_with_parent() -> None:

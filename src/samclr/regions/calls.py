@@ -12,6 +12,7 @@ from samclr.datasets.names import scene_paths
 from samclr.datasets.sources import list_scenes
 from samclr.errors import PartsError, name_some
 from samclr.log import option_of, say
+from samclr.processes.workers import unstated_workers
 from samclr.regions.region_store import RegionStore
 from samclr.regions.segment import segment_scenes
 from samclr.regions.segmenters.create import default_workers
@@ -36,7 +37,8 @@ def segment(
         scenes: folders of images, Parquet files, tar shards or data sets as NAME@ROOT; one, or several to be joined.
         out: folder of the store, made if missing; images that have a row there are left as they are.
         segmenter: a name of `samclr segmenters`, a Hugging Face id of a SAM, or a folder with one.
-        workers: processes; by default one per core, for a SAM one per GPU.
+        workers: processes; by default one per core, for a SAM one per GPU, for a script without a guard
+            (`if __name__ == "__main__":`) this one alone.
         image_column: column of Parquet files that holds the images.
         retry_errors: try images again that failed before.
         mask_options: options of that segmenter, as `samclr segment --help` lists them: points_per_side=16,
@@ -54,9 +56,8 @@ def segment(
     workers = checked(Threads | None, workers, "workers")
     sources, path = scene_paths(scenes), Path(out).absolute()
     refuse_inside_scenes(path, sources, option_of("out"))
-    options = FillOptions(
-        retry_errors=retry_errors, num_workers=workers or default_workers(config) or os.cpu_count() or 1
-    )
+    usual = default_workers(config) or os.cpu_count() or 1
+    options = FillOptions(retry_errors=retry_errors, num_workers=workers or unstated_workers(usual))
     _, report = segment_scenes(list_scenes(sources, image_column), config, path, options)
     for note in report.notes:
         say(note.line())

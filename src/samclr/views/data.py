@@ -24,6 +24,7 @@ from samclr.datasets.names import absolute_data, scene_paths
 from samclr.datasets.sources import list_scenes
 from samclr.errors import ScenesError, name_some
 from samclr.log import option_of
+from samclr.processes.workers import unstated_workers
 from samclr.regions.index import RegionIndex, open_index
 from samclr.regions.store import open_store
 from samclr.scenes.fill import FillOptions
@@ -91,7 +92,7 @@ def prepare_data(config: PretrainConfig) -> TrainingData:
         config.augment,
         seed=config.seed,
         images_per_step=config.optim.global_batch_size,
-        num_workers=num_workers(config),
+        num_workers=config.runtime.workers or unstated_workers(num_workers(config)),
         map_sides=map_sides(config),
     )
 

@@ -13,6 +13,7 @@ from samclr.bank.bank import SceneBank
 from samclr.config.pretrain import Codec, FilterConfig
 from samclr.errors import ScenesError
 from samclr.log import say
+from samclr.processes.workers import unstated_workers
 from samclr.regions.index import RegionIndex
 from samclr.views.data import data_fingerprint, data_of, open_scenes, threads
 
@@ -58,7 +59,8 @@ class RegionDataset(Dataset[Any]):
             bank: folder of the bank; by default one in the user's cache.
             max_side: cap on the longer side in the bank, px. codec: raw or jpeg, smaller and slower.
             image_column: column of Parquet files that holds the images.
-            workers: processes that pack; by default one per core.
+            workers: processes that pack; by default one per core, for a script without a guard
+                (`if __name__ == "__main__":`) this one alone.
 
         Raises:
             ScenesError: no scene can be used, or no region passes the filter, or files were replaced.
@@ -66,7 +68,7 @@ class RegionDataset(Dataset[Any]):
         """
         self._data = data_of(scenes, regions, bank, max_side, codec, image_column)
         self.transform, self._filter = transform, filter or FilterConfig()
-        self._workers = threads(workers)
+        self._workers = threads(workers) if workers is not None else unstated_workers(threads(None))
         self._opened: tuple[SceneBank, RegionIndex | None] | None = None
         opened, regions_found = self._opened = open_scenes(self._data, self._filter, self._workers)
         self._fingerprint = data_fingerprint(opened, regions_found)

@@ -24,6 +24,7 @@ from samclr.config.serialise import Count, Seed, StepsOrZero, checked
 from samclr.errors import ConfigError, ScenesError
 from samclr.models.devices import choose_device
 from samclr.models.resolve import resolve_config
+from samclr.processes.workers import unstated_workers
 from samclr.views.batch import ViewBatch
 from samclr.views.data import TrainingData, data_of, map_sides, threads, view_data
 from samclr.views.loader import ViewLoader
@@ -108,7 +109,8 @@ class RegionViews(IterableDataset[ViewBatch]):
             max_side: cap on the longer side in the bank, px.
             codec: raw or jpeg, smaller and slower.
             image_column: column of Parquet files that holds the images.
-            workers: processes that pack, and threads that crop; by default one per core.
+            workers: processes that pack, and threads that crop; by default one per core. A script without a guard
+                (`if __name__ == "__main__":`) packs by itself.
 
         Raises:
             ConfigError: a setting is out of its range, or the batch does not divide among the ranks.
@@ -132,6 +134,7 @@ class RegionViews(IterableDataset[ViewBatch]):
         self.device = choose_device(device) if isinstance(device, str) else device
         self._bank_on: BankPlace = checked(BankPlace, bank_on, "bank_on")
         self._num_threads = threads(workers)
+        self._num_workers = self._num_threads if workers is not None else unstated_workers(self._num_threads)
         if batch_size % self.world_size:
             raise ConfigError(
                 f"batch_size is {batch_size}; expected a multiple of world_size, {self.world_size}", "batch_size"
@@ -230,7 +233,7 @@ class RegionViews(IterableDataset[ViewBatch]):
             self._augment,
             seed=self.seed,
             images_per_step=self.batch_size,
-            num_workers=self._num_threads,
+            num_workers=self._num_workers,
             map_sides=self._map_sides,
         )
 
