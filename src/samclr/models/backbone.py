@@ -17,8 +17,9 @@ from samclr.models.drop_path import check_drop_path, drop_path_options
 from samclr.models.hub import ask
 from samclr.models.names import SMALL_CNN
 from samclr.models.sizes import DEFAULT_PX, SMALL_CNN_WIDTH, InputSizes, choose_sizes, feature_width
-from samclr.models.weights import check_facts, load_weights, open_weights, own_normalisation
+from samclr.models.weights import open_weights, own_normalisation
 from samclr.models.weights_files import FOLDER_WEIGHTS, TIMM, located
+from samclr.models.weights_fitting import check_facts, load_weights
 
 __all__ = ["SMALL_CNN", "SmallCnn", "count_parameters", "create_backbone", "feature_width", "load_pretrained"]
 
