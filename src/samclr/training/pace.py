@@ -11,7 +11,7 @@ import torch
 from lightning_fabric import Fabric
 
 from samclr.config.pretrain import PretrainConfig
-from samclr.methods.create import backbone_of, create_method
+from samclr.methods.create import create_method
 from samclr.models.backbone import count_parameters
 from samclr.runs.directory import read_metrics
 from samclr.training.devices import set_up
@@ -60,7 +60,8 @@ def measure_pace(fabric: Fabric, config: PretrainConfig) -> Pace:
     method = create_method(config, 1)
     parameters = count_parameters(method)
     resident: list[int] = []  # with all activations, on a CPU
-    backbone_of(method).register_forward_hook(lambda *_: resident.append(psutil.Process().memory_info().rss))
+    # of the head, as a backbone that gives its map, too, is not called by itself
+    method.online_encoder.head.register_forward_hook(lambda *_: resident.append(psutil.Process().memory_info().rss))
     optimizer = create_optimizer(method, config.optim)
     method, optimizer = set_up(fabric, method, optimizer, replace(config.runtime, compile=False))
     planner = ViewPlanner(
