@@ -32,12 +32,11 @@ def store(scenes, tmp_path, here):
     return tmp_path / "store"
 
 
+RECIPES_IN_HALF = ["samclr", "sammoco", "samdino", "samvicreg", "samswav", "samdetcon", "samdino with patches"]
+
+
 @pytest.mark.slow
-<<<<<<< HEAD
-@pytest.mark.parametrize("recipe", ["samclr", "sammoco", "samdino", "samvicreg", "samswav", "samdino with patches"])
-=======
-@pytest.mark.parametrize("recipe", ["samclr", "sammoco", "samdino", "samvicreg", "samswav", "samdetcon"])
->>>>>>> regionviews
+@pytest.mark.parametrize("recipe", RECIPES_IN_HALF)
 def test_fp16_leaves_out_a_step_that_overflows_and_stays_finite(scenes, store, recipe):
     make = patches_config if "patches" in recipe else small_config
     config = make(scenes, store, recipe.split()[0], steps=4)
@@ -88,7 +87,6 @@ def test_a_compiled_backbone_gives_the_same_losses(recipe, scenes, store, tmp_pa
     assert samclr("evaluate", tmp_path / "compiled", "--on", write_labelled(tmp_path / "labelled")).returncode == 0
 
 
-<<<<<<< HEAD
 @pytest.mark.slow
 def test_compiled_passes_with_masks_regions_and_an_anchor_give_the_same_losses(scenes, store, tmp_path):
     run = "--scenes", scenes, "--regions", store, "--steps", 2, "--min-area-px", 20, "--global-batch-size", 8
@@ -103,7 +101,8 @@ def test_compiled_passes_with_masks_regions_and_an_anchor_give_the_same_losses(s
         plain, compiled = ([row[name] for row in one] for one in rows)
         assert min(plain) > 0
         assert compiled == pytest.approx(plain, rel=1e-3), name
-=======
+
+
 def test_a_dry_run_of_views_that_carry_regions_tells_time_and_memory(scenes, store, tmp_path, call):
     words = "pretrain", "detcon", "--scenes", scenes, "--regions", store, "--out", tmp_path / "run", "--dry-run"
     status, out, said = call(
@@ -111,7 +110,6 @@ def test_a_dry_run_of_views_that_carry_regions_tells_time_and_memory(scenes, sto
     )
     assert status == 0, said
     assert "memory on cpu" in out
->>>>>>> regionviews
 
 
 def test_a_dry_run_of_several_devices_tries_one_with_its_share(scenes, store, tmp_path):

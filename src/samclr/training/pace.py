@@ -61,13 +61,8 @@ def measure_pace(fabric: Fabric, config: PretrainConfig) -> Pace:
     method = create_method(config, 1)
     parameters = count_parameters(method)
     resident: list[int] = []  # with all activations, on a CPU
-<<<<<<< HEAD
     head = method.online_encoder.head  # called once the backbone is through, by whichever of its passes
     head.register_forward_pre_hook(lambda *_: resident.append(psutil.Process().memory_info().rss))
-=======
-    # of the head, as a backbone that gives its map, too, is not called by itself
-    method.online_encoder.head.register_forward_hook(lambda *_: resident.append(psutil.Process().memory_info().rss))
->>>>>>> regionviews
     optimizer = create_optimizer(method, config.optim)
     method, optimizer = set_up(fabric, method, optimizer, replace(config.runtime, compile=False))
     planner = _planner(config, images)
