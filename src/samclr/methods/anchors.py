@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from samclr.config.anchors import AnchorConfig
 from samclr.errors import ConfigError
 from samclr.log import option_of
-from samclr.methods.base import Embeddings, Encoder, Method, Pixels, StepOutput
+from samclr.methods.base import Embeddings, Method, Pixels, StepOutput
 from samclr.methods.patch_losses import feature_distance, gram_distance
 from samclr.models.maps import features_and_map, lacks_maps
-from samclr.models.momentum import momentum_copy
+from samclr.models.momentum import AVERAGE, momentum_copy
 from samclr.models.schedules import cosine
 from samclr.views.batch import ViewBatch
 
@@ -119,10 +119,10 @@ class Anchored(Method):
         return replace(output, loss=output.loss + term, metrics=metrics)
 
     def after_step(self, step: int, pending: dict[str, Any]) -> None:
-        """The method's own, and a lagged anchor's copy of the momentum encoder, or of the trained one without such."""
+        """The method's own, and a lagged anchor's copy of the teacher, or of the trained encoder without one."""
         super().after_step(step, pending)
-        slow: Encoder = getattr(self, "momentum_encoder", self.online_encoder)
-        self.anchor.after_step(step, slow.backbone)
+        slow: nn.Module | None = getattr(getattr(self, "momentum_encoder", None), "backbone", None)
+        self.anchor.after_step(step, slow or getattr(self, AVERAGE, self.online_encoder.backbone))
 
 
 def anchored(method: Method, config: AnchorConfig, num_steps: int) -> Method:
