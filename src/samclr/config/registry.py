@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from samclr.errors import PluginError, UsageError, did_you_mean
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 @cache
-def _entry_points() -> EntryPoints:
-    """Of all packages, read once: four registries ask."""
+def _entry_points() -> Any:
+    """Of all packages, read once, as four registries ask; Python 3.11 has another type for them than 3.12."""
     return entry_points()
 
 
