@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @cache
 def _entry_points() -> Any:
-    """Of all packages, read once: four registries ask. Python 3.11 has a class of its own for it, with `select` too."""
+    """Of all packages, read once, as four registries ask; Python 3.11 has another type for them than 3.12."""
     return entry_points()
 
 
