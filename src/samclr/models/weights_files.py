@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from samclr.errors import ConfigError, FilesError
-from samclr.models.hub import is_hub_id, weights_folder
+from samclr.models.hub import ENDINGS, is_hub_id, weights_folder
 from samclr.models.names import may_be_backbone
 from samclr.storage.files import read_json
 
@@ -36,7 +36,8 @@ def folder_config(path: Path) -> dict[str, Any]:
 
 def is_named(pretrained: str) -> bool:
     """Whether `pretrained` is the name of a timm model, and nothing that lies here."""
-    return "/" not in pretrained and not Path(pretrained).exists() and may_be_backbone(pretrained)
+    is_file = "/" in pretrained or pretrained.endswith(ENDINGS) or Path(pretrained).exists()
+    return not is_file and may_be_backbone(pretrained)
 
 
 def check_pretrained(pretrained: str | None) -> None:
