@@ -65,7 +65,7 @@ def test_fp16_leaves_out_a_step_that_overflows_and_stays_finite(scenes, store, r
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["sammoco"])
+@pytest.mark.parametrize("recipe", ["sammoco", "samdetcon"])
 def test_a_compiled_backbone_gives_the_same_losses(recipe, scenes, store, tmp_path):
     form = ("--form", "momentum") if recipe == "samdetcon" else ()
     for name, more in (("plain", ()), ("compiled", ("--compile",))):  # as commands: torch.compile and type checks clash
