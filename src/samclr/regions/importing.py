@@ -14,7 +14,7 @@ from samclr.regions.annotation_files import Entry, Source, deduced_size, read_so
 from samclr.regions.annotations import BOXES, CROWDS, EMPTY, PARTS, read_annotation, short
 from samclr.regions.matching import match_names, shared_folder
 from samclr.regions.placing import Photo
-from samclr.regions.records import ImageRegions
+from samclr.regions.records import ImageRegions, regions_of_scene
 from samclr.regions.store import KIND, STORE_SCHEMA, regions_to_row
 from samclr.scenes.decode import DecodeError, Scene, load_scene
 from samclr.scenes.fill import FillOptions, FillReport, Note, Tally, fill
@@ -121,7 +121,7 @@ class ImportWork:
             exif=self.options.exif,
         )
         found = [] if entry is None else self._read(entry, photo)
-        return ImageRegions.of_scene(scene, (region for region in found if region is not None))
+        return regions_of_scene(scene, (region for region in found if region is not None))
 
     def _read(self, entry: Entry, photo: Photo) -> list[Any]:
         if entry.fault is not None:

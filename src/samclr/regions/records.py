@@ -76,18 +76,6 @@ class ImageRegions:
                 )
             check_rle(region.rle, self.height, self.width, f"{self.image_id}, region {number}")
 
-    @classmethod
-    def of_scene(cls, scene: Scene, regions: Iterable[Region]) -> "ImageRegions":
-        """With the id, hash and size of a decoded scene."""
-        height, width = scene.pixels.shape[:2]
-        return cls(
-            image_id=scene.image_id,
-            content_hash=scene.content_hash,
-            height=height,
-            width=width,
-            regions=tuple(regions),
-        )
-
     @property
     def boxes_xyxy(self) -> Int[np.ndarray, "r 4"]:
         """[r 4] the regions' boxes: half-open, in native pixels."""
@@ -129,6 +117,18 @@ def region_from_mask(mask: Bool[np.ndarray, "h w"]) -> Region:
         box_xyxy=(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1),
         area_px=int(mask.sum()),
         rle=bytes(rle["counts"]),
+    )
+
+
+def regions_of_scene(scene: Scene, regions: Iterable[Region]) -> ImageRegions:
+    """Regions with the id, hash and size of a decoded scene."""
+    height, width = scene.pixels.shape[:2]
+    return ImageRegions(
+        image_id=scene.image_id,
+        content_hash=scene.content_hash,
+        height=height,
+        width=width,
+        regions=tuple(regions),
     )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Int
 from skimage.segmentation import felzenszwalb
 
-from samclr.regions.records import ImageRegions, Region, SegmentError
+from samclr.regions.records import ImageRegions, Region, SegmentError, regions_of_scene
 from samclr.regions.segmenters.base import Segmenter
 from samclr.regions.segmenters.felzenszwalb_spec import FelzenszwalbConfig
 from samclr.scenes.decode import Scene
@@ -25,7 +25,7 @@ class FelzenszwalbSegmenter(Segmenter):
     def _segment_one(self, scene: Scene) -> ImageRegions:
         own = self.options
         pieces = felzenszwalb(scene.pixels, scale=own.scale, sigma=own.sigma, min_size=own.min_size)
-        return ImageRegions.of_scene(scene, regions_of_partition(pieces, first=0))
+        return regions_of_scene(scene, regions_of_partition(pieces, first=0))
 
 
 def regions_of_partition(pieces: Int[np.ndarray, "h w"], first: int) -> tuple[Region, ...]:

@@ -11,7 +11,7 @@ from skimage.measure import label as connected_pieces
 from samclr.datasets.label_maps import LabelError, check_label_folder, label_of_stem, read_label_regions, say_turned
 from samclr.errors import ScenesError, UsageError
 from samclr.log import option_of
-from samclr.regions.records import ImageRegions, SegmentError
+from samclr.regions.records import ImageRegions, SegmentError, regions_of_scene
 from samclr.regions.segmenters.base import Segmenter
 from samclr.regions.segmenters.felzenszwalb import regions_of_partition
 from samclr.regions.segmenters.labels_spec import LabelsConfig
@@ -63,7 +63,7 @@ class LabelsSegmenter(Segmenter):
             )
         kept = np.where(np.isin(labels, self.options.ignore_label) | (labels < 0), -1, labels)
         pieces = connected_pieces(kept, background=-1, connectivity=2)
-        return ImageRegions.of_scene(scene, regions_of_partition(pieces, first=1))
+        return regions_of_scene(scene, regions_of_partition(pieces, first=1))
 
 
 def read_label_map(ref: SceneRef, labels: Path | None, image_hw: tuple[int, int]) -> Int[np.ndarray, "h w"] | None:

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from samclr.config.sam import ComputeConfig
 from samclr.log import option_of, say
 from samclr.models.devices import choose_device
-from samclr.regions.records import ImageRegions, SegmentError
+from samclr.regions.records import ImageRegions, SegmentError, regions_of_scene
 from samclr.regions.sam.generator import Mask, MaskGenerator, StageTimes
 from samclr.regions.sam.model import load_sam, network_facts
 from samclr.regions.sam.published import UNLIKE_FIRST_VERSION
@@ -52,7 +52,7 @@ class SamSegmenter(Segmenter):
             self._say_overflow(scenes[0].image_id)
             found = self._generate(pixels, "float32")
         return [
-            ImageRegions.of_scene(scene, (mask.region() for mask in masks if mask.area_px > 0))
+            regions_of_scene(scene, (mask.region() for mask in masks if mask.area_px > 0))
             for scene, masks in zip(scenes, found, strict=True)
         ]
 
