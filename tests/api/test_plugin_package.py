@@ -143,7 +143,7 @@ def test_its_protocol_measures(used):
 
 
 def test_without_the_package_its_run_is_refused_by_the_methods_name(used, call):
-    with pytest.raises(RunError, match="'align' is not a method; expected one of barlow, byol, dino, moco"):
+    with pytest.raises(RunError, match="'align' is not a method; expected one of barlow, byol, detcon, dino"):
         load_config(used[0] / "run")
     status, _, text = call("segment", used[0] / "data/signs/images/train", "--segmenter", "tiles", "--out", "x")
     assert (status, "no segmenter 'tiles'; give a name from `samclr segmenters`, a Hug" in text) == (2, True)
