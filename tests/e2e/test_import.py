@@ -87,3 +87,16 @@ def test_a_prefix_that_no_name_has_is_said(photos, tmp_path, call):
     status, _, said = call(*words, "--strip-prefix", "data/x")
     assert status == 0
     assert "images of x.json whose names do not begin with data/x, matched as they are: 2 (a.png, b.png)" in said
+
+
+def test_a_file_of_boxes_alone_fails_with_the_count(photos, tmp_path, call):
+    """A store without any region is of no use; masks may stand in another file."""
+    file = tmp_path / "x.json"
+    size = {"height": HEIGHT, "width": WIDTH}
+    images = [{"id": k, "file_name": name, **size} for k, name in enumerate(("a.png", "b.png"))]
+    boxes = [{"id": k, "image_id": k, "bbox": [1, 2, 3, 4]} for k in range(2)]
+    file.write_text(json.dumps({"images": images, "annotations": boxes}))
+    status, _, said = call("regions", "import", file, "--scenes", photos, "--out", tmp_path / "store")
+    assert status == 1
+    assert "skipped annotations that are boxes without a mask: 2" in said
+    assert "annotations, of which none gave a region: 2" in said

@@ -10,6 +10,7 @@ from lightly.loss import NTXentLoss
 from support.losses import cases
 from support.peak_memory import peak_bytes
 
+from samclr.errors import ConfigError
 from samclr.methods.losses import embedding_spread, nt_xent
 
 
@@ -81,6 +82,12 @@ def test_memory_stays_under_three_times_the_logits(number):
 def test_gradients_are_those_of_finite_differences(number):
     loss, embeddings, rest, _ = cases(3, torch.float64)[number]
     assert torch.autograd.gradcheck(lambda x: loss(x, *rest), embeddings.requires_grad_())
+
+
+@pytest.mark.parametrize("temperature", [0, -0.1, float("nan")])
+def test_a_temperature_that_is_none_is_refused(temperature):
+    with pytest.raises(ConfigError, match=r"temperature is .*; expected a number over 0"):
+        nt_xent(torch.randn(2, 2, 3), temperature)
 
 
 @pytest.mark.parametrize("number", range(7))

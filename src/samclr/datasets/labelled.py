@@ -125,18 +125,26 @@ def _open_named(source: NamedSource) -> LabelledSet:
 
 
 def _split_files(path: Path, files: list[str], names: tuple[str, ...]) -> list[Path]:
-    for name in names:
-        found = [path / file for file in files if file.startswith(name)]
-        if found:
-            return found
+    there = [name for name in names if any(file.startswith(name) for file in files)]
+    if there:
+        _say_others(path, there)
+        return [path / file for file in files if file.startswith(there[0])]
     raise EvaluationError(f"{path} has no {names[0]} split: expected {names[0]}*.parquet; found {name_some(files)}")
 
 
 def _split_folder(path: Path, entries: list[str], names: tuple[str, ...]) -> Path:
-    for name in names:
-        if (path / name).is_dir():
-            return path / name
+    there = [name for name in names if (path / name).is_dir()]
+    if there:
+        _say_others(path, there)
+        return path / there[0]
     raise EvaluationError(f"{path} has no {names[0]} split: expected a folder {names[0]}/; found {name_some(entries)}")
+
+
+def _say_others(path: Path, there: list[str]) -> None:
+    """Of test and val, say, one is measured. `train` is the beginning of `training`, which is no other split."""
+    others = [name for name in there[1:] if not name.startswith(there[0]) and not there[0].startswith(name)]
+    if others:
+        say_once(f"{path} has several splits to choose from: {there[0]} is taken, not {name_some(others)}")
 
 
 def _read_parquet(files: list[Path], image_column: str | None) -> tuple[list[SceneRef], SplitClasses]:

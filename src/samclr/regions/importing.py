@@ -21,7 +21,7 @@ from samclr.scenes.fill import FillOptions, FillReport, Note, Tally, fill
 from samclr.scenes.refs import SceneRef, file_stamp
 from samclr.storage.parts import PartsFolder
 
-UNCHECKED, TURNED = "unchecked", "turned"
+UNCHECKED, TURNED, KEPT = "unchecked", "turned", "kept"
 COUNTED = {  # names in the tally, and what is said of them
     BOXES: "skipped annotations that are boxes without a mask",
     CROWDS: "skipped annotations of crowds (iscrowd 1)",
@@ -79,7 +79,11 @@ def import_regions(
         for name, count in counts.items()
         if count
     ]
+    skipped = sum(counts[name] for name in (BOXES, CROWDS, EMPTY))
     report.is_in_vain = wanted.keys() <= report.errors.keys()
+    if skipped and not report.tally.get(KEPT):
+        report.notes.append(Note(key="no_region", text="annotations, of which none gave a region", count=skipped))
+        report.is_in_vain = True
     return report
 
 
@@ -134,13 +138,15 @@ class ImportWork:
             photo.check(size, "its entry in the file")
         if photo.is_turned_unseen and not photo.exif:
             self._count(TURNED)
-        return [
+        found = [
             read_annotation(annotation, photo, size or photo.drawn_size, _name(annotation, number), self.tally)
             for number, annotation in enumerate(annotations)
         ]
+        self._count(KEPT, sum(region is not None for region in found))
+        return found
 
-    def _count(self, what: str) -> None:
-        self.tally[what] = self.tally.get(what, 0) + 1
+    def _count(self, what: str, count: int = 1) -> None:
+        self.tally[what] = self.tally.get(what, 0) + count
 
 
 def _name(annotation: Any, number: int) -> str:

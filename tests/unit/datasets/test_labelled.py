@@ -246,3 +246,10 @@ def test_a_named_set_that_is_parquet_says_what_to_type(tmp_path):
     write_rows(tmp_path / "cifar10", "train", [0, 1])
     with pytest.raises(EvaluationError, match=r"is not a root of CIFAR-10: it holds Parquet files.*alone: .*cifar10$"):
         open_labelled(Path(f"cifar10@{tmp_path / 'cifar10'}"))
+
+
+def test_of_test_and_val_one_is_taken_and_said(tmp_path, capsys):
+    folder = write_labelled(tmp_path / "both")
+    shutil.copytree(folder / "test", folder / "val")
+    open_labelled(folder)
+    assert f"{folder} has several splits to choose from: test is taken, not val" in capsys.readouterr().err
