@@ -57,6 +57,7 @@ def bad_folder(tmp_path):
     return folder, write_bad_files(folder)
 
 
+@pytest.mark.slow
 def test_twenty_bad_files_cost_twenty_rows(bad_folder, tmp_path):
     folder, bad = bad_folder
     assert len(bad) == 20
@@ -111,6 +112,7 @@ def is_safe(text: str) -> bool:
     return all(one.isprintable() for line in text.split("\n") for one in line)
 
 
+@pytest.mark.slow
 def test_hostile_files_hang_nothing_and_stay_off_the_terminal(tmp_path):
     folder = write_scenes(tmp_path / "scenes", 12)
     bad = write_hostile_files(folder)

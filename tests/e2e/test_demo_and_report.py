@@ -35,6 +35,7 @@ def demo(tmp_path_factory):
     return out / "demo", arms, remarks
 
 
+@pytest.mark.slow
 def test_the_demo_measures_all_arms_on_the_same_digits(demo):
     out, arms, _ = demo
     assert [arm.arm for arm in arms] == ["untrained", "image", "region", "random-box", TOLD]
@@ -62,6 +63,7 @@ def test_a_folder_of_other_things_is_refused_by_the_demo(photo_folder, call):
     assert sorted(photo_folder.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_what_the_demo_prints_is_what_it_measured(demo):
     _, arms, remarks = demo
     untrained, image, region = arms[:3]
@@ -78,6 +80,7 @@ def test_what_the_demo_prints_is_what_it_measured(demo):
     assert any(region.knn_top1.text in remark for remark in remarks)
 
 
+@pytest.mark.slow
 def test_the_demo_again_trains_nothing_anew(demo, monkeypatch):
     out, arms, _ = demo
     before = checkpoints(out / RUNS / "simclr-seed0")
@@ -87,6 +90,7 @@ def test_the_demo_again_trains_nothing_anew(demo, monkeypatch):
     assert checkpoints(out / RUNS / "simclr-seed0") == before  # named by their content
 
 
+@pytest.mark.slow
 @pytest.mark.page
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_shows_pictures_and_curves(demo, tmp_path, width):
@@ -99,6 +103,7 @@ def test_the_page_shows_pictures_and_curves(demo, tmp_path, width):
     assert 0 < facts["tallest"] <= 521
 
 
+@pytest.mark.slow
 def test_the_page_holds_the_numbers(demo):
     out, arms, _ = demo
     page = (out / "report.html").read_text()

@@ -178,7 +178,7 @@ def test_the_average_is_exported_measured_and_said(scenes, tmp_path, call):
     for which, words in (("teacher", "the running mean (teacher)"), ("student", "those that were trained (student)")):
         status, *_ = call("export", run.path, "--out", tmp_path / f"{which}.safetensors", "--which", which)
         assert status == 0
-        card = (tmp_path / f"{which}.md").read_text()
+        card = (tmp_path / f"{which}.safetensors.md").read_text()
         assert f"- weights: {words}" in card
         assert card.count("| kNN |") == 1  # its own numbers, and those alone
         fingerprints[which] = card.split("fingerprint of these weights: ")[1][:16]

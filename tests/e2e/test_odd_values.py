@@ -100,7 +100,7 @@ def test_options_that_change_nothing_are_said(scenes, tmp_path, call):
     asked = ("--scenes", scenes, "--out", tmp_path / "run", "--backbone", "small-cnn", "--size-px", 24)
     _, _, said = call("pretrain", "simclr", *asked, "--redraw", "--padding=2", "--knn-k", 3, "--dry-run")
     assert said.splitlines() == [
-        "--padding has no effect here: it applies only with --strategy region or random-box",
+        "--padding has no effect here: it applies only with --strategy region or random-box, or with --carried-regions",
         "--redraw has no effect here: it applies only with --strategy random-box",
         "--knn-k has no effect here: it applies only with --knn-on",
     ]

@@ -77,6 +77,7 @@ def test_killed_and_resumed_equals_uninterrupted(scenes, store, tmp_path, here):
     assert summaries[0] == summaries[1]
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_leaves(scenes, store, tmp_path):
     arguments = pretrain_command(scenes, store, tmp_path / "run", 100_000, "--checkpoint-every-s", 1000)
     process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True)
@@ -247,6 +248,7 @@ def test_evaluate_writes_results_and_reuses_features(scenes, store, tmp_path, he
     assert len(list((tmp_path / "cache/features").iterdir())) == 4
 
 
+@pytest.mark.slow
 def test_the_backbone_in_other_layouts(scenes, store, tmp_path, here):
     run, labelled = tmp_path / "run", write_labelled(tmp_path / "labelled")
     arguments = pretrain_command(scenes, store, run, 1)
@@ -383,6 +385,7 @@ def test_a_second_process_in_one_run_directory_is_refused_by_name(scenes, tmp_pa
     assert [row["step"] for row in read_metrics(tmp_path / "run")] == list(range(60))
 
 
+@pytest.mark.slow
 def test_a_bank_that_is_cut_while_training_ends_with_a_sentence(scenes, tmp_path):
     flags = ["--scenes", scenes, "--bank", tmp_path / "bank", "--out", tmp_path / "run", *SMALL_FLAGS]
     flags += ["--checkpoint-every-s", 0]

@@ -39,6 +39,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_a_protocol_of_another_package(tmp_path):
     site, labelled = install(tmp_path / "site"), write_labelled(tmp_path / "shades")
     run = Path(shutil.copytree(FIRST / "run", tmp_path / "run"))

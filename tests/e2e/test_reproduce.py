@@ -99,9 +99,16 @@ def test_checks(command, data, call):
     assert "get it from: " in text
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] == "study"], ids=lambda command: command[4])
+STUDY_COMMANDS = {command[4]: command for command in COMMANDS if command[0] == "study"}
+LARGEST = "runs/paper"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(one, id=name, marks=[pytest.mark.slow] * (name == LARGEST)) for name, one in STUDY_COMMANDS.items()],
+)
 def test_studies(command, data, call, monkeypatch):
-    monkeypatch.setitem(STUDIES, command[2], made_small(STUDIES[command[2]]))
+    monkeypatch.setitem(STUDY_COMMANDS, command[2], made_small(STUDIES[command[2]]))
     status, out, err = call(*command, "--list", "--json")
     assert status == 0, err
     runs = json.loads(out)["runs"]

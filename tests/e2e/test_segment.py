@@ -163,6 +163,7 @@ def test_all_failed_is_a_failure_and_names_some(tmp_path):
         assert "and 20 more; --json lists all" in done.stderr
 
 
+@pytest.mark.slow
 def test_what_samclr_made_is_not_taken_for_scenes(scenes, tmp_path):
     store, bank = tmp_path / "store", tmp_path / "bank"
     assert samclr(*segment(scenes, store)).returncode == 0

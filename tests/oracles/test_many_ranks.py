@@ -42,7 +42,7 @@ def assert_equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tenso
         torch.testing.assert_close(found[key], value, rtol=1e-5, atol=1e-9, msg=lambda text, key=key: f"{key}: {text}")
 
 
-@pytest.mark.parametrize(("ranks", "micro"), [(2, 0), (4, 1)])
+@pytest.mark.parametrize(("ranks", "micro"), [(2, 0), pytest.param(4, 1, marks=pytest.mark.slow)])
 def test_ranks_equal_one(ranks, micro, tmp_path):
     for name, found in on_ranks(list(METHODS), tmp_path / "found.pt", ranks, micro).items():
         assert found["spread over ranks"] == 0, name

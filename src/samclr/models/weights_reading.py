@@ -108,7 +108,8 @@ def _prefix(tensors: Tensors) -> str | None:
 
 
 def _is_set(value: object) -> bool:
-    return isinstance(value, dict) and any(isinstance(one, Tensor) for one in value.values())
+    """A loss may keep a tensor, such as its centre; a set has more."""
+    return isinstance(value, dict) and sum(isinstance(one, Tensor) for one in value.values()) > 1
 
 
 def _is_plain(value: object) -> bool:

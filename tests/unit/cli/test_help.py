@@ -46,7 +46,7 @@ def test_pretrain_names_the_ten_options_that_matter():
     ten = text.partition("The ten training options that matter: ")[2].partition("\n\n")[0]
     assert "samclr pretrain RECIPE --help lists all" in " ".join(ten.split())
     assert re.findall(r"^  --([a-z-]+)", ten, re.MULTILINE) == [name.replace("_", "-") for name in MATTER]
-    assert len(text.splitlines()) < 80
+    assert len(text.splitlines()) < 90  # a line a recipe
 
 
 def test_headings_are_words():

@@ -399,7 +399,7 @@ def test_the_maker_of_sam_digits_is_that_of_0_1():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
+@pytest.mark.parametrize("num_workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_digits_through_the_store_in_one_process_or_two(num_workers, tmp_path):
     from PIL import Image
 
