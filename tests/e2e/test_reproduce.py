@@ -108,7 +108,7 @@ LARGEST = "runs/paper"
     [pytest.param(one, id=name, marks=[pytest.mark.slow] * (name == LARGEST)) for name, one in STUDY_COMMANDS.items()],
 )
 def test_studies(command, data, call, monkeypatch):
-    monkeypatch.setitem(STUDY_COMMANDS, command[2], made_small(STUDIES[command[2]]))
+    monkeypatch.setitem(STUDIES, command[2], made_small(STUDIES[command[2]]))
     status, out, err = call(*command, "--list", "--json")
     assert status == 0, err
     runs = json.loads(out)["runs"]
