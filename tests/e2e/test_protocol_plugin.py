@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from support.scenes import write_labelled
 from support.toy_protocol import install
 
