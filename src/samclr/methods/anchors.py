@@ -121,8 +121,9 @@ class Anchored(Method):
     def after_step(self, step: int, pending: dict[str, Any]) -> None:
         """The method's own, and a lagged anchor's copy of the teacher, or of the trained encoder without one."""
         super().after_step(step, pending)
-        slow: nn.Module | None = getattr(getattr(self, "momentum_encoder", None), "backbone", None)
-        self.anchor.after_step(step, slow or getattr(self, AVERAGE, self.online_encoder.backbone))
+        slow: Encoder | None = getattr(self, "momentum_encoder", None)
+        own = getattr(self, AVERAGE, self.online_encoder.backbone)
+        self.anchor.after_step(step, own if slow is None else slow.backbone)
 
 
 def anchored(method: Method, config: AnchorConfig, num_steps: int) -> Method:
