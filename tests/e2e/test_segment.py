@@ -1,5 +1,6 @@
 """Segmenting as it happens: killed, run twice at a time, with files that change."""
 
+import math
 import os
 import random
 import re
@@ -17,7 +18,11 @@ from samclr.regions.store import open_store
 
 
 def rows_of(store):
-    return open_store(store).read().drop_columns(["segment_s"]).to_pylist()
+    """Without their times. A region without a point has NaN there, which is unequal to itself, and None here."""
+    rows = open_store(store).read().drop_columns(["segment_s"]).to_pylist()
+    for region in (region for row in rows for region in row["regions"] or ()):
+        region["point_xy"] = None if math.isnan(region["point_xy"][0]) else region["point_xy"]
+    return rows
 
 
 def parts_of(store):
