@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from samclr.config.anchors import AnchorConfig
 from samclr.errors import ConfigError
 from samclr.log import option_of
-from samclr.methods.base import Embeddings, Method, Pixels, StepOutput
+from samclr.methods.base import Embeddings, Encoder, Method, Pixels, StepOutput
 from samclr.methods.patch_losses import feature_distance, gram_distance
 from samclr.models.maps import features_and_map, lacks_maps
 from samclr.models.momentum import AVERAGE, momentum_copy

@@ -31,6 +31,7 @@ BACKBONE_PREFIXES: dict[Which, tuple[str, ...]] = {
     "student": ("online_encoder.backbone.",),
     "teacher": ("momentum_encoder.backbone.", f"{AVERAGE}."),
 }
+ANCHOR = "anchor.backbone."
 
 
 def save_checkpoint(run: Path, state: dict[str, Any]) -> None:
@@ -83,8 +84,8 @@ def load_backbone(run: "str | os.PathLike[str]", which: Weights | None = None) -
     Args:
         run: a run directory (or Run), a safetensors file or a Hugging Face folder of `samclr.export`.
         which: the weights that were trained (student), or their running mean (teacher): the momentum encoder of MoCo,
-            BYOL or DINO, or what `ema_decay` keeps; or those that the run began with (start), which are read again
-            from where it had them. None takes those that the run exports (`config.exported`).
+            BYOL or DINO, or what `ema_decay` keeps; or those that the run began with (start): an anchor's, else read
+            again from where the run had them. None takes those that the run exports (`config.exported`).
 
     Raises:
         RunError: `run` is none of these, has no checkpoint yet, or has no teacher.
@@ -99,9 +100,9 @@ def load_backbone(run: "str | os.PathLike[str]", which: Weights | None = None) -
             raise RunError(f"{run} holds one backbone; leave {option_of('which')} out, or name the run")
         return load_exported(run)
     config = load_config(run)
-    if which == "start":
-        return start_of(config)
     state = load_checkpoint(run)
+    if which == "start":
+        return _start_of(config, state)
     if state is None:
         raise no_checkpoint(run)
     require_teacher(run, config, which)
@@ -111,16 +112,21 @@ def load_backbone(run: "str | os.PathLike[str]", which: Weights | None = None) -
     return backbone.eval()
 
 
-def start_of(config: PretrainConfig) -> nn.Module:
-    """The backbone that a run begins with, in evaluation mode: its pretrained weights, or its seed's random ones.
+def _start_of(config: PretrainConfig, state: dict[str, Any] | None) -> nn.Module:
+    """The backbone that a run began with, in evaluation mode.
 
-    Raises:
-        ConfigError: the pretrained weights cannot be had any more.
+    An anchor to the start holds it, whatever became of the file of weights; else its pretrained weights are read again,
+    or its seed's random ones drawn.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
         backbone = create_backbone(config.model, config.group.size_px)
-        load_pretrained(backbone, config.model)
+        if state is not None and config.anchor.anchor != "none" and config.anchor.anchor_of == "start":
+            found = state["method"].items()
+            held = {name.removeprefix(ANCHOR): one for name, one in found if name.startswith(ANCHOR)}
+            backbone.load_state_dict(merged(held, config.model.lora_scale))
+        else:
+            load_pretrained(backbone, config.model)
     return backbone.eval()
 
 

@@ -199,8 +199,8 @@ def blur_views(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """One axis of a Gaussian blur with reflected edges, of a channel of the view rows[m]; down comes last and finishes.
 
-    A program makes a tile. Rows and columns come from its place and not from a pixel's number: ptxas 12.8 makes wrong
-    code of such a division inside the loop, where the number of taps is odd in a way (sides of 24 px, odd radii).
+    A program makes a tile. Rows and columns come from its place and not from a pixel's number: of such a
+    division inside the loop ptxas 12.8 makes wrong code (24 px, odd radii: two taps read the same row).
 
     Across: source [n 3 h w], target [m 3 h w]; down: source [m 3 h w], target [n 3 h w]. sigmas [m] float32, px;
     radii [m] int32: how far the kernel reaches, px; solarise [m] int32, norm as in colour_views.
