@@ -8,11 +8,15 @@ import subprocess
 import time
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 from support.browser import open_page
 from support.command import command, samclr
 from support.study_files import IMAGE, LABELS, SAM, write_study_files
 
+from samclr.config.pretrain import ModelConfig
+from samclr.models.backbone import create_backbone
 from samclr.runs.directory import read_metrics
 from samclr.runs.results import Result, Score
 from samclr.study.folder import open_study
@@ -53,6 +57,59 @@ def test_the_tables_hold_every_arm(whole):
     assert "| SAMCLR, sam-hq-vit-h regions (2 of 2 seeds missing) | - | - | - |" in table
     assert "SAMCLR, ground-truth regions against SimCLR on tones by kNN: " in table
     assert f"{100 * float(knn[IMAGE]['mean']):.1f} ± {100 * float(knn[IMAGE]['deviation']):.1f} [50.0]" in table
+
+
+CONTINUING = """
+from dataclasses import replace
+
+from samclr.config import EvaluationConfig, EvaluationData, FilterConfig, ProjectorConfig, ViewGroup
+from samclr.config.recipes import RECIPES
+from samclr.study import Study, Variant
+
+ADAPT = RECIPES["adapt"].config
+SMALL = replace(
+    ADAPT,
+    method=replace(ADAPT.method, projector=ProjectorConfig(projector_hidden=8, projector_out=4)),
+    filter=FilterConfig(min_area_px=20),
+    group=ViewGroup(size_px=24),
+    optim=replace(ADAPT.optim, global_batch_size=8, steps=2, head_warmup_steps=1, warmup_steps=1, layer_decay=None),
+)
+STUDY = Study(
+    name="continuing",
+    summary="Of seconds.",
+    variants=(Variant(name="adapt", title="adapt", config=SMALL),),
+    continues=True,
+    seeds=(0,),
+    measuring=EvaluationConfig(data=EvaluationData(image_px=24)),
+    device="cpu",
+)
+"""
+
+
+def test_a_study_that_continues_weights_measures_them_as_its_floor(whole, tmp_path, here):
+    files, _, _ = whole
+    torch.manual_seed(3)
+    save_file(create_backbone(ModelConfig(backbone="small-cnn")).state_dict(), tmp_path / "weights.safetensors")
+    (tmp_path / "continuing.py").write_text(CONTINUING)
+    named = ["--scenes", f"boxes={files.scenes}", "--on", f"tones={files.tones}"]
+    words = ["study", "run", tmp_path / "continuing.py", "--out", tmp_path / "out", *named, "--index"]
+    weights = ["--pretrained", tmp_path / "weights.safetensors", "--backbone", "small-cnn"]
+    weights += ["--mean", ".5", ".5", ".5", "--std", ".5", ".5", ".5"]
+    assert "name them with --pretrained" in here(*words, 0).stderr
+    for index, more in ((0, weights), (1, ())):  # the second time the study knows them
+        done = here(*words, index, *more)
+        assert done.returncode == 0, done.stderr
+    target = [tmp_path / "weights.safetensors", *weights[2:], "--on", files.tones, "--image-px", 24, "--device", "cpu"]
+    assert here("evaluate", *target, "--out", tmp_path / "start.json").returncode == 0
+    own = json.loads((tmp_path / "start.json").read_text())["results"]
+    folder, plan = open_study(tmp_path / "out")
+    floor = folder.results(plan.runs()[0], plan.measurements[0])
+    ours, theirs = [one.to_dict()["scores"] for one in floor], [one["scores"] for one in own]
+    assert ours == theirs
+    assert floor[0].backbone_fingerprint == own[0]["backbone_fingerprint"]
+    page = write_study(folder, plan).with_name("table.md").read_text()
+    assert "| the start |" in page
+    assert "adapt against the start on tones by kNN: " in page
 
 
 def test_equal_seeds_see_the_same_images_in_every_arm(whole):

@@ -12,14 +12,15 @@ from timm.optim import param_groups_layer_decay
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from samclr.config import ModelConfig, OptimConfig, PretrainConfig, ProjectorConfig, ViewGroup
+from samclr.config import ModelConfig, OptimConfig, PretrainConfig, ProjectorConfig, ViewGroup, ViewsConfig
 from samclr.config.registry import METHODS
 from samclr.errors import ConfigError
-from samclr.methods.create import backbone_of, create_method, follow_weights
+from samclr.methods.create import backbone_of, backbones_of, create_method, follow_weights
 from samclr.models.backbone import create_backbone
 from samclr.models.drop_path import without_drop_path
 from samclr.models.freeze import freeze
 from samclr.models.lora import add_lora, merged
+from samclr.models.resolve import resolve_config
 from samclr.training.devices import set_up
 from samclr.training.micro_batches import backward
 from samclr.training.optim import create_optimizer, set_rates
@@ -28,8 +29,10 @@ HEAD = ProjectorConfig(projector_hidden=8, projector_out=4, projector_norm=False
 
 
 def config_of(name: str = "simclr", optim: OptimConfig | None = None, px: int = 32, **model) -> PretrainConfig:
+    own = METHODS[name].config(projector=HEAD)
     return PretrainConfig(
-        method=METHODS[name].config(projector=HEAD),
+        method=own,
+        views=ViewsConfig(strategy="image", carried_regions=3 if own.wants_regions else 0),
         model=ModelConfig(**{"backbone": "small-cnn"} | model),
         group=ViewGroup(size_px=px),
         optim=optim or OptimConfig(),
@@ -95,6 +98,32 @@ def test_what_is_frozen_is_what_timm_decays_most(groups):
     assert sum(p.numel() for p in backbone.parameters() if not p.requires_grad) == frozen - classifier
     for norm in (one for one in backbone.modules() if isinstance(one, nn.BatchNorm2d)):
         assert norm.training == norm.weight.requires_grad
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_frozen_norms_keep_their_statistics_in_every_encoder_and_learn_scales(name):
+    config = config_of(name, frozen_norm=True)
+    with pytest.raises(ConfigError, match="frozen_norm keeps the statistics of trained weights"):
+        resolve_config(config)
+    method = create_method(config, 2)
+    for backbone in backbones_of(method):
+        norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+        assert norms
+        assert not any(norm.training for norm in norms)
+    before = copy.deepcopy(backbones_of(method))
+    carried = 3 if config.method.wants_regions else 0
+    optimizer = torch.optim.SGD(method.parameters(), lr=0.1)
+    for step in range(2):
+        batch = random_batch(step, rows=8, views=(2,), sides=(32,), carried=carried, map_sides=(4,))
+        output = method.loss(batch)
+        output.loss.backward()
+        optimizer.step()
+        method.after_step(step, output.pending)
+    for ours, first in zip(backbones_of(method), before, strict=True):
+        old, new = dict(first.named_buffers()), dict(ours.named_buffers())
+        assert all(torch.equal(new[key], old[key]) for key in old)
+    scale = next(m.weight for m in backbone_of(method).modules() if isinstance(m, nn.BatchNorm2d))
+    assert not torch.equal(scale, next(m.weight for m in before[0].modules() if isinstance(m, nn.BatchNorm2d)))
 
 
 def test_the_average_is_timms_and_that_of_a_loop():

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg, subcommand
 
 from samclr.cli.options import Json
+from samclr.config.model import AUTO, Deviation, Mean, ModelConfig
 from samclr.config.segmenters import Labels
 from samclr.config.serialise import Bounds, CountsWith, Seeds, Settings, Steps, Threads
 from samclr.errors import UsageError
@@ -102,6 +103,13 @@ class RunStudy(Settings):
     labels: Annotated[
         tuple[str, ...], arg(metavar="NAME=DIR...", help="Label maps of scenes, for the segmenter labels.")
     ] = ()
+    pretrained: Annotated[
+        str | None,
+        arg(help="Weights that all runs continue, for studies that do; as for pretrain."),
+    ] = None
+    backbone: Annotated[str, arg(help="The model that these weights are of; auto reads it from them.")] = AUTO
+    mean: Annotated[Mean | None, arg(help="Mean that their input is normalised by; see pretrain.")] = None
+    std: Annotated[Deviation | None, arg(help="Deviation that their input is normalised by; see pretrain.")] = None
     ignore_label: Annotated[Labels, arg(help="Values of label maps that are not regions, such as void.")] = ()
     steps: Annotated[Steps | None, arg(help="Steps of each run, instead of the study's.")] = None
     seeds: Annotated[Seeds | None, arg(help="Seeds to run, instead of the study's.")] = None
@@ -168,10 +176,19 @@ class RunStudy(Settings):
             dense_on=_one_place_each(self.dense_on, "--dense-on"),
             labels=_one_place_each(self.labels, "--labels"),
             ignore_label=self.ignore_label,
+            start=self._start(),
             steps=self.steps,
             seeds=self.seeds,
             only=self.only,
         )
+
+    def _start(self) -> ModelConfig | None:
+        if self.pretrained is not None:
+            return ModelConfig(backbone=self.backbone, pretrained=self.pretrained, mean=self.mean, std=self.std)
+        for name, value in (("backbone", self.backbone != AUTO), ("mean", self.mean), ("std", self.std)):
+            if value:
+                raise UsageError(f"--{name} says what --pretrained is; give both")
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)

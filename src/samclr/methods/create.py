@@ -12,7 +12,7 @@ from samclr.methods.anchors import anchored
 from samclr.methods.base import Method
 from samclr.models.backbone import create_backbone, load_pretrained
 from samclr.models.drop_path import without_drop_path
-from samclr.models.freeze import evaluate_frozen, freeze
+from samclr.models.freeze import evaluate_frozen, freeze, freeze_norms
 from samclr.models.lora import add_lora
 from samclr.models.momentum import AVERAGE, average, momentum_copy
 
@@ -36,6 +36,8 @@ def create_method(config: PretrainConfig, num_steps: int) -> Method:
     if model.lora_rank is not None:
         add_lora(backbone, model, size_px)
         evaluate_frozen(backbone)
+    if model.frozen_norm:
+        freeze_norms(backbone)
     method: Method = resolve(METHODS[config.method.name].build)(backbone, config.method, config.seed, num_steps)
     if model.drop_path is not None:
         for copied in backbones_of(method)[1:]:

@@ -1,10 +1,11 @@
-"""DetCon and SAM-DetCon: settings and recipes."""
+"""DetCon and SAM-DetCon: settings and recipes; among them `adapt`, which continues trained weights."""
 
 from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal
 
+from samclr.config.anchors import AnchorConfig
 from samclr.config.methods import MethodConfig, MethodSpec, ProjectorConfig, SameImage, Width
-from samclr.config.pretrain import PretrainConfig
+from samclr.config.pretrain import ModelConfig, OptimConfig, PretrainConfig
 from samclr.config.recipes import Recipe
 from samclr.config.serialise import CountsWith, Share, Temperature
 from samclr.config.views import AugmentConfig, ViewGroup, ViewsConfig
@@ -54,6 +55,17 @@ DETCON = PretrainConfig(
     augment=AugmentConfig(asymmetric=True, jitter_saturation=0.4),
 )
 SAMDETCON = replace(DETCON, recipe="samdetcon", views=replace(DETCON.views, strategy="region"))
+ADAPT = replace(
+    DETCON,
+    recipe="adapt",
+    anchor=AnchorConfig(anchor="feature", anchor_feature_weight=2.0),
+    model=ModelConfig(frozen_norm=True),
+    group=ViewGroup(size_px=224, crop_scale=(0.3, 1.0)),
+    optim=OptimConfig(
+        global_batch_size=64, steps=2000, optimizer="adamw", lr=3e-4, weight_decay=0.04, layer_decay=0.75,
+        head_warmup_steps=100, warmup_steps=100, decay_norm_and_bias=False,
+    ),
+)  # fmt: skip
 
 SPEC = MethodSpec(
     title="DetCon",
@@ -79,6 +91,17 @@ SPEC = MethodSpec(
             cost="as detcon",
             expected="no published figure",
             command="samclr pretrain samdetcon --scenes SCENES --regions STORE --out RUN",
+        ),
+        Recipe(
+            config=ADAPT,
+            summary="Continue trained weights on scenes: DetCon, gently, held by an anchor to the start",
+            paper="DetCon (Hénaff et al., ICCV 2021); the anchor and the gentleness are ours, chosen by measurement",
+            overrides="AdamW 3e-4 with layer decay 0.75, batch norm frozen, 100 steps of the head alone, feature "
+            "anchor of weight 2, crops of 30 to 100 %",
+            cost="2,000 steps of 128 views at 224 px",
+            expected="docs/results.md, Continuing trained weights: an EfficientNet-Lite0 on 567 photographs",
+            command="samclr pretrain adapt --pretrained WEIGHTS --scenes SCENES --regions STORE --out RUN",
+            continues=True,
         ),
     ),
     demo_config=DetconConfig(temperature=0.2, projector=ProjectorConfig()),

@@ -3,9 +3,8 @@
 from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal
 
-from samclr.config.anchors import AnchorConfig
 from samclr.config.methods import MethodSpec, MomentumMethodConfig, ProjectorConfig, Which
-from samclr.config.pretrain import ModelConfig, OptimConfig, PretrainConfig
+from samclr.config.pretrain import PretrainConfig
 from samclr.config.recipes import Recipe
 from samclr.config.serialise import (
     Bounds,
@@ -84,20 +83,6 @@ DINO = PretrainConfig(
     augment=AugmentConfig(asymmetric=True, jitter_saturation=0.4),
 )
 SAMDINO = replace(DINO, recipe="samdino", views=ViewsConfig(strategy="region"))
-ADAPT = replace(
-    DINO,
-    recipe="adapt",
-    method=DinoConfig(region_weight=1.0, ema_momentum=0.996, ema_momentum_end=1.0),
-    anchor=AnchorConfig(anchor="gram", anchor_warmup_steps=100),
-    model=ModelConfig(backbone="vit_small_patch16_224", exported="teacher"),
-    views=ViewsConfig(strategy="image", carried_regions=16),
-    group=ViewGroup(size_px=224, crop_scale=(0.3, 1.0)),
-    local=LocalViews(num_local_views=6, local_size_px=96, local_crop_scale=(0.05, 0.3)),
-    optim=OptimConfig(
-        global_batch_size=64, steps=2000, optimizer="adamw", lr=1e-4, weight_decay=0.04, layer_decay=0.75,
-        head_warmup_steps=100, warmup_steps=100, clip_norm=3.0, clip_per="parameter", decay_norm_and_bias=False,
-    ),
-)  # fmt: skip
 
 SPEC = MethodSpec(
     title="DINO",
@@ -123,17 +108,6 @@ SPEC = MethodSpec(
             cost="as dino, and samclr segment SCENES --segmenter sam-hq-vit-h --out STORE once before it",
             expected="no published figure; docs/methods/dino.md has ours",
             command="samclr pretrain samdino --scenes SCENES --regions STORE --out RUN",
-        ),
-        Recipe(
-            config=ADAPT,
-            summary="Continue trained weights on scenes: DINO with region self-distillation, held by a Gram anchor",
-            paper="DINO; regions as in DetCon (Hénaff et al., ICCV 2021); Gram anchor of DINOv3 (Siméoni et al., 2025)",
-            overrides="AdamW 1e-4 with layer decay 0.75, 100 steps of the heads alone, 16 carried regions, the teacher "
-            "is exported",
-            cost="2,000 steps of 128 views at 224 px and 384 at 96 px",
-            expected="not measured yet; measure it before and after, as docs/methods/adapt.md shows",
-            command="samclr pretrain adapt --pretrained WEIGHTS --scenes SCENES --regions STORE --out RUN",
-            continues=True,
         ),
     ),
     demo_config=DinoConfig(num_prototypes=512, projector=ProjectorConfig(projector_out=256)),

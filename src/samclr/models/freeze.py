@@ -33,6 +33,16 @@ def freeze(backbone: nn.Module, groups: int | Literal["all"]) -> None:
         evaluate_frozen(backbone)
 
 
+def freeze_norms(backbone: nn.Module) -> None:
+    """Put batch norms into evaluation mode, in place: they normalise by the statistics that they have, which stay.
+
+    Scales and shifts learn on.
+    """
+    for module in backbone.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
 def evaluate_frozen(backbone: nn.Module) -> None:
     """Put each module whose parameters are all frozen, and its parts, into evaluation mode: batch norm, drop path."""
     for module in backbone.modules():

@@ -5,7 +5,8 @@ from dataclasses import replace
 import torch
 
 from samclr.config.pretrain import PretrainConfig
-from samclr.log import say
+from samclr.errors import ConfigError
+from samclr.log import option_of, say
 from samclr.models.backbone import create_backbone
 from samclr.models.freeze import freeze
 from samclr.models.layer_groups import layer_groups
@@ -37,6 +38,12 @@ def resolve_config(config: PretrainConfig, tell: bool = True) -> PretrainConfig:
 def _check_training(config: PretrainConfig) -> None:
     """See that the backbone can be trained as asked for, on the meta device: before anything is packed or written."""
     model, decay = config.model, config.optim.layer_decay
+    if model.frozen_norm and model.pretrained is None:
+        raise ConfigError(
+            "frozen_norm keeps the statistics of trained weights, and this run begins with random ones; name some with "
+            f"{option_of('pretrained')}, or leave it out",
+            "frozen_norm",
+        )
     if not (model.freeze or model.lora_rank or model.drop_path or decay):
         return
     with torch.device("meta"), torch.random.fork_rng(devices=[]):

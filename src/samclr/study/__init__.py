@@ -3,6 +3,6 @@
 A file of one's own, for `samclr study run FILE.py`, takes these names and ends with `STUDY = Study(...)`.
 """
 
-from samclr.study.recipe import Evaluation, Grid, Metric, Reference, Study, usual_metrics
+from samclr.study.recipe import Evaluation, Grid, Metric, Reference, Study, Variant, usual_metrics
 
-__all__ = ["Evaluation", "Grid", "Metric", "Reference", "Study", "usual_metrics"]
+__all__ = ["Evaluation", "Grid", "Metric", "Reference", "Study", "Variant", "usual_metrics"]

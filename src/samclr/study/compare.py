@@ -60,7 +60,8 @@ def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
 def pairs_of(plan: Plan) -> list[Pair]:
     """The headline arm against each other of its scenes, pairs that differ in one factor alone, and training or none.
 
-    Temperatures, paddings and methods are compared with their first; kinds of views each with each.
+    Temperatures, paddings and methods are compared with their first; kinds of views each with each. Variants are
+    compared with the headline arm alone.
     """
     found: dict[tuple[str, str], Pair] = {}
     arms = [arm for arm in plan.arms if arm.name != UNTRAINED]
@@ -87,7 +88,7 @@ def _headline_pairs(plan: Plan, arms: Sequence[Arm]) -> Iterator[Pair]:
 
 def _single_factor_pairs(arms: Sequence[Arm]) -> Iterator[Pair]:
     firsts: set[tuple[str, str]] = set()
-    for baseline, arm in itertools.combinations(arms, 2):
+    for baseline, arm in itertools.combinations([arm for arm in arms if not arm.variant], 2):
         differing = _differing(arm, baseline)
         if arm.scenes != baseline.scenes or len(differing) != 1:
             continue
@@ -99,6 +100,8 @@ def _single_factor_pairs(arms: Sequence[Arm]) -> Iterator[Pair]:
 
 
 def _differing(arm: Arm, baseline: Arm) -> tuple[str, ...]:
+    if arm.variant or baseline.variant:
+        return ("settings",)
     names = ["method", "views", "temperature"]
     if arm.padding is not None and baseline.padding is not None:  # whole images have no padding
         names.append("padding")

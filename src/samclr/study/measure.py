@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from samclr.config.evaluation import TargetConfig
+from samclr.config.methods import Weights
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.registry import PROTOCOLS
 from samclr.evaluation.evaluate import evaluate
@@ -23,7 +24,9 @@ def measure(run: Path, config: PretrainConfig, measurement: Measurement, plan: P
         EvaluationError: the set cannot be opened.
     """
     device = choose_device(config.runtime.device)
-    target = open_target(str(run), TargetConfig(), untrained=untrained, seed=config.seed)
+    which: Weights | None = "start" if untrained and config.model.pretrained else None
+    untrained = untrained and which is None
+    target = open_target(str(run), TargetConfig(), untrained=untrained, seed=config.seed, which=which)
     assert measurement.path is not None
     is_dense = measurement.kind == "dense"
     sets, dense_sets = ([], [measurement.path]) if is_dense else ([measurement.path], [])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from samclr.config.evaluation import EvaluationConfig
+from samclr.config.model import ModelConfig
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.protocols import Kind
 from samclr.config.segmenters import SegmenterConfig
@@ -28,7 +29,8 @@ class Store:
 class Arm:
     """One row of the study's table. `missing` says why it cannot run, `adds` what the command lacks for it.
 
-    `config` is that of every seed, with seed 0; `store` is the name of the region store it reads.
+    `config` is that of every seed, with seed 0; `store` is the name of the region store it reads, `variant` that of the
+    study's variant that it is.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Arm:
     on: tuple[str, ...]
     config: PretrainConfig
     store: str | None = None
+    variant: str = ""
     missing: str = ""
     adds: str = ""
 
@@ -81,6 +84,7 @@ class Plan:
     quoted: str = ""
     headline: str = ""
     num_threads: int = 1
+    start: ModelConfig | None = None
     scenes: tuple[tuple[str, tuple[Path, ...]], ...] = ()
     image_columns: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, Path], ...] = ()
@@ -120,7 +124,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """What the command says beside the study: paths by name, and changes of budget and seeds."""
+    """What the command says beside the study: paths by name, the weights to continue, changes of budget and seeds."""
 
     scenes: dict[str, tuple[Path, ...]] = field(default_factory=dict)
     on: dict[str, Path] = field(default_factory=dict)
@@ -128,6 +132,7 @@ class Given:
     image_columns: dict[str, str] = field(default_factory=dict)
     labels: dict[str, Path] = field(default_factory=dict)
     ignore_label: tuple[int, ...] = ()
+    start: ModelConfig | None = None
     steps: int | None = None
     seeds: tuple[int, ...] | None = None
     only: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ from samclr.datasets.names import parse_named
 from samclr.errors import UsageError, name_some
 from samclr.storage.files import is_portable
 from samclr.study.plan import UNTRAINED, Arm, Given, Measurement, Plan, Store, matches
-from samclr.study.recipe import ANY, Evaluation, Grid, Study
+from samclr.study.recipe import ANY, Evaluation, Grid, Study, Variant
 
 _NONE: tuple[None] = (None,)
 
@@ -33,6 +33,10 @@ def make_plan(study: Study, source: str, given: Given, num_threads: int) -> Plan
         for scenes in _expand(grid.scenes, given.scenes, "SCENES"):
             for arm in _arms_of(study, grid, scenes, given, stores):
                 arms.setdefault(arm.name, arm)
+    for scenes in _expand((ANY,), given.scenes, "SCENES") if study.variants else ():
+        for variant in study.variants:
+            arm = _with_store(study, _of_variant(study, variant, scenes, given), given, stores)
+            arms.setdefault(arm.name, arm)
     if all(arm.missing for arm in arms.values()):
         wanted = " or ".join(dict.fromkeys(f"--scenes {arm.scenes}=PATH" for arm in arms.values()))
         raise UsageError(f"study {study.name} has no scenes to train on: add {wanted}")
@@ -42,7 +46,7 @@ def make_plan(study: Study, source: str, given: Given, num_threads: int) -> Plan
         raise UsageError(f"study {study.name} has no set to measure on: add {wanted}")
     titled = _with_titles(list(arms.values()))
     if study.untrained:
-        titled.insert(0, _untrained(titled[0]))
+        titled.insert(0, _untrained(titled[0], study.continues))
     return Plan(
         study=study.name,
         source=source,
@@ -57,6 +61,7 @@ def make_plan(study: Study, source: str, given: Given, num_threads: int) -> Plan
         quoted=study.quoted,
         headline=study.headline,
         num_threads=num_threads,
+        start=given.start,
         scenes=tuple(given.scenes.items()),
         image_columns=tuple(given.image_columns.items()),
         labels=tuple(given.labels.items()),
@@ -78,12 +83,18 @@ def with_paths_of(given: Given, plan: Plan) -> Given:
         image_columns=dict(plan.image_columns) | given.image_columns,
         labels=dict(plan.labels) | given.labels,
         ignore_label=given.ignore_label or plan.ignore_label,
+        start=given.start or plan.start,
     )
 
 
 def _check_names(study: Study, given: Given) -> None:
+    if study.continues and given.start is None:
+        raise UsageError(f"study {study.name} continues trained weights; name them with --pretrained")
+    if given.start is not None and not study.continues:
+        raise UsageError(f"study {study.name} begins with random weights; leave out --pretrained")
+    names = {name for grid in study.grids for name in grid.scenes} | ({ANY} if study.variants else set())
     known: dict[str, tuple[set[str], Iterable[str]]] = {
-        "--scenes": ({name for grid in study.grids for name in grid.scenes}, given.scenes),
+        "--scenes": (names, given.scenes),
         "--on": ({e.set for e in study.evaluations if e.kind == "labelled"}, given.on),
         "--dense-on": ({e.set for e in study.evaluations if e.kind == "dense"}, given.dense_on),
     }
@@ -140,13 +151,40 @@ def _arms_of(study: Study, grid: Grid, scenes: str, given: Given, stores: dict[s
                             on=grid.on,
                             config=replace(config, data=data),
                         )
-                        arm = replace(arm, name=arm_name(arm))
-                        store = None if segmenter is None else _store(study, scenes, segmenter, given)
-                        arm = replace(arm, store=store.name if store is not None else None)
-                        missing, adds = _missing(study, arm, given)
-                        if store is not None and not missing:
-                            stores[store.name] = store
-                        yield replace(arm, missing=missing, adds=adds)
+                        yield _with_store(study, replace(arm, name=arm_name(arm)), given, stores)
+
+
+def _of_variant(study: Study, variant: Variant, scenes: str, given: Given) -> Arm:
+    config, start = study.measured(variant.config), given.start
+    if start is not None:
+        own = {"backbone": start.backbone, "pretrained": start.pretrained, "mean": start.mean, "std": start.std}
+        config = replace(config, model=replace(config.model, **own))
+    if given.steps is not None:
+        config = replace(config, optim=replace(config.optim, steps=given.steps))
+    data = replace(config.data, scenes=given.scenes.get(scenes, ()), image_column=given.image_columns.get(scenes))
+    return Arm(
+        name=f"{scenes}.{variant.name}",
+        title=variant.title,
+        scenes=scenes,
+        method=config.method.name,
+        strategy=config.views.strategy,
+        segmenter=variant.segmenter if config.views.reads_regions else None,
+        temperature=None,
+        padding=None,
+        on=(ANY,),
+        config=replace(config, data=data),
+        variant=variant.name,
+    )
+
+
+def _with_store(study: Study, arm: Arm, given: Given, stores: dict[str, Store]) -> Arm:
+    """The arm with the store that it reads, which joins `stores`, or with what is missing."""
+    store = None if arm.segmenter is None else _store(study, arm.scenes, arm.segmenter, given)
+    arm = replace(arm, store=store.name if store is not None else None)
+    missing, adds = _missing(study, arm, given)
+    if store is not None and not missing:
+        stores[store.name] = store
+    return replace(arm, missing=missing, adds=adds)
 
 
 def arm_name(arm: Arm) -> str:
@@ -221,6 +259,9 @@ def _with_titles(arms: list[Arm]) -> list[Arm]:
     paddings = {arm.padding for arm in arms if arm.padding is not None}
     titled = []
     for arm in arms:
+        if arm.variant:
+            titled.append(arm)
+            continue
         alike = [a for a in arms if (a.method, a.strategy == "image") == (arm.method, arm.strategy == "image")]
         parts = []
         if arm.strategy == "random-box":
@@ -242,12 +283,12 @@ def _source_title(arm: Arm) -> str:
     return (SEGMENTERS[name].region_title or name) if name in SEGMENTERS else name
 
 
-def _untrained(first: Arm) -> Arm:
+def _untrained(first: Arm, continues: bool) -> Arm:
     config = replace(first.config, recipe=first.method, data=replace(first.config.data, scenes=(), regions=None))
     config = replace(config, views=replace(config.views, strategy="image"))
     return Arm(
         name=UNTRAINED,
-        title="before any training",
+        title="the start" if continues else "before any training",
         scenes="",
         method="",
         strategy="untrained",

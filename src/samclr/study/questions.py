@@ -12,6 +12,7 @@ TITLES: dict[tuple[str, ...], str] = {
     ("method",): "Does the method matter?",
     ("temperature",): "Does the temperature matter?",
     ("padding",): "Does the padding matter?",
+    ("settings",): "Do the settings matter?",
     ("training",): "Is training better than none?",
 }
 WORDS: dict[Verdict, str] = {

@@ -99,6 +99,24 @@ class Grid:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Variant:
+    """An arm with settings of its own, where the question is not one of a grid's factors.
+
+    Attributes:
+        name: the end of the arm's name, in letters, digits, dots and dashes.
+        title: as tables call it.
+        config: its whole settings, budget included; paths, seed, device and, where the study continues trained weights,
+            these and their backbone are filled in.
+        segmenter: as in a grid, for settings that read regions.
+    """
+
+    name: str
+    title: str
+    config: PretrainConfig
+    segmenter: str = "felzenszwalb"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reference:
     """A published number to show beside ours, a share from 0 to 1; its source is in `Study.quoted`.
 
@@ -124,6 +142,9 @@ class Study:
         name: of the page.
         summary: the question, in a sentence.
         grids: joined; an arm that is in two of them is one arm.
+        variants: arms beside those of the grids, trained on every set of scenes that the command names.
+        continues: whether all runs continue trained weights, which the command then has to name; what they score before
+            it stands in the place of the untrained backbone.
         seeds: of the runs; equal seeds share weights, image order and colours, so arms are compared pair by pair.
         optim: the budget. Steps and not epochs, so that arms are comparable.
         evaluations: what is measured of each run.
@@ -143,7 +164,9 @@ class Study:
 
     name: str
     summary: str
-    grids: tuple[Grid, ...]
+    grids: tuple[Grid, ...] = ()
+    variants: tuple[Variant, ...] = ()
+    continues: bool = False
     seeds: tuple[int, ...] = (0, 1, 2)
     optim: OptimConfig = field(default_factory=OptimConfig)
     evaluations: tuple[Evaluation, ...] = (Evaluation(set=ANY), Evaluation(set=ANY, kind="dense"))
@@ -169,8 +192,8 @@ class Study:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if not self.grids or not self.seeds or not self.evaluations:
-            raise ConfigError(f"study {self.name!r} needs at least one grid, one seed and one evaluation")
+        if not (self.grids or self.variants) or not self.seeds or not self.evaluations:
+            raise ConfigError(f"study {self.name!r} needs at least one grid or variant, one seed and one evaluation")
         if len(set(self.seeds)) < len(self.seeds):
             raise ConfigError(f"study {self.name!r} has a seed twice: {self.seeds}; name each once")
         if self.optim.epochs is not None:
@@ -184,12 +207,11 @@ class Study:
         """An arm's settings, without seed, paths and padding: the method's recipe with the study's changes."""
         image_recipe, region_recipe = METHODS[method].recipes[:2]
         recipe = (image_recipe if strategy == "image" else region_recipe).config
-        model, group, local, knn = recipe.model, recipe.group, recipe.local, self.measuring.of("knn")
-        assert isinstance(knn, KnnConfig)
+        model, group, local = recipe.model, recipe.group, recipe.local
         changes: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
         if self.projector_hidden != "recipe":
             changes["projector"] = replace(recipe.method.projector, projector_hidden=self.projector_hidden)
-        return replace(
+        config = replace(
             recipe,
             method=replace(recipe.method, **changes),
             data=replace(recipe.data, max_side=self.max_side, codec=self.codec),
@@ -204,7 +226,12 @@ class Study:
             group=replace(group, size_px=self.size_px or group.size_px, crop_scale=self.crop_scale or group.crop_scale),
             local=replace(local, local_size_px=self.local_size_px or local.local_size_px),
             optim=replace(self.optim, steps=steps or self.optim.steps),
-            evaluation=self.measuring.data,
-            knn=knn,
-            runtime=replace(recipe.runtime, device=self.device),
         )
+        return self.measured(config)
+
+    def measured(self, config: PretrainConfig) -> PretrainConfig:
+        """These settings on the study's device, with what it measures by."""
+        knn = self.measuring.of("knn")
+        assert isinstance(knn, KnnConfig)
+        runtime = replace(config.runtime, device=self.device)
+        return replace(config, evaluation=self.measuring.data, knn=knn, runtime=runtime)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from samclr.config.evaluation import EvaluationConfig
 from samclr.config.flags import flags
+from samclr.config.model import AUTO, ModelConfig
 from samclr.config.protocols import Kind, protocols_of
 from samclr.config.recipes import RECIPES
 from samclr.config.segmenters import SegmenterConfig
@@ -25,7 +26,8 @@ def commands_of(folder: StudyFolder, plan: Plan, run: Run) -> list[str]:
     config, again = run.config(folder.stores), str(Path("again") / run.name)
     target = [again]
     if run.arm.strategy == "untrained":
-        target = [str(folder.run_directory(run)), "--untrained"]
+        floor = ["--which", "start"] if config.model.pretrained else ["--untrained"]
+        target = [str(folder.run_directory(run)), *floor]
     else:
         base = RECIPES[config.recipe].config
         threads = ["--budget", "paper", "--num-threads", str(plan.num_threads)]
@@ -62,6 +64,7 @@ def study_command(folder: StudyFolder, plan: Plan, *more: str) -> str:
     labels = [f"{name}={path}" for name, path in plan.labels if not _is_own(folder, path)]
     words += ["--labels", *labels] if labels else []
     words += ["--ignore-label", *map(str, plan.ignore_label)] if plan.ignore_label else []
+    words += [] if plan.start is None else flags(plan.start, ModelConfig(backbone=AUTO))
     return " ".join([_line(*words), *more])
 
 

@@ -1,12 +1,16 @@
 """The ready studies. Numbers quoted are those of the SAMCLR paper's tables. Nothing here imports torch."""
 
+from dataclasses import replace
+from typing import Any
+
 from samclr.config.evaluation import EvaluationConfig
-from samclr.config.pretrain import AugmentConfig, FilterConfig, OptimConfig
+from samclr.config.pretrain import AugmentConfig, FilterConfig, OptimConfig, PretrainConfig
 from samclr.config.protocols import EvaluationData, KnnConfig
+from samclr.config.recipes import RECIPES
 from samclr.config.sam import ComputeConfig, MaskConfig
 from samclr.config.segmenters import SegmenterConfig
 from samclr.evaluation.protocols.crop_probe_spec import CropProbeConfig
-from samclr.study.recipe import ANY, Evaluation, Grid, Reference, Study
+from samclr.study.recipe import ANY, Evaluation, Grid, Reference, Study, Variant
 
 PAPER_SOURCE = "Missaoui and Yuan, NeurIPS 2023 workshop (arXiv 2310.14736), tables 1 to 3: one run each"
 PAPER_SEGMENTER = "sam-hq-vit-h"
@@ -147,4 +151,37 @@ SMOKE = Study(
     device="cpu",
 )
 
-STUDIES = {study.name: study for study in (PAPER, TEMPERATURE, CONTROLS, PADDING, SMOKE)}
+
+def _adapt_variants() -> tuple[Variant, ...]:
+    """The recipe `adapt`, it without each of its pieces, and what is done without it, with one budget."""
+    adapt = RECIPES["adapt"].config
+    model, optim = adapt.model, adapt.optim
+    bare = replace(optim, layer_decay=None, head_warmup_steps=0, lr=1e-4)  # a usual rate for fine-tuning
+
+    def image_views(recipe: str, **changes: Any) -> PretrainConfig:
+        config = RECIPES[recipe].config
+        return replace(config, group=replace(config.group, size_px=adapt.group.size_px), **changes)
+
+    gentle = image_views("simclr", model=model, optim=optim, anchor=adapt.anchor)
+    gentle = replace(gentle, group=adapt.group, augment=adapt.augment)
+    changed = (
+        ("naive.image", "naive continuing, image views", image_views("simclr", optim=bare)),
+        ("naive.region", "naive continuing, region views", image_views("samclr", optim=bare)),
+        ("adapt", "adapt", adapt),
+        ("no-regions", "adapt, images contrasted and not their regions", gentle),
+        ("no-anchor", "adapt without anchor", replace(adapt, anchor=replace(adapt.anchor, anchor="none"))),
+        ("norm-trained", "adapt, batch norm trained", replace(adapt, model=replace(model, frozen_norm=False))),
+        ("one-rate", "adapt without layer decay", replace(adapt, optim=replace(optim, layer_decay=None))),
+    )
+    return tuple(Variant(name=name, title=title, config=config) for name, title, config in changed)
+
+
+ADAPT = Study(
+    name="adapt",
+    summary="Does continuing trained weights on scenes gain anything, what is forgotten, and what does each piece do?",
+    variants=_adapt_variants(),
+    continues=True,
+    headline="*.adapt",
+)
+
+STUDIES = {study.name: study for study in (PAPER, TEMPERATURE, CONTROLS, PADDING, SMOKE, ADAPT)}

@@ -7,15 +7,17 @@ from pathlib import Path
 import pytest
 from support.study_files import IMAGE, LABELS, SAM, write_study_files
 
+from samclr.config.model import ModelConfig
 from samclr.config.pretrain import OptimConfig
 from samclr.config.registry import METHODS
 from samclr.config.serialise import from_dict, to_dict
 from samclr.errors import ConfigError, UsageError
+from samclr.study.compare import pairs_of
 from samclr.study.load import load_study
 from samclr.study.plan import Given, Plan
-from samclr.study.planning import make_plan
+from samclr.study.planning import make_plan, with_paths_of
 from samclr.study.recipe import Grid, Study
-from samclr.study.studies import CONTROLS, PADDING, PAPER, SETS, STUDIES, TEMPERATURE
+from samclr.study.studies import ADAPT, CONTROLS, PADDING, PAPER, SETS, STUDIES, TEMPERATURE
 
 PATHS = {name: (Path("/data") / name,) for name in ("cityscapes", "ade20k", "imagenette")}
 ON = {name: Path("/data") / name for name in SETS}
@@ -197,3 +199,41 @@ def test_studies_that_make_no_sense():
 def test_ready_studies_have_a_question_each():
     assert list(STUDIES) == ["paper", "temperature", "controls", "padding", "smoke"]
     assert all(study.name == name and study.summary for name, study in STUDIES.items())
+
+
+WEIGHTS = ModelConfig(backbone="auto", pretrained="weights.safetensors")
+
+
+def test_variants_continue_the_weights_that_the_command_names():
+    plan = plan_of(ADAPT, replace(PHOTOS, start=WEIGHTS))
+    assert [arm.name for arm in plan.arms] == ["untrained", *(f"photos.{one.name}" for one in ADAPT.variants)]
+    assert plan.arms[0].title == "the start"
+    assert {(arm.config.model.backbone, arm.config.model.pretrained) for arm in plan.arms} == {
+        ("auto", "weights.safetensors")
+    }
+    budgets = {(arm.config.optim.steps, arm.config.optim.global_batch_size) for arm in plan.arms}
+    assert budgets == {(2000, 64)}
+    assert {arm.variant for arm in plan.arms if arm.store} == {
+        *("naive.region", "adapt", "no-anchor", "norm-trained", "one-rate")
+    }
+    by_name = {arm.variant: arm.config for arm in plan.arms}
+    assert by_name["adapt"].model.frozen_norm
+    assert not by_name["norm-trained"].model.frozen_norm
+    pairs = [(pair.arm.variant, pair.baseline.variant) for pair in pairs_of(plan)]
+    others = [one.name for one in ADAPT.variants if one.name != "adapt"]
+    assert pairs[: len(others)] == [("adapt", name) for name in others]
+    assert all(baseline == "" for _, baseline in pairs[len(others) :])  # the start
+    assert from_dict(Plan, to_dict(plan), "plan") == plan
+    assert with_paths_of(Given(), plan).start == WEIGHTS
+
+
+@pytest.mark.parametrize(
+    ("study", "start", "why"),
+    [
+        (ADAPT, None, "study adapt continues trained weights; name them with --pretrained"),
+        (CONTROLS, WEIGHTS, "study controls begins with random weights; leave out --pretrained"),
+    ],
+)
+def test_weights_where_there_should_be_others_are_refused(study, start, why):
+    with pytest.raises(UsageError, match=why):
+        plan_of(study, replace(PHOTOS, start=start))
