@@ -33,39 +33,43 @@ BUDGET = (
     *("--optimizer", "adamw", "--weight-decay", "0.04", "--no-decay-norm-and-bias", "--warmup-steps", "30"),
 )
 GENTLE = ("--frozen-norm", "--layer-decay", "0.75", "--head-warmup-steps", "30")
-DETCON = ("detcon", "--crop-scale", "0.3", "1", *GENTLE)
-ADAPT = ("adapt", *GENTLE, "--anchor-warmup-steps", "30")
-QUICK = ("--ema-momentum", "0.98")  # the teacher of 0.996 hardly moves in so few steps
-NO_ANCHOR = ("--anchor", "none")
+CONTRAST = ("detcon", "--crop-scale", "0.3", "1", *GENTLE)
+DISTILLATION = (
+    *("dino", "--crop-scale", "0.3", "1", "--local-size-px", "96", "--local-crop-scale", "0.05", "0.3", *GENTLE),
+    *("--exported", "teacher", "--ema-momentum", "0.98", "--ema-momentum-end", "1"),
+    *("--clip-norm", "3", "--clip-per", "parameter", "--anchor", "gram", "--anchor-warmup-steps", "30"),
+)
+REGIONS = ("--carried-regions", "16", "--region-weight")
 FEATURE = ("--anchor", "feature", "--anchor-feature-weight", "2")
-NO_REGIONS = ("--region-weight", "0", "--carried-regions", "0")
+NO_ANCHOR = ("--anchor", "none")
 
 CANDIDATES: dict[str, dict[str, tuple[str, ...]]] = {
-    "detcon": {
-        "detcon lr 1e-4": (*DETCON, "--lr", "1e-4"),
-        "detcon lr 3e-4, feature anchor 2": (*DETCON, "--lr", "3e-4", *FEATURE),
-        "detcon lr 1e-3, feature anchor 2": (*DETCON, "--lr", "1e-3", *FEATURE),
+    "contrast": {
+        "region-pooled contrast, lr 1e-4": (*CONTRAST, "--lr", "1e-4"),
+        "region-pooled contrast, lr 3e-4, feature anchor 2": (*CONTRAST, "--lr", "3e-4", *FEATURE),
+        "region-pooled contrast, lr 1e-3, feature anchor 2": (*CONTRAST, "--lr", "1e-3", *FEATURE),
     },
-    "adapt": {
-        "adapt lr 1e-4": (*ADAPT, "--lr", "1e-4", *QUICK),
-        "adapt lr 3e-4": (*ADAPT, "--lr", "3e-4", *QUICK),
-        "adapt lr 1e-3": (*ADAPT, "--lr", "1e-3", *QUICK),
-        "adapt lr 3e-4, region weight 4": (*ADAPT, "--lr", "3e-4", *QUICK, "--region-weight", "4"),
+    "distillation": {
+        "region self-distillation, lr 1e-4": (*DISTILLATION, "--lr", "1e-4", *REGIONS, "1"),
+        "region self-distillation, lr 3e-4": (*DISTILLATION, "--lr", "3e-4", *REGIONS, "1"),
+        "region self-distillation, lr 1e-3": (*DISTILLATION, "--lr", "1e-3", *REGIONS, "1"),
+        "region self-distillation, lr 3e-4, region weight 4": (*DISTILLATION, "--lr", "3e-4", *REGIONS, "4"),
     },
 }
 
 
 def arms(chosen: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...] | None]:
     """What is reported, in the order in which it runs; None is the start."""
-    detcon, adapt = chosen["detcon"], chosen["adapt"]
+    contrast, distillation = chosen["contrast"], chosen["distillation"]
+    without = distillation[: distillation.index(REGIONS[0])]
     return {
         "start": None,
-        "adapt": adapt,
+        "region self-distillation": distillation,
         "naive continuing, image views": ("simclr", "--lr", "1e-4"),
         "naive continuing, region views": ("samclr", "--lr", "1e-4"),
-        "adapt without region terms": (*adapt, *NO_REGIONS),
-        "adapt without anchor": (*adapt, *NO_ANCHOR),
-        "DetCon, gentle": detcon,
+        "self-distillation without regions": without,
+        "region self-distillation without anchor": (*distillation, *NO_ANCHOR),
+        "region-pooled contrast": contrast,
     }
 
 
