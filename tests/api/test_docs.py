@@ -14,6 +14,10 @@ import torch
 from PIL import Image
 from support.scenes import box_scene, write_labelled
 
+from samclr.cli.commands import Command
+from samclr.cli.parse import check
+from samclr.cli.tree import Node
+
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/quick-start.md", "docs/guides/own-folder.md", "docs/guides/own-loop.md")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.S | re.M)
@@ -106,3 +110,15 @@ def test_readme_is_short_and_wrapped():
     lines = (ROOT / "README.md").read_text().splitlines()
     assert len(lines) < 100
     assert max(map(len, lines)) <= 100
+
+
+def test_every_command_on_every_page_is_one():
+    """Also on the pages whose commands are not run here."""
+    root, found = Node(path=("samclr",), kind=Command), 0
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        for language, text in BLOCK.findall(page.read_text()):
+            lines = commands(text) if language == "sh" else []
+            for words in [words for words in lines if words[0] == "samclr"]:
+                check(root, words[1:])
+                found += 1
+    assert found > 30

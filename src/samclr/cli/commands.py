@@ -134,9 +134,9 @@ class Pretrain(Settings):
     budget: Annotated[
         Literal["auto", "paper"],
         arg(
-            help="auto fits what you do not state of batch, micro-batch, steps, warm-up, precision and workers to "
-            "folder and device; the data set that the recipe's steps are counted for keeps them. paper takes "
-            "the recipe's; from-config, its file's."
+            help="auto fits what you do not state of batch, micro-batch, steps, learning rate, warm-ups, precision and "
+            "workers to folder and device; the data set that the recipe's steps are counted for keeps them. paper "
+            "takes the recipe's; from-config, its file's."
         ),
     ] = "auto"
     dry_run: Annotated[bool, FlagCreatePairsOff, arg(help="Print steps, expected time, disk and memory, and stop.")] = (

@@ -6,6 +6,7 @@ import os
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +142,11 @@ def _refuse_empty(given: list[str]) -> None:
 
 
 def _refuse_old_words(given: list[str]) -> None:
-    """`samclr study NAME`, the form of 0.1, is answered with the form of today."""
+    """`samclr study NAME`, the form of 0.1, is answered with the form of today; a mistyped command is left to parse."""
     first = (given[1:2] or [""])[0]
-    if given[:1] == ["study"] and first and first[0] != "-" and first not in ("list", "run", "status", "page"):
+    if given[:1] != ["study"] or not first or first[0] == "-":
+        return
+    if not get_close_matches(first, ("list", "run", "status", "page")):
         raise UsageError(
             f"samclr study {first} is samclr study run {first} since 0.2; list, status and page are as before"
         )

@@ -288,17 +288,12 @@ class Look(Settings):
     def run(self) -> int:
         """Run the command."""
         from samclr.datasets.sources import list_scenes
-        from samclr.pages.look import write_look
         from samclr.regions.store import open_store
 
-        page = write_look(
-            open_store(self.store),
-            list_scenes(self.scenes, self.image_column),
-            self.filter,
-            self.num_scenes,
-            self.seed,
-            self.out,
-        )
+        store, refs = open_store(self.store), list_scenes(self.scenes, self.image_column)
+        from samclr.pages.look import write_look  # scikit-image and jinja2, once all that is named is there
+
+        page = write_look(store, refs, self.filter, self.num_scenes, self.seed, self.out)
         say(f"wrote {page}")
         return 0
 

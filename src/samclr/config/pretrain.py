@@ -52,7 +52,10 @@ __all__ = [
 
 Codec = Literal["raw", "jpeg"]
 BankPlace = Literal["auto", "device", "pinned", "map"]
-OpenSetting = Literal["global_batch_size", "steps", "warmup_steps", "precision", "workers", "micro_batch_size"]
+OpenSetting = Literal[
+    "global_batch_size", "steps", "optimizer", "lr", "warmup_steps", "head_warmup_steps", "precision", "workers",
+    "micro_batch_size",
+]  # fmt: skip
 ExtendSchedule = Literal["tail", "constant"]
 
 
@@ -87,14 +90,15 @@ class OptimConfig(Settings):
         global_batch_size: Images per step, over all devices; samclr pretrain fits it to the folder if not stated.
         steps: Length of the run, in steps; likewise.
         epochs: Length of the run in epochs of floor(images / global_batch_size) steps; overrides steps.
-        optimizer: Optimiser: torch's sgd or adamw, or timm's lars.
-        lr: Learning rate after warm-up; not scaled with the batch size.
+        optimizer: Optimiser: torch's sgd or adamw, or timm's lars; samclr pretrain fits it to the folder if neither
+            it nor lr is stated.
+        lr: Learning rate after warm-up; samclr pretrain scales the recipe's with the batch if not stated.
         sgd_momentum: Momentum of sgd and lars.
         weight_decay: Weight decay; decoupled for adamw.
         weight_decay_end: Weight decay at the end of a cosine schedule; None keeps it constant.
         clip_norm: Norm that gradients are scaled down to; None does not clip.
         clip_per: Clip by the norm of all gradients together (model) or of each parameter's (parameter), as DINO does.
-        warmup_steps: Steps of linear warm-up of the learning rate.
+        warmup_steps: Steps of linear warm-up of the learning rate; fitted to the run if not stated.
         schedule: Learning rate after warm-up: cosine to zero, or constant.
         extend_schedule: Learning rate when a finished run is given more steps: tail goes on as if the run had been of
             the new length from the start (a cosine rises once and falls to zero again); constant stays where that

@@ -4,20 +4,26 @@ from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from samclr.config.devices import TrainingPrecision
-from samclr.config.pretrain import OpenSetting, PretrainConfig
+from samclr.config.pretrain import OpenSetting, OptimConfig, PretrainConfig
+from samclr.config.recipes import RECIPES
 
 OPEN_SETTINGS: tuple[OpenSetting, ...] = get_args(OpenSetting)
 MOST_EPOCHS, FULL_EPOCHS_IMAGES = 300, 1000  # so many epochs up to so many images, fewer of more
 HOURS = {"cpu": 1.0, "mps": 4.0, "cuda": 24.0}  # the longest run that nobody asked for
 FEWEST_STEPS = 100
 CPU_BATCH = 64  # so that an hour on a CPU has steps enough
+ADAMW_IMAGES = 1000  # the largest folder that a network learns by AdamW from scratch, where the optimiser is open
+WARMUP_SHARE = 0.1  # of the steps, where the recipe has no warm-up of its own
+USUAL_RATES = {"sgd": 0.015, "adamw": 1e-3, "lars": 0.075}  # of an optimiser that is not the recipe's, at USUAL_BATCH
+USUAL_BATCH = 64
 FREE_SHARE = 0.8  # of a device's free memory that a step may take
 OVER_SAVED = 1.3  # what is kept for the backward pass, times this: gradients and workspaces beside it
 
 
 def left_open(stated: frozenset[str]) -> tuple[OpenSetting, ...]:
-    """The open settings where a user stated these by name; epochs state the steps."""
-    return tuple(name for name in OPEN_SETTINGS if name not in stated and (name != "steps" or "epochs" not in stated))
+    """The open settings where a user stated these by name; epochs state the steps, a rate is that of an optimiser."""
+    told_by = {"steps": {"epochs"}, "optimizer": {"lr", "sgd_momentum"}}
+    return tuple(name for name in OPEN_SETTINGS if not stated & ({name} | told_by.get(name, set())))
 
 
 def filled_from(config: PretrainConfig, other: PretrainConfig) -> PretrainConfig:
@@ -32,27 +38,70 @@ def filled_from(config: PretrainConfig, other: PretrainConfig) -> PretrainConfig
 def fit_folder(
     config: PretrainConfig, num_images: int, device_kind: str, half: TrainingPrecision, num_cores: int
 ) -> PretrainConfig:
-    """Batch, precision and workers where they are open; `fit_memory` (CUDA alone) and `fit_length` come after it.
+    """Batch, optimiser, learning rate, precision and workers where they are open; warm-ups, where the steps are not.
 
     The batch is a power of two within the set, at most the recipe's and CPU_BATCH on a CPU, and divides among ranks.
+    A run whose batch and steps are both stated keeps the recipe's optimiser, learning rate and warm-ups. `fit_memory`
+    (CUDA alone) and `fit_length` come after it.
 
     Args:
         device_kind: cpu, cuda or mps.
         half: the half precision that a GPU computes in.
         num_cores: of this machine.
     """
-    optim, runtime = config.optim, config.runtime
+    optim, runtime, auto = config.optim, config.runtime, config.auto
+    if not {"global_batch_size", "steps"} & {*auto}:
+        auto = tuple(name for name in auto if name not in ("optimizer", "lr", "warmup_steps", "head_warmup_steps"))
+        config = replace(config, auto=auto)
     if "global_batch_size" in config.auto:
         ranks = runtime.num_devices * runtime.num_nodes
         most = min(optim.global_batch_size, num_images, CPU_BATCH if device_kind == "cpu" else optim.global_batch_size)
         size = 2 ** (max(most, 2).bit_length() - 1)
         optim = replace(optim, global_batch_size=max(size // ranks * ranks, ranks, 2))
+    if "optimizer" in auto and num_images <= ADAMW_IMAGES and config.model.pretrained is None:
+        optim = replace(optim, optimizer="adamw")
+    if "lr" in auto:
+        optim = replace(optim, lr=_fitted_rate(config, optim))
+    if "steps" not in auto:
+        num_steps = replace(optim, warmup_steps=0, head_warmup_steps=0).num_steps(num_images)
+        optim = replace(optim, **_warmups(config, num_steps))
     if "precision" in config.auto and device_kind == "cuda":
         runtime = replace(runtime, precision=half)
     if "workers" in config.auto:
         runtime = replace(runtime, workers=max(1, num_cores // runtime.num_devices))
-    auto = tuple(name for name in config.auto if name != "micro_batch_size" or device_kind == "cuda")
+    has = {"micro_batch_size": device_kind == "cuda", "head_warmup_steps": optim.head_warmup_steps > 0}
+    auto = tuple(name for name in auto if has.get(name, True))
     return replace(config, auto=auto, optim=optim, runtime=runtime)
+
+
+def _fitted_rate(config: PretrainConfig, fitted: OptimConfig) -> float:
+    """The learning rate for a batch, in two digits: in proportion to it for sgd and lars (Goyal et al., 2017, arXiv
+    1706.02677), to its root for adamw. Of an optimiser that is not the recipe's it is the usual one.
+
+    fitted: the settings with their batch and optimiser.
+    """
+    given, recipe = config.optim, _of_recipe(config)
+    rate, made_for = USUAL_RATES[fitted.optimizer], USUAL_BATCH
+    if fitted.optimizer == recipe.optimizer:
+        rate, made_for = given.lr, (given if "global_batch_size" in config.auto else recipe).global_batch_size
+    share = fitted.global_batch_size / made_for
+    return float(f"{rate * (share**0.5 if fitted.optimizer == 'adamw' else share):.2g}")
+
+
+def _warmups(config: PretrainConfig, num_steps: int) -> dict[str, int]:
+    """Those that are open: the share of the steps that the recipe has, and where it has none WARMUP_SHARE."""
+    counted_for = (config.optim if "steps" in config.auto else _of_recipe(config)).steps
+    share_of = {
+        name: getattr(config.optim, name) * num_steps // counted_for for name in config.auto if "warmup" in name
+    }
+    if share_of.get("warmup_steps") == 0:
+        share_of["warmup_steps"] = int(WARMUP_SHARE * num_steps)
+    return share_of
+
+
+def _of_recipe(config: PretrainConfig) -> OptimConfig:
+    """The recipe's own numbers; the configuration's, where its recipe is none of ours."""
+    return RECIPES[config.recipe].config.optim if config.recipe in list(RECIPES) else config.optim
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +140,10 @@ def fit_memory(config: PretrainConfig, rows: int, memory: StepMemory, free_bytes
 
 
 def fit_length(config: PretrainConfig, num_images: int, device_kind: str, step_s: float) -> PretrainConfig:
-    """Steps and their warm-up where they are open; nothing is left open.
+    """Steps and their warm-ups where they are open; nothing is left open.
 
     MOST_EPOCHS of a folder of up to FULL_EPOCHS_IMAGES images; their number falls with the fourth root of a larger
-    one's size. No longer than HOURS, no shorter than FEWEST_STEPS, in two digits. A warm-up keeps its share of the run.
+    one's size. No longer than HOURS, no shorter than FEWEST_STEPS, in two digits.
 
     step_s: seconds a step, measured.
     """
@@ -104,10 +153,7 @@ def fit_length(config: PretrainConfig, num_images: int, device_kind: str, step_s
         wanted = epochs * num_images / optim.global_batch_size
         affordable = HOURS[device_kind] * 3600 / step_s
         steps = max(_two_digits(min(wanted, affordable)), FEWEST_STEPS)
-        warmup = optim.warmup_steps
-        if "warmup_steps" in config.auto:
-            warmup = warmup * steps // optim.steps
-        optim = replace(optim, steps=steps, epochs=None, warmup_steps=warmup)
+        optim = replace(optim, steps=steps, epochs=None, **_warmups(config, steps))
     return replace(config, auto=(), optim=optim)
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from samclr.datasets.catalogue import DATASETS
 from samclr.errors import FilesError, ScenesError, name_some
-from samclr.log import say, say_once
+from samclr.log import option_of, say, say_once
 from samclr.scenes.decode import ORIENTATION, ORIENTATIONS
 from samclr.scenes.images import MAX_IMAGE_PX, open_image
 from samclr.scenes.refs import LabelFile, SceneRef, relative_id, stem_of, walk
@@ -19,6 +19,7 @@ from samclr.storage.files import confined
 
 AS_THEY_STAND = "values"  # the rule of label maps in a folder that belongs to no known set
 NO_REGION = -1
+MOST_NAMED = 12  # values of a label map that are remembered, to be named
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 ID_MODES = ("1", "L", "P", "I;16", "I;16L", "I;16B", "I")
 FOUND_INSTEAD = {"F": "floating-point numbers", "RGB": "3 channels (RGB)", "RGBA": "4 channels (RGBA)"}
@@ -31,6 +32,33 @@ WHITE_IS_ZERO, SIGNED = 0, 2  # values of the first and of the last
 
 class LabelError(ValueError):
     """A label map that cannot be used; the text becomes a row's status or an error's message."""
+
+
+class ValuesHeld:
+    """Which of the values that are to be ignored label maps hold, and some of the others, to name.
+
+    counts: in how many maps a value was seen.
+    """
+
+    def __init__(self, ignored: Iterable[int], counts: Mapping[int, int] | None = None):
+        self.ignored = frozenset(ignored)
+        self.counts: dict[int, int] = dict(counts or {})
+
+    def add(self, values: Int[np.ndarray, " v"]) -> None:
+        """Count a map's distinct values, in their order: the ignored ones and the first of the others."""
+        named = values[np.isin(values, list(self.ignored))].tolist()
+        for value in {*named, *values[:MOST_NAMED].tolist()}:
+            self.counts[value] = self.counts.get(value, 0) + 1
+
+    def say_missing(self) -> None:
+        """Say which ignored values no map held, and what they hold instead; of no map at all, nothing is said."""
+        missing = sorted(self.ignored - self.counts.keys())
+        if missing and self.counts:
+            held = name_some([str(value) for value in sorted(self.counts)], MOST_NAMED)
+            say(
+                f"no label map that was read holds {name_some([str(value) for value in missing])} "
+                f"({option_of('ignore_label')}); they hold {held}"
+            )
 
 
 def read_label_regions(label: LabelFile, image_hw: tuple[int, int]) -> Int[np.ndarray, "h w"]:

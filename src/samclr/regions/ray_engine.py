@@ -20,6 +20,7 @@ from samclr.log import name_options, options_are_named
 from samclr.processes.ray_cluster import ClusterWatch, join_cluster
 from samclr.processes.stopping import stop_requested, stop_signals
 from samclr.regions.segment import SegmentWork, open_for_segmenting
+from samclr.regions.segmenters.create import segmenter_class
 from samclr.scenes.fill import (
     STOPPING,
     FillOptions,
@@ -77,6 +78,7 @@ def segment_scenes_on_ray(
         check_stopped(stop, report, store)
     report.wall_s = time.monotonic() - start
     finish_report(report, store, refs)
+    segmenter_class(config).say_counted(config.options, report.tally)
     return store, report
 
 

@@ -13,11 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from pycocotools import mask as coco_mask
 
-from samclr.datasets.label_maps import (
-    LabelError,
-    match_people,
-    read_values,
-)
+from samclr.datasets.label_maps import LabelError, ValuesHeld, match_people, read_values
 from samclr.errors import ScenesError, name_some
 from samclr.log import say
 from samclr.regions.records import ImageRegions, SegmentError
@@ -57,7 +53,7 @@ def score_store(
     failed: list[str] = []
     damaged: list[str] = []
     num_people = 0
-    check = SceneCheck.of(refs)
+    check, held = SceneCheck.of(refs), ValuesHeld(ignore_label)
     for row in iterate_rows(store):
         maps = people.by_stem.get(stem_of(row["image_id"]), [])
         found = read_regions(row) if maps else None
@@ -66,7 +62,7 @@ def score_store(
         scores = []
         for path in maps:
             try:
-                scores.append(_score(path, found, ignore_label))
+                scores.append(_score(path, found, held))
             except LabelError as error:
                 broken[str(path.relative_to(segmentations))] = str(error)
         if not scores:
@@ -87,6 +83,7 @@ def score_store(
     left_out += [f"{name} ({why})" for name, why in people.doubtful.items()]
     _say_some("label maps are left out", left_out)
     _say_some("images have no label map", without)
+    held.say_missing()
     if not covering:
         raise ScenesError(
             f"no label map in {segmentations} can be used: {name_some(list(broken.values()), 1)}"
@@ -111,16 +108,17 @@ def _say_some(what: str, names: list[str]) -> None:
         say(f"{len(names):,} {what}: {name_some(names)}")
 
 
-def _score(path: Path, found: ImageRegions | SegmentError | None, ignore_label: Sequence[int]) -> tuple[float, float]:
+def _score(path: Path, found: ImageRegions | SegmentError | None, held: ValuesHeld) -> tuple[float, float]:
     """Covering and recall of one human segmentation. Raises LabelError."""
     regions = found if isinstance(found, ImageRegions) else None
     labels = read_values(path, None if regions is None else (regions.height, regions.width))
-    ids = np.unique(labels)
-    if np.isin(ids, ignore_label).all():
+    ids, ignored = np.unique(labels), sorted(held.ignored)
+    held.add(ids)
+    if np.isin(ids, ignored).all():
         raise LabelError(f"label map {path.name} holds only ignored values")
     if len(ids) > MAX_SEGMENTS:
         raise LabelError(f"label map {path.name} has {len(ids):,} ids; expected at most {MAX_SEGMENTS:,} segments")
-    best, area = best_ious(labels, [] if regions is None else regions.coco_rles(), ignore_label)
+    best, area = best_ious(labels, [] if regions is None else regions.coco_rles(), ignored)
     return float((best * area).sum() / area.sum()), float((best > RECALL_IOU).mean())
 
 

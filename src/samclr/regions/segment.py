@@ -35,7 +35,9 @@ def segment_scenes(
 ) -> tuple[PartsFolder, FillReport]:
     """Give every scene a row in the store. Safe to kill and to run twice at a time; see fill."""
     store = open_for_segmenting(config, store_path, refs, in_this_process=options.num_workers == 1)
-    return store, fill(store, refs, SegmentWork(config=config), options, f"segmenting with {config.segmenter}")
+    report = fill(store, refs, SegmentWork(config=config), options, f"segmenting with {config.segmenter}")
+    segmenter_class(config).say_counted(config.options, report.tally)
+    return store, report
 
 
 def open_for_segmenting(
@@ -145,6 +147,7 @@ class SegmentWork:
         wall_s = time.perf_counter() - start
         for row, _ in waiting:
             row["segment_s"] = wall_s / len(waiting)
+        add_tally(self.tally, self.segmenter.take_counts())
         add_tally(self.tally, {f"stage_{stage}": seconds for stage, seconds in self.segmenter.take_times().items()})
 
     def _try_segment(self, scenes: list[Scene]) -> Sequence[Any]:

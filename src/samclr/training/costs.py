@@ -26,6 +26,7 @@ class Costs:
         global_batch_size, micro_batch_size: images a step; rows that a device encodes at a time, None of all.
         num_views: that a step encodes, over all devices.
         num_epochs: of the whole run.
+        optimizer, lr, num_warmup_steps: its learning rate, and the steps in which that rises.
         precision, device, num_devices, num_workers: that it runs in and on.
         expected_least_s, expected_most_s: time of the steps that are left, after packing.
         views_per_s_least, views_per_s_most: the speed that they come from.
@@ -43,6 +44,9 @@ class Costs:
     micro_batch_size: int | None
     num_views: int
     num_epochs: float
+    optimizer: str
+    lr: float
+    num_warmup_steps: int
     precision: str
     device: str
     num_devices: int
@@ -70,6 +74,8 @@ class Costs:
         rows = {
             "images": f"{self.num_images:,}",
             "steps": of_steps + (f"; {self.steps_done:,} done" if self.steps_done else ""),
+            "learning rate": f"{self.lr:g} of {self.optimizer}"
+            + (f", after {self.num_warmup_steps:,} steps of warm-up" if self.num_warmup_steps else ""),
             "precision": f"{self.precision}, on {self.device}",
             "workers": f"{self.num_workers}",
             "expected time": f"{_duration(self.expected_least_s)} to {_duration(self.expected_most_s)} after packing, "
@@ -110,6 +116,9 @@ def costs_of(
         micro_batch_size=config.runtime.micro_batch_size,
         num_views=views,
         num_epochs=num_steps * config.optim.global_batch_size / len(refs),
+        optimizer=config.optim.optimizer,
+        lr=config.optim.lr,
+        num_warmup_steps=config.optim.warmup_steps,
         precision=config.runtime.precision,
         device=device_kind,
         num_devices=config.runtime.num_devices * config.runtime.num_nodes,

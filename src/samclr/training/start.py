@@ -43,7 +43,7 @@ def settle(
 ) -> PretrainConfig:
     """The configuration with nothing left open; told, where wanted, is what it takes. All ranks call it together."""
     done = newest_step(run) or 0
-    sized = ", ".join(name.replace("_", " ") for name in config.auto)
+    sized = ", ".join("learning rate" if name == "lr" else name.replace("_", " ") for name in config.auto)
     with advice_on_memory(config.runtime):
         config = fit_to_memory(fabric, config, refs, announce)
     if "steps" not in config.auto and (not announce or done >= config.optim.num_steps(len(refs))):

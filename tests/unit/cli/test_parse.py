@@ -47,6 +47,7 @@ ROOT = Node(path=("samclr",), kind=Command)
         ("demo --recipes simclr samclrr", "--recipes is 'samclrr'; did you mean samclr or simclr?", ""),
         ("data check cityscape", "NAME is 'cityscape'; did you mean cityscapes?", "samclr data check --help"),
         ("evaluate", "samclr evaluate needs TARGET: What to measure", "samclr evaluate --help lists its options"),
+        ("study rnu smoke", "'rnu' is not a command of samclr study; did you mean run?", "samclr study --help"),
         ("export a b --out x", "'b' is not expected here: only RUN stands alone", ""),
         ("segment p -o s", "-o is not an option of samclr segment", ""),
     ],

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samclr.config.pretrain import OptimConfig, PretrainConfig, RuntimeConfig
+from samclr.config.pretrain import ModelConfig, OptimConfig, PretrainConfig, RuntimeConfig
 from samclr.config.recipes import RECIPES
 from samclr.config.sizing import FEWEST_STEPS, HOURS, OPEN_SETTINGS, filled_from, fit_folder, fit_length, left_open
 
@@ -17,11 +17,15 @@ def test_what_is_stated_is_not_open():
     assert left_open(frozenset()) == OPEN_SETTINGS
     assert left_open(frozenset({"steps", "precision"})) == (
         "global_batch_size",
+        "optimizer",
+        "lr",
         "warmup_steps",
+        "head_warmup_steps",
         "workers",
         "micro_batch_size",
     )
     assert "steps" not in left_open(frozenset({"epochs"}))
+    assert "optimizer" not in left_open(frozenset({"lr"}))  # it is that of the recipe's optimiser
 
 
 @given(
@@ -60,6 +64,44 @@ def test_a_warm_up_keeps_its_share_unless_it_is_stated():
     assert fit_length(config, 2975, "cuda", 1e-3).optim.warmup_steps == 880 * 2600 // 17_600
     stated = replace(config, auto=("steps",))
     assert fit_length(stated, 2975, "cuda", 1e-3).optim.warmup_steps == 880
+    assert fit_length(OPEN, 2975, "cuda", 1e-3).optim.warmup_steps == 260  # a tenth, as the recipe has none
+    shortest = fit_length(replace(RECIPES["adapt"].config, auto=OPEN_SETTINGS), 60, "cpu", 100.0).optim
+    assert (shortest.steps, shortest.warmup_steps, shortest.head_warmup_steps) == (100, 5, 5)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "num_images", "optim", "expected"),
+    [
+        ("samclr", 60, {"steps": 200}, ("adamw", 7.1e-4, 20)),
+        ("vicreg", 701, {"steps": 2000}, ("adamw", 1e-3, 100)),  # the recipe has a warm-up of a twentieth
+        ("samclr", 10_000, {"epochs": 1.0}, ("sgd", 0.06 * 64 / 256, 15)),
+        ("samclr", 10_000, {"global_batch_size": 512}, ("sgd", 0.12, 0)),  # the steps are open: so is their warm-up
+        ("vicreg", 10_000, {"steps": 2000}, ("lars", 0.3 * 64 / 256, 100)),
+        ("samclr", 10_000, {"steps": 200, "optimizer": "adamw"}, ("adamw", 1e-3, 20)),
+        ("samclr", 60, {"steps": 200, "optimizer": "sgd"}, ("sgd", 0.06 * 32 / 256, 20)),
+        ("samclr", 60, {"steps": 200, "lr": 0.06, "warmup_steps": 3}, ("sgd", 0.06, 3)),
+        ("samclr", 60, {"steps": 200, "global_batch_size": 32}, ("sgd", 0.06, 0)),  # a stated budget: as the recipe is
+        ("swav", 10_000, {"steps": 200}, ("adamw", 5e-4, 20)),
+        ("adapt", 70, {"steps": 2000}, ("adamw", 1e-4, 100)),
+    ],
+)
+def test_optimiser_and_learning_rate_follow_folder_and_batch(recipe, num_images, optim, expected):
+    config = replace(RECIPES[recipe].config, auto=left_open(frozenset(optim)))
+    config = fit_folder(replace(config, optim=replace(config.optim, **optim)), num_images, "cpu", "bfloat16", 2)
+    found = config.optim
+    assert (found.optimizer, found.lr, found.warmup_steps) == expected
+
+
+def test_trained_weights_keep_the_recipe_s_optimiser():
+    config = replace(OPEN, model=ModelConfig(pretrained="weights.pth"))
+    optim = fit_folder(config, 60, "cpu", "bfloat16", 2).optim
+    assert (optim.optimizer, optim.lr) == ("sgd", 0.0075)
+
+
+def test_a_recipe_of_one_s_own_is_sized_by_its_own_numbers():
+    config = replace(RECIPES["simclr"].config, recipe="mine", auto=left_open(frozenset({"optimizer"})))
+    config = replace(config, optim=replace(config.optim, lr=0.5, global_batch_size=64))
+    assert fit_folder(config, 40, "cpu", "bfloat16", 2).optim.lr == 0.25
 
 
 def test_what_is_stated_stays():

@@ -17,6 +17,7 @@ from samclr.regions import segment
 from samclr.regions.coarsest import coarsest, padded_box
 from samclr.regions.index import occupancy_grid, open_index
 from samclr.regions.records import ImageRegions, Region, check_rle, region_from_mask
+from samclr.regions.score import score_store
 from samclr.regions.segment import SegmentWork, segment_scenes
 from samclr.regions.segmenters.base import Segmenter
 from samclr.regions.store import open_store, row_to_regions, store_stats, verify_store
@@ -98,6 +99,23 @@ def test_labels_that_do_not_fit_cost_one_row_each(tmp_path):
     assert "5x5 px, its image 64x48 px" in report.errors["a/002.png"]
     assert "3 channels" in report.errors["b/001.png"]
     assert set(report.errors) == {"a/000.png", "a/002.png", "b/001.png"}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_ignored_value_that_no_map_holds_is_said_with_those_they_hold(tmp_path, caplog, workers):
+    scenes = write_scenes(tmp_path / "scenes", 12, tmp_path / "labels")
+    refs, options = list_scenes([scenes]), FillOptions(num_workers=workers)
+    config = replace(LABELS, labels=tmp_path / "labels", ignore_label=(0, 255, 300))
+    store, _ = segment_scenes(refs, config, tmp_path / "store", options)
+    remark = "no label map that was read holds 255, 300 (`ignore_label`); they hold 0, 1, 2, 3"
+    assert [record.message for record in caplog.records].count(remark) == 1
+    caplog.clear()
+    segment_scenes(refs, config, tmp_path / "store", options)  # reads no map again
+    held = replace(config, ignore_label=(0, 3))
+    segment_scenes(refs, held, tmp_path / "other", options)
+    assert "no label map that was read" not in caplog.text
+    score_store(store, tmp_path / "labels", ignore_label=(9,))
+    assert "holds 9 (`ignore_label`); they hold 0, 1, 2, 3" in caplog.text
 
 
 def test_a_segmenter_that_fails_on_one_scene_costs_one_row(scenes, tmp_path, monkeypatch):

@@ -1,6 +1,6 @@
 """What every segmenter is: regions of a batch of scenes, and what the job asks before it begins."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from samclr.config.serialise import Settings
@@ -40,6 +40,14 @@ class Segmenter:
     def take_times(self) -> dict[str, float]:
         """Seconds spent in each stage since the last call, for the job's report."""
         return {}
+
+    def take_counts(self) -> dict[str, float]:
+        """What else was counted of the scenes since the last call, for `say_counted`."""
+        return {}
+
+    @classmethod
+    def say_counted(cls, options: Any, counts: Mapping[str, float]) -> None:
+        """Say at the job's end what its counts, added up over all processes, give reason to; others' are among them."""
 
     @classmethod
     def check(cls, segmenter: str, options: Any, refs: Sequence[SceneRef]) -> None:

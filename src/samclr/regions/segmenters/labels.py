@@ -1,6 +1,6 @@
 """Ground truth as a segmenter: the connected pieces of a label map, the upper bound for mask quality."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +8,14 @@ import numpy as np
 from jaxtyping import Int
 from skimage.measure import label as connected_pieces
 
-from samclr.datasets.label_maps import LabelError, check_label_folder, label_of_stem, read_label_regions, say_turned
+from samclr.datasets.label_maps import (
+    LabelError,
+    ValuesHeld,
+    check_label_folder,
+    label_of_stem,
+    read_label_regions,
+    say_turned,
+)
 from samclr.errors import ScenesError, UsageError
 from samclr.log import option_of
 from samclr.regions.records import ImageRegions, SegmentError, regions_of_scene
@@ -18,6 +25,8 @@ from samclr.regions.segmenters.labels_spec import LabelsConfig
 from samclr.scenes.decode import DecodeError, Header, Scene
 from samclr.scenes.refs import LabelFile, SceneRef
 
+VALUE = "label_value_"  # before a value of label maps, in a tally
+
 
 class LabelsSegmenter(Segmenter):
     """Every 8-connected piece of one label is a region; pieces of ignored labels and of negative values are none."""
@@ -26,6 +35,7 @@ class LabelsSegmenter(Segmenter):
 
     def __init__(self, segmenter: str, options: LabelsConfig):
         self.options = options
+        self.held = ValuesHeld(options.ignore_label)
 
     @classmethod
     def check(cls, segmenter: str, options: LabelsConfig, refs: Sequence[SceneRef]) -> None:
@@ -39,6 +49,18 @@ class LabelsSegmenter(Segmenter):
                 f"the segmenter labels needs ground-truth label maps, and these scenes have none: "
                 f"add {option_of('labels')} DIR"
             )
+
+    def take_counts(self) -> dict[str, float]:
+        """The values that label maps held, where some are to be ignored."""
+        counts = {f"{VALUE}{value}": float(count) for value, count in self.held.counts.items()}
+        self.held.counts.clear()
+        return counts
+
+    @classmethod
+    def say_counted(cls, options: LabelsConfig, counts: Mapping[str, float]) -> None:
+        """Values to ignore that no label map held."""
+        values = {int(name.removeprefix(VALUE)): int(n) for name, n in counts.items() if name.startswith(VALUE)}
+        ValuesHeld(options.ignore_label, values).say_missing()
 
     def complete(self, ref: SceneRef, scene: Scene) -> Scene:
         """With its label map; without, where there is none."""
@@ -61,6 +83,8 @@ class LabelsSegmenter(Segmenter):
                 image_id=scene.image_id,
                 message=f"the label map is {labels.shape[1]}x{labels.shape[0]} px, the image {width}x{height} px",
             )
+        if self.held.ignored:
+            self.held.add(np.unique(labels[labels >= 0]))
         kept = np.where(np.isin(labels, self.options.ignore_label) | (labels < 0), -1, labels)
         pieces = connected_pieces(kept, background=-1, connectivity=2)
         return regions_of_scene(scene, regions_of_partition(pieces, first=1))
