@@ -12,6 +12,7 @@ from tyro.conf import Fixed, FlagCreatePairsOff, Positional, Suppress, arg, subc
 
 from samclr.cli.data import Data
 from samclr.cli.evaluate import Evaluate
+from samclr.cli.explore import Explore
 from samclr.cli.options import Column, Fill, Json, Scenes
 from samclr.cli.parse import parsed
 from samclr.cli.regions import Look, Regions, Segment, Segmenters
@@ -312,6 +313,7 @@ Command = (
     | Annotated[Segment, subcommand("segment"), FlagCreatePairsOff]
     | Annotated[Segmenters, subcommand("segmenters"), FlagCreatePairsOff]
     | Annotated[Look, subcommand("look"), FlagCreatePairsOff]
+    | Annotated[Explore, subcommand("explore"), FlagCreatePairsOff]
     | Annotated[Regions, subcommand("regions"), FlagCreatePairsOff]
     | Annotated[Data, subcommand("data"), FlagCreatePairsOff]
     | Annotated[Pretrain, subcommand("pretrain")]

@@ -33,6 +33,7 @@ HEADINGS = {
     "evaluation": "Images of --knn-on",
     "knn": "kNN while training",
     "runtime": "Execution",
+    "server": "Where the page is served",
     "interval": "Confidence intervals",
 }
 OF_EVALUATE = {

@@ -32,7 +32,7 @@ from samclr.errors import PartsError, name_some
 from samclr.log import option_of, say
 from samclr.processes.stopping import stop_signals, stopped
 from samclr.processes.workers import shared_flag, worker_processes
-from samclr.regions.coarsest import coarsest, padded_box
+from samclr.regions.coarsest import coarsest, padded_boxes
 from samclr.regions.records import ImageRegions, SegmentError, check_rle
 from samclr.regions.store import damaged_text, read_bucket, read_regions
 from samclr.storage.checksums import is_whole, seal
@@ -249,12 +249,11 @@ def _index_bucket(path: Path, kind: str, config: FilterConfig, job: _Job) -> Int
             continue
         kept = coarsest(found, config)
         counts.append(len(kept))
-        for number in kept:
-            region = found.regions[number]
-            boxes.extend(padded_box(region.box_xyxy, config.padding, found.height, found.width))
-            mask_boxes.extend(region.box_xyxy)
-            areas.append(region.area_px)
-            grids.append(occupancy_grid(found, number))
+        own = found.boxes_xyxy[kept]
+        boxes.extend(padded_boxes(own, config.padding, found.height, found.width).ravel().tolist())
+        mask_boxes.extend(own.ravel().tolist())
+        areas.extend(found.regions[number].area_px for number in kept)
+        grids += [occupancy_grid(found, number) for number in kept]
     job.folder.mkdir()
     _save(job.folder / "box_xyxy.npy", np.array(boxes, np.int32).reshape(-1, 4))
     _save(job.folder / "mask_box_xyxy.npy", np.array(mask_boxes, np.int32).reshape(-1, 4))
