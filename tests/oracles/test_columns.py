@@ -30,7 +30,7 @@ def test_the_columns_decide_as_the_filter_does(nested, config):
     ids = store.image_ids()
     columns = open_columns(store, ids)
     kept = set(columns.sample_region[columns.sample_kept(config)].tolist())
-    wanted = columns.wanted(config)
+    _, wanted = columns.within_limits(config)
     expected, within = set(), []
     for row in sorted(iterate_rows(store), key=lambda row: row["image_id"]):
         found, first = row_to_regions(row), columns.start[ids.index(row["image_id"])]

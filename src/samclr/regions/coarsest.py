@@ -22,8 +22,8 @@ def coarsest(found: ImageRegions, config: FilterConfig) -> list[int]:
     order = [index for index in largest_first(areas).tolist() if wanted[index]]
     rles = found.coco_rles()
     chosen = [order[place] for place in _not_contained([rles[index] for index in order], config.containment_frac)]
-    boxes = padded_boxes(found.boxes_xyxy[chosen], config.padding, found.height, found.width)
-    return [index for index, wide in zip(chosen, is_wide_enough(boxes, config), strict=True) if wide]
+    wanted = has_wanted_box(found.boxes_xyxy[chosen], found.height, found.width, config)
+    return [index for index, is_wanted in zip(chosen, wanted, strict=True) if is_wanted]
 
 
 def largest_first(area_px: Int[np.ndarray, "r"]) -> Int[np.ndarray, "r"]:
@@ -39,9 +39,23 @@ def has_wanted_area(
     return (least <= area_px) & (area_px <= config.max_area_frac * image_area_px)
 
 
-def is_wide_enough(padded_xyxy: Int[np.ndarray, "r 4"], config: FilterConfig) -> Bool[np.ndarray, "r"]:
-    """Which padded boxes have the shorter side that the filter asks for."""
-    return (padded_xyxy[:, 2:] - padded_xyxy[:, :2]).min(1) >= config.min_box_px
+def has_wanted_box(
+    boxes_xyxy: Int[np.ndarray, "r 4"],
+    height: int | Int[np.ndarray, "r"],
+    width: int | Int[np.ndarray, "r"],
+    config: FilterConfig,
+) -> Bool[np.ndarray, "r"]:
+    """Which regions' padded boxes have the shorter side that the filter asks for; of one image or of many.
+
+    height, width: of the image, or of each region's own.
+    """
+    shorter = np.minimum(boxes_xyxy[:, 2] - boxes_xyxy[:, 0], boxes_xyxy[:, 3] - boxes_xyxy[:, 1])
+    wanted = (shorter >= config.min_box_px) & (config.padding >= 1)  # padding takes nothing off, nor does the image
+    could = np.flatnonzero(~wanted & (shorter * config.padding + 2 >= config.min_box_px))  # rounding adds less than two
+    height, width = (np.broadcast_to(side, len(boxes_xyxy))[could] for side in (height, width))
+    padded = padded_boxes(boxes_xyxy[could], config.padding, height, width)
+    wanted[could] = (padded[:, 2:] - padded[:, :2]).min(1) >= config.min_box_px
+    return wanted
 
 
 def _not_contained(rles: list[dict[str, object]], max_frac: float) -> list[int]:

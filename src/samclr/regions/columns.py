@@ -21,7 +21,7 @@ from samclr.config.cache import cache_folder
 from samclr.config.views import FilterConfig
 from samclr.errors import PartsError
 from samclr.log import tell
-from samclr.regions.coarsest import has_wanted_area, is_wide_enough, largest_first, padded_boxes
+from samclr.regions.coarsest import has_wanted_area, has_wanted_box, largest_first
 from samclr.regions.records import ImageRegions, SegmentError
 from samclr.regions.store import STORE_SCHEMA, read_regions
 from samclr.storage.checksums import is_whole, seal
@@ -32,6 +32,7 @@ from samclr.storage.parts import OK, PartsFolder
 COLUMNS_FORMAT = 1
 SAMPLE_IMAGES = 1000
 SAMPLE_SEED = 0
+BLOCK_REGIONS = 32_768
 NO_ROW = "it has no row in the region store"
 DAMAGED = "its row in the region store is damaged"
 SCORES = ("predicted_iou", "stability_score")
@@ -47,16 +48,15 @@ _ERRORS = "errors.json"
 class RegionColumns:
     """Regions of n images, in the order of the ids that they were asked for by; none of an image that failed.
 
-    start [n+1]: first region of each image. native_hw [n 2]: (0, 0) of those that failed. image_area_px [r]: of each
-    region's image. Scores are NaN where the segmenter has none. Of the `sampled` images [m] the regions stand image by
-    image and largest first in `sample_region` [s]; of their pairs see `samclr.regions.containment`.
+    start [n+1]: first region of each image. native_hw [n 2]: (0, 0) of those that failed. Scores
+    are NaN where the segmenter has none. Of the `sampled` images [m] the regions stand image by image and largest first
+    in `sample_region` [s]; of their pairs see `samclr.regions.column_kernels`.
     """
 
     start: Int[np.ndarray, "n_plus_1"]
     native_hw: Int[np.ndarray, "n 2"]
     box_xyxy: Int[np.ndarray, "r 4"]
     area_px: Int[np.ndarray, "r"]
-    image_area_px: Int[np.ndarray, "r"]
     predicted_iou: Float[np.ndarray, "r"]
     stability_score: Float[np.ndarray, "r"]
     sampled: Int[np.ndarray, "m"]
@@ -66,33 +66,35 @@ class RegionColumns:
     pair_share: Float[np.ndarray, "p"]
     errors: dict[int, str]
 
-    def wanted(self, config: FilterConfig) -> Bool[np.ndarray, "r"]:
-        """Which regions pass the filter's limits of area and size; its containment test is not among them."""
-        wanted = self.has_area(config)
-        if config.min_box_px > 0:
-            chosen = np.flatnonzero(wanted)
-            wanted[chosen] = self.is_wide(chosen, config)
-        return wanted
+    def within_limits(self, config: FilterConfig) -> tuple[Bool[np.ndarray, "r"], Bool[np.ndarray, "r"]]:
+        """Which regions pass the filter's limits of area, and which of them that of the box too.
 
-    def has_area(self, config: FilterConfig) -> Bool[np.ndarray, "r"]:
-        """Which regions pass the limits of area."""
-        return has_wanted_area(self.area_px, self.image_area_px, config)
-
-    def is_wide(self, region: Int[np.ndarray, "m"], config: FilterConfig) -> Bool[np.ndarray, "m"]:
-        """Which of some regions have a padded box that is wide enough."""
-        image = np.searchsorted(self.start, region, "right") - 1
-        height, width = self.native_hw[image].T
-        return is_wide_enough(padded_boxes(self.box_xyxy[region], config.padding, height, width), config)
+        The containment test is not among these. Worked off in blocks of images, which stay in the processor's cache.
+        """
+        by_area, within = np.zeros(len(self.area_px), bool), np.zeros(len(self.area_px), bool)
+        step = max(BLOCK_REGIONS * len(self.native_hw) // max(len(self.area_px), 1), 1)
+        for first in range(0, len(self.native_hw), step):
+            hw, counts = self.native_hw[first : first + step], np.diff(self.start[first : first + step + 1])
+            block = slice(int(self.start[first]), int(self.start[first] + counts.sum()))
+            height, width = (np.repeat(side, counts) for side in hw.T)
+            by_area[block] = has_wanted_area(self.area_px[block], height * width, config)
+            within[block] = by_area[block]
+            if config.min_box_px > 0:
+                chosen = np.flatnonzero(by_area[block])
+                boxes = self.box_xyxy[block][chosen]
+                within[block.start + chosen] = has_wanted_box(boxes, height[chosen], width[chosen], config)
+        return by_area, within
 
     def sample_kept(self, config: FilterConfig) -> Bool[np.ndarray, "s"]:
         """Which of the sample's regions the whole filter keeps, containment included."""
-        from samclr.regions.containment import keep_uncontained  # here, as numba takes a while to import
+        from samclr.regions.column_kernels import keep_uncontained  # here, as numba takes a while to import
 
         region = self.sample_region
-        wanted = has_wanted_area(self.area_px[region], self.image_area_px[region], config)
+        height, width = self.native_hw[np.searchsorted(self.start, region, "right") - 1].T
+        wanted = has_wanted_area(self.area_px[region], height * width, config)
         kept = np.zeros(len(region), bool)
         keep_uncontained(wanted, self.pair_start, self.pair_larger, self.pair_share, config.containment_frac, kept)
-        return kept & self.is_wide(region, config)
+        return kept & has_wanted_box(self.box_xyxy[region], height, width, config)
 
 
 _ARRAYS = tuple(one.name for one in fields(RegionColumns) if one.name != "errors")
@@ -170,11 +172,9 @@ class _Reader:
             source = _spans(self._first[images], counts[images])
             for name in _FLAT:
                 flat[name][to] = own[name][source]
-        areas = self._hw.astype(np.int64).prod(1)
         return RegionColumns(
             start=start,
             native_hw=self._hw,
-            image_area_px=np.repeat(areas, counts).astype(np.int32),
             errors=self._errors,
             **flat,
             **self._sampled(start, flat["area_px"]),

@@ -2,17 +2,18 @@
 
 import io
 import math
+import os
+import re
 import signal
 
 import pytest
-import uvicorn
 from PIL import Image
 from starlette.testclient import TestClient
 from support.nested import write_nested
 
 from samclr.bank.bank import pack_scenes
 from samclr.bank.places import default_bank
-from samclr.config.explorer import ExplorerData, ExplorerServer
+from samclr.config.explorer import ExplorerData
 from samclr.config.views import FilterConfig
 from samclr.datasets.sources import list_scenes
 from samclr.errors import UsageError
@@ -21,7 +22,6 @@ from samclr.pages.explorer.caches import ByteCache
 from samclr.pages.explorer.guard import Guard, address_of
 from samclr.pages.explorer.routes import STATIC, make_app
 from samclr.pages.explorer.source import Source
-from samclr.processes.stopping import Stopped
 from samclr.regions.coarsest import coarsest, padded_box
 from samclr.regions.region_store import RegionStore
 from samclr.scenes.fill import FillOptions
@@ -216,20 +216,26 @@ def test_a_cache_stays_below_its_limit():
 def test_a_port_in_use_and_a_wrong_address_are_said():
     with server.bound("127.0.0.1", 0) as one, pytest.raises(UsageError, match=r"port \d+ is in use; name another"):
         server.bound("127.0.0.1", one.getsockname()[1])
-    with pytest.raises(UsageError, match="host` no.such.name is not an address"):
+    with pytest.raises(UsageError, match=r"host` no\.such\.name is not an address"):
         server.bound("no.such.name", 0)
 
 
-def test_ctrl_c_ends_it_with_130(made, capsys, monkeypatch):
+def test_it_opens_the_browser_and_ctrl_c_ends_it_with_130(made, call, capsys, monkeypatch):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: signal.raise_signal(signal.SIGINT))
+    opened = []
+
+    def open_page(address):
+        opened.append(address)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("webbrowser.open", open_page)
     try:
-        with pytest.raises(Stopped) as stopped:
-            server.serve(Source([made[0]], ExplorerData()), ExplorerServer(port=0))
+        status, out, said = call("explore", made[0], "--port", 0, "--open")
     finally:
         signal.signal(signal.SIGINT, before)
-    assert stopped.value.status == 130
-    assert capsys.readouterr().out.startswith("http://127.0.0.1:")
+    assert (status, out) == (130, f"{opened[0]}\n")
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", opened[0])
+    assert said.endswith("stopped the explorer; rerun the same command to resume\n")
 
 
 def test_views_without_regions_and_of_scenes_that_failed(made):

@@ -57,8 +57,12 @@ class Sampling:
 
 def settings_of(usual: Kind, query: Mapping[str, str]) -> Kind:
     """Settings with those that a query names. Raises ConfigError for one that cannot be."""
-    given = {one.name: query[one.name] for one in fields(usual) if one.name in query}
-    return replace(usual, **{name: _value(name, text, getattr(usual, name)) for name, text in given.items()})
+    settings: Any = usual
+    given = {one.name: query[one.name] for one in fields(settings) if one.name in query}
+    changed: Kind = replace(
+        settings, **{name: _value(name, text, getattr(usual, name)) for name, text in given.items()}
+    )
+    return changed
 
 
 def whole_number(query: Mapping[str, str], name: str, usual: int, least: int, most: int) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 
 from samclr.bank.bank import SceneBank
 from samclr.config.views import FilterConfig
@@ -23,7 +23,7 @@ AREA_BINS = np.linspace(-5, 0, 41)  # log10 of the share of the image
 SCORE_BINS = np.linspace(0.5, 1, 41)
 COUNT_BINS = np.array([0, 1, 2, 3, 4, 5, 7, 10, 14, 20, 28, 40, 57, 80, 113, 160, 226, 320, 1000, 10**9])
 KEPT_RESULTS = 12  # orders and counts, each of a few bytes an image
-NO_SCORE = 255
+NO_SCORE = len(SCORE_BINS) - 1  # the bin after the last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,8 @@ class Catalogue:
             self.errors |= {number: bank.errors[self.ids[number]] for number in np.flatnonzero(~decoded).tolist()}
         self.num_regions = np.zeros(len(refs), np.int64) if columns is None else np.diff(columns.start)
         self._results = _Kept(KEPT_RESULTS)
-        self._bins = {} if columns is None else _bins_of(columns)
+        self._binned, self._bins = ([], np.zeros((0, 0), np.uint8)) if columns is None else _bins_of(columns)
+        self._before = [] if columns is None else self._tally(np.ones(len(columns.area_px), bool))[1]
 
     def find(self, image_id: str) -> int | None:
         """The number of the scene that has exactly this id."""
@@ -126,22 +127,22 @@ class Catalogue:
     def _count(self, config: FilterConfig) -> Counted:
         columns = self.columns
         assert columns is not None
-        by_area = columns.has_area(config)
-        wanted = columns.wanted(config)
-        kept = _sums(wanted, columns.start)
+        by_area, wanted = columns.within_limits(config)
+        kept, after = self._tally(wanted)
         failed = len(self.errors)
         in_sample = columns.sample_region
         sample_kept = int(columns.sample_kept(config).sum())
         sample_wanted = int(wanted[in_sample].sum())
-        histograms = {"count": _histogram(_count_bins(self.num_regions), _count_bins(kept), len(COUNT_BINS) - 1)}
-        for name, bins in self._bins.items():
-            before, after = bins[bins != NO_SCORE], bins[wanted & (bins != NO_SCORE)]
-            histograms[name] = _histogram(before, after, 40)
+        pairs = zip(self._before, after, strict=True)
+        bars = [{"before": all_bars, "after": own} for all_bars, own in pairs]
+        counts = {"before": _count_bars(self.num_regions), "after": _count_bars(kept)}
+        histograms = dict(zip(self._binned, bars, strict=True)) | {"count": counts}
+        within = int(kept.sum())
         facts = {
             "num_regions": len(wanted),
             "dropped_by_area": len(wanted) - int(by_area.sum()),
-            "dropped_by_size": int(by_area.sum()) - int(wanted.sum()),
-            "within_limits": int(wanted.sum()),
+            "dropped_by_size": int(by_area.sum()) - within,
+            "within_limits": within,
             "images_without": int((kept == 0).sum()) - failed,
             "num_images": len(kept) - failed,
             "sample_images": len(columns.sampled),
@@ -152,24 +153,31 @@ class Catalogue:
         }
         return Counted(kept_by_limits=kept, facts=facts)
 
+    def _tally(self, chosen: Bool[np.ndarray, "r"]) -> tuple[Int[np.ndarray, "n"], list[list[int]]]:
+        """How many regions are chosen, of each image and in each bin."""
+        from samclr.regions.column_kernels import tally  # here, as numba takes a while to import
+
+        assert self.columns is not None
+        per_image, bars = np.zeros(len(self.ids), np.int64), np.zeros((len(self._bins), NO_SCORE + 1), np.int64)
+        tally(chosen, self.columns.start, self._bins, per_image, bars)
+        return per_image, bars[:, :NO_SCORE].tolist()
+
 
 class _Kept:
-    """The results asked for last."""
+    """The results asked for last. One is made at a time, so that requests for the same one wait for it."""
 
     def __init__(self, most: int):
-        self._most, self._found, self._lock = most, OrderedDict[Hashable, Any](), threading.Lock()
+        self._most, self._found, self._making = most, OrderedDict[Hashable, Any](), threading.RLock()
 
     def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        with self._lock:
-            if key in self._found:
-                self._found.move_to_end(key)
-                return self._found[key]
-        value = make()
-        with self._lock:
-            self._found[key] = value
-            while len(self._found) > self._most:
-                self._found.popitem(last=False)
-        return value
+        """The result of a key, made if it is not there."""
+        with self._making:
+            if key not in self._found:
+                self._found[key] = make()
+                while len(self._found) > self._most:
+                    self._found.popitem(last=False)
+            self._found.move_to_end(key)
+            return self._found[key]
 
 
 def _sums(values: np.ndarray, start: Int[np.ndarray, "n_plus_1"]) -> np.ndarray:
@@ -178,15 +186,16 @@ def _sums(values: np.ndarray, start: Int[np.ndarray, "n_plus_1"]) -> np.ndarray:
     return before[start[1:]] - before[start[:-1]]
 
 
-def _bins_of(columns: RegionColumns) -> dict[str, np.ndarray]:
-    """The bin of each region in the histogram of its area and of each score that there is, a byte a region."""
-    shares = np.log10(columns.area_px / np.maximum(columns.image_area_px, 1))
-    bins = {"area": _placed(shares, AREA_BINS)}
+def _bins_of(columns: RegionColumns) -> tuple[list[str], UInt8[np.ndarray, "k r"]]:
+    """What regions are counted by, and the bin of each region, a byte each: its area, and each score that there is."""
+    image_area = np.repeat(columns.native_hw.astype(np.float32).prod(1), np.diff(columns.start))
+    names, bins = ["area"], [_placed(np.log10(columns.area_px / image_area), AREA_BINS)]
     for name in SCORES:
         scores = getattr(columns, name)
         if not np.isnan(scores).all():
-            bins[name] = np.where(np.isnan(scores), NO_SCORE, _placed(scores, SCORE_BINS)).astype(np.uint8)
-    return bins
+            names.append(name)
+            bins.append(np.where(np.isnan(scores), NO_SCORE, _placed(scores, SCORE_BINS)).astype(np.uint8))
+    return names, np.stack(bins)
 
 
 def _placed(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -194,12 +203,7 @@ def _placed(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.clip(np.searchsorted(edges, values, "right") - 1, 0, len(edges) - 2).astype(np.uint8)
 
 
-def _count_bins(counts: Int[np.ndarray, "n"]) -> np.ndarray:
-    return _placed(counts, COUNT_BINS)
-
-
-def _histogram(before: np.ndarray, after: np.ndarray, num_bins: int) -> dict[str, list[int]]:
-    return {
-        "before": np.bincount(before, minlength=num_bins).tolist(),
-        "after": np.bincount(after, minlength=num_bins).tolist(),
-    }
+def _count_bars(counts: Int[np.ndarray, "n"]) -> list[int]:
+    """How many images have so many regions."""
+    bars: list[int] = np.bincount(_placed(counts, COUNT_BINS), minlength=len(COUNT_BINS) - 1).tolist()
+    return bars

@@ -14,7 +14,8 @@ from samclr.pages.explorer.asked import Sampling
 def changed_options(chosen: Settings, usual: Settings) -> list[str]:
     """The settings that differ from the usual ones, as words of a command line."""
     words: list[str] = []
-    for one in fields(chosen):
+    settings: Any = chosen
+    for one in fields(settings):
         value = getattr(chosen, one.name)
         if value == getattr(usual, one.name):
             continue

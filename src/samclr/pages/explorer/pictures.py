@@ -10,12 +10,14 @@ from PIL import Image
 from samclr.bank.bank import LevelReader, SceneBank, encode, level_shapes, make_pyramid
 from samclr.errors import PartsError
 from samclr.pages.explorer.caches import ByteCache
-from samclr.scenes.decode import load_scene
+from samclr.scenes.decode import DecodeError, decode_rgb, load_scene, read_image, upright_rgb
+from samclr.scenes.images import MAX_IMAGE_PX, open_image
 from samclr.scenes.refs import SceneRef
 
 THUMB_PX, PICTURE_PX = 256, 1600  # longer sides; what is smaller stays as it is
 DECODED_AT_A_TIME = 2  # files, which may hold hundreds of megapixels
 NO_NUMBER = -1
+JPEG_START = b"\xff\xd8\xff"
 
 
 class Pictures:
@@ -66,7 +68,7 @@ class Pictures:
             level = max((k for k, shape in enumerate(shapes) if max(shape) >= longest_px), default=0)
             return _as_jpeg(self._bank.level(image, level), longest_px)
         with self._decoding:
-            return _as_jpeg(load_scene(self._refs[number]).pixels, longest_px)
+            return _as_jpeg(decoded_small(self._refs[number], longest_px), longest_px)
 
 
 class OneImageBank:
@@ -100,9 +102,27 @@ class _Same:
         return self._row
 
 
+def decoded_small(ref: SceneRef, longest_px: int) -> UInt8[np.ndarray, "h w 3"]:
+    """A scene with a longer side of at least `longest_px`, if it has that: a JPEG is decoded at a part of its size.
+
+    Raises:
+        DecodeError: its file cannot be read or decoded.
+    """
+    encoded = read_image(ref)
+    if encoded.startswith(JPEG_START):
+        try:
+            with open_image(encoded) as image:
+                if image.width * image.height <= MAX_IMAGE_PX:
+                    image.draft("RGB", (longest_px, longest_px))
+                    return upright_rgb(image)
+        except Exception as error:  # as in samclr.scenes.decode: decoders raise anything on broken bytes
+            raise DecodeError(f"cannot decode: {type(error).__name__}: {error}") from error
+    return decode_rgb(encoded)
+
+
 def _as_jpeg(pixels: UInt8[np.ndarray, "h w 3"], longest_px: int) -> bytes:
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    image.thumbnail((longest_px, longest_px), Image.Resampling.LANCZOS)
+    image.thumbnail((longest_px, longest_px), Image.Resampling.LANCZOS, reducing_gap=2.0)
     encoded = io.BytesIO()
     image.save(encoded, "JPEG", quality=86)
     return encoded.getvalue()

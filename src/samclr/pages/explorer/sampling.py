@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
@@ -14,8 +14,10 @@ from samclr.pages.explorer.asked import Sampling
 from samclr.regions.coarsest import coarsest, padded_boxes
 from samclr.regions.index import GRID, RegionIndex, occupancy_grid
 from samclr.regions.records import ImageRegions
-from samclr.views.crop import CropSource
 from samclr.views.plan import WHOLE_IMAGE, AugmentDraws, GroupPlan, ViewPlan, ViewPlanner
+
+if TYPE_CHECKING:
+    from samclr.views.crop import CropSource
 
 AS_IT_IS = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 SHARES_OVER = 12  # visits of a scene
@@ -128,7 +130,7 @@ class SceneSampler:
                 found[place] = share
         return found
 
-    def pixels(self, plan: ViewPlan, source: CropSource) -> list[UInt8[np.ndarray, "b v s s 3"]]:
+    def pixels(self, plan: ViewPlan, source: "CropSource") -> list[UInt8[np.ndarray, "b v s s 3"]]:
         """What training shows of each group of rows, before normalisation. source: the bank, or what stands for it."""
         import torch  # here, as it takes seconds to import
 

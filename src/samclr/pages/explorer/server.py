@@ -33,24 +33,35 @@ def serve(source: Source, config: ExplorerServer) -> None:
         port = listening.getsockname()[1]
         address = address_of(config.host, port, token)
         app = Guard(make_app(source), config.host, port, token)
-        server = uvicorn.Server(
+        server = _Server(
             uvicorn.Config(
                 app, log_config=None, log_level="critical", access_log=False, proxy_headers=False,
                 server_header=False, ws="none", http="h11", timeout_graceful_shutdown=1, limit_concurrency=200,
             )
         )  # fmt: skip
-        show(address)
-        sys.stdout.flush()
-        if token is not None:
-            say("other machines may open this page by that address; whoever has it sees all pictures")
-        if config.open:
-            threading.Timer(0.3, webbrowser.open, (address,)).start()
+        server.started_at = address, token is not None, config.open
         try:
             server.run(sockets=[listening])
         except Stopped:
             raise
         except KeyboardInterrupt:
             raise Stopped("stopped the explorer; rerun the same command to resume", signal.SIGINT) from None
+
+
+class _Server(uvicorn.Server):
+    """Says where it is once it answers. started_at: its address, whether others may come, whether to open it."""
+
+    started_at = "", False, False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        address, is_shared, is_opened = self.started_at
+        show(address)
+        sys.stdout.flush()
+        if is_shared:
+            say("other machines may open this page by that address; whoever has it sees all pictures")
+        if is_opened:
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
 
 def bound(host: str, port: int) -> socket.socket:

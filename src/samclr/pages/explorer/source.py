@@ -66,6 +66,7 @@ class Source:
         self.commands = Commands(scenes, data.regions, data.run, image_column)
         self.name = ", ".join(short_name(path) for path in scenes)
         self.begun = Sampling.of(self.run_config or RECIPES["simclr" if self.store is None else "samclr"].config)
+        self.catalogue.counted(self.begun.filter)  # which the first page asks for
         self._scenes = ByteCache[Opened](int(limit * SCENES_SHARE), _bytes_of)
         self._reading = threading.Lock()
 

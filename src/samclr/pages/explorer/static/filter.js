@@ -14,17 +14,17 @@ const LINEAR = (least, most) => ({
 });
 const rounded = (value) => Number(value.toPrecision(2));
 const SLIDERS = {
-  min_area_px: { title: "Smallest area, px", scale: LOG(10, 1e6), round: (v) => Math.round(rounded(v)), step: 1,
+  min_area_px: { title: "Smallest area, px", scale: LOG(10, 1e6), round: (v) => Math.round(rounded(v)), step: 1, least: 0, most: 1e9,
     help: "Regions with fewer pixels are dropped." },
-  min_area_frac: { title: "Smallest share of the image", scale: LOG(1e-5, 1), round: rounded, step: "any",
+  min_area_frac: { title: "Smallest share of the image", scale: LOG(1e-5, 1), round: rounded, step: "any", least: 0, most: 1,
     help: "Likewise, for sets of mixed sizes." },
-  max_area_frac: { title: "Largest share of the image", scale: LOG(1e-3, 1), round: rounded, step: "any",
+  max_area_frac: { title: "Largest share of the image", scale: LOG(1e-3, 1), round: rounded, step: "any", least: 0, most: 1,
     help: "Larger regions are dropped first; 1 keeps all." },
-  containment_frac: { title: "Containment", scale: LINEAR(0, 1), round: (v) => Math.round(v * 100) / 100, step: "any",
+  containment_frac: { title: "Containment", scale: LINEAR(0, 1), round: (v) => Math.round(v * 100) / 100, step: "any", least: 0, most: 1,
     help: "Regions with more of their area than this inside a larger one are dropped." },
-  padding: { title: "Padding of boxes", scale: LINEAR(0.5, 3), round: (v) => Math.round(v * 20) / 20, step: "any",
+  padding: { title: "Padding of boxes", scale: LINEAR(0.5, 3), round: (v) => Math.round(v * 20) / 20, step: "any", least: 0.01, most: 1000,
     help: "Views are cropped from a region's box, made larger by this factor." },
-  min_box_px: { title: "Smallest padded box, px", scale: LINEAR(0, 512), round: Math.round, step: 1,
+  min_box_px: { title: "Smallest padded box, px", scale: LINEAR(0, 512), round: Math.round, step: 1, least: 0, most: 65535,
     help: "Regions whose padded box is shorter on its shorter side are dropped." },
 };
 const HISTOGRAMS = {
@@ -71,13 +71,16 @@ export class Filter {
   }
 
   #slider(name) {
-    const { title, scale, round, step, help } = SLIDERS[name];
+    const { title, scale, round, step, least, most, help } = SLIDERS[name];
     const range = el("input", { type: "range", min: 0, max: scale.most, id: `range-${name}` });
-    const field = el("input", { type: "number", min: 0, step, id: `field-${name}` });
+    const field = el("input", { type: "number", min: least, max: most, step, required: true, id: `field-${name}` });
     range.setAttribute("aria-label", title);
     const set = (value) => state.set({ [name]: value === this.#usual[name] ? null : value });
     range.addEventListener("input", () => set(round(scale.from(Number(range.value)))));
-    field.addEventListener("input", () => field.value !== "" && set(Number(field.value)));
+    field.addEventListener("input", () => {
+      if (field.validity.valid) set(Number(field.value));
+      else fault($("filter-fault"), new Error(`${title}: ${field.validationMessage}`));
+    });
     this.#fields[name] = { range, field };
     $("sliders").append(el("div", { className: "slider" },
       el("div", { className: "head" }, el("label", { htmlFor: field.id, textContent: title }), field), range,

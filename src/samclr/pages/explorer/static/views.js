@@ -3,17 +3,17 @@
 import { $, ask, copyable, el, fault, latest, number, percent, state } from "./page.js";
 
 const NUMBERS = {
-  seed: { title: "seed", of: null, step: 1 },
-  global_batch_size: { title: "images a step", of: null, step: 1, most: 65536 },
-  regions_per_image: { title: "regions an image", of: "views", step: 1, most: 64 },
-  num_views: { title: "views", of: "group", step: 1, most: 16 },
-  size_px: { title: "side, px", of: "group", step: 1, most: 512 },
-  min_coverage: { title: "least cover by the mask", of: "views", step: 0.05 },
-  image_view_share: { title: "share of whole images", of: "views", step: 0.05 },
-  window_margin: { title: "margin of windows", of: "views", step: 0.05 },
-  background_mix_prob: { title: "share of mixed backgrounds", of: "views", step: 0.05 },
-  num_local_views: { title: "local views", of: "local", step: 1, most: 16 },
-  jitter_strength: { title: "strength of colours", of: "augment", step: 0.1 },
+  seed: { title: "seed", step: 1, most: 2 ** 53 - 1 },
+  global_batch_size: { title: "images a step", step: 1, least: 1, most: 65536 },
+  regions_per_image: { title: "regions an image", step: 1, least: 1, most: 64 },
+  num_views: { title: "views", step: 1, least: 1, most: 16 },
+  size_px: { title: "side, px", step: 1, least: 1, most: 512 },
+  min_coverage: { title: "least cover by the mask", step: "any" },
+  image_view_share: { title: "share of whole images", step: "any" },
+  window_margin: { title: "margin of windows", step: "any", most: 1000 },
+  background_mix_prob: { title: "share of mixed backgrounds", step: "any" },
+  num_local_views: { title: "local views", step: 1, most: 16 },
+  jitter_strength: { title: "strength of colours", step: "any", most: 2.5 },
 };
 const SWITCHES = { // augmentations: off is a share of 0
   flip_prob: "flip", jitter_prob: "colour jitter", grey_prob: "grey", blur_prob: "blur", solarise_prob: "solarise",
@@ -39,7 +39,7 @@ export class Views {
     this.#controls(start.has_regions);
     this.#command = copyable($("views-command"), "Training on such views");
     this.refresh = latest(() => this.#refresh());
-    $("step").addEventListener("change", () => state.set({ step: $("step").value || null }));
+    $("step").addEventListener("change", () => $("step").reportValidity() && state.set({ step: $("step").value || null }));
     $("step-before").addEventListener("click", () => state.set({ step: this.#steps.previous_step }));
     $("step-after").addEventListener("click", () => state.set({ step: this.#steps.next_step }));
     this.showValues();
@@ -71,13 +71,14 @@ export class Views {
       el("option", { value, textContent: text, disabled: value !== "image" && !hasRegions })));
     strategy.addEventListener("change", () => this.#set("strategy", strategy.value));
     const numeric = (name) => {
-      const { title, step, most } = NUMBERS[name];
-      const made = el("input", { type: "number", min: 0, step, ...(most ? { max: most } : {}) });
-      made.addEventListener("change", () => made.value !== "" && this.#set(name, made.value));
+      const { title, step, least = 0, most = 1 } = NUMBERS[name];
+      const made = el("input", { type: "number", min: least, max: most, step, required: true });
+      made.addEventListener("change", () => made.reportValidity() && this.#set(name, made.value));
       return field(name, made, title);
     };
-    const smallest = el("input", { type: "number", min: 0.01, max: 1, step: 0.01 });
+    const smallest = el("input", { type: "number", min: 0.001, max: 1, step: "any", required: true });
     smallest.addEventListener("change", () => {
+      if (!smallest.reportValidity()) return;
       const largest = String(state.get("crop_scale") ?? this.#usual.crop_scale).split(",")[1];
       this.#set("crop_scale", `${smallest.value},${largest}`);
     });

@@ -1,4 +1,4 @@
-"""The compiled containment test over shares of overlap that were measured once, for many images and settings."""
+"""Compiled loops over the columns of a whole store (samclr.regions.columns)."""
 
 import numba
 
@@ -16,3 +16,14 @@ def keep_uncontained(wanted, pair_start, pair_larger, pair_share, max_frac, kept
         while kept[region] and pair < pair_start[region + 1]:
             kept[region] = not (kept[pair_larger[pair]] and pair_share[pair] > max_frac)
             pair += 1
+
+
+@numba.njit(nogil=True, cache=True)
+def tally(chosen, start, bins, per_image, bars):  # type: ignore[no-untyped-def]
+    """Count the chosen [r] of each image into per_image [n], and by their bins [k r] into bars [k b]."""
+    for image in range(len(start) - 1):
+        for region in range(start[image], start[image + 1]):
+            if chosen[region]:
+                per_image[image] += 1
+                for kind in range(len(bins)):
+                    bars[kind, bins[kind, region]] += 1
