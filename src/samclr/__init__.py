@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from samclr.config.protocols import register_protocol as register_protocol
     from samclr.config.views import AugmentConfig as AugmentConfig
     from samclr.config.views import FilterConfig as FilterConfig
+    from samclr.embed.vectors import Vectors as Vectors
+    from samclr.embed.vectors import open_vectors as open_vectors
     from samclr.evaluation.calls import evaluate as evaluate
     from samclr.regions.calls import segment as segment
     from samclr.regions.mask_generator import MaskGenerator as MaskGenerator
@@ -55,6 +57,8 @@ _PLACES = {
     "open_run": "samclr.runs.run",
     "load_backbone": "samclr.runs.checkpoint",
     "evaluate": "samclr.evaluation.calls",
+    "open_vectors": "samclr.embed.vectors",
+    "Vectors": "samclr.embed.vectors",
     "export": "samclr.runs.export",
     "register_method": "samclr.config.methods",
     "register_protocol": "samclr.config.protocols",
@@ -82,6 +86,7 @@ __all__ = [
     "Run",
     "SamclrError",
     "Score",
+    "Vectors",
     "ViewBatch",
     "__version__",
     "evaluate",
@@ -89,6 +94,7 @@ __all__ = [
     "load_backbone",
     "open_regions",
     "open_run",
+    "open_vectors",
     "pretrain",
     "register_method",
     "register_protocol",

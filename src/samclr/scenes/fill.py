@@ -24,7 +24,7 @@ from samclr.processes.workers import shared_flag, worker_processes
 from samclr.scenes.decode import pages_text
 from samclr.scenes.reading import content_hash, read_bytes
 from samclr.scenes.refs import SceneRef, file_stamp
-from samclr.storage.parts import OK, PartsFolder
+from samclr.storage.parts import OK, PartsFolder, command_of
 
 BUSY_WAIT_S = 0.5
 MORE_PAGES = "more_pages"  # in a tally: images of several pages or frames
@@ -183,7 +183,7 @@ def finish_report(report: FillReport, folder: PartsFolder, refs: Sequence[SceneR
 def redo_command(folder: PartsFolder) -> str:
     """The command that made a folder, and redoes rows with --replace-changed."""
     if folder.kind != "region store":
-        return "samclr pack"
+        return command_of(folder.kind)
     return "samclr regions import" if folder.maker.get("segmenter") == "import" else "samclr segment"
 
 
