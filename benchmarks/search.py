@@ -1,6 +1,6 @@
 """Exact search beside torch's products over the same array: one query, and a batch.
 
-    python benchmarks/search.py [--rows 1000000] [--width 512] [--threads 1]
+    OMP_NUM_THREADS=1 python benchmarks/search.py [--rows 1000000] [--width 512]
 
 The array lies in a file and is mapped, as a folder of vectors is. torch's product reads the same map; for float16 it is
 that of float16, which reads half of the bytes. Each time is the least of several, taken in turns.
@@ -46,9 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
     for kind in (np.float32, np.float16):
         with tempfile.TemporaryDirectory() as folder:
             compare(write_rows(Path(folder) / "rows.npy", arguments.rows, arguments.width, kind))

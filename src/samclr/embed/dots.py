@@ -5,12 +5,12 @@ rounding depends on place and compiler; the exact one, in float64, does not, and
 """
 
 import itertools
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 
 SIGN, MAGNITUDE = np.uint32(0x8000), np.uint32(0x7FFF)
@@ -63,18 +63,17 @@ def widened(rows: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m d"]:
 
 
 class QuickDots:
-    """Products of fixed queries [n d] with block after block of rows, in float32, by as many threads as torch has."""
+    """Products of fixed queries [n d] with block after block of rows, in float32, by all threads."""
 
     def __init__(self, queries: Float[np.ndarray, "n d"]):
         self._queries = np.ascontiguousarray(queries, np.float32)
-        self._transposed = torch.from_numpy(self._queries)
-        self._threads = torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
+        self._threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)  # as BLAS has it
+        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 and len(queries) <= FEW_QUERIES else None
 
     def __call__(self, rows: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
         """Products [n m] of the queries with the rows."""
         if len(self._queries) > FEW_QUERIES:
-            return (self._transposed @ torch.from_numpy(widened(rows)).T).numpy()
+            return self._queries @ widened(rows).T
         out = np.empty((len(self._queries), len(rows)), np.float32)
         cuts = [len(rows) * part // self._threads for part in range(self._threads + 1)]
         slices = [slice(first, last) for first, last in itertools.pairwise(cuts)]

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 
 from samclr.embed.dots import QuickDots, exact_dots, slack, squared_lengths, widened
@@ -92,9 +91,9 @@ def pairs_over(
     vectors = np.asarray(vectors)
     squared_lengths(vectors)
     for top in range(0, len(vectors), ROWS_AT_ONCE):
-        upper = torch.from_numpy(widened(vectors[top : top + ROWS_AT_ONCE]))
+        upper = widened(vectors[top : top + ROWS_AT_ONCE])
         for left in range(top, len(vectors), ROWS_AT_ONCE):
-            dots = (upper @ torch.from_numpy(widened(vectors[left : left + ROWS_AT_ONCE])).T).numpy()
+            dots = upper @ widened(vectors[left : left + ROWS_AT_ONCE]).T
             found = np.flatnonzero(dots >= np.float32(threshold - slack(vectors.shape[1])))
             for start in range(0, len(found), PAIRS_AT_ONCE):
                 first, second = np.divmod(found[start : start + PAIRS_AT_ONCE], dots.shape[1])
