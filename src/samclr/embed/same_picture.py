@@ -72,7 +72,7 @@ def _laid_over(whole: np.ndarray, shown: np.ndarray, window: Window) -> Float[np
         for side in range(4):
             for move in (step, -step):
                 moved = [*sides[:side], sides[side] + move, *sides[side + 1 :]]
-                if not (0 <= moved[0] and moved[1] <= THUMB_PX and 0 <= moved[2] and moved[3] <= THUMB_PX):
+                if min(moved) < 0 or max(moved) > THUMB_PX:
                     continue
                 new_fit, cells = tried(moved)
                 if new_fit > fit:
