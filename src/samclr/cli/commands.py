@@ -17,6 +17,7 @@ from samclr.cli.parse import parsed
 from samclr.cli.regions import Look, Regions, Segment, Segmenters
 from samclr.cli.study import StudyCommand
 from samclr.cli.tree import Node
+from samclr.cli.vectors import Duplicates, Select, Similar
 from samclr.config.methods import Which
 from samclr.config.model import AUTO
 from samclr.config.pretrain import Codec, Extension, OpenSetting, PretrainConfig
@@ -318,6 +319,9 @@ Command = (
     | Annotated[Evaluate, subcommand("evaluate"), FlagCreatePairsOff]
     | Annotated[Export, subcommand("export"), FlagCreatePairsOff]
     | Annotated[Report, subcommand("report"), FlagCreatePairsOff]
+    | Annotated[Similar, subcommand("similar"), FlagCreatePairsOff]
+    | Annotated[Duplicates, subcommand("duplicates"), FlagCreatePairsOff]
+    | Annotated[Select, subcommand("select"), FlagCreatePairsOff]
     | Annotated[Demo, subcommand("demo"), FlagCreatePairsOff]
     | Annotated[StudyCommand, subcommand("study"), FlagCreatePairsOff]
 )

@@ -13,6 +13,8 @@ import numba
 import numpy as np
 from jaxtyping import Float, Int
 
+from samclr.errors import EvaluationError, PartsError
+
 SIGN, MAGNITUDE = np.uint32(0x8000), np.uint32(0x7FFF)
 TO_SIGN, TO_EXPONENT = np.uint32(16), np.uint32(13)  # shifts from a float16's places to a float32's
 BIAS = np.float32(2.0**112)  # between their exponents: makes numbers under the smallest normal float16 right, too
@@ -91,7 +93,7 @@ class QuickDots:
 def product_blocks(
     queries: Float[np.ndarray, "n d"], vectors: Float[np.ndarray, "m d"], at_once: int = 8192
 ) -> Iterator[tuple[slice, Float[np.ndarray, "n b"]]]:
-    """Quick products of the queries with all rows, some at a time, and which. Raises ValueError as `refuse_odd`."""
+    """Quick products of the queries with all rows, some at a time, and which. Raises PartsError as `refuse_odd`."""
     quick = QuickDots(queries)
     for first in range(0, len(vectors), at_once):
         dots = quick(vectors[first : first + at_once])
@@ -117,25 +119,27 @@ def exact_dots(
 
 
 def unit_rows(vectors: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-    """Rows of unit length, in float32. Raises ValueError for a row that is not finite or all zeros."""
+    """Rows of unit length, in float32. Raises EvaluationError for a row that is not finite or zero."""
     wide = np.asarray(vectors, np.float64)
     largest = np.abs(wide).max(1, initial=0.0, keepdims=True)
     for row, top in enumerate(largest[:, 0]):
         if not np.isfinite(top) or top == 0:
-            raise ValueError(f"vector {row} {'is all zeros' if top == 0 else 'is not finite'}, and has no direction")
+            raise EvaluationError(
+                f"vector {row} {'is all zeros' if top == 0 else 'is not finite'}, and has no direction"
+            )
     wide = wide / largest
     return (wide / np.linalg.norm(wide, axis=1, keepdims=True)).astype(np.float32)
 
 
 def refuse_odd(dots: Float[np.ndarray, "n m"], first: int) -> None:
-    """Raise ValueError if a product with a unit vector tells that a row is not finite, or longer than one."""
+    """Raise PartsError if a product with a unit vector tells that a row is not finite, or longer than one."""
     if not (dots.max(initial=0.0) <= WIDEST_UNIT and dots.min(initial=0.0) >= -WIDEST_UNIT):
         row = first + int(np.flatnonzero(~(np.abs(dots) <= WIDEST_UNIT).all(0))[0])
-        raise ValueError(f"row {row} is not a vector of unit length; the file is damaged, or was not made by samclr")
+        raise PartsError(f"row {row} is not a vector of unit length; the file is damaged, or was not made by samclr")
 
 
 def squared_lengths(vectors: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n"]:
-    """Of each row, 1 but for the rounding of its type. Raises ValueError where it is more."""
+    """Of each row, 1 but for the rounding of its type. Raises PartsError where it is more."""
     lengths = np.empty(len(vectors))
     for first in range(0, len(vectors), 8192):
         wide = widened(vectors[first : first + 8192])

@@ -55,7 +55,7 @@ def find_groups(
     check: of pairs over the threshold, as two arrays of rows, tells which are near-duplicates; by default all.
 
     Raises:
-        ValueError: a row is found that is not of unit length.
+        PartsError: a row is found that is not of unit length.
     """
     vectors = np.asarray(vectors)
     order = np.arange(len(vectors)) if order is None else np.asarray(order)
@@ -86,7 +86,7 @@ def pairs_over(
     wanted: tells of two arrays of rows which pairs are to be looked at; by default all.
 
     Raises:
-        ValueError: a row is found that is not of unit length.
+        PartsError: a row is found that is not of unit length.
     """
     vectors = np.asarray(vectors)
     squared_lengths(vectors)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from samclr.embed.dots import FEW_QUERIES, exact_dots, product_blocks, slack, unit_rows
+from samclr.errors import EvaluationError
 
 ROWS_AT_ONCE, ROWS_FOR_FEW = 4096, 32_768  # for a matrix product, and for the kernel of few queries
 QUERIES_AT_ONCE = 1024
@@ -24,12 +25,13 @@ def nearest_rows(
     similarity is that of the rows as stored.
 
     Raises:
-        ValueError: a query has no direction or another width, k is not positive, or a row is found that is not finite.
+        EvaluationError: a query has no direction or another width, or k is not positive.
+        PartsError: a row is found that is not of unit length.
     """
     if queries.ndim != 2 or queries.shape[1] != vectors.shape[1]:
-        raise ValueError(f"the queries have the shape {queries.shape}; expected [n {vectors.shape[1]}]")
+        raise EvaluationError(f"the queries have the shape {queries.shape}; expected [n {vectors.shape[1]}]")
     if k < 1:
-        raise ValueError(f"k is {k}; expected at least 1")
+        raise EvaluationError(f"k is {k}; expected at least 1")
     vectors, unit = np.asarray(vectors), unit_rows(queries)
     found = [
         _nearest(unit[first : first + QUERIES_AT_ONCE], vectors, k) for first in range(0, len(unit), QUERIES_AT_ONCE)

@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 
 import samclr.draws as draws
 from samclr.embed.dots import product_blocks, slack, squared_lengths, widened
+from samclr.errors import UsageError
 
 BLOCK_NUMBERS = 16_000_000  # products held at a time
 AT_ONCE = 64  # sets whose gain is looked at together
@@ -37,7 +38,7 @@ def spread(vectors: Float[np.ndarray, "n d"], sets: Sets, num: int, seed: int) -
     """`num` sets far from each other, as k-means++ begins (Arthur and Vassilvitskii, "k-means++: the advantages of
     careful seeding", SODA 2007): a row is drawn by its squared distance to the nearest row chosen, and brings its set.
 
-    Sets that are like those chosen already come last, in their order. Raises ValueError as `covering`.
+    Sets that are like those chosen already come last, in their order. Raises as `covering`.
     """
     vectors = _checked(vectors, sets, num)
     lengths = squared_lengths(vectors)
@@ -71,7 +72,7 @@ def covering(vectors: Float[np.ndarray, "n d"], sets: Sets, num: int) -> list[in
     Gains only fall, so that those computed before bound those of now (Minoux, "Accelerated greedy algorithms", 1978).
 
     Raises:
-        ValueError: there are fewer sets, or a row is not of unit length.
+        UsageError: there are fewer sets. PartsError: a row is not of unit length.
     """
     vectors = _checked(vectors, sets, num)
     best = np.full(len(vectors), -1.0, np.float32)
@@ -110,5 +111,5 @@ def _gains(
 
 def _checked(vectors: Float[np.ndarray, "n d"], sets: Sets, num: int) -> Float[np.ndarray, "n d"]:
     if num > sets.num:
-        raise ValueError(f"{num} images are asked for; there are {sets.num} with a vector")
+        raise UsageError(f"{num} images are asked for; there are {sets.num} with a vector")
     return np.asarray(vectors)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from samclr.config.cache import cache_folder
 from samclr.embed.mapped import Kind, Order, make_matrix, make_rows, order_of
@@ -102,6 +102,22 @@ class Vectors:
             # an empty array cannot be mapped
             self._arrays[kind] = np.load(place, mmap_mode="r") if num else np.zeros((0, self.width), self._dtype)
         return self._arrays[kind]
+
+    def search(
+        self, queries: Float[np.ndarray, "n d"], k: int = 10, kind: Kind = "image"
+    ) -> tuple[Float[np.ndarray, "n k"], Int[np.ndarray, "n k"]]:
+        """Cosine similarity and number in `rows(kind)` of the k most similar vectors of each query, best first; the
+        lower number where equal, and all of them if there are fewer. Exact, in bounded memory.
+
+        queries: [n d] of any length but zero; a vector of the folder finds itself first.
+
+        Raises:
+            EvaluationError: a query is zero, not finite or of another width, or k is not positive.
+            PartsError: a part is damaged. UsageError: no such kind.
+        """
+        from samclr.embed.search import nearest_rows  # here, as numba takes a while to import
+
+        return nearest_rows(queries, self.matrix(kind), k)
 
     def __repr__(self) -> str:
         return f"Vectors({str(self.path)!r}: {len(self):,} of width {self.width}, {self.manifest.get('backbone')})"

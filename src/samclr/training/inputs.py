@@ -21,8 +21,8 @@ def check_inputs(config: PretrainConfig, run: Path) -> None:
 
     Raises:
         UsageError: the strategy needs regions and none were named, or the run directory lies inside the scenes.
-        ScenesError, PartsError: scenes or regions are missing, or the list of scenes to exclude. ConfigError: backbone or weights are, or none were named
-            for a recipe that continues weights.
+        ScenesError, PartsError: scenes, regions or the list of scenes to exclude are missing.
+        ConfigError: backbone or weights are, or none were named for a recipe that continues weights.
         EvaluationError: the set of `knn_on` is missing.
         RunError: something else than a run stands where the run directory is to be.
     """

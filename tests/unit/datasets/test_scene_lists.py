@@ -113,7 +113,7 @@ def test_lists_that_are_not_there_or_lead_in_a_circle_are_refused(scenes, tmp_pa
     with pytest.raises(ScenesError, match=r"the list .*none.txt cannot be read: No such file"):
         list_scenes([Path(f"{tmp_path}/none.txt@{scenes}")])
     circle = a_list(tmp_path / "circle.txt", f"# scenes: {tmp_path}/circle.txt", "a")
-    with pytest.raises(ScenesError, match="circle.txt, another list; name its scenes there"):
+    with pytest.raises(ScenesError, match=r"circle\.txt, another list; name its scenes there"):
         list_scenes([circle])
 
 

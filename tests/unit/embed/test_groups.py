@@ -7,6 +7,7 @@ from scipy.sparse.csgraph import connected_components
 
 import samclr.embed.duplicates as duplicates
 from samclr.embed.duplicates import find_groups, pairs_over
+from samclr.errors import PartsError
 
 
 def on_circle(degrees: list[float], kind: type = np.float32) -> np.ndarray:
@@ -77,5 +78,5 @@ def test_a_check_decides_what_the_vectors_cannot():
 def test_nothing_has_no_groups_and_a_damaged_row_is_named():
     assert find_groups(np.empty((0, 4), np.float32), 0.9).group.shape == (0,)
     assert find_groups(on_circle([5]), 0.9).kept.shape == (0,)
-    with pytest.raises(ValueError, match="row 1 is not a vector of unit length"):
+    with pytest.raises(PartsError, match="row 1 is not a vector of unit length"):
         find_groups(np.array([[1, 0], [np.nan, 0], [0, 1]], np.float32), 0.9)

@@ -7,6 +7,7 @@ from sklearn.neighbors import NearestNeighbors
 import samclr.embed.search as search
 from samclr.embed.dots import QuickDots, exact_dots, slack
 from samclr.embed.search import nearest_rows
+from samclr.errors import EvaluationError, PartsError
 
 
 def unit(count: int, width: int = 24, seed: int = 0, kind: type = np.float32) -> np.ndarray:
@@ -82,7 +83,7 @@ def test_quick_products_stay_within_their_slack():
     ],
 )
 def test_a_query_without_direction_is_refused(query, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(EvaluationError, match=words):
         nearest_rows(np.array(query), np.eye(2, dtype=np.float32), 1)
 
 
@@ -91,12 +92,12 @@ def test_a_query_without_direction_is_refused(query, words):
 def test_a_row_that_is_no_unit_vector_is_named(kind, odd):
     vectors = unit(50, 8, kind=kind)
     vectors[31, 2] = odd
-    with pytest.raises(ValueError, match="row 31 is not a vector of unit length"):
+    with pytest.raises(PartsError, match="row 31 is not a vector of unit length"):
         nearest_rows(np.full((1, 8), 1.0), vectors, 3)
 
 
 def test_no_rows_and_no_queries_have_empty_answers():
     assert nearest_rows(unit(2), np.empty((0, 24), np.float16), 3)[1].shape == (2, 0)
     assert nearest_rows(np.empty((0, 24)), unit(5), 3)[1].shape == (0, 3)
-    with pytest.raises(ValueError, match="k is 0"):
+    with pytest.raises(EvaluationError, match="k is 0"):
         nearest_rows(unit(1), unit(1), 0)

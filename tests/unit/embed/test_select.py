@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from samclr.embed.select import Sets, covering, spread
+from samclr.errors import UsageError
 
 SIZES = [1, 2, 4, 8, 16, 32]
 CLUSTER = np.repeat(np.arange(6), SIZES)
@@ -68,5 +69,5 @@ def test_an_image_brings_all_its_objects(vectors):
 
 def test_more_than_there_are_is_refused(vectors):
     for choose in (covering, lambda *given: spread(*given, 0)):
-        with pytest.raises(ValueError, match="64 images are asked for; there are 63"):
+        with pytest.raises(UsageError, match="64 images are asked for; there are 63"):
             choose(vectors, Sets(np.arange(63)), 64)
