@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from samclr.config.protocols import register_protocol as register_protocol
     from samclr.config.views import AugmentConfig as AugmentConfig
     from samclr.config.views import FilterConfig as FilterConfig
+    from samclr.embed.calls import embed as embed
     from samclr.embed.vectors import Vectors as Vectors
     from samclr.embed.vectors import open_vectors as open_vectors
     from samclr.evaluation.calls import evaluate as evaluate
@@ -57,6 +58,7 @@ _PLACES = {
     "open_run": "samclr.runs.run",
     "load_backbone": "samclr.runs.checkpoint",
     "evaluate": "samclr.evaluation.calls",
+    "embed": "samclr.embed.calls",
     "open_vectors": "samclr.embed.vectors",
     "Vectors": "samclr.embed.vectors",
     "export": "samclr.runs.export",
@@ -89,6 +91,7 @@ __all__ = [
     "Vectors",
     "ViewBatch",
     "__version__",
+    "embed",
     "evaluate",
     "export",
     "load_backbone",
@@ -108,8 +111,8 @@ def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'samclr' has no attribute {name!r}")
     value = getattr(importlib.import_module(_PLACES[name]), name)
-    globals()[name] = value
-    return value
+    # Importing has put the room samclr.embed here, which is called as its function is.
+    return globals().setdefault(name, value)
 
 
 def __dir__() -> list[str]:

@@ -11,6 +11,7 @@ import tyro
 from tyro.conf import Fixed, FlagCreatePairsOff, Positional, Suppress, arg, subcommand
 
 from samclr.cli.data import Data
+from samclr.cli.embed import Embed
 from samclr.cli.evaluate import Evaluate
 from samclr.cli.options import Column, Fill, Json, Scenes
 from samclr.cli.parse import parsed
@@ -318,6 +319,7 @@ Command = (
     | Annotated[Pretrain, subcommand("pretrain")]
     | Annotated[Evaluate, subcommand("evaluate"), FlagCreatePairsOff]
     | Annotated[Export, subcommand("export"), FlagCreatePairsOff]
+    | Annotated[Embed, subcommand("embed"), FlagCreatePairsOff]
     | Annotated[Report, subcommand("report"), FlagCreatePairsOff]
     | Annotated[Similar, subcommand("similar"), FlagCreatePairsOff]
     | Annotated[Duplicates, subcommand("duplicates"), FlagCreatePairsOff]

@@ -1,12 +1,14 @@
 """Settings of vectors: one of each image and region, by a frozen backbone. Imports nothing heavy."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from samclr.config.serialise import InputSide, NotNegative, Settings
+from samclr.config.serialise import CountsWith, InputSide, NotNegative, Settings
+from samclr.config.views import FilterConfig
 
 RegionsBy = Literal["pool", "crop"]
 VectorType = Literal["float16", "float32"]
+EVERY_REGION = FilterConfig(min_area_px=0, containment_frac=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,5 +26,5 @@ class EmbedConfig(Settings):
 
     image_px: InputSide = 224
     regions_by: RegionsBy = "pool"
-    window_cells: NotNegative = 1.0
+    window_cells: Annotated[NotNegative, CountsWith("regions_by", ("pool",))] = 1.0
     dtype: VectorType = "float16"

@@ -85,9 +85,12 @@ def make_rows(folder: PartsFolder, order: Order, path: Path) -> None:
     columns["id"] = order.ids.take(pa.array(np.repeat(np.arange(len(order.ids)), order.counts)))
     columns["box_xyxy"] = pa.FixedSizeListArray.from_arrays(pa.array(boxes.reshape(-1)), 4)
     table = pa.table({name: columns[name] for name in SHOWN})
-    with replacing_path(path, table.nbytes) as beside, pa.OSFile(str(beside), "wb") as sink:
-        with pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table)
+    with (
+        replacing_path(path, table.nbytes) as beside,
+        pa.OSFile(str(beside), "wb") as sink,
+        pa.ipc.new_file(sink, table.schema) as writer,
+    ):
+        writer.write_table(table)
 
 
 def make_matrix(folder: PartsFolder, order: Order, kind: Kind, path: Path) -> None:

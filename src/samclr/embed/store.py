@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
 from samclr.config.embedding import VectorType
-from samclr.storage.checksums import write_parquet
-from samclr.storage.parts import HEAD_SCHEMA, OK, VECTORS, PartsFolder
+from samclr.storage.checksums import read_parquet, write_parquet
+from samclr.storage.parts import HEAD_SCHEMA, OK, VECTORS, PartsFolder, companion_of
 
 WHOLE_IMAGE = -1  # the number of a row that is no region's
 IMAGES_SCHEMA = pa.schema([*HEAD_SCHEMA, ("num_regions", pa.int32())])
@@ -72,6 +72,16 @@ def write_rows(companion: Path, rows: Sequence[pa.Table]) -> None:
         write_parquet(pa.concat_tables(rows).combine_chunks(), companion)
 
 
+def keep_rows(companion: Path, image_ids: set[str]) -> None:
+    """Leave the rows of other images out of a companion that is not put in place yet."""
+    rows = read_parquet(companion)
+    kept = rows.filter(pa.array([image_id in image_ids for image_id in rows["id"].to_pylist()], pa.bool_()))
+    if len(kept):
+        write_parquet(kept.combine_chunks(), companion)
+    else:
+        companion.unlink()
+
+
 def create_or_open_vectors(path: Path, maker: dict[str, Any], num_images: int) -> PartsFolder:
     """Make a folder of vectors for about so many images, or open it if it has the same maker (see `Vectors.manifest`).
 
@@ -87,8 +97,9 @@ def expected_rows(images: pa.Table) -> int:
     return sum(1 + number for status, number in counts if status == OK)
 
 
-def fault_of_rows(path: Path, expected: int) -> str | None:
-    """What is wrong with a companion by its size and footer, if anything is."""
+def fault_of_rows(part: Path, images: pa.Table) -> str | None:
+    """What is wrong with the companion of a part with these images, by its size and footer, if anything is."""
+    path, expected = companion_of(part, VECTORS), expected_rows(images)
     if expected == 0:
         return None
     try:

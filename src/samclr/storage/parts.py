@@ -127,8 +127,7 @@ class PartsFolder:
 
     def companion(self, stem: str) -> Path:
         """The file that goes with a part: `.bin` beside it, or as COMPANIONS has it for this kind."""
-        folder, suffix = COMPANIONS.get(self.kind, ("", ".bin"))
-        return self.path / folder / f"{stem}{suffix}"
+        return companion_of(self.path / f"{stem}.parquet", self.kind)
 
     def publish(self, bucket: int, make_part: Callable[[Path], pa.Table]) -> int:
         """Add a part to a locked bucket; it appears whole or not at all. Returns its rows; none leave no part.
@@ -301,6 +300,12 @@ def _check_columns(rows: pa.Table, schema: pa.Schema) -> None:
             raise ValueError(f"its column {field.name} is {field.type}, expected {schema.field(field.name).type}")
         if field.name in NEVER_EMPTY and rows[field.name].null_count:
             raise ValueError(f"its column {field.name} has empty fields")
+
+
+def companion_of(part: Path, kind: str) -> Path:
+    """The file that goes with a part of a folder of this kind."""
+    folder, suffix = COMPANIONS.get(kind, ("", ".bin"))
+    return part.parent / folder / f"{part.stem}{suffix}"
 
 
 def bucket_of_part(stem: str) -> int:
