@@ -17,6 +17,7 @@ HEADINGS = {
     "": "Options",
     "fill": "Working through all images",
     "settings": "Segmenters",
+    "vectors": "Vectors",
     "masks": "Masks of a SAM",
     "compute": "Running a SAM",
     "data": "Scenes and regions",

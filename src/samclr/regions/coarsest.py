@@ -63,8 +63,8 @@ def _not_contained(rles: list[dict[str, object]], max_frac: float) -> list[int]:
 
     Masks are compared only where their boxes could overlap by so much, a mask with few others at a time.
     """
-    if not rles:
-        return []
+    if not rles or max_frac >= 1:  # no mask covers more than all of another
+        return list(range(len(rles)))
     areas = np.array([int(coco_mask.area(rle)) for rle in rles], np.float64)
     boxes = np.array([coco_mask.toBbox(rle) for rle in rles], np.float64)
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
