@@ -1,7 +1,9 @@
 """Pictures of scenes for the page: from the bank where there is one, else decoded from their files."""
 
 import io
+import math
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -10,11 +12,13 @@ from PIL import Image
 from samclr.bank.bank import LevelReader, SceneBank, encode, level_shapes, make_pyramid
 from samclr.errors import PartsError
 from samclr.pages.explorer.caches import ByteCache
+from samclr.regions.coarsest import padded_boxes
 from samclr.scenes.decode import DecodeError, decode_rgb, load_scene, read_image, upright_rgb
 from samclr.scenes.images import MAX_IMAGE_PX, open_image
 from samclr.scenes.refs import SceneRef
 
 THUMB_PX, PICTURE_PX = 256, 1600  # longer sides; what is smaller stays as it is
+OBJECT_PX, OBJECT_PADDING = 128, 1.2
 DECODED_AT_A_TIME = 2  # files, which may hold hundreds of megapixels
 NO_NUMBER = -1
 JPEG_START = b"\xff\xd8\xff"
@@ -46,6 +50,22 @@ class Pictures:
             DecodeError: its file cannot be read or decoded. PartsError: its pixels in the bank are damaged.
         """
         return self._cache.get((number, longest_px), lambda: self._encoded(number, longest_px))
+
+    def crop(self, number: int, box_xyxy: Sequence[int], native_hw: tuple[int, int]) -> bytes:
+        """An object as a small JPEG picture: its box with some of its surroundings, from the scene's picture.
+
+        Raises:
+            DecodeError: its file cannot be read or decoded. PartsError: its pixels in the bank are damaged.
+        """
+        return self._cache.get((number, *box_xyxy), lambda: self._cropped(number, box_xyxy, native_hw))
+
+    def _cropped(self, number: int, box_xyxy: Sequence[int], native_hw: tuple[int, int]) -> bytes:
+        with Image.open(io.BytesIO(self.jpeg(number, PICTURE_PX))) as image:
+            scale = np.array([image.width / native_hw[1], image.height / native_hw[0]] * 2)
+            x0, y0, x1, y1 = (padded_boxes(np.array([box_xyxy]), OBJECT_PADDING, *native_hw)[0] * scale).tolist()
+            left, top = math.floor(x0), math.floor(y0)
+            box = left, top, max(math.ceil(x1), left + 1), max(math.ceil(y1), top + 1)
+            return _as_jpeg(np.asarray(image.crop(box)), OBJECT_PX)
 
     def source(self, number: int, max_side: int | None) -> "SceneBank | OneImageBank":
         """What views of a scene are cropped from: the bank, or the scene alone, decoded as a bank would hold it.

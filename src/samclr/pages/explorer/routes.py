@@ -1,8 +1,5 @@
 """What the server answers. Scenes are named by their numbers; no text of a request ever becomes a path."""
 
-import base64
-import io
-import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -10,7 +7,6 @@ from typing import Any
 
 import anyio.to_thread
 import numpy as np
-from PIL import Image
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -18,30 +14,30 @@ from starlette.routing import Route
 
 from samclr.config.serialise import to_dict
 from samclr.config.views import FilterConfig
-from samclr.errors import ConfigError, PartsError, RegionError, SamclrError
+from samclr.errors import ConfigError, SamclrError
+from samclr.pages.explorer.as_json import regions_as_json, row_as_json, views_per_row
 from samclr.pages.explorer.asked import Sampling, settings_of, whole_number
 from samclr.pages.explorer.catalogue import AREA_BINS, COUNT_BINS, SCORE_BINS, Choice
 from samclr.pages.explorer.commands import changed_options
+from samclr.pages.explorer.objects import Objects
+from samclr.pages.explorer.patch_colours import Moment
 from samclr.pages.explorer.pictures import PICTURE_PX, THUMB_PX
-from samclr.pages.explorer.sampling import SceneSampler, Visit, colours_of, is_enlarged
+from samclr.pages.explorer.sampling import SceneSampler, Visit
 from samclr.pages.explorer.source import Source
 from samclr.regions.coarsest import coarsest, padded_boxes
 from samclr.regions.records import ImageRegions
 from samclr.scenes.decode import DecodeError
-from samclr.views.plan import WHOLE_IMAGE, ViewPlan
 
 STATIC = {
     "": ("index.html", "text/html; charset=utf-8"),
     "style.css": ("style.css", "text/css; charset=utf-8"),
     **{
         f"{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
-        for name in ("main", "page", "grid", "scene", "filter", "views", "masks")
+        for name in ("main", "page", "grid", "scene", "filter", "views", "masks", "objects", "features")
     },
 }
 THREADS = 8  # requests answered at a time
 MOST_ROWS = 500  # of the grid, in one answer
-MOST_DRAWN = 2000  # regions of one scene that are sent, the largest
-MOST_RLE_BYTES = 8_000_000
 MOST_VIEWS = 256  # of a scene in one step
 NO_STORE = {"cache-control": "no-store"}
 KEPT_PICTURE = {"cache-control": "private, max-age=3600"}
@@ -63,6 +59,11 @@ def make_app(source: Source) -> Starlette:
         "/api/scene/{number:int}": answers.scene,
         "/api/views/{number:int}": answers.views,
         "/api/shares/{number:int}": answers.shares,
+        "/api/similar/{number:int}": answers.similar,
+        "/api/map": answers.map,
+        "/object/{row:int}": answers.object,
+        "/features/{number:int}/before": answers.features_before,
+        "/features/{number:int}/after": answers.features_after,
         "/thumb/{number:int}": answers.thumb,
         "/picture/{number:int}": answers.picture,
     }.items():
@@ -96,7 +97,7 @@ def _answering(make: Callable[[Request], Response]) -> Callable[[Request], Respo
             return JSONResponse({"error": str(error)}, 404, headers=NO_STORE)
         except ConfigError as error:
             return JSONResponse({"error": str(error), "setting": error.setting}, 400, headers=NO_STORE)
-        except (DecodeError, PartsError, RegionError) as error:
+        except (DecodeError, SamclrError) as error:
             return JSONResponse({"error": str(error)}, 422, headers=NO_STORE)
 
     return answer
@@ -170,7 +171,7 @@ class Answers:
         size = {"height": height if found is None else found.height, "width": width if found is None else found.width}
         return _json(
             {"number": number, "id": self._catalogue.ids[number], "error": opened.error, **size, **beside}
-            | {"regions": None if found is None else _regions(found), "kept": self._kept(found, config)}
+            | {"regions": None if found is None else regions_as_json(found), "kept": self._kept(found, config)}
         )
 
     def views(self, request: Request) -> Response:
@@ -180,7 +181,7 @@ class Answers:
             return _json({"why_not": sampler})
         step = whole_number(request.query_params, "step", 0, 0, 10**8)
         visit = sampler.visit(step)
-        if len(visit.slots) * sampler.sampling.views.regions_per_image * _views_per_row(sampler) > MOST_VIEWS:
+        if len(visit.slots) * sampler.sampling.views.regions_per_image * views_per_row(sampler) > MOST_VIEWS:
             raise ConfigError(f"a step would show over {MOST_VIEWS} views of this scene; ask for fewer", "num_views")
         plan, numbers = sampler.rows(visit)
         pixels = sampler.pixels(plan, self._source.pictures.source(number, self._source.max_side))
@@ -192,7 +193,7 @@ class Answers:
                 "epoch": visit.epoch,
                 "previous_step": None if before is None else before.step,
                 "next_step": after.step,
-                "rows": [_row(sampler, plan, pixels, row, int(at)) for row, at in enumerate(numbers)],
+                "rows": [row_as_json(sampler, plan, pixels, row, int(at)) for row, at in enumerate(numbers)],
                 "assumes_all_decode": self._source.bank is None,
                 "command": self._source.commands.pretrain(sampling, self._source.begun),
             }
@@ -206,6 +207,46 @@ class Answers:
         visit: Visit = sampler.visit(whole_number(request.query_params, "step", 0, 0, 10**8))
         return _json(sampler.shares(visit))
 
+    def similar(self, request: Request) -> Response:
+        """The objects that are most like a region of the scene."""
+        objects, number = self._objects(), self._number(request)
+        region = whole_number(request.query_params, "region", 0, 0, 2**31)
+        count = whole_number(request.query_params, "count", 24, 1, 200)
+        row = objects.row_of(number, region)
+        if row is None:
+            return _json({"region": region, "why_not": f"region {region} has no vector", "rows": []})
+        found = objects.similar(row, count)
+        return _json({"region": region, "rows": [one | {"id": self._catalogue.ids[one["scene"]]} for one in found]})
+
+    def map(self, request: Request) -> Response:
+        """All objects in the plane, or a sample of them: x, y, number of the vector, scene and region, one after the
+        other."""
+        objects = self._objects()
+        found = objects.map(request.query_params.get("method", "pca"))
+        rows = found.row
+        parts = [np.round(found.place_xy * 10_000).astype(np.int64).T, rows, objects.scene[rows], objects.region[rows]]
+        x, y, row, scene, region = np.concatenate([np.atleast_2d(part) for part in parts]).tolist()
+        points = {"x": x, "y": y, "row": row, "scene": scene, "region": region}
+        return _json(points | {"side": 10_000, "total": found.total})
+
+    def object(self, request: Request) -> Response:
+        """A small picture of an object, by the number of its vector."""
+        objects, row = self._objects(), int(request.path_params["row"])
+        if not 0 <= row < len(objects.scene) or objects.scene[row] < 0:
+            raise NotFoundError("there is no such object")
+        size = objects.vectors.rows("region").slice(row, 1).select(["height_px", "width_px"]).to_pylist()[0]
+        hw = size["height_px"], size["width_px"]
+        encoded = self._source.pictures.crop(int(objects.scene[row]), objects.box(row), hw)
+        return Response(encoded, media_type="image/jpeg", headers=KEPT_PICTURE)
+
+    def features_before(self, request: Request) -> Response:
+        """The patch features of a scene as colours, by the weights that the run began with."""
+        return self._features(request, "before")
+
+    def features_after(self, request: Request) -> Response:
+        """Likewise by those that it exports."""
+        return self._features(request, "after")
+
     def thumb(self, request: Request) -> Response:
         """A small picture."""
         return self._jpeg(request, THUMB_PX)
@@ -217,6 +258,18 @@ class Answers:
     def _jpeg(self, request: Request, longest_px: int) -> Response:
         encoded = self._source.pictures.jpeg(self._number(request), longest_px)
         return Response(encoded, media_type="image/jpeg", headers=KEPT_PICTURE)
+
+    def _features(self, request: Request, moment: Moment) -> Response:
+        if self._source.patch_colours is None:
+            raise NotFoundError("there is no run: start samclr explore with --run RUN")
+        jpeg = self._source.pictures.jpeg(self._number(request), PICTURE_PX)
+        encoded = self._source.patch_colours.png(jpeg, moment)
+        return Response(encoded, media_type="image/png", headers=NO_STORE)
+
+    def _objects(self) -> Objects:
+        if self._source.objects is None:
+            raise NotFoundError("there are no vectors: start samclr explore with --vectors VECTORS")
+        return self._source.objects
 
     def _sampler(self, request: Request) -> tuple[SceneSampler | str, int]:
         number = self._number(request)
@@ -245,60 +298,6 @@ class Answers:
         if not 0 <= number < len(self._catalogue.ids):
             raise NotFoundError(f"there are {len(self._catalogue.ids):,} scenes, numbered from 0")
         return number
-
-
-def _regions(found: ImageRegions) -> dict[str, Any]:
-    """The regions as the page draws them, the largest first and as many as it can."""
-    areas = np.array([region.area_px for region in found.regions], np.int64)
-    listed, spent = [], 0
-    for number in np.argsort(-areas, kind="stable")[:MOST_DRAWN].tolist():
-        region = found.regions[number]
-        spent += len(region.rle)
-        if spent > MOST_RLE_BYTES:
-            break
-        one = {"region": number, "box": region.box_xyxy, "area": region.area_px, "rle": region.rle.decode("ascii")}
-        listed.append(one | {"predicted_iou": region.predicted_iou, "stability_score": region.stability_score})
-    return {"total": len(found.regions), "drawn": listed}
-
-
-def _views_per_row(sampler: SceneSampler) -> int:
-    return sum(group.num_views for group in sampler.sampling.groups)
-
-
-def _row(sampler: SceneSampler, plan: ViewPlan, pixels: list[np.ndarray], row: int, number: int) -> dict[str, Any]:
-    """One row of the plan: its window, and its views with their pixels."""
-    region = int(plan.region_index[row])
-    views = []
-    for group, shown in zip(plan.groups, pixels, strict=True):
-        enlarged, covers = is_enlarged(group.boxes_xyxy, group.size_px), sampler.covers(plan, group)
-        for view in range(shown.shape[1]):
-            cover = covers[row * shown.shape[1] + view]
-            views.append(
-                {
-                    "role": group.role,
-                    "size_px": group.size_px,
-                    "box": group.boxes_xyxy[row, view].tolist(),
-                    "enlarged": bool(enlarged[row, view]),
-                    "crop_fallback": bool(group.crop_fallback[row, view]),
-                    "cover": cover if cover is None or math.isfinite(cover) else None,
-                    "colours": colours_of(group.augment, row, view),
-                    "pixels": _as_png(shown[row, view]),
-                }
-            )
-    boxes = plan.groups[0].boxes_xyxy[row]
-    return {
-        "row": number,
-        "region": None if region == WHOLE_IMAGE else sampler.kept[region],
-        "window": plan.window_xyxy[row].tolist(),
-        "identical": len(boxes) > 1 and bool((boxes == boxes[:1]).all()),
-        "views": views,
-    }
-
-
-def _as_png(pixels: np.ndarray) -> str:
-    encoded = io.BytesIO()
-    Image.fromarray(pixels).save(encoded, "PNG", compress_level=1)
-    return f"data:image/png;base64,{base64.b64encode(encoded.getvalue()).decode()}"
 
 
 def _json(content: dict[str, Any]) -> JSONResponse:

@@ -22,6 +22,8 @@ from samclr.pages.explorer.asked import Sampling
 from samclr.pages.explorer.caches import ByteCache
 from samclr.pages.explorer.catalogue import Catalogue
 from samclr.pages.explorer.commands import Commands
+from samclr.pages.explorer.objects import Objects
+from samclr.pages.explorer.patch_colours import PatchColours
 from samclr.pages.explorer.pictures import NO_NUMBER, Pictures
 from samclr.pages.explorer.sampling import SceneSampler
 from samclr.regions.columns import open_columns
@@ -61,6 +63,8 @@ class Source:
         columns = None if self.store is None else open_columns(self.store, [ref.image_id for ref in refs])
         self.bank = open_bank(scenes, refs, data.bank, self.run_config)
         limit = memory_mb * 1_000_000
+        self.objects = None if data.vectors is None else Objects(data.vectors, [ref.image_id for ref in refs])
+        self.patch_colours = None if data.run is None else PatchColours(data.run)
         self.pictures = Pictures(refs, self.bank, int(limit * (1 - SCENES_SHARE)))
         self.catalogue = Catalogue(refs, columns, self.bank, self.pictures.bank_number)
         self.commands = Commands(scenes, data.regions, data.run, image_column)
@@ -103,6 +107,8 @@ class Source:
             "has_regions": self.store is not None,
             "has_bank": self.bank is not None,
             "has_run": self.run_config is not None,
+            "recipe": None if self.run_config is None else self.run_config.recipe,
+            "has_vectors": self.objects is not None,
             "maker": maker,
         }
 

@@ -155,7 +155,7 @@ export class Grid {
     const whole = el("button", { type: "button", className: "card" }, picture,
       el("span", { className: "id" }, el("bdi", { textContent: row.id })), facts);
     whole.dataset.place = place;
-    whole.addEventListener("click", () => state.set({ scene: row.number }, true));
+    whole.addEventListener("click", () => state.set({ scene: row.number, region: null }, true));
     return { whole, picture, facts, number: row.number };
   }
 

@@ -28,6 +28,10 @@ export class OneScene {
     this.canvas.addEventListener("pointermove", (event) => this.#point(event));
     this.canvas.addEventListener("pointerdown", (event) => this.#point(event));
     this.canvas.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.#tell(0));
+    this.canvas.addEventListener("click", () => {
+      const one = this.shown?.[this.#pointed - 1];
+      if (one) state.set({ region: one.region });
+    });
     $("previous").addEventListener("click", () => this.step("previous"));
     $("next").addEventListener("click", () => this.step("next"));
     new ResizeObserver(() => this.#fit()).observe($("scene"));
@@ -39,7 +43,7 @@ export class OneScene {
 
   step(where) {
     const to = this.#scene?.[where];
-    if (to !== null && to !== undefined) state.set({ scene: to, step: null });
+    if (to !== null && to !== undefined) state.set({ scene: to, step: null, region: null });
   }
 
   get place() {
