@@ -18,6 +18,7 @@ from typing import Any
 FAILURES_SHOWN = 10
 LOGGER = logging.getLogger("samclr")
 _names_options = False
+_called: dict[str, str] = {}
 _SAID: set[str] = set()
 
 
@@ -86,7 +87,19 @@ def option_of(setting: str) -> str:
 
     The message is made with the right one, and never searched for settings: a file may be called anything.
     """
-    return f"--{setting.replace('_', '-')}" if _names_options else f"`{setting}`"
+    return f"--{_called.get(setting, setting).replace('_', '-')}" if _names_options else f"`{setting}`"
+
+
+@contextmanager
+def options_called(**names: str) -> Iterator[None]:
+    """Inside the block, some settings' options have other names than the settings: `backbone="architecture"`."""
+    before = dict(_called)
+    _called.update(names)
+    try:
+        yield
+    finally:
+        _called.clear()
+        _called.update(before)
 
 
 @contextmanager

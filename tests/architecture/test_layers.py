@@ -22,6 +22,7 @@ ROOMS = [
     {"methods"},
     {"losses"},
     {"evaluation"},
+    {"embed"},
     {"training"},
     {"pages"},
     {"demo"},

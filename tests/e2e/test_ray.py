@@ -39,7 +39,7 @@ def actors():
     found = []
     for process in psutil.process_iter(["cmdline"]):
         line = " ".join(process.info["cmdline"] or [])
-        if line.startswith("ray::SegmentActor"):
+        if line.startswith("ray::WorkActor"):
             found.append(process)
     return found
 

@@ -11,12 +11,15 @@ import tyro
 from tyro.conf import Fixed, FlagCreatePairsOff, Positional, Suppress, arg, subcommand
 
 from samclr.cli.data import Data
+from samclr.cli.embed import Embed
 from samclr.cli.evaluate import Evaluate
+from samclr.cli.explore import Explore
 from samclr.cli.options import Column, Fill, Json, Scenes
 from samclr.cli.parse import parsed
 from samclr.cli.regions import Look, Regions, Segment, Segmenters
 from samclr.cli.study import StudyCommand
 from samclr.cli.tree import Node
+from samclr.cli.vectors import Duplicates, Select, Similar
 from samclr.config.methods import Which
 from samclr.config.model import AUTO
 from samclr.config.pretrain import Codec, Extension, OpenSetting, PretrainConfig
@@ -312,12 +315,17 @@ Command = (
     | Annotated[Segment, subcommand("segment"), FlagCreatePairsOff]
     | Annotated[Segmenters, subcommand("segmenters"), FlagCreatePairsOff]
     | Annotated[Look, subcommand("look"), FlagCreatePairsOff]
+    | Annotated[Explore, subcommand("explore"), FlagCreatePairsOff]
     | Annotated[Regions, subcommand("regions"), FlagCreatePairsOff]
     | Annotated[Data, subcommand("data"), FlagCreatePairsOff]
     | Annotated[Pretrain, subcommand("pretrain")]
     | Annotated[Evaluate, subcommand("evaluate"), FlagCreatePairsOff]
     | Annotated[Export, subcommand("export"), FlagCreatePairsOff]
+    | Annotated[Embed, subcommand("embed"), FlagCreatePairsOff]
     | Annotated[Report, subcommand("report"), FlagCreatePairsOff]
+    | Annotated[Similar, subcommand("similar"), FlagCreatePairsOff]
+    | Annotated[Duplicates, subcommand("duplicates"), FlagCreatePairsOff]
+    | Annotated[Select, subcommand("select"), FlagCreatePairsOff]
     | Annotated[Demo, subcommand("demo"), FlagCreatePairsOff]
     | Annotated[StudyCommand, subcommand("study"), FlagCreatePairsOff]
 )

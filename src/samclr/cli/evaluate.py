@@ -18,6 +18,8 @@ from samclr.log import show_json, show_table
 if TYPE_CHECKING:
     from samclr.runs.results import Result
 
+DEVICE_HELP = "Device: auto (CUDA or MPS where available), cpu, cuda, cuda:1 ..., or mps."
+
 
 def _protocol_options() -> Any:
     """A class with the settings of each protocol there is."""
@@ -75,9 +77,7 @@ class Evaluate(Settings):
             "(start), which the report compares with; by default what it exports."
         ),
     ] = None
-    device: Annotated[str, arg(help="Device: auto (CUDA or MPS where available), cpu, cuda, cuda:1 ..., or mps.")] = (
-        "auto"
-    )
+    device: Annotated[str, arg(help=DEVICE_HELP)] = "auto"
     seed: Annotated[Seed | None, arg(help="Seed of an untrained backbone; by default the run's, else 0.")] = None
     out: Annotated[Path | None, arg(help="File that results are added to; by default the run's results.json.")] = None
     json: Json = False

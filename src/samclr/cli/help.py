@@ -17,6 +17,7 @@ HEADINGS = {
     "": "Options",
     "fill": "Working through all images",
     "settings": "Segmenters",
+    "vectors": "Vectors",
     "masks": "Masks of a SAM",
     "compute": "Running a SAM",
     "data": "Scenes and regions",
@@ -33,6 +34,7 @@ HEADINGS = {
     "evaluation": "Images of --knn-on",
     "knn": "kNN while training",
     "runtime": "Execution",
+    "server": "Where the page is served",
     "interval": "Confidence intervals",
 }
 OF_EVALUATE = {

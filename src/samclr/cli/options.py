@@ -11,8 +11,8 @@ from samclr.config.serialise import Settings, Threads
 Scenes = Annotated[
     tuple[Path, ...],
     arg(
-        help="Folders of images, Parquet files, tar shards, hub:OWNER/NAME, or data sets as NAME[:SPLIT]@ROOT "
-        "(samclr data list); several are joined.",
+        help="Folders of images, Parquet files, tar shards, hub:OWNER/NAME, data sets as NAME[:SPLIT]@ROOT "
+        "(samclr data list), or parts of these as LIST.txt@SCENES; several are joined.",
         metavar="PATH...",
     ),
 ]

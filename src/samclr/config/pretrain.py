@@ -64,8 +64,9 @@ class DataConfig(Settings):
     """Where images and regions are.
 
     Attributes:
-        scenes: Folders of images, Parquet files, tar shards, hub:OWNER/NAME, or data sets as NAME[:SPLIT]@ROOT
-            (samclr data list); several are joined.
+        scenes: Folders of images, Parquet files, tar shards, hub:OWNER/NAME, data sets as NAME[:SPLIT]@ROOT
+            (samclr data list), or parts of these as LIST.txt@SCENES; several are joined.
+        exclude: List of images to leave out of the scenes, one id a line, as samclr duplicates writes it.
         image_column: Column of Parquet files that holds the images; None detects it and reports any ambiguity.
         regions: Region store made by `samclr segment`; needed by the strategies region and random-box, and by views
             that carry regions.
@@ -76,6 +77,7 @@ class DataConfig(Settings):
 
     scenes: tuple[Path, ...] = ()
     image_column: str | None = None
+    exclude: Path | None = None
     regions: Annotated[Path | None, READS_REGIONS] = None
     bank: Path | None = None
     max_side: Side | None = None

@@ -1,7 +1,8 @@
 """What a source given to --scenes or --on means: a path, a data set by name, or one of the Hugging Face hub.
 
-A path that exists is always that path. Else `NAME[:SPLIT][@ROOT]` is a data set of the catalogue, and
-`hub:OWNER/NAME[:SPLIT]` or `hf://datasets/OWNER/NAME[:SPLIT]` one of the hub.
+A path that exists is always that path, also to a list of images (samclr.datasets.scene_lists). Else
+`NAME[:SPLIT][@ROOT]` is a data set of the catalogue, and `hub:OWNER/NAME[:SPLIT]` or
+`hf://datasets/OWNER/NAME[:SPLIT]` one of the hub.
 """
 
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from samclr.config.pretrain import DataConfig
 from samclr.datasets.catalogue import DATASETS, DataSetSpec
+from samclr.datasets.scene_lists import as_list
 from samclr.errors import ScenesError, did_you_mean, name_some
 from samclr.scenes.remote import as_uri
 
@@ -124,6 +126,9 @@ def absolute(source: Path) -> Path:
     """The source with its root as an absolute path; a URI and a set of the hub as they are."""
     if as_uri(source) is not None or as_hub(source) is not None:
         return source
+    listed = as_list(source)
+    if listed is not None and not os.path.lexists(source):
+        return Path(f"{listed.file.absolute()}@{absolute(listed.scenes[0])}")
     named = as_named(source)
     if named is None:
         return source.absolute()
@@ -137,6 +142,7 @@ def absolute_data(data: DataConfig) -> DataConfig:
         scenes=tuple(map(absolute, data.scenes)),
         regions=data.regions and data.regions.absolute(),
         bank=data.bank and data.bank.absolute(),
+        exclude=data.exclude and data.exclude.absolute(),
     )
 
 

@@ -10,9 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from samclr.config.pretrain import DataConfig
 from samclr.datasets.hub import fetch
 from samclr.datasets.layouts import list_named, refuse_labels_as_scenes
 from samclr.datasets.names import as_hub, as_named
+from samclr.datasets.scene_lists import as_list, left_in, picked, without_lists
 from samclr.errors import FilesError, ScenesError, name_some
 from samclr.log import option_of, say_once
 from samclr.scenes.containers import PARQUET_SUFFIX, TAR_SUFFIX, list_file
@@ -38,19 +40,8 @@ def list_scenes(sources: Sequence[Path], image_column: str | None = None) -> lis
         ScenesError: a source does not exist, or holds no image; or no Parquet file has the `image_column`.
     """
     refuse_missing(sources)
-    names = _source_names(sources)
-    _say_nested(sources)
-    refs: list[SceneRef] = []
     notes = ListingNotes()
-    for source, name in zip(sources, names, strict=True):
-        found = list(_list_source(source, image_column, notes))
-        if not found:
-            raise ScenesError(
-                f"no image under {source}: looked in all its sub-folders for {name_some([*image_suffixes()])} "
-                f"suffixes of images, {PARQUET_SUFFIX} and {TAR_SUFFIX}; name a folder that holds some"
-                + "".join(f" ({line})" for line in notes.lines())
-            )
-        refs += found if len(sources) == 1 else [replace(ref, image_id=f"{name}/{ref.image_id}") for ref in found]
+    refs = _list_all(sources, image_column, notes)
     refs.sort(key=lambda ref: ref.image_id)
     twice = [a.image_id for a, b in itertools.pairwise(refs) if a.image_id == b.image_id]
     if twice:
@@ -65,11 +56,34 @@ def list_scenes(sources: Sequence[Path], image_column: str | None = None) -> lis
     return refs
 
 
+def list_data(data: DataConfig) -> list[SceneRef]:
+    """The scenes of a run, less those that it excludes. Raises ScenesError as `list_scenes` and `left_in` do."""
+    refs = list_scenes(data.scenes, data.image_column)
+    return refs if data.exclude is None else left_in(refs, data.exclude)
+
+
+def _list_all(sources: Sequence[Path], image_column: str | None, notes: ListingNotes) -> list[SceneRef]:
+    """The images of all sources, source by source, with the ids that they have together."""
+    names = _source_names(sources)
+    _say_nested(sources)
+    refs: list[SceneRef] = []
+    for source, name in zip(sources, names, strict=True):
+        found = list(_list_source(source, image_column, notes))
+        if not found:
+            raise ScenesError(
+                f"no image under {source}: looked in all its sub-folders for {name_some([*image_suffixes()])} "
+                f"suffixes of images, {PARQUET_SUFFIX} and {TAR_SUFFIX}; name a folder that holds some"
+                + "".join(f" ({line})" for line in notes.lines())
+            )
+        refs += found if len(sources) == 1 else [replace(ref, image_id=f"{name}/{ref.image_id}") for ref in found]
+    return refs
+
+
 def refuse_missing(sources: Sequence[Path]) -> None:
     """Raise ScenesError if none are given, or a local one is not there: a look at names, before all are listed."""
     if not sources:
         raise ScenesError("no scenes were given: name at least one folder of images or Parquet file")
-    for source in sources:
+    for source in without_lists(sources):
         if as_named(source) is None and as_hub(source) is None and as_uri(source) is None and not source.exists():
             raise ScenesError(
                 f"no such folder or file: {source}; expected a folder of images, a Parquet file or tar shard, "
@@ -80,6 +94,7 @@ def refuse_missing(sources: Sequence[Path]) -> None:
 def _say_nested(sources: Sequence[Path]) -> None:
     """Say which sources lie inside another one, or are given twice: their images are listed twice."""
     local = [source.resolve() for source in sources if as_uri(source) is None and source.exists()]
+    local = [source for source in local if as_list(source) is None]
     for number, inner in enumerate(local):
         if inner in local[:number]:
             say_once(f"{inner} is given twice: its images are listed twice")
@@ -100,6 +115,9 @@ def _source_names(sources: Sequence[Path]) -> list[str]:
 
 
 def _source_name(source: Path) -> str:
+    listed = as_list(source)
+    if listed is not None:  # of one source, so that its images have the ids that they have without the list
+        return _source_name(listed.scenes[0]) if len(listed.scenes) == 1 else portable(listed.file.stem)
     hub, named = as_hub(source), as_named(source)
     if hub is not None:
         return f"{hub.repo.split('/')[1]}-{hub.split}"
@@ -107,6 +125,10 @@ def _source_name(source: Path) -> str:
 
 
 def _list_source(source: Path, column: str | None, notes: ListingNotes) -> Iterator[SceneRef]:
+    listed = as_list(source)
+    if listed is not None:
+        yield from picked(_list_all(listed.scenes, column, notes), listed.file)
+        return
     uri, hub, named = as_uri(source), as_hub(source), as_named(source)
     if named is not None:
         yield from list_named(named, notes)

@@ -43,21 +43,29 @@ def check_dense(backbone: nn.Module, config: DenseConfig) -> None:
     Raises:
         EvaluationError: it has none, or not the stage asked for, or takes images of one size alone.
     """
-    stage = stage_number(backbone, config.dense_stage)
+    check_maps(backbone, config.dense_px, stage_number(backbone, config.dense_stage), "dense tasks")
+
+
+def check_maps(backbone: nn.Module, short_px: int, stage: int, what: str) -> None:
+    """See on the meta device that a stage of the backbone has maps for `what`, also of images that are not square.
+
+    Raises:
+        EvaluationError: it has none, or takes images of one size alone.
+    """
     sizes: InputSizes | None = getattr(backbone, "input_sizes", None)
     if sizes is None or sizes.trial is None:
         return
     patch = patch_px(backbone)
-    rows = max(round(config.dense_px / patch), 1) * patch
+    rows = max(round(short_px / patch), 1) * patch
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             found = feature_map(sizes.trial, torch.zeros(1, 3, rows, rows + patch, device="meta"), stage)
     except Exception as error:  # asserts, views and products of shapes that do not fit
         raise EvaluationError(
             f"{sizes.name} does not accept images of {rows + patch}x{rows} px ({reason_of(error)}); "
-            f"dense tasks need a backbone of any size, such as a ViT or a ResNet"
+            f"{what} need a backbone of any size, such as a ViT or a ResNet"
         ) from None
     if found.ndim != 4:
         raise EvaluationError(
-            f"{sizes.name} gives {tuple(found.shape)} instead of feature maps; dense tasks need a ViT or a ResNet"
+            f"{sizes.name} gives {tuple(found.shape)} instead of feature maps; {what} need a ViT or a ResNet"
         )

@@ -11,7 +11,6 @@ at when it is first used. A damaged index is rebuilt.
 import hashlib
 import io
 import json
-import os
 import shutil
 import zlib
 from array import array
@@ -32,11 +31,11 @@ from samclr.errors import PartsError, name_some
 from samclr.log import option_of, say
 from samclr.processes.stopping import stop_signals, stopped
 from samclr.processes.workers import shared_flag, worker_processes
-from samclr.regions.coarsest import coarsest, padded_box
+from samclr.regions.coarsest import coarsest, padded_boxes
 from samclr.regions.records import ImageRegions, SegmentError, check_rle
 from samclr.regions.store import damaged_text, read_bucket, read_regions
 from samclr.storage.checksums import is_whole, seal
-from samclr.storage.files import remove_if_free, remove_leftovers, replacing_path
+from samclr.storage.files import remove_if_free, remove_leftovers, replacing_path, take_room
 from samclr.storage.locks import locked
 from samclr.storage.parts import OK, PartsFolder, bucket_of_part
 
@@ -249,12 +248,11 @@ def _index_bucket(path: Path, kind: str, config: FilterConfig, job: _Job) -> Int
             continue
         kept = coarsest(found, config)
         counts.append(len(kept))
-        for number in kept:
-            region = found.regions[number]
-            boxes.extend(padded_box(region.box_xyxy, config.padding, found.height, found.width))
-            mask_boxes.extend(region.box_xyxy)
-            areas.append(region.area_px)
-            grids.append(occupancy_grid(found, number))
+        own = found.boxes_xyxy[kept]
+        boxes.extend(padded_boxes(own, config.padding, found.height, found.width).ravel().tolist())
+        mask_boxes.extend(own.ravel().tolist())
+        areas.extend(found.regions[number].area_px for number in kept)
+        grids += [occupancy_grid(found, number) for number in kept]
     job.folder.mkdir()
     _save(job.folder / "box_xyxy.npy", np.array(boxes, np.int32).reshape(-1, 4))
     _save(job.folder / "mask_box_xyxy.npy", np.array(mask_boxes, np.int32).reshape(-1, 4))
@@ -271,13 +269,6 @@ def _save(path: Path, values: np.ndarray) -> None:
     path.write_bytes(content.getbuffer())
 
 
-def _make_room(path: Path) -> None:
-    """Take the disk's room for a file that is written through a map: there a full disk would be a bus error."""
-    if hasattr(os, "posix_fallocate"):
-        with open(path, "rb+") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-
-
 def _join(jobs: list[_Job], start: Int[np.ndarray, "n_plus_1"], folder: Path) -> None:
     """Bring the regions of all jobs into the order of the bank, and remove the jobs' folders."""
     for name, (dtype, shape) in ARRAYS.items():
@@ -285,7 +276,7 @@ def _join(jobs: list[_Job], start: Int[np.ndarray, "n_plus_1"], folder: Path) ->
             _save(folder / f"{name}.npy", np.zeros((0, *shape), dtype))
             continue
         whole = open_memmap(folder / f"{name}.npy", "w+", dtype, (int(start[-1]), *shape))
-        _make_room(folder / f"{name}.npy")
+        take_room(folder / f"{name}.npy")
         for job in jobs:
             counts = start[job.images + 1] - start[job.images]
             first = np.repeat(start[job.images] - np.cumsum(counts) + counts, counts)

@@ -39,9 +39,9 @@ def read_runs(rle, runs):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def cover_cells(runs, height, x0, y0, x1, y1, covered):  # type: ignore[no-untyped-def]
-    """Add to covered [g g] float64 the share of each of g x g cells of the box that the runs cover."""
-    grid = len(covered)
-    cells_per_row, cells_per_column = grid / (y1 - y0), grid / (x1 - x0)
+    """Add to covered [gh gw] float64 the share of each of gh x gw cells of the box that the runs cover."""
+    rows, columns = covered.shape
+    cells_per_row, cells_per_column = rows / (y1 - y0), columns / (x1 - x0)
     position = 0
     for number in range(len(runs)):
         begin, position = position, position + runs[number]
@@ -55,7 +55,7 @@ def cover_cells(runs, height, x0, y0, x1, y1, covered):  # type: ignore[no-untyp
                 continue
             low_y, high_y = (max(top, y0) - y0) * cells_per_row, (min(end, y1) - y0) * cells_per_row
             low_x, high_x = (x - x0) * cells_per_column, (x + 1 - x0) * cells_per_column
-            for column in range(int(low_x), min(int(np.ceil(high_x)), grid)):
+            for column in range(int(low_x), min(int(np.ceil(high_x)), columns)):
                 width = min(high_x, column + 1.0) - max(low_x, float(column))
-                for row in range(int(low_y), min(int(np.ceil(high_y)), grid)):
+                for row in range(int(low_y), min(int(np.ceil(high_y)), rows)):
                     covered[row, column] += width * (min(high_y, row + 1.0) - max(low_y, float(row)))

@@ -1,9 +1,7 @@
 """The job `samclr segment`: run a segmenter over all scenes and fill a region store."""
 
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -14,20 +12,15 @@ import pyarrow as pa
 from samclr.config.segmenters import SegmenterConfig, segmenter_spec
 from samclr.errors import PartsError
 from samclr.log import tell
-from samclr.processes.stopping import stop_requested
 from samclr.regions.records import SegmentError
 from samclr.regions.segmenters.base import Segmenter
 from samclr.regions.segmenters.create import build_segmenter, maker_of, segmenter_class
 from samclr.regions.store import KIND, STORE_SCHEMA, regions_to_row
 from samclr.scenes.decode import DecodeError, Scene, load_scene
 from samclr.scenes.fill import MORE_PAGES, FillOptions, FillReport, Tally, add_tally, fill
-from samclr.scenes.refs import SceneRef, file_stamp
+from samclr.scenes.read_ahead import Row, unread_row, work_through
+from samclr.scenes.refs import SceneRef
 from samclr.storage.parts import PartsFolder
-
-SCENES_PER_CALL = 8
-PIXELS_PER_CALL = 16_000_000  # at most this many wait decoded for the segmenter, and as many are being read
-READERS = 2
-Row = dict[str, Any]
 
 
 def segment_scenes(
@@ -88,43 +81,11 @@ class SegmentWork:
 
     def __call__(self, refs: list[SceneRef], companion: Path) -> pa.Table:
         most = self.segmenter.scenes_per_call  # loads it, before any reading thread asks for it
-        rows: list[Row] = []
-        waiting: list[tuple[Row, Scene]] = []
-        for row, scene in self._read_ahead(refs):
-            if stop_requested():
-                break
-            rows.append(row)
-            if scene is not None:
-                waiting.append((row, scene))
-            if len(waiting) == most or sum(s.pixels.size // 3 for _, s in waiting) >= PIXELS_PER_CALL:
-                self._segment(waiting)
-                waiting = []
-        if stop_requested():
-            undone = {row["image_id"] for row, _ in waiting}
-            rows, waiting = [row for row in rows if row["image_id"] not in undone], []
-        self._segment(waiting)
+        rows = work_through(refs, self._read, self._segment, most)
         return pa.Table.from_pylist(rows, schema=STORE_SCHEMA)
 
-    def _read_ahead(self, refs: list[SceneRef]) -> Iterator[tuple[Row, Scene | None]]:
-        """Rows in the order of refs, with their scene if it could be read. Few large or several small ones ahead."""
-        with ThreadPoolExecutor(READERS) as readers:
-            coming: deque[Future[tuple[Row, Scene | None]]] = deque()
-            ahead = READERS
-            for ref in refs:
-                coming.append(readers.submit(self._read, ref))
-                while len(coming) > ahead:
-                    row, scene = coming.popleft().result()
-                    if scene is not None:
-                        ahead = min(max(1, PIXELS_PER_CALL // (scene.pixels.size // 3)), SCENES_PER_CALL)
-                    yield row, scene
-            while coming:
-                yield coming.popleft().result()
-
     def _read(self, ref: SceneRef) -> tuple[Row, Scene | None]:
-        # The stamp is taken before the bytes: a file replaced in between is noticed by the next run.
-        file_size, mtime_ns = file_stamp(ref)
-        row: Row = {"image_id": ref.image_id, "content_hash": "", "height": 0, "width": 0, "regions": []}
-        row |= {"file_size": file_size, "mtime_ns": mtime_ns}
+        row: Row = unread_row(ref) | {"regions": []}
         try:
             scene = self.segmenter.complete(ref, load_scene(ref))
             height, width = scene.pixels.shape[:2]

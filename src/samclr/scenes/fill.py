@@ -24,7 +24,7 @@ from samclr.processes.workers import shared_flag, worker_processes
 from samclr.scenes.decode import pages_text
 from samclr.scenes.reading import content_hash, read_bytes
 from samclr.scenes.refs import SceneRef, file_stamp
-from samclr.storage.parts import OK, PartsFolder
+from samclr.storage.parts import OK, PartsFolder, command_of
 
 BUSY_WAIT_S = 0.5
 MORE_PAGES = "more_pages"  # in a tally: images of several pages or frames
@@ -183,7 +183,7 @@ def finish_report(report: FillReport, folder: PartsFolder, refs: Sequence[SceneR
 def redo_command(folder: PartsFolder) -> str:
     """The command that made a folder, and redoes rows with --replace-changed."""
     if folder.kind != "region store":
-        return "samclr pack"
+        return command_of(folder.kind)
     return "samclr regions import" if folder.maker.get("segmenter") == "import" else "samclr segment"
 
 
@@ -199,9 +199,12 @@ def tally_text(report: FillReport) -> str:
 
 
 def tally_note(tally: Tally, num_new: int, start: float) -> str:
-    """Images a second, masks an image, and the stages' shares of the segmenter's time, as far as they are known."""
-    note = f"{num_new / max(time.monotonic() - start, 1e-3):.1f} images/s"
-    if tally.get("images"):
+    """Images and regions a second, masks an image, and the stages' shares of the time, as far as they are known."""
+    wall_s = max(time.monotonic() - start, 1e-3)
+    note = f"{num_new / wall_s:.1f} images/s"
+    if "regions" in tally:
+        note += f", {tally['regions'] / wall_s:.1f} regions/s"
+    if tally.get("images") and "masks" in tally:
         note += f", {tally['masks'] / tally['images']:.1f} masks/image"
     stages = {name.removeprefix("stage_"): value for name, value in tally.items() if name.startswith("stage_")}
     total = max(sum(stages.values()), 1e-9)
@@ -266,11 +269,7 @@ def _fill_bucket(
         if not locked:
             return _BucketResult(busy=True)
         folder.remove_leftovers(bucket)
-        healed: dict[Path, str] = {}
-        if isinstance(work, HealingWork):
-            deque(sound_parts(folder, folder.part_paths(bucket), work, [], healed), maxlen=0)
-        for damaged in healed:
-            folder.discard(damaged)
+        healed = discard_damaged(folder, bucket, work)
         todo, changed = missing_rows(folder, bucket, refs, options)
         result = _BucketResult(changed=changed, healed=healed)
         for first in range(0, len(todo), folder.part_rows):
@@ -283,6 +282,16 @@ def _fill_bucket(
             result.tally = dict(tally)
             tally.clear()
         return result
+
+
+def discard_damaged(folder: PartsFolder, bucket: int, work: Work) -> dict[Path, str]:
+    """Remove the damaged parts of a locked bucket that `work` can rebuild, and say what was wrong with each."""
+    damaged: dict[Path, str] = {}
+    if isinstance(work, HealingWork):
+        deque(sound_parts(folder, folder.part_paths(bucket), work, [], damaged), maxlen=0)
+    for path in damaged:
+        folder.discard(path)
+    return damaged
 
 
 def sound_parts(

@@ -231,6 +231,13 @@ def room_for(path: Path, needed_bytes: int | None = None) -> Iterator[None]:
         raise
 
 
+def take_room(path: Path) -> None:
+    """Take the disk's room for a file that is written through a map: there a full disk would be a bus error."""
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
 def not_allowed(path: Path, why: str) -> FilesError:
     """The error for a file that may not be written."""
     in_cache = path.absolute().is_relative_to(cache_folder().absolute())

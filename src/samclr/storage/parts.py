@@ -1,8 +1,8 @@
 """A folder of rows that several processes may fill, that loses nothing when one is killed.
 
-Scene bank and region store are both such folders. Rows are spread over buckets by a hash of their key; a
-process locks a bucket, works off what is missing in it, and publishes parts: Parquet files written beside
-their name and renamed when whole. A lock ends with its process, so a killed one blocks nobody.
+Scene banks, region stores and folders of vectors are such folders. Rows are spread over buckets by a hash of
+their key; a process locks a bucket, works off what is missing in it, and publishes parts: Parquet files written
+beside their name and renamed when whole. A lock ends with its process, so a killed one blocks nobody.
 Where a row stands in several parts (an error tried again), the later part of its bucket wins.
 """
 
@@ -55,10 +55,12 @@ ADDED_SCHEMA = pa.schema([("num_bytes", pa.int64()), ("crc32", pa.int64())])
 NULL_IN_LISTS = "Expected all lists to be of size"  # Arrow before 26, of a null in a column of lists of one length
 NEVER_EMPTY = ("image_id", "content_hash", "status")
 MANIFEST, MANIFEST_COPY = "manifest.json", "manifest-copy.json"
+VECTORS = "folder of vectors"
+COMPANIONS = {VECTORS: ("rows", ".parquet")}  # where the file beside a part is kept, and what its name ends in
 
 
 class PartsFolder:
-    """One folder of parts: `manifest.json`, `bKKKKK-pNNNNN.parquet` and, for a bank, `.bin` beside each."""
+    """One folder of parts: `manifest.json`, `bKKKKK-pNNNNN.parquet` and, for some kinds, a companion of each."""
 
     def __init__(self, path: Path, kind: str):
         """Open an existing folder. Raises PartsError if it is not one, or is of another kind or version."""
@@ -123,6 +125,10 @@ class PartsFolder:
         number = "[0-9]" * 5 if bucket is None else f"{bucket:05d}"
         return sorted(self.path.glob(f"b{number}-p*.parquet"))
 
+    def companion(self, stem: str) -> Path:
+        """The file that goes with a part: `.bin` beside it, or as COMPANIONS has it for this kind."""
+        return companion_of(self.path / f"{stem}.parquet", self.kind)
+
     def publish(self, bucket: int, make_part: Callable[[Path], pa.Table]) -> int:
         """Add a part to a locked bucket; it appears whole or not at all. Returns its rows; none leave no part.
 
@@ -138,7 +144,9 @@ class PartsFolder:
                 companion.unlink(missing_ok=True)
                 return 0
             if companion.exists():
-                put_in_place(companion, companion.with_suffix(""))
+                place = self.companion(path.stem)
+                place.parent.mkdir(exist_ok=True)
+                put_in_place(companion, place)
             write_parquet(rows, beside)
             put_in_place(beside, path)
         return len(rows)
@@ -149,7 +157,7 @@ class PartsFolder:
         Raises:
             FilesError: another process has it open or mapped, and the system, Windows, does not let it go.
         """
-        for one in (path, path.with_suffix(".bin")):
+        for one in (path, self.companion(path.stem)):
             if not remove_if_free(one):
                 raise FilesError(f"{one} is damaged and open in another program; close that, and run the command again")
 
@@ -240,10 +248,10 @@ class PartsFolder:
         is_last = pa.concat_arrays([pc.not_equal(ids[:-1], ids[1:]), pa.array([True])]) if len(ids) else None
         return rows.filter(is_last) if is_last is not None else rows
 
-    def fingerprint(self) -> str:
-        """Changes whenever a part is added: a hash over part names and sizes and the manifest."""
+    def fingerprint(self, paths: Sequence[Path] | None = None) -> str:
+        """Changes whenever a part is added: a hash over the manifest and all parts' names and sizes, or some parts'."""
         digest = hashlib.sha256((self.path / "manifest.json").read_bytes())
-        for path in self.part_paths():
+        for path in self.part_paths() if paths is None else paths:
             digest.update(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns};".encode())
         return digest.hexdigest()[:16]
 
@@ -281,7 +289,7 @@ def _read_manifest(path: Path, kind: str) -> dict[str, Any]:
 
 def command_of(kind: str) -> str:
     """What fills a folder of a kind."""
-    commands = {"scene bank": "samclr pack", "region store": "the command that made the store"}
+    commands = {"scene bank": "samclr pack", VECTORS: "samclr embed", "region store": "the command that made the store"}
     return commands.get(kind, "the same command")
 
 
@@ -292,6 +300,12 @@ def _check_columns(rows: pa.Table, schema: pa.Schema) -> None:
             raise ValueError(f"its column {field.name} is {field.type}, expected {schema.field(field.name).type}")
         if field.name in NEVER_EMPTY and rows[field.name].null_count:
             raise ValueError(f"its column {field.name} has empty fields")
+
+
+def companion_of(part: Path, kind: str) -> Path:
+    """The file that goes with a part of a folder of this kind."""
+    folder, suffix = COMPANIONS.get(kind, ("", ".bin"))
+    return part.parent / folder / f"{part.stem}{suffix}"
 
 
 def bucket_of_part(stem: str) -> int:

@@ -6,6 +6,7 @@ from samclr.bank.places import refuse_inside_scenes
 from samclr.config.model import AUTO
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.recipes import RECIPES
+from samclr.datasets.scene_lists import read_list
 from samclr.datasets.sources import refuse_missing
 from samclr.errors import ConfigError
 from samclr.log import option_of
@@ -20,14 +21,16 @@ def check_inputs(config: PretrainConfig, run: Path) -> None:
 
     Raises:
         UsageError: the strategy needs regions and none were named, or the run directory lies inside the scenes.
-        ScenesError, PartsError: scenes or regions are missing. ConfigError: backbone or weights are, or none were named
-            for a recipe that continues weights.
+        ScenesError, PartsError: scenes, regions or the list of scenes to exclude are missing.
+        ConfigError: backbone or weights are, or none were named for a recipe that continues weights.
         EvaluationError: the set of `knn_on` is missing.
         RunError: something else than a run stands where the run directory is to be.
     """
     refuse_inside_scenes(run, config.data.scenes, option_of("out"))
     regions_wanted(config.data, config.views)
     refuse_missing(config.data.scenes)
+    if config.data.exclude is not None:
+        read_list(config.data.exclude)
     if config.model.backbone != AUTO:
         refuse_unknown(config.model.backbone)
     check_pretrained(config.model.pretrained)

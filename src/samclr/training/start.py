@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.sizing import filled_from, fit_folder, fit_length
-from samclr.datasets.sources import list_scenes
+from samclr.datasets.sources import list_data
 from samclr.log import option_of, say, tell
 from samclr.models.devices import choose_device
 from samclr.runs.directory import has_checkpoint
@@ -30,7 +30,7 @@ def fit_to_folder(config: PretrainConfig, run: Path, listed: bool = False) -> tu
     """
     if config.auto and has_checkpoint(run):
         config = filled_from(config, load_config(run))
-    refs = list_scenes(config.data.scenes, config.data.image_column) if config.auto or listed else []
+    refs = list_data(config.data) if config.auto or listed else []
     if config.auto:
         kind = choose_device(config.runtime.device).type
         has_bfloat16 = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

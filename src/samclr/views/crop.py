@@ -5,14 +5,16 @@ The level is the coarsest one that still has MIN_LEVEL_SCALE pixels an output pi
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from samclr.bank.bank import SceneBank
+from samclr.bank.bank import LevelReader
 from samclr.bank.rows import NUM_LEVELS
+from samclr.bank.tiles import TileReader
+from samclr.errors import PartsError
 
 MIN_LEVEL_SCALE = 1.25  # fewer source pixels an output pixel than this, and a finer level is taken
 
@@ -28,10 +30,22 @@ class Cropper(Protocol):
         ...
 
 
+@runtime_checkable
+class CropSource(Protocol):
+    """What a ViewCropper needs of a SceneBank: sizes of each image, natively and in the bank, and its pixels."""
+
+    native_hw: Any
+    bank_hw: Any
+
+    def reader(self, image: int) -> LevelReader | TileReader: ...
+
+    def damaged(self, image: int, why: object) -> PartsError: ...
+
+
 class ViewCropper:
     """Serves crops of a bank from a few threads; the compiled kernel releases the GIL."""
 
-    def __init__(self, bank: SceneBank, num_threads: int = 1):
+    def __init__(self, bank: CropSource, num_threads: int = 1):
         self.bank = bank
         self._pool = ThreadPoolExecutor(num_threads) if num_threads > 1 else None
         self._num_threads = num_threads

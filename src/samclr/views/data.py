@@ -21,7 +21,7 @@ from samclr.config.pretrain import (
 )
 from samclr.config.serialise import Threads, checked
 from samclr.datasets.names import absolute_data, scene_paths
-from samclr.datasets.sources import list_scenes
+from samclr.datasets.sources import list_data
 from samclr.errors import ScenesError, name_some
 from samclr.log import option_of
 from samclr.processes.workers import unstated_workers
@@ -203,7 +203,7 @@ def data_fingerprint(bank: SceneBank, regions: RegionIndex | None) -> str:
 
 def _open_bank(data: DataConfig, num_workers: int) -> SceneBank:
     """List and pack the scenes. The list, some hundreds of bytes an image, is given up here."""
-    refs = list_scenes(data.scenes, data.image_column)
+    refs = list_data(data)
     path = bank_of(data)
     refuse_inside_scenes(path, data.scenes, option_of("bank"))
     pack_scenes(refs, path, data.max_side, FillOptions(num_workers=num_workers), data.codec)

@@ -45,6 +45,7 @@ class GroupPlan:
     """One view group: boxes are half-open, in native pixels.
 
     `background_image` and `background_xyxy` say what is shown outside a region's mask; -1 where it stays as it is.
+    `crop_fallback` says where torchvision's ten tries found no crop and the central one was taken.
 
     Where rows carry regions, `map_side` is the number of cells along a view's feature map, `region_shown` says which
     of the regions a view shows, and `region_shares` (samclr.views.shares) which cells their masks cover.
@@ -56,6 +57,7 @@ class GroupPlan:
     background_image: Int[np.ndarray, "b v"]
     background_xyxy: Int[np.ndarray, "b v 4"]
     augment: AugmentDraws
+    crop_fallback: Bool[np.ndarray, "b v"]
     map_side: int | None = None
     region_shown: Bool[np.ndarray, "b v r"] | None = None
     region_shares: Float[np.ndarray, "b v r g g"] | None = None
@@ -82,6 +84,10 @@ class ViewPlan:
     def rows(self, start: int, stop: int) -> "ViewPlan":
         """The contiguous slice of the batch that one rank works on; counts stay those of the whole batch."""
         return _slice_rows(self, slice(start, stop))
+
+    def chosen(self, rows: Int[np.ndarray, "m"]) -> "ViewPlan":
+        """Some rows of the batch by their numbers; counts stay those of the whole batch."""
+        return _slice_rows(self, rows)
 
 
 class ViewPlanner:
@@ -123,7 +129,7 @@ class ViewPlanner:
         counts |= {"mixed_backgrounds": 0}
         groups = []
         for number, group in enumerate(self.groups):
-            boxes = self._draw_boxes(step, number, group, region_index, window, counts)
+            boxes, fallback = self._draw_boxes(step, number, group, region_index, window, counts)
             widths = (boxes[..., 2:] - boxes[..., :2]).min(-1)
             counts["upscaled_views"] += int((widths < group.size_px).sum())
             if group.num_views > 1:
@@ -138,6 +144,7 @@ class ViewPlanner:
                     background_image=others,
                     background_xyxy=other_boxes,
                     augment=self._draw_colours(step, number, len(image_index), group),
+                    crop_fallback=fallback,
                 )
             )
         carried, groups = self._carry(step, image_index, groups, counts) if self.map_sides else (None, groups)
@@ -244,7 +251,7 @@ class ViewPlanner:
         region_index: Int[np.ndarray, "b"],
         window: Int[np.ndarray, "b 4"],
         counts: dict[str, int],
-    ) -> Int[np.ndarray, "b v 4"]:
+    ) -> tuple[Int[np.ndarray, "b v 4"], Bool[np.ndarray, "b v"]]:
         views = group.num_views
         windows = np.repeat(window, views, 0)
         regions = np.repeat(region_index, views)
@@ -272,7 +279,7 @@ class ViewPlanner:
                 best[rows[better]] = coverage[better]
             counts["coverage_fallbacks"] += int((best < wanted).sum())
         counts["crop_fallbacks"] += int(fallback.sum())
-        return boxes.reshape(-1, views, 4)
+        return boxes.reshape(-1, views, 4), fallback.reshape(-1, views)
 
     def _draw_backgrounds(
         self,
@@ -332,7 +339,7 @@ class ViewPlanner:
         )
 
 
-def _slice_rows(value: Any, rows: slice) -> Any:
+def _slice_rows(value: Any, rows: slice | np.ndarray) -> Any:
     if isinstance(value, np.ndarray):
         return value[rows]
     if isinstance(value, tuple):

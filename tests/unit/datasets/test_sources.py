@@ -125,7 +125,7 @@ def test_names_that_are_no_utf8_get_visible_ids(tmp_path):
     [
         (lambda p: p / "missing", "no such folder or file: .*missing; expected a folder of images"),
         (lambda p: p, r"no image under .*: looked in all its sub-folders for \.jpg"),
-        (lambda p: (p / "a.txt").write_text("") or p / "a.txt", "is neither an image nor a Parquet file"),
+        (lambda p: (p / "a.csv").write_text("") or p / "a.csv", "is neither an image nor a Parquet file"),
     ],
 )
 def test_wrong_paths_say_what_was_looked_for(tmp_path, make, message):

@@ -1,0 +1,80 @@
+"""Exact search beside torch's products over the same array: one query, and a batch.
+
+    OMP_NUM_THREADS=1 python benchmarks/search.py [--rows 1000000] [--width 512]
+
+The array lies in a file and is mapped, as a folder of vectors is. torch's product reads the same map; for float16 it is
+that of float16, which reads half of the bytes. Each time is the least of several, taken in turns.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+
+from samclr.embed.dots import widened
+from samclr.embed.search import ROWS_AT_ONCE, nearest_rows
+
+K, BATCH, TURNS, BAR = 10, 256, 7, 1.2
+
+
+def write_rows(path: Path, rows: int, width: int, kind: type) -> np.ndarray:
+    out = np.lib.format.open_memmap(path, "w+", kind, (rows, width))
+    random = np.random.default_rng(0)
+    for first in range(0, rows, 50_000):
+        part = random.standard_normal((min(50_000, rows - first), width), np.float32)
+        out[first : first + len(part)] = part / np.linalg.norm(part, axis=1, keepdims=True)
+    out.flush()
+    return np.load(path, mmap_mode="c")
+
+
+def least_s(calls: Sequence[Callable[[], object]], turns: int) -> list[float]:
+    found: list[list[float]] = [[] for _ in calls]
+    for _ in range(turns + 1):
+        for place, call in zip(found, calls, strict=True):
+            start = time.perf_counter()
+            call()
+            place.append(time.perf_counter() - start)
+    return [min(times[1:]) for times in found]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--width", type=int, default=512)
+    arguments = parser.parse_args()
+    for kind in (np.float32, np.float16):
+        with tempfile.TemporaryDirectory() as folder:
+            compare(write_rows(Path(folder) / "rows.npy", arguments.rows, arguments.width, kind))
+
+
+def compare(vectors: np.ndarray) -> None:
+    queries = np.random.default_rng(1).standard_normal((BATCH, vectors.shape[1])).astype(np.float32)
+    rows, of = torch.from_numpy(np.asarray(vectors)), f"{vectors.dtype} {vectors.shape}"
+    one, several = torch.from_numpy(queries[0]).to(rows.dtype), torch.from_numpy(queries)
+
+    def products() -> None:
+        for first in range(0, len(vectors), ROWS_AT_ONCE):  # the answer of a single product would not fit
+            several @ torch.from_numpy(widened(np.asarray(vectors[first : first + ROWS_AT_ONCE]))).T
+
+    torch_s, ours_s = least_s([lambda: rows @ one, lambda: nearest_rows(queries[:1], vectors, K)], TURNS)
+    print(
+        f"{of}, one query: torch's product {torch_s * 1e3:.1f} ms, search {ours_s * 1e3:.1f} ms: "
+        f"{ours_s / torch_s:.2f} times (bar {BAR})"
+    )
+    before = psutil.Process().memory_info()
+    torch_s, ours_s = least_s([products, lambda: nearest_rows(queries, vectors, K)], 2)
+    after = psutil.Process().memory_info()
+    own = after.rss - after.shared - before.rss + before.shared
+    print(
+        f"{of}, {BATCH} queries: torch's products {torch_s:.2f} s, search {ours_s:.2f} s: "
+        f"{ours_s / torch_s:.2f} times; {own / 1e6:.0f} MB more memory, without the map"
+    )
+
+
+if __name__ == "__main__":
+    main()

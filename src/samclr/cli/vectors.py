@@ -1,0 +1,245 @@
+"""The commands that use vectors: what is similar, what is there twice, and a diverse part.
+
+Each imports what it needs when it runs, so that --help is instant.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from samclr.cli.options import Column, Json
+from samclr.config.serialise import Bounds, Count, CountsWith, Seed, Settings
+from samclr.errors import UsageError, name_some
+from samclr.log import say, show, show_json, show_table
+
+if TYPE_CHECKING:
+    from samclr.embed.lookup import Place
+
+GROUPS_SHOWN = 20
+VectorsFolder = Annotated[Positional[Path], arg(metavar="VECTORS", help="Folder that samclr embed made.")]
+EmbeddedKind = Literal["image", "region"]
+Similarity = Annotated[float, Bounds(at_least=-1, at_most=1)]
+
+
+def _scenes_arg(what: str) -> Any:
+    return arg(help=f"The scenes that the vectors were made of, {what}", metavar="PATH...")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Similar(Settings):
+    """Show what is most similar to an image, or to an object in it: exact search by cosine similarity.
+
+    Example: samclr similar photos.vectors --to beach/7.jpg --region 3 --scenes photos/ --page similar.html
+    """
+
+    vectors: VectorsFolder
+    to: Annotated[str, arg(help="The id of an image with a vector.", metavar="IMAGE")]
+    region: Annotated[
+        int | None, Bounds(at_least=0), arg(help="Number of one of its regions: search by that object.")
+    ] = None
+    kind: Annotated[
+        EmbeddedKind | None, arg(help="What to search: images or regions; by default what the search is by.")
+    ] = None
+    num: Annotated[Count, arg(help="How many to show.")] = 10
+    page: Annotated[Path | None, arg(help="Page of pictures to write; needs --scenes.", metavar="HTML")] = None
+    scenes: Annotated[tuple[Path, ...], _scenes_arg("for --page."), CountsWith("page")] = ()
+    image_column: Annotated[Column, CountsWith("scenes")] = None
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.embed.lookup import most_similar, places_of, row_of
+        from samclr.embed.vectors import open_vectors
+
+        refs = _scenes_of_page(self.page, self.scenes, self.image_column)
+        vectors = open_vectors(self.vectors)
+        kind = self.kind or ("image" if self.region is None else "region")
+        own = row_of(vectors, self.to, self.region)
+        query = places_of(vectors, "all", [own])[0]
+        found = most_similar(vectors, vectors.matrix("all")[own], self.num, kind, without=own)
+        if self.page is not None:
+            self._write_page(query, found, refs)
+        if self.json:
+            answers = [{"similarity": value} | place.to_dict() for value, place in found]
+            show_json({"query": query.to_dict(), "kind": kind, "similar": answers, "page": self.page})
+        else:
+            rows = [{"similarity": value, **_cells(place, kind)} for value, place in found]
+            show_table(f"the {kind}s most similar to {_name(query)}", rows)
+        if self.page is not None:
+            say(f"wrote {self.page}")
+        return 0
+
+    def _write_page(self, query: "Place", found: list[tuple[float, "Place"]], refs: Any) -> None:
+        from samclr.pages.pictures import Row, Shown, write_pictures
+
+        rows = [
+            Row(title="Searched for", pictures=[Shown(place=query, text="the query")]),
+            Row(title="Most similar", pictures=[Shown(place=place, text=f"{value:.3f}") for value, place in found]),
+        ]
+        assert self.page is not None
+        write_pictures(f"Similar to {_name(query)}", f"{len(found)} of {self.vectors}", rows, refs, self.page)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duplicates(Settings):
+    """Find near-duplicates: one photograph re-encoded, resized, or with a margin cut off.
+
+    Pairs of vectors over --threshold are candidates; their pictures are laid over each other and decide (--check).
+    A group is what a chain of such pairs joins, up to --max-group.
+
+    Example: samclr duplicates photos.vectors --scenes photos/ --out twice.txt --page twice.html
+    """
+
+    vectors: VectorsFolder
+    scenes: Annotated[tuple[Path, ...], _scenes_arg("to compare and to show their pictures.")] = ()
+    image_column: Annotated[Column, CountsWith("scenes")] = None
+    threshold: Annotated[
+        Similarity,
+        arg(help="Least cosine similarity of a candidate pair; the lower, the more pictures are compared."),
+    ] = 0.95
+    check: Annotated[
+        Literal["pictures", "none"],
+        arg(help="What decides on a candidate pair: its pictures, or nothing more than the threshold."),
+    ] = "pictures"
+    kind: Annotated[EmbeddedKind, arg(help="Look for images, or for regions, that are there twice.")] = "image"
+    max_group: Annotated[
+        Count,
+        Bounds(at_least=2, at_most=10**9),
+        arg(help="A larger group is not chained through: each image it keeps takes those that pair with itself."),
+    ] = 100
+    out: Annotated[
+        Path | None,
+        arg(help="List to write of the images to leave out, for pretrain --exclude.", metavar="LIST"),
+    ] = None
+    page: Annotated[Path | None, arg(help="Page of pictures to write; needs --scenes.", metavar="HTML")] = None
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.datasets.scene_lists import write_list
+        from samclr.datasets.sources import list_scenes
+        from samclr.embed.copies import find_copies
+        from samclr.embed.vectors import open_vectors
+
+        if self.out is not None and self.kind == "region":
+            raise UsageError("--out is a list of images; leave it out with --kind region")
+        if self.check == "pictures" and not self.scenes:
+            raise UsageError("the pictures are compared: name the scenes with --scenes, or give --check none")
+        refs = _scenes_of_page(self.page, self.scenes, self.image_column)
+        vectors = open_vectors(self.vectors)
+        compared = list_scenes(self.scenes, self.image_column) if self.check == "pictures" else None
+        found = find_copies(vectors, threshold=self.threshold, kind=self.kind, max_group=self.max_group, refs=compared)
+        num_out = sum(len(group) - 1 for group in found.groups)
+        verdict = (
+            f"{len(found.groups):,} groups of near-duplicates; keeping one {self.kind} of each leaves out {num_out:,} "
+            f"of {len(vectors.rows(self.kind)):,}"
+        )
+        if self.out is not None:
+            write_list(self.out, found.left_out(), _absolute(self.scenes), f"near-duplicates of others, {self.vectors}")
+        if self.page is not None:
+            from samclr.pages.pictures import Row, Shown, write_pictures
+
+            rows = [
+                Row(
+                    title=f"Group {number}: {len(group)} {self.kind}s",
+                    pictures=[
+                        Shown(place=one, text="left out" if place else "kept") for place, one in enumerate(group)
+                    ],
+                )
+                for number, group in enumerate(found.groups, 1)
+            ]
+            write_pictures(f"Near-duplicates in {self.vectors}", verdict, rows, refs, self.page)
+        if self.json:
+            groups = [[place.to_dict() for place in group] for group in found.groups]
+            counts = {"num_groups": len(groups), "num_left_out": num_out, "num_split": found.num_split}
+            show_json(counts | {"groups": groups, "out": self.out, "page": self.page})
+        else:
+            self._show(found.groups, verdict)
+        if found.num_split:
+            say(f"{found.num_split:,} groups were larger than --max-group {self.max_group}, and not chained through")
+        for path in (self.out, self.page):
+            if path is not None:
+                say(f"wrote {path}")
+        return 0
+
+    def _show(self, groups: list[list["Place"]], verdict: str) -> None:
+        rows = [
+            {"size": len(group), "kept": _name(group[0]), "left out": name_some([_name(one) for one in group[1:]], 3)}
+            for group in groups[:GROUPS_SHOWN]
+        ]
+        if rows:
+            show_table("the largest groups of near-duplicates", rows)
+        show(verdict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Select(Settings):
+    """Choose a diverse part of the images by their vectors, or by those of their objects, as a list for --scenes.
+
+    Example: samclr select photos.vectors --num 1000 --scenes photos/ --out some.txt
+    """
+
+    vectors: VectorsFolder
+    num: Annotated[Count, arg(help="How many images to choose.")]
+    out: Annotated[Path, arg(help="List to write.", metavar="LIST")]
+    by: Annotated[
+        Literal["kmeans++", "facility-location"],
+        arg(
+            help="kmeans++ draws what is far from all chosen before; facility-location takes what is nearest to all "
+            "the others, and so passes over what is odd."
+        ),
+    ] = "kmeans++"
+    kind: Annotated[
+        EmbeddedKind, arg(help="Go by vectors of images, or of regions: an image then brings all its objects.")
+    ] = "image"
+    scenes: Annotated[tuple[Path, ...], _scenes_arg("to name them in the list.")] = ()
+    seed: Annotated[Seed, arg(help="Seed of the draws."), CountsWith("by", ("kmeans++",))] = 0
+    json: Json = False
+
+    def run(self) -> int:
+        """Run the command."""
+        from samclr.datasets.scene_lists import write_list
+        from samclr.datasets.sources import refuse_missing
+        from samclr.embed.chosen import choose_images
+        from samclr.embed.vectors import open_vectors
+
+        if self.scenes:
+            refuse_missing(self.scenes)
+        vectors = open_vectors(self.vectors)
+        chosen = choose_images(vectors, self.num, by=self.by, kind=self.kind, seed=self.seed)
+        how = f"{self.by}, seed {self.seed}" if self.by == "kmeans++" else self.by
+        write_list(self.out, chosen, _absolute(self.scenes), f"{self.num} images of {self.vectors} by {how}")
+        if self.json:
+            show_json({"out": self.out, "num_images": len(chosen), "images": chosen})
+        source = self.out if self.scenes else f"{self.out}@SCENES"
+        say(f"wrote {self.out}, {len(chosen):,} of {len(vectors.rows('image')):,} images: --scenes {source} takes it")
+        return 0
+
+
+def _scenes_of_page(page: Path | None, scenes: tuple[Path, ...], image_column: str | None) -> Any:
+    """The scenes by id, where a page is asked for."""
+    if page is None:
+        return {}
+    if not scenes:
+        raise UsageError("a page shows pictures: name the scenes with --scenes")
+    from samclr.datasets.sources import list_scenes
+
+    return {ref.image_id: ref for ref in list_scenes(scenes, image_column)}
+
+
+def _absolute(scenes: tuple[Path, ...]) -> list[Path]:
+    from samclr.datasets.names import absolute
+
+    return [absolute(source) for source in scenes]
+
+
+def _name(place: "Place") -> str:
+    return place.id if place.region is None else f"{place.id}, region {place.region}"
+
+
+def _cells(place: "Place", kind: str) -> dict[str, Any]:
+    if kind == "image":
+        return {"image": place.id}
+    return {"image": place.id, "region": place.region, "box xyxy": " ".join(map(str, place.box_xyxy))}

@@ -1,0 +1,132 @@
+"""Near-duplicates in a folder of vectors: pairs over a threshold that their pictures confirm, as groups."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from samclr.embed.duplicates import find_groups
+from samclr.embed.lookup import Place, places_of, refuse_none
+from samclr.embed.mapped import Kind
+from samclr.embed.same_picture import Thumb, is_same, thumb_of
+from samclr.embed.vectors import Vectors
+from samclr.errors import ScenesError, name_some
+from samclr.log import say
+from samclr.scenes.decode import DecodeError, load_scene
+from samclr.scenes.refs import SceneRef
+
+THRESHOLD = 0.95
+MAX_GROUP = 100
+THUMBS_KEPT = 50_000  # of 4 KB
+PAIRS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copies:
+    """Groups of near-duplicates, what each keeps first. num_split: groups that were too large, and taken apart."""
+
+    groups: list[list[Place]]
+    num_split: int
+
+    def left_out(self) -> list[str]:
+        """Ids of the images that are not kept, in their order."""
+        return sorted({place.id for group in self.groups for place in group[1:]})
+
+
+def find_copies(
+    vectors: Vectors,
+    *,
+    threshold: float = THRESHOLD,
+    kind: Kind = "image",
+    max_group: int = MAX_GROUP,
+    refs: Sequence[SceneRef] | None = None,
+) -> Copies:
+    """Groups of near-duplicates; each keeps the image, or region, of most pixels, the first where equal.
+
+    refs: the scenes, whose pictures then have to be the same, too (samclr.embed.same_picture); None goes by the vectors
+    alone.
+
+    Raises:
+        UsageError: there are no vectors of this kind. PartsError: a part is damaged.
+        ScenesError: images of the folder are not among the scenes.
+    """
+    refuse_none(vectors, kind)
+    table = vectors.rows(kind)
+    order = np.argsort(-table["area_px"].to_numpy(), kind="stable")
+    pictures = None if refs is None else _Pictures(vectors, kind, refs)
+    found = find_groups(vectors.matrix(kind), threshold, order=order, max_group=max_group, check=pictures)
+    if pictures is not None and pictures.unreadable:
+        told = [f"{image_id} ({text})" for image_id, text in sorted(pictures.unreadable.items())]
+        what = "1 image cannot be read, and is" if len(told) == 1 else f"{len(told):,} images cannot be read, and are"
+        say(f"{what} in no group: {name_some(told)}")
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    rows = np.flatnonzero(found.group >= 0)
+    rows = rows[np.lexsort((rank[rows], found.group[rows]))]
+    cuts = np.flatnonzero(np.diff(found.group[rows])) + 1
+    groups = [places_of(vectors, kind, part) for part in np.split(rows, cuts)] if len(rows) else []
+    return Copies(groups=sorted(groups, key=lambda group: -len(group)), num_split=found.num_split)
+
+
+class _Pictures:
+    """Tells of pairs of rows whether their pictures are the same; keeps thumbs of the rows looked at last.
+
+    Attributes:
+        unreadable: why, by id, of images that could not be decoded; they are the same as none.
+    """
+
+    def __init__(self, vectors: Vectors, kind: Kind, refs: Sequence[SceneRef]):
+        by_id = {ref.image_id: ref for ref in refs}
+        missing = sorted(set(vectors.rows("image")["id"].to_pylist()) - by_id.keys())
+        if missing:
+            what = "1 image of {0} is" if len(missing) == 1 else f"{len(missing):,} images of {{0}} are"
+            raise ScenesError(
+                f"{what.format(vectors.path)} not among the {len(refs):,} scenes: "
+                f"{name_some(missing)}; name the scenes that it was made of"
+            )
+        self._vectors, self._kind, self._refs = vectors, kind, by_id
+        self._thumbs: OrderedDict[int, Thumb | None] = OrderedDict()
+        self.unreadable: dict[str, str] = {}
+
+    def __call__(self, first: Int[np.ndarray, "p"], second: Int[np.ndarray, "p"]) -> Bool[np.ndarray, "p"]:
+        answers = np.zeros(len(first), bool)
+        with ThreadPoolExecutor(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)) as pool:
+            for start in range(0, len(first), PAIRS_AT_ONCE):
+                pairs = np.stack([first[start : start + PAIRS_AT_ONCE], second[start : start + PAIRS_AT_ONCE]], 1)
+                self._read(np.unique(pairs), pool)
+                told = pool.map(self._same, pairs[:, 0].tolist(), pairs[:, 1].tolist())
+                answers[start : start + len(pairs)] = list(told)
+        return answers
+
+    def _same(self, one: int, other: int) -> bool:
+        first, second = self._thumbs[one], self._thumbs[other]
+        return first is not None and second is not None and is_same(first, second)
+
+    def _read(self, rows: Int[np.ndarray, "n"], pool: ThreadPoolExecutor) -> None:
+        """Have the thumbs of these rows; an image is decoded once for all its rows among them."""
+        missing: dict[str, list[tuple[int, Place]]] = {}
+        new = [row for row in rows.tolist() if row not in self._thumbs]
+        for row, place in zip(new, places_of(self._vectors, self._kind, new), strict=True):
+            missing.setdefault(place.id, []).append((row, place))
+        for thumbs in pool.map(self._decode, missing.items()):
+            self._thumbs.update(thumbs)
+        for row in rows.tolist():
+            self._thumbs.move_to_end(row)
+        while len(self._thumbs) > max(THUMBS_KEPT, len(rows)):
+            self._thumbs.popitem(last=False)
+
+    def _decode(self, item: tuple[str, list[tuple[int, Place]]]) -> dict[int, Thumb | None]:
+        image_id, rows = item
+        try:
+            pixels = load_scene(self._refs[image_id]).pixels
+        except DecodeError as error:
+            self.unreadable[image_id] = str(error)
+            return {row: None for row, _ in rows}
+        if any(place.box_xyxy[2] > pixels.shape[1] or place.box_xyxy[3] > pixels.shape[0] for _, place in rows):
+            self.unreadable[image_id] = "it was replaced since it was embedded"
+            return {row: None for row, _ in rows}
+        return {row: thumb_of(pixels, None if place.region is None else place.box_xyxy) for row, place in rows}

@@ -1,0 +1,116 @@
+"""Whether two pictures are one and the same photograph: re-encoded, resized, or with up to a fifth of a side cut off.
+
+Vectors alone do not tell a crop of a photograph from another photograph of the like; laid over each other, the two do.
+Of one picture the window is looked for that the other shows, coarsely over all windows and then finely. What is
+compared is fine detail, what is left of 32x32 cells without their surroundings' mean: light and colour of a meadow
+under a sky are alike in many photographs, its detail is not. The limits were measured on BSDS500
+(benchmarks/near_duplicates.py).
+"""
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+THUMB_PX = 64
+LEAST_DETAIL = 0.75  # correlation of detail: copies have at least 0.83, distinct photographs at most 0.53
+LEAST_COARSE = 0.85  # correlation of 16x16 cells at the best window: copies have at least 0.92
+FLAT = 3.0  # deviation of grey under which a picture has nothing to be laid over by
+SAME_GREY, SAME_COLOUR = 1.5, 4.0  # mean differences under which pictures without detail are one
+COARSE, FINE = 16, 32  # cells a side
+SHARES = {1.0: 1, 0.95: 3, 0.9: 4, 0.85: 6, 0.8: 7}  # of a side that a window takes, and places that are tried
+STEP_PX, LEAST_STEP_PX = 2.0, 0.2
+
+Thumb = tuple[UInt8[np.ndarray, "h w"], Float[np.ndarray, "3"]]
+
+
+def thumb_of(pixels: UInt8[np.ndarray, "h w 3"], box_xyxy: tuple[int, int, int, int] | None = None) -> Thumb:
+    """A picture, or a box of it, as it is compared: grey at 64x64 px whatever its aspect, and its mean colour."""
+    part = pixels if box_xyxy is None else pixels[box_xyxy[1] : box_xyxy[3], box_xyxy[0] : box_xyxy[2]]
+    grey = Image.fromarray(np.ascontiguousarray(part)).convert("L").resize((THUMB_PX, THUMB_PX), Image.Resampling.BOX)
+    return np.asarray(grey), part.reshape(-1, 3).mean(0)
+
+
+def is_same(first: Thumb, second: Thumb) -> bool:
+    """Whether the two show one photograph, whole or with a margin cut off one of them."""
+    one, other = (thumb[0].astype(np.float32) for thumb in (first, second))
+    coarse, whole, window, shown = max((_placed(one, other), _placed(other, one)), key=lambda found: found[0])
+    has_detail = min(one.std(), other.std()) > FLAT
+    if has_detail and coarse < LEAST_COARSE:
+        return False
+    laid = _laid_over(whole, shown, window)
+    target = _cells(FINE) @ shown @ _cells(FINE).T
+    if float((_unit(_detail(laid)) * _unit(_detail(target))).sum()) >= LEAST_DETAIL:
+        return True
+    is_same_grey = float(np.abs(laid - target).mean()) <= SAME_GREY
+    return is_same_grey and float(np.abs(first[1] - second[1]).max()) <= SAME_COLOUR
+
+
+Window = tuple[float, float, float, float]  # left, right, top, bottom in px of a thumb
+
+
+def _placed(whole: np.ndarray, shown: np.ndarray) -> tuple[float, np.ndarray, Window, np.ndarray]:
+    """How well `shown` fits the best window of `whole`, and which."""
+    cells = (_ALL @ whole @ _ALL.T).reshape(len(_SPANS), COARSE, len(_SPANS), COARSE).transpose(0, 2, 1, 3)
+    fits = _unit(cells).reshape(-1, COARSE * COARSE) @ _unit(_cells(COARSE) @ shown @ _cells(COARSE).T).ravel()
+    best = int(fits.argmax())
+    row, column = divmod(best, len(_SPANS))
+    return float(fits[best]), whole, (*_SPANS[column], *_SPANS[row]), shown
+
+
+def _laid_over(whole: np.ndarray, shown: np.ndarray, window: Window) -> Float[np.ndarray, "s s"]:
+    """The cells of the window near `window` that fit best: a side is moved at a time, by less and less."""
+    target = _unit(_cells(FINE) @ shown @ _cells(FINE).T)
+
+    def tried(sides: list[float]) -> tuple[float, np.ndarray]:
+        cells = _weights(sides[2], sides[3], FINE) @ whole @ _weights(sides[0], sides[1], FINE).T
+        return float((_unit(cells) * target).sum()), cells
+
+    sides, step = list(window), STEP_PX
+    fit, laid = tried(sides)
+    while step > LEAST_STEP_PX:
+        is_better = False
+        for side in range(4):
+            for move in (step, -step):
+                moved = [*sides[:side], sides[side] + move, *sides[side + 1 :]]
+                if min(moved) < 0 or max(moved) > THUMB_PX:
+                    continue
+                new_fit, cells = tried(moved)
+                if new_fit > fit:
+                    sides, fit, laid, is_better = moved, new_fit, cells, True
+        step = step if is_better else step / 2
+    return laid
+
+
+def _weights(start: float, end: float, count: int) -> Float[np.ndarray, "count p"]:
+    """Rows that take the mean of each of `count` equal parts of a span of pixels."""
+    covered = np.clip(np.linspace(start, end, count + 1)[:, None] - np.arange(THUMB_PX), 0, 1)
+    return (np.diff(covered, axis=0) * (count / (end - start))).astype(np.float32)
+
+
+def _spans() -> list[tuple[float, float]]:
+    found = []
+    for share, places in SHARES.items():
+        length = share * THUMB_PX
+        found += [(start, start + length) for start in np.linspace(0, THUMB_PX - length, places).tolist()]
+    return found
+
+
+_SPANS = _spans()
+_ALL = np.concatenate([_weights(*span, COARSE) for span in _SPANS])
+_WHOLE = {count: _weights(0, THUMB_PX, count) for count in (COARSE, FINE)}
+
+
+def _cells(count: int) -> Float[np.ndarray, "count p"]:
+    return _WHOLE[count]
+
+
+def _unit(cells: Float[np.ndarray, "*n s t"]) -> Float[np.ndarray, "*n s t"]:
+    """Less their mean, at unit length; flat ones are zero."""
+    centred = cells - cells.mean((-2, -1), keepdims=True)
+    return centred / np.maximum(np.sqrt((centred**2).sum((-2, -1), keepdims=True)), 1e-6)
+
+
+def _detail(cells: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
+    """Less the mean of five by five cells around."""
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(cells, 2, mode="edge"), (5, 5))
+    return cells - around.mean((-2, -1))

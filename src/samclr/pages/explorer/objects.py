@@ -1,0 +1,111 @@
+"""Vectors of the scenes' objects: which are alike, and a map of them in two dimensions."""
+
+import importlib.util
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Float, Int
+
+from samclr.embed.vectors import Vectors
+from samclr.errors import ConfigError
+from samclr.log import say
+
+Method = Literal["pca", "umap"]
+MOST_POINTS = {"pca": 20_000, "umap": 5_000}
+MAP_SEED = 0
+NO_SCENE = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectMap:
+    """Places of some objects in the plane, each axis from 0 to 1. row [m]: numbers of the vectors."""
+
+    row: Int[np.ndarray, "m"]
+    place_xy: Float[np.ndarray, "m 2"]
+    total: int
+
+
+class Objects:
+    """The regions' vectors, by scene and region. scene [n]: numbers of the scenes, NO_SCENE of others."""
+
+    def __init__(self, path: Path, image_ids: list[str]):
+        """Open a folder of vectors. Raises PartsError if it is none, or damaged."""
+        self.vectors = Vectors(path)
+        rows = self.vectors.rows("region")
+        found = pc.index_in(rows["id"], pa.array(image_ids, pa.string())).combine_chunks()
+        self.scene: Int[np.ndarray, n] = pc.fill_null(found, NO_SCENE).to_numpy(zero_copy_only=False)
+        self.region: Int[np.ndarray, n] = rows["region"].to_numpy()
+        if len(self.scene) and (self.scene == NO_SCENE).any():
+            say(f"{int((self.scene == NO_SCENE).sum()):,} vectors of {path} are of other scenes")
+        self._maps: dict[str, ObjectMap] = {}
+        self._making = threading.Lock()
+
+    def row_of(self, scene: int, region: int) -> int | None:
+        """The number of an object's vector; None if it has none."""
+        found = np.flatnonzero((self.scene == scene) & (self.region == region))
+        return int(found[0]) if len(found) else None
+
+    def box(self, row: int) -> list[int]:
+        """The object's box_xyxy, in pixels of its image."""
+        return [int(side) for side in self.vectors.rows("region")["box_xyxy"][row].as_py()]
+
+    def shown(self, row: int) -> dict[str, Any]:
+        """An object as JSON takes it."""
+        return {"row": row, "scene": int(self.scene[row]), "region": int(self.region[row])}
+
+    def similar(self, row: int, count: int) -> list[dict[str, Any]]:
+        """The most similar objects of these scenes, but for itself, with their cosine similarity."""
+        query = np.asarray(self.vectors.matrix("region")[row : row + 1], np.float32)
+        similarity, rows = self.vectors.search(query, count + 1, "region")
+        pairs = zip(similarity[0].tolist(), rows[0].tolist(), strict=True)
+        found = [self.shown(other) | {"similarity": cosine} for cosine, other in pairs if other != row]
+        return [one for one in found if one["scene"] != NO_SCENE][:count]
+
+    def map(self, method: str) -> ObjectMap:
+        """All objects in the plane, or a sample of them.
+
+        Raises:
+            ConfigError: the method is unknown, or not installed.
+        """
+        if method not in get_args(Method):
+            raise ConfigError(f"method is {method[:40]!r}; expected one of {', '.join(get_args(Method))}", "method")
+        if method == "umap" and importlib.util.find_spec("umap") is None:
+            raise ConfigError("method is umap, which needs a package: pip install 'samclr[umap]'", "method")
+        with self._making:
+            if method not in self._maps:
+                self._maps[method] = self._make_map(method)
+            return self._maps[method]
+
+    def _make_map(self, method: str) -> ObjectMap:
+        known = np.flatnonzero(self.scene != NO_SCENE)
+        most = MOST_POINTS[method]
+        chosen = np.random.default_rng(MAP_SEED).permutation(known)[:most] if len(known) > most else known
+        chosen = np.sort(chosen)
+        vectors = np.asarray(self.vectors.matrix("region")[chosen], np.float32)
+        places = principal(vectors, 2) if method == "pca" or len(vectors) < 10 else _umap(vectors)
+        low, high = (places.min(0), places.max(0)) if len(places) else (0.0, 1.0)
+        return ObjectMap(row=chosen, place_xy=(places - low) / np.maximum(high - low, 1e-9), total=len(known))
+
+
+def principal(rows: Float[np.ndarray, "m d"], num: int) -> Float[np.ndarray, "m num"]:
+    """The rows along the directions in which they differ most; zeros where there are too few."""
+    centred = rows - rows.mean(0) if len(rows) else rows
+    places = np.zeros((len(rows), num), np.float32)
+    _, directions = np.linalg.eigh(centred.T.astype(np.float64) @ centred)
+    found = (centred @ directions[:, ::-1][:, :num]).astype(np.float32)
+    places[:, : found.shape[1]] = found
+    return places
+
+
+def _umap(vectors: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m 2"]:
+    import umap
+
+    places: Float[np.ndarray, "m 2"] = umap.UMAP(metric="cosine", random_state=MAP_SEED, n_jobs=1).fit_transform(
+        vectors
+    )
+    return places

@@ -1,0 +1,169 @@
+"""What the explorer was started with, opened: scenes, store, bank and run."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from samclr.bank.bank import SceneBank
+from samclr.bank.places import default_bank
+from samclr.config.explorer import ExplorerData
+from samclr.config.pretrain import PretrainConfig
+from samclr.config.recipes import RECIPES
+from samclr.datasets.names import short_name
+from samclr.datasets.sources import list_scenes
+from samclr.errors import PartsError, RegionError
+from samclr.log import tell
+from samclr.pages.explorer.asked import Sampling
+from samclr.pages.explorer.caches import ByteCache
+from samclr.pages.explorer.catalogue import Catalogue
+from samclr.pages.explorer.commands import Commands
+from samclr.pages.explorer.objects import Objects
+from samclr.pages.explorer.patch_colours import PatchColours
+from samclr.pages.explorer.pictures import NO_NUMBER, Pictures
+from samclr.pages.explorer.sampling import SceneSampler
+from samclr.regions.columns import open_columns
+from samclr.regions.records import ImageRegions, SegmentError
+from samclr.regions.store import open_store, read_bucket, read_regions
+from samclr.runs.saved import load_config
+from samclr.scenes.refs import SceneRef
+from samclr.storage.parts import PartsFolder
+
+REGION_BYTES = 1000  # of a region in memory, beside its run lengths
+SCENES_SHARE = 0.25  # of the memory; pictures have the rest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """One scene with its regions, or why there are none."""
+
+    number: int
+    found: ImageRegions | None
+    error: str | None
+
+
+class Source:
+    """Everything that is read; nothing is written but to the user's cache."""
+
+    def __init__(
+        self, scenes: Sequence[Path], data: ExplorerData, *, image_column: str | None = None, memory_mb: int = 256
+    ):
+        """Open what was named.
+
+        Raises:
+            ScenesError: no scenes. RunError, PartsError: what was named is no run, region store or bank.
+        """
+        self.run_config: PretrainConfig | None = None if data.run is None else load_config(data.run)
+        self.store: PartsFolder | None = None if data.regions is None else open_store(data.regions)
+        refs = list_scenes(scenes, image_column)
+        columns = None if self.store is None else open_columns(self.store, [ref.image_id for ref in refs])
+        self.bank = open_bank(scenes, refs, data.bank, self.run_config)
+        limit = memory_mb * 1_000_000
+        self.objects = None if data.vectors is None else Objects(data.vectors, [ref.image_id for ref in refs])
+        self.patch_colours = None if data.run is None else PatchColours(data.run)
+        self.pictures = Pictures(refs, self.bank, int(limit * (1 - SCENES_SHARE)))
+        self.catalogue = Catalogue(refs, columns, self.bank, self.pictures.bank_number)
+        self.commands = Commands(scenes, data.regions, data.run, image_column)
+        self.name = ", ".join(short_name(path) for path in scenes)
+        self.begun = Sampling.of(self.run_config or RECIPES["simclr" if self.store is None else "samclr"].config)
+        self.catalogue.counted(self.begun.filter)  # which the first page asks for
+        self._scenes = ByteCache[Opened](int(limit * SCENES_SHARE), _bytes_of)
+        self._reading = threading.Lock()
+
+    @property
+    def max_side(self) -> int | None:
+        """The cap on sizes that views are cropped under where there is no bank."""
+        return None if self.run_config is None else self.run_config.data.max_side
+
+    def opened(self, number: int) -> Opened:
+        """One scene and its regions."""
+        return self._scenes.get(number, lambda: self._open(number))
+
+    def sampler(self, number: int, sampling: Sampling) -> SceneSampler | str:
+        """The views of a scene, or why there are none."""
+        opened = self.opened(number)
+        image = int(self.pictures.bank_number[number])
+        if image == NO_NUMBER:
+            return f"training leaves this scene out: {self.catalogue.errors.get(number, 'it could not be decoded')}"
+        if sampling.views.strategy != "image" and self.store is None:
+            return f"strategy {sampling.views.strategy} needs regions: start samclr explore with --regions STORE"
+        if sampling.views.background_mix_prob > 0 and self.bank is None:
+            return "backgrounds come from other scenes, which needs a bank: run samclr pack on the scenes first"
+        return SceneSampler(image=image, image_hw=self._image_hw(number), found=opened.found, sampling=sampling)
+
+    def facts(self) -> dict[str, Any]:
+        """What the page says of the whole set."""
+        catalogue = self.catalogue
+        maker = {} if self.store is None else {name: str(value) for name, value in self.store.maker.items()}
+        return {
+            "name": self.name,
+            "num_scenes": len(catalogue.ids),
+            "num_regions": int(catalogue.num_regions.sum()),
+            "num_errors": len(catalogue.errors),
+            "has_regions": self.store is not None,
+            "has_bank": self.bank is not None,
+            "has_run": self.run_config is not None,
+            "recipe": None if self.run_config is None else self.run_config.recipe,
+            "has_vectors": self.objects is not None,
+            "maker": maker,
+        }
+
+    def _open(self, number: int) -> Opened:
+        ref = self.catalogue.refs[number]
+        error = self.catalogue.errors.get(number)
+        if self.store is None or self.catalogue.columns is None or number in self.catalogue.columns.errors:
+            return Opened(number=number, found=None, error=error)
+        import pyarrow.compute as pc  # here, as it takes a while to import
+
+        try:
+            with self._reading:  # a bucket in memory at a time
+                rows = read_bucket(self.store, self.store.bucket_of(ref.locality_key))
+                rows = rows.filter(pc.equal(rows["image_id"], ref.image_id)).to_pylist()
+            found = read_regions(rows[0]) if rows else SegmentError(image_id=ref.image_id, message="its row is gone")
+        except (PartsError, RegionError) as damaged:
+            found = SegmentError(image_id=ref.image_id, message=str(damaged))
+        if isinstance(found, SegmentError):
+            return Opened(number=number, found=None, error=found.message)
+        return Opened(number=number, found=found, error=error)
+
+    def _image_hw(self, number: int) -> Int[np.ndarray, "n 2"]:
+        """Sizes of all images that training sees, as the bank numbers them. Without a bank that of this one for all,
+        which decides nothing of its rows."""
+        if self.bank is not None:
+            return self.bank.native_hw
+        hw = self.pictures.source(number, self.max_side).native_hw[number]
+        return np.broadcast_to(np.asarray(hw), (len(self.catalogue.ids), 2))
+
+
+def open_bank(
+    scenes: Sequence[Path], refs: list[SceneRef], named: Path | None, config: PretrainConfig | None
+) -> SceneBank | None:
+    """The bank that was named, else the run's, else that of the scenes in the user's cache, where it holds them all.
+
+    Raises:
+        PartsError: a bank was named and cannot be used.
+    """
+    if named is not None:
+        return SceneBank(named, refs)
+    data = None if config is None else config.data
+    if data is not None:
+        path = data.bank or default_bank(data.scenes or scenes, data.max_side, data.codec)
+    else:
+        path = default_bank(scenes, None)
+    if not path.exists():
+        return None
+    try:
+        bank = SceneBank(path, refs)
+    except PartsError as error:
+        tell(f"the bank {path} is not used: {error}")
+        return None
+    return bank if bank.num_images else None
+
+
+def _bytes_of(opened: Opened) -> int:
+    regions = () if opened.found is None else opened.found.regions
+    return REGION_BYTES + sum(REGION_BYTES + len(region.rle) for region in regions)

@@ -1,0 +1,184 @@
+"""The page of `samclr explore` in a real browser: load, slide, click, keys, phone width, no error on the console."""
+
+import json
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pytest
+from support.explorer import browser, served
+from support.nested import write_nested
+
+from samclr.config.explorer import ExplorerData
+from samclr.config.views import FilterConfig
+from samclr.pages.explorer.source import Source
+from samclr.regions.coarsest import coarsest
+from samclr.regions.region_store import RegionStore
+
+pytestmark = pytest.mark.page
+HOSTILE = "<b onmouseover=alert(1)>&amp;.png"
+READY = "body[data-ready]"
+COLOURED = """() => { const c = document.getElementById("masks");
+  const data = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+  let some = 0; for (let k = 3; k < data.length; k += 4) some += data[k] > 0; return some; }"""
+BOX = "c => { const b = c.getBoundingClientRect(); return [b.x, b.y, b.width, b.height]; }"
+OVERFLOW = "() => document.documentElement.scrollWidth - innerWidth"
+
+
+@pytest.fixture
+def shown(tmp_path, call):
+    """(store, open a path in a new page of some width); every page must have no error in the end."""
+    scenes, store = write_nested(tmp_path, 60, call)
+    (scenes / HOSTILE).write_bytes((scenes / "001.png").read_bytes())
+    faults: list[str] = []
+    with served(Source([scenes], ExplorerData(regions=store))) as address, browser() as opened:
+
+        def open_page(path="", width=1280, height=800, **options):
+            page = opened.new_context(viewport={"width": width, "height": height}, **options).new_page()
+            page.set_default_timeout(20_000)
+            page.on("console", lambda message: message.type == "error" and faults.append(message.text))
+            page.on("pageerror", lambda error: faults.append(str(error)))
+            page.on("dialog", lambda dialog: faults.append(f"dialog {dialog.message}"))
+            page.on("request", lambda asked: asked.url.startswith((address, "data:")) or faults.append(asked.url))
+            page.goto(address + path)
+            page.wait_for_selector(READY)
+            return page
+
+        yield store, open_page
+    assert faults == []
+
+
+def words(page) -> dict[str, str]:
+    """The state, as the address has it."""
+    page.wait_for_timeout(250)
+    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
+
+
+def wait(page, expression):
+    """Until it holds; by questions from here, as the page lets nobody evaluate text in it."""
+    for _ in range(400):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(expression)
+
+
+def slide(page, name, at):
+    page.eval_on_selector(
+        f"#range-{name}", "(range, at) => { range.value = at; range.dispatchEvent(new Event('input')); }", at
+    )
+    value = page.input_value(f"#field-{name}")
+    wait(page, f"String(JSON.parse(document.body.dataset.filtered).{name}) === '{value}'")
+    return float(value)
+
+
+def test_grid_scene_filter_keys_and_views(shown):
+    store, open_page = shown
+    page = open_page()
+    assert page.inner_text("#total") == "61 scenes"
+    titles = page.eval_on_selector_all(".card .id", "all => all.map(one => one.textContent)")
+    assert titles[:2] == ["000.png", "001.png"]
+    assert page.eval_on_selector_all(".card .id *", "all => all.map(one => one.tagName)").count("B") == 0
+    page.evaluate("document.getElementById('pane').scrollTop = 1e6")
+    page.wait_for_selector(f'.card[title^="{HOSTILE[:9]}"], .card[title^="059"]')
+    page.click('.card[title^="059"]')
+    wait(page, "document.getElementById('title').textContent === '059.png'")
+    assert words(page) == {"scene": "59"}
+    page.keyboard.press("ArrowLeft")
+    wait(page, "document.getElementById('title').textContent === '058.png'")
+    found = RegionStore(store)["058.png"]
+    wait(page, f"document.getElementById('masks').dataset.drawn > 0 || {len(found.regions)} === 0")
+    before = int(page.get_attribute("#masks", "data-drawn"))
+    least = slide(page, "min_area_px", 420)
+    config = FilterConfig(min_area_px=int(least))
+    kept = coarsest(found, config)
+    assert f"keeps {len(kept)} of {len(found.regions)} regions" in page.inner_text("#scene-count")
+    assert before == len(coarsest(found, FilterConfig()))
+    wait(page, f"document.getElementById('masks').dataset.drawn == {len(kept)}")
+    union = np.zeros((found.height, found.width), bool)
+    for number in kept:
+        union |= found.mask(number)
+    page.wait_for_timeout(100)
+    assert page.evaluate(COLOURED) == union.sum()  # drawn to the pixel
+    assert page.inner_text("#filter-command code").startswith(f"--min-area-px {int(least)}")
+    x0, y0, x1, y1 = found.regions[kept[-1]].box_xyxy  # the smallest lies on top
+    at = page.eval_on_selector("#masks", BOX)
+    centre = at[0] + at[2] * (x0 + x1) / 2 / found.width, at[1] + at[3] * (y0 + y1) / 2 / found.height
+    page.mouse.move(*centre)
+    told = page.inner_text("#told")
+    assert told.startswith(f"region {kept[-1]}: {found.regions[kept[-1]].area_px:,} px")
+    page.wait_for_selector("#rows .row img")
+    page.check("#views-solarise_prob")
+    page.select_option("#views-strategy", "random-box")
+    wait(page, "document.getElementById('shares').textContent.startsWith('Over this')")
+    state = words(page)
+    assert (state["scene"], state["strategy"], state["solarise_prob"]) == ("58", "random-box", "0.5")
+    step = int(page.input_value("#step"))
+    page.click("#step-after")
+    wait(page, f"Number(document.getElementById('step').value) > {step}")
+    assert "--strategy random-box" in page.inner_text("#views-command code")
+    again = open_page(f"?{urlsplit(page.url).query}")  # all of it is in the address
+    wait(again, f"document.getElementById('masks').dataset.drawn == {len(kept)}")
+    assert again.input_value("#field-min_area_px") == str(int(least))
+    assert again.is_checked("#views-solarise_prob")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#scenes:not([hidden])")
+    assert "scene" not in words(page)
+    page.go_back()
+    page.wait_for_selector("#scene:not([hidden])")
+
+
+def test_the_whole_set_and_the_choice_of_scenes(shown):
+    store, open_page = shown
+    page = open_page("?sort=most&show=many&least=5")
+    regions = RegionStore(store)
+    counts = [len(found.regions) for found in regions.values()]
+    assert page.inner_text("#total") == f"{sum(count >= 5 for count in counts)} scenes"
+    assert page.inner_text(".card .facts").endswith(f"of {max(counts)} regions")
+    slide(page, "containment_frac", 300)
+    config = FilterConfig(containment_frac=0.3)
+    kept = sum(len(coarsest(found, config)) for found in regions.values())
+    assert page.inner_text("#set-left") == f"Whole set: {kept:,} of {sum(counts):,} regions are kept."
+    page.fill("#name", "no such")
+    page.wait_for_selector("#nothing")
+    page.fill("#name", "<b on")
+    wait(page, "document.getElementById('total').textContent.startsWith('0')")
+    page.select_option("#show", "errors")
+    page.wait_for_selector(".card .facts.fault")
+    page.fill("#name", "")
+    assert page.inner_text(".card .id") == HOSTILE
+    page.click(".card")
+    page.wait_for_selector("#fault:not([hidden])")
+    assert page.inner_text("#title") == HOSTILE
+    assert page.inner_text("#fault") == "it has no row in the region store"
+    page.fill("#field-padding", "0")
+    page.wait_for_selector("#filter-fault:not([hidden])")
+    assert page.inner_text("#filter-fault").startswith("Padding of boxes: ")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_phone(shown, scheme):
+    _, open_page = shown
+    page = open_page("", 390, 780, color_scheme=scheme, has_touch=True, is_mobile=True)
+    assert page.evaluate(OVERFLOW) <= 0
+    ground = page.eval_on_selector("body", "body => getComputedStyle(body).backgroundColor")
+    assert (sum(json.loads(ground.replace("rgb(", "[").replace(")", "]"))) < 200) == (scheme == "dark")
+    assert page.is_hidden("#side")
+    page.tap(".card >> nth=3")
+    wait(page, "document.getElementById('masks').dataset.drawn > 0")
+    assert page.evaluate(OVERFLOW) <= 0
+    at = page.eval_on_selector("#masks", BOX)
+    for share in np.linspace(0.1, 0.9, 5):
+        page.touchscreen.tap(at[0] + at[2] * share, at[1] + at[3] * share)
+        if page.inner_text("#told").startswith("region"):
+            break
+    assert page.inner_text("#told").startswith("region")
+    page.tap("#open-filter")
+    assert page.is_visible("#range-min_area_px")
+    slide(page, "min_area_px", 999)
+    wait(page, "document.getElementById('masks').dataset.drawn === '0'")
+    page.tap("#close-filter")
+    assert page.is_hidden("#side")
+    page.tap("#next")
+    wait(page, "document.getElementById('title').textContent === '004.png'")
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate(OVERFLOW) <= 0
