@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ import samclr
 from samclr.datasets.scene_lists import read_list
 from samclr.datasets.sources import list_scenes
 
+CPU = ("--device", "cpu")
+OLD_RUN = Path(__file__).parents[1] / "formats" / "0.1" / "run"
 HOSTILE = "<script>alert(1)<'&\"\n.png"
 NUM = 8
 
@@ -71,7 +74,7 @@ def test_similar_names_the_nearest_images_and_objects(here, photos, tmp_path):
 def test_what_is_not_there_is_answered_by_the_nearest(here, photos, tmp_path):
     run = here("similar", tmp_path / "vectors", "--to", "4.pgn")
     assert run.returncode == 1
-    assert re.search(r"has no image 4.pgn; did you mean 4.png", run.stderr)
+    assert re.search(r"4.pgn is neither an image of .* nor a file; did you mean 4.png", run.stderr)
     run = here("similar", tmp_path / "vectors", "--to", "4.png", "--region", 7)
     assert "has no region 7 of 4.png; it has 0, 1" in run.stderr
     write_vectors(tmp_path / "images-alone", {"a.png": np.ones((1, 4))})
@@ -79,6 +82,50 @@ def test_what_is_not_there_is_answered_by_the_nearest(here, photos, tmp_path):
     assert (run.returncode, "has no vectors of regions; samclr embed makes some" in run.stderr) == (2, True)
     run = here("similar", tmp_path / "images-alone", "--to", "a.png", "--json")
     assert json.loads(run.stdout)["similar"] == []
+
+
+@pytest.mark.parametrize("how", ["pool", "crop"])
+def test_a_file_and_a_box_are_embedded_as_the_folder_was(here, photos, tmp_path, how):
+    """The same picture under another name finds itself; a box finds the region that is that box."""
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    few = tmp_path / "few"
+    few.mkdir()
+    for name in ("0.png", "1.png", "2.png"):
+        (photos / name).rename(few / name)
+        halves = np.zeros((120, 160), np.uint8)
+        halves[20:100, 30:90] = 1
+        Image.fromarray(halves).save(labels / name)
+    words = ("--segmenter", "labels", "--labels", labels, "--ignore-label", 0, "--workers", 1)
+    assert here("segment", few, "--out", tmp_path / "store", *words).returncode == 0
+    made = tmp_path / "embedded"
+    options = ("--backbone", "small-cnn", "--image-px", 64, "--regions-by", how, "--dtype", "float32", *CPU)
+    run = here("embed", few, "--regions", tmp_path / "store", "--out", made, *options, "--workers", 1)
+    assert run.returncode == 0, run.stderr
+    (few / "1.png").rename(tmp_path / "other.png")
+    run = here("similar", made, "--to", tmp_path / "other.png", "--json", *CPU)
+    assert run.returncode == 0, run.stderr
+    first = json.loads(run.stdout)["similar"][0]
+    assert (first["id"], round(first["similarity"], 5)) == ("1.png", 1.0)
+    box = ("--box", 30, 20, 90, 100)
+    page = tmp_path / "page.html"
+    shown = ("--page", page, "--scenes", few)
+    run = here("similar", made, "--to", tmp_path / "other.png", *box, "--json", *CPU, *shown)
+    first = json.loads(run.stdout)["similar"][0]
+    assert (first["id"], first["region"], round(first["similarity"], 5)) == ("1.png", 0, 1.0)
+    assert "1.png, region 0 (not among the scenes)" in page.read_text()
+    run = here("similar", made, "--to", "2.png", *box, "--scenes", few, "--json", *CPU)
+    assert json.loads(run.stdout)["similar"][0]["id"] == "2.png"
+    for words, said in [
+        (("2.png", *box), "needs its pixels: name the scenes"),
+        (("2.png", "--box", 5, 5, 5, 9, "--scenes", few), "the box 5 5 5 9 does not lie in 2.png of 160x120 px"),
+        ((tmp_path / "other.png", "--region", 0), "give --box for an object"),
+        (("2.png", "--region", 0, *box), "give one of them"),
+        ((tmp_path / "other.png", "--backbone", OLD_RUN), "has other weights than those that"),
+        ((labels, *box), "nor a file"),
+    ]:
+        run = here("similar", made, "--to", *words, *CPU)
+        assert said in run.stderr, run.stderr
 
 
 def test_pages_escape_hostile_names(here, photos, tmp_path):
@@ -161,4 +208,4 @@ def test_a_folder_without_vectors_is_answered(here, tmp_path):
         run = here(words[0], tmp_path / "none", *words[1:])
         assert (run.returncode, "has no vectors of images" in run.stderr) == (2, True)
     run = here("similar", tmp_path / "none", "--to", "a.png")
-    assert (run.returncode, "has no image a.png" in run.stderr) == (1, True)
+    assert (run.returncode, "a.png is neither an image of" in run.stderr) == (1, True)

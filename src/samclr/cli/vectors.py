@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from samclr.cli.evaluate import DEVICE_HELP
 from samclr.cli.options import Column, Json
 from samclr.config.serialise import Bounds, Count, CountsWith, Seed, Settings
-from samclr.errors import UsageError, name_some
+from samclr.errors import ScenesError, UsageError, name_some
 from samclr.log import say, show, show_json, show_table
 
 if TYPE_CHECKING:
     from samclr.embed.lookup import Place
+    from samclr.embed.vectors import Vectors
+    from samclr.scenes.refs import SceneRef
 
 GROUPS_SHOWN = 20
 VectorsFolder = Annotated[Positional[Path], arg(metavar="VECTORS", help="Folder that samclr embed made.")]
@@ -31,34 +34,51 @@ def _scenes_arg(what: str) -> Any:
 class Similar(Settings):
     """Show what is most similar to an image, or to an object in it: exact search by cosine similarity.
 
+    IMAGE is the id of an image in VECTORS, or else any image file. A file, or a box, is embedded first, by the backbone
+    that VECTORS was made with.
+
     Example: samclr similar photos.vectors --to beach/7.jpg --region 3 --scenes photos/ --page similar.html
     """
 
     vectors: VectorsFolder
-    to: Annotated[str, arg(help="The id of an image with a vector.", metavar="IMAGE")]
+    to: Annotated[str, arg(help="What to search by: an image; see above.", metavar="IMAGE")]
     region: Annotated[
         int | None, Bounds(at_least=0), arg(help="Number of one of its regions: search by that object.")
+    ] = None
+    box: Annotated[
+        tuple[int, int, int, int] | None,
+        arg(
+            help="Search by what this box holds: left, top, right, bottom, in px of the upright photo. In an image of "
+            "VECTORS it needs --scenes.",
+            metavar="X Y X Y",
+        ),
     ] = None
     kind: Annotated[
         EmbeddedKind | None, arg(help="What to search: images or regions; by default what the search is by.")
     ] = None
     num: Annotated[Count, arg(help="How many to show.")] = 10
     page: Annotated[Path | None, arg(help="Page of pictures to write; needs --scenes.", metavar="HTML")] = None
-    scenes: Annotated[tuple[Path, ...], _scenes_arg("for --page."), CountsWith("page")] = ()
+    scenes: Annotated[tuple[Path, ...], _scenes_arg("for --page and --box.")] = ()
     image_column: Annotated[Column, CountsWith("scenes")] = None
+    backbone: Annotated[
+        str | None,
+        arg(help="The backbone of VECTORS, where it lies elsewhere now: what samclr embed took.", metavar="TARGET"),
+    ] = None
+    device: Annotated[str, arg(help=DEVICE_HELP)] = "auto"
     json: Json = False
 
     def run(self) -> int:
         """Run the command."""
-        from samclr.embed.lookup import most_similar, places_of, row_of
+        from samclr.embed.lookup import most_similar
         from samclr.embed.vectors import open_vectors
 
+        if self.region is not None and self.box is not None:
+            raise UsageError("--region and --box both say what to search by; give one of them")
         refs = _scenes_of_page(self.page, self.scenes, self.image_column)
         vectors = open_vectors(self.vectors)
-        kind = self.kind or ("image" if self.region is None else "region")
-        own = row_of(vectors, self.to, self.region)
-        query = places_of(vectors, "all", [own])[0]
-        found = most_similar(vectors, vectors.matrix("all")[own], self.num, kind, without=own)
+        kind = self.kind or ("image" if self.region is None and self.box is None else "region")
+        query, vector, own = self._query(vectors, refs)
+        found = most_similar(vectors, vector, self.num, kind, without=own)
         if self.page is not None:
             self._write_page(query, found, refs)
         if self.json:
@@ -71,7 +91,43 @@ class Similar(Settings):
             say(f"wrote {self.page}")
         return 0
 
-    def _write_page(self, query: "Place", found: list[tuple[float, "Place"]], refs: Any) -> None:
+    def _query(self, vectors: "Vectors", refs: dict[str, "SceneRef"]) -> tuple["Place", Any, int | None]:
+        """What is searched by, its vector, and its row in VECTORS if it has one. A file is added to the scenes."""
+        from samclr.embed.lookup import Place, has_image, nearest_names, places_of, row_of
+
+        is_known = has_image(vectors, self.to)
+        if is_known and self.box is None:
+            row = row_of(vectors, self.to, self.region)
+            return places_of(vectors, "all", [row])[0], vectors.matrix("all")[row], row
+        if is_known:
+            if not self.scenes:
+                raise UsageError("--box in an image of VECTORS needs its pixels: name the scenes with --scenes")
+            listed = refs or _by_id(self.scenes, self.image_column)
+            if self.to not in listed:
+                raise ScenesError(f"{self.to} is not among the scenes; name those that {self.vectors} was made of")
+            ref = listed[self.to]
+        else:
+            if not Path(self.to).is_file():
+                raise ScenesError(
+                    f"{self.to} is neither an image of {self.vectors} nor a file{nearest_names(vectors, self.to)}"
+                )
+            if self.region is not None:
+                raise UsageError(f"--region is of images in {self.vectors}; give --box for an object in {self.to}")
+            from samclr.scenes.refs import SceneRef
+
+            ref = refs[self.to] = SceneRef(image_id=self.to, path=self.to)
+        from samclr.embed.query import query_vector  # torch, once all that is named is there
+        from samclr.scenes.decode import DecodeError, load_scene
+
+        try:
+            scene = load_scene(ref)
+        except DecodeError as error:
+            raise ScenesError(f"{self.to} cannot be used: {error}") from None
+        height, width = scene.pixels.shape[:2]
+        vector = query_vector(vectors, scene, self.box, backbone=self.backbone, device=self.device)
+        return Place(id=self.to, region=None, box_xyxy=self.box or (0, 0, width, height), area_px=None), vector, None
+
+    def _write_page(self, query: "Place", found: list[tuple[float, "Place"]], refs: dict[str, "SceneRef"]) -> None:
         from samclr.pages.pictures import Row, Shown, write_pictures
 
         rows = [
@@ -218,12 +274,16 @@ class Select(Settings):
         return 0
 
 
-def _scenes_of_page(page: Path | None, scenes: tuple[Path, ...], image_column: str | None) -> Any:
+def _scenes_of_page(page: Path | None, scenes: tuple[Path, ...], image_column: str | None) -> dict[str, "SceneRef"]:
     """The scenes by id, where a page is asked for."""
     if page is None:
         return {}
     if not scenes:
         raise UsageError("a page shows pictures: name the scenes with --scenes")
+    return _by_id(scenes, image_column)
+
+
+def _by_id(scenes: tuple[Path, ...], image_column: str | None) -> dict[str, "SceneRef"]:
     from samclr.datasets.sources import list_scenes
 
     return {ref.image_id: ref for ref in list_scenes(scenes, image_column)}

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int
 from samclr.embed.duplicates import find_groups
 from samclr.embed.lookup import Place, places_of, refuse_none
 from samclr.embed.mapped import Kind
-from samclr.embed.same_picture import Thumb, is_same, thumb_of
+from samclr.embed.same_picture import Thumb, are_same, thumb_of
 from samclr.embed.vectors import Vectors
 from samclr.errors import ScenesError, name_some
 from samclr.log import say
@@ -22,7 +22,7 @@ from samclr.scenes.refs import SceneRef
 THRESHOLD = 0.95
 MAX_GROUP = 100
 THUMBS_KEPT = 50_000  # of 4 KB
-PAIRS_AT_ONCE = 4096
+PAIRS_AT_ONCE = 65_536
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,26 +94,28 @@ class _Pictures:
 
     def __call__(self, first: Int[np.ndarray, "p"], second: Int[np.ndarray, "p"]) -> Bool[np.ndarray, "p"]:
         answers = np.zeros(len(first), bool)
-        with ThreadPoolExecutor(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)) as pool:
-            for start in range(0, len(first), PAIRS_AT_ONCE):
-                pairs = np.stack([first[start : start + PAIRS_AT_ONCE], second[start : start + PAIRS_AT_ONCE]], 1)
-                self._read(np.unique(pairs), pool)
-                told = pool.map(self._same, pairs[:, 0].tolist(), pairs[:, 1].tolist())
-                answers[start : start + len(pairs)] = list(told)
+        for start in range(0, len(first), PAIRS_AT_ONCE):
+            one, other = first[start : start + PAIRS_AT_ONCE], second[start : start + PAIRS_AT_ONCE]
+            rows = np.unique(np.concatenate([one, other]))
+            self._read(rows)
+            thumbs = {row: thumb for row in rows.tolist() if (thumb := self._thumbs[row]) is not None}
+            place = np.full(rows[-1] + 1, -1)
+            place[list(thumbs)] = np.arange(len(thumbs))
+            readable = np.flatnonzero((place[one] >= 0) & (place[other] >= 0))
+            if len(readable):
+                told = are_same([*thumbs.values()], place[one[readable]], place[other[readable]])
+                answers[start + readable] = told
         return answers
 
-    def _same(self, one: int, other: int) -> bool:
-        first, second = self._thumbs[one], self._thumbs[other]
-        return first is not None and second is not None and is_same(first, second)
-
-    def _read(self, rows: Int[np.ndarray, "n"], pool: ThreadPoolExecutor) -> None:
+    def _read(self, rows: Int[np.ndarray, "n"]) -> None:
         """Have the thumbs of these rows; an image is decoded once for all its rows among them."""
         missing: dict[str, list[tuple[int, Place]]] = {}
         new = [row for row in rows.tolist() if row not in self._thumbs]
         for row, place in zip(new, places_of(self._vectors, self._kind, new), strict=True):
             missing.setdefault(place.id, []).append((row, place))
-        for thumbs in pool.map(self._decode, missing.items()):
-            self._thumbs.update(thumbs)
+        with ThreadPoolExecutor(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)) as pool:
+            for thumbs in pool.map(self._decode, missing.items()):
+                self._thumbs.update(thumbs)
         for row in rows.tolist():
             self._thumbs.move_to_end(row)
         while len(self._thumbs) > max(THUMBS_KEPT, len(rows)):

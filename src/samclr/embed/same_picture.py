@@ -7,8 +7,10 @@ under a sky are alike in many photographs, its detail is not. The limits were me
 (benchmarks/near_duplicates.py).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
 THUMB_PX = 64
@@ -32,29 +34,51 @@ def thumb_of(pixels: UInt8[np.ndarray, "h w 3"], box_xyxy: tuple[int, int, int, 
 
 def is_same(first: Thumb, second: Thumb) -> bool:
     """Whether the two show one photograph, whole or with a margin cut off one of them."""
-    one, other = (thumb[0].astype(np.float32) for thumb in (first, second))
-    coarse, whole, window, shown = max((_placed(one, other), _placed(other, one)), key=lambda found: found[0])
-    has_detail = min(one.std(), other.std()) > FLAT
-    if has_detail and coarse < LEAST_COARSE:
-        return False
-    laid = _laid_over(whole, shown, window)
+    return bool(are_same([first, second], np.array([0]), np.array([1]))[0])
+
+
+def are_same(
+    thumbs: Sequence[Thumb], first: Int[np.ndarray, "p"], second: Int[np.ndarray, "p"]
+) -> Bool[np.ndarray, "p"]:
+    """As `is_same`, of pairs of places in `thumbs`: the windows of each are made once for all its pairs."""
+    grey = np.stack([thumb[0] for thumb in thumbs]).astype(np.float32)
+    small = _unit(_cells(COARSE) @ grey @ _cells(COARSE).T).reshape(len(grey), -1)
+    fit = np.full(len(first), -1.0)
+    window, is_turned = np.zeros(len(first), np.int64), np.zeros(len(first), bool)
+    for whole, shown, turned in ((first, second, False), (second, first, True)):
+        order = np.argsort(whole, kind="stable")
+        for pairs in np.split(order, np.flatnonzero(np.diff(whole[order])) + 1):
+            fits = _windows_of(grey[whole[pairs[0]]]) @ small[shown[pairs]].T
+            best, at = fits.max(0), fits.argmax(0)
+            is_better = best > fit[pairs]
+            better = pairs[is_better]
+            fit[better], window[better], is_turned[better] = best[is_better], at[is_better], turned
+    has_detail = grey.std((1, 2)) > FLAT
+    may = (fit >= LEAST_COARSE) | ~(has_detail[first] & has_detail[second])
+    for pair in np.flatnonzero(may).tolist():
+        whole, shown = (second[pair], first[pair]) if is_turned[pair] else (first[pair], second[pair])
+        difference = float(np.abs(thumbs[whole][1] - thumbs[shown][1]).max())
+        may[pair] = _is_laid_over(grey[whole], grey[shown], int(window[pair]), difference)
+    return may
+
+
+def _is_laid_over(whole: np.ndarray, shown: np.ndarray, number: int, colour_difference: float) -> bool:
+    """Whether `shown` is what `whole` shows near its window `number`."""
+    row, column = divmod(number, len(_SPANS))
+    laid = _laid_over(whole, shown, (*_SPANS[column], *_SPANS[row]))
     target = _cells(FINE) @ shown @ _cells(FINE).T
     if float((_unit(_detail(laid)) * _unit(_detail(target))).sum()) >= LEAST_DETAIL:
         return True
-    is_same_grey = float(np.abs(laid - target).mean()) <= SAME_GREY
-    return is_same_grey and float(np.abs(first[1] - second[1]).max()) <= SAME_COLOUR
+    return float(np.abs(laid - target).mean()) <= SAME_GREY and colour_difference <= SAME_COLOUR
 
 
 Window = tuple[float, float, float, float]  # left, right, top, bottom in px of a thumb
 
 
-def _placed(whole: np.ndarray, shown: np.ndarray) -> tuple[float, np.ndarray, Window, np.ndarray]:
-    """How well `shown` fits the best window of `whole`, and which."""
-    cells = (_ALL @ whole @ _ALL.T).reshape(len(_SPANS), COARSE, len(_SPANS), COARSE).transpose(0, 2, 1, 3)
-    fits = _unit(cells).reshape(-1, COARSE * COARSE) @ _unit(_cells(COARSE) @ shown @ _cells(COARSE).T).ravel()
-    best = int(fits.argmax())
-    row, column = divmod(best, len(_SPANS))
-    return float(fits[best]), whole, (*_SPANS[column], *_SPANS[row]), shown
+def _windows_of(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "w c"]:
+    """The cells of all windows of a picture, at unit length."""
+    cells = (_ALL @ grey @ _ALL.T).reshape(len(_SPANS), COARSE, len(_SPANS), COARSE).transpose(0, 2, 1, 3)
+    return _unit(np.ascontiguousarray(cells)).reshape(-1, COARSE * COARSE)
 
 
 def _laid_over(whole: np.ndarray, shown: np.ndarray, window: Window) -> Float[np.ndarray, "s s"]:
