@@ -254,12 +254,8 @@ class PretrainConfig(Settings):
                 f"num_local_views is {self.local.num_local_views}; expected 0: {self.method.name} has no local views",
                 "num_local_views",
             )
-        start, has_steps = self.anchor.anchor_start_step, self.optim.epochs is None and "steps" not in self.auto
-        if self.anchor.anchor != "none" and has_steps and start >= self.optim.steps:
-            raise ConfigError(
-                f"anchor_start_step is {start}; expected fewer than the run's {self.optim.steps} steps",
-                "anchor_start_step",
-            )
+        if self.optim.epochs is None and "steps" not in self.auto:
+            self._check_anchor(self.optim.steps)
         if self.method.wants_regions != (self.views.carried_regions > 0):
             raise ConfigError(
                 f"carried_regions is {self.views.carried_regions}; expected "
@@ -287,6 +283,23 @@ class PretrainConfig(Settings):
         ends = [extension.after_steps for extension in self.extensions]
         if self.optim.epochs is None and ends != sorted({*ends, self.optim.steps})[:-1]:
             raise ConfigError(f"extensions are after {ends} steps of {self.optim.steps}; expected rising numbers")
+
+    def _check_anchor(self, num_steps: int) -> None:
+        start = self.anchor.anchor_start_step
+        if self.anchor.anchor != "none" and start >= num_steps:
+            raise ConfigError(
+                f"anchor_start_step is {start}; expected fewer than the run's {num_steps} steps", "anchor_start_step"
+            )
+
+    def num_steps(self, num_images: int) -> int:
+        """Steps of the whole run, as OptimConfig.num_steps counts them.
+
+        Raises:
+            ConfigError: the warm-up is not over by the end of the epochs, or the anchor does not begin before it.
+        """
+        steps = self.optim.num_steps(num_images)
+        self._check_anchor(steps)
+        return steps
 
     @property
     def has_teacher(self) -> bool:

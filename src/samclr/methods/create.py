@@ -17,11 +17,13 @@ from samclr.models.lora import add_lora
 from samclr.models.momentum import AVERAGE, average, momentum_copy
 
 
-def create_method(config: PretrainConfig, num_steps: int) -> Method:
+def create_method(config: PretrainConfig, num_steps: int, with_weights: bool = True) -> Method:
     """Make the method of a configuration around a fresh backbone; the seed decides the weights.
 
     They lie channels last, in which convolutions are faster; in checkpoints' backbones they lie as everywhere. With
     `ema_decay` it has a part `average`: the backbone's running mean, see samclr.models.momentum.
+
+    with_weights: begin with the pretrained weights that are named; a method that is restored needs none.
 
     Raises:
         ConfigError: the backbone cannot be had, or has no layers to freeze, to update or to leave out as asked for.
@@ -30,7 +32,8 @@ def create_method(config: PretrainConfig, num_steps: int) -> Method:
     torch.manual_seed(config.seed)
     model, size_px = config.model, config.group.size_px
     backbone = create_backbone(model, size_px, model.drop_path)
-    load_pretrained(backbone, model)
+    if with_weights:
+        load_pretrained(backbone, model)
     backbone.to(memory_format=torch.channels_last)
     freeze(backbone, model.freeze)
     if model.lora_rank is not None:

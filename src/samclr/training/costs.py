@@ -96,7 +96,7 @@ def costs_of(
     config: PretrainConfig, run: Path, refs: Sequence[SceneRef], pace: Pace, device_kind: str, steps_done: int = 0
 ) -> Costs:
     """What a run takes that has done `steps_done`."""
-    num_steps, views = config.optim.num_steps(len(refs)), config.views_per_step()
+    num_steps, views = config.num_steps(len(refs)), config.views_per_step()
     bank = bank_path(config)
     folder = PartsFolder(bank, KIND) if (bank / "manifest.json").exists() else None
     existing = run if run.exists() else next(parent for parent in run.absolute().parents if parent.exists())

@@ -6,7 +6,7 @@ from pathlib import Path
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.sizing import fit_length
 from samclr.models.resolve import resolve_config
-from samclr.runs.saved import newest_step
+from samclr.runs.saved import has_checkpoint, load_config, newest_step
 from samclr.training.costs import Costs, costs_of
 from samclr.training.devices import advice_on_memory, create_fabric
 from samclr.training.memory import fit_to_memory
@@ -16,12 +16,14 @@ from samclr.training.start import fit_to_folder
 
 def estimate(config: PretrainConfig, run: Path) -> Costs:
     """What `pretrain` tells at its start. Of several devices, one is tried with its share."""
-    config, refs = fit_to_folder(resolve_config(config), run, listed=True)
+    saved = load_config(run) if has_checkpoint(run) else None
+    config, refs = fit_to_folder(resolve_config(config, saved=saved), run, listed=True)
     ranks = config.runtime.num_devices * config.runtime.num_nodes
     one = replace(
         config,
         optim=replace(config.optim, global_batch_size=max(config.optim.global_batch_size // ranks, 2)),
         runtime=replace(config.runtime, num_devices=1, num_nodes=1),
+        model=config.model if saved is None else replace(config.model, pretrained=None),
     )
     fabric = create_fabric(one)
     with advice_on_memory(config.runtime):

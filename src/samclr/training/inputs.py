@@ -12,6 +12,7 @@ from samclr.log import option_of
 from samclr.models.names import refuse_unknown
 from samclr.models.weights_files import check_pretrained
 from samclr.runs.directory import refuse_other_things
+from samclr.runs.saved import has_checkpoint
 from samclr.views.sources import regions_wanted
 
 
@@ -30,7 +31,8 @@ def check_inputs(config: PretrainConfig, run: Path) -> None:
     refuse_missing(config.data.scenes)
     if config.model.backbone != AUTO:
         refuse_unknown(config.model.backbone)
-    check_pretrained(config.model.pretrained)
+    if not has_checkpoint(run):  # which holds all weights
+        check_pretrained(config.model.pretrained)
     if config.model.pretrained is None and config.recipe in RECIPES and RECIPES[config.recipe].continues:
         raise ConfigError(f"{config.recipe} continues trained weights; name them with {option_of('pretrained')}")
     if config.runtime.knn_on is not None:

@@ -25,7 +25,7 @@ from samclr.processes.stopping import stop_signals
 from samclr.runs.checkpoint import load_checkpoint, save_checkpoint
 from samclr.runs.directory import SUMMARY_FILE, MetricsLog, locked_run, open_run, read_json, write_json
 from samclr.runs.extension import is_stage_of, stages
-from samclr.runs.saved import newest_step, read_config, saved_config
+from samclr.runs.saved import has_checkpoint, load_config, newest_step, read_config, saved_config
 from samclr.storage.bus_errors import bus_error_is_said
 from samclr.storage.files import room_for
 from samclr.training.devices import advice_on_memory, agree, clip_gradients, create_fabric, set_up, step_optimizer
@@ -74,7 +74,8 @@ def pretrain(config: PretrainConfig, run: Path, announce: bool = False) -> Pretr
     regions_wanted(config.data, config.views)
     config, refs = fit_to_folder(config, run, listed=announce)
     fabric = create_fabric(config)
-    config = resolve_config(config, tell=fabric.is_global_zero)
+    saved = load_config(run) if has_checkpoint(run) else None
+    config = resolve_config(config, tell=fabric.is_global_zero, saved=saved)
     bank = bank_path(config) if config.data.scenes else Path()
     generators = [fabric.device] if fabric.device.type == "cuda" else []
     quiet = bus_error_is_said(bank), writers_fail_once(), room_for(run), torch.random.fork_rng(generators)
@@ -114,19 +115,20 @@ def _held(run: Path, fabric: Fabric) -> Iterator[None]:
 def _train(fabric: Fabric, config: PretrainConfig, whole: PretrainConfig, run: Path, announce: bool) -> PretrainResult:
     """One stage of a run, `config`; `whole` is the run with all its extensions."""
     data = prepare_data(config)
+    num_steps = config.num_steps(data.bank.num_images)
     open_run(run, whole, write=fabric.is_global_zero)  # a start that is refused leaves no run directory
     _check_same_data(run, data, write=fabric.is_global_zero)
-    num_steps = config.optim.num_steps(data.bank.num_images)
     if fabric.is_global_zero:
         _warn_of_identical_pairs(config, data, num_steps)
         _warn_of_large_batch(config, data)
         if announce and data.regions is not None:
             tell(f"{len(data.regions.area_px):,} regions after the filter, in {data.bank.num_images:,} images")
-    method = create_method(config, num_steps)
+    checkpoint = load_checkpoint(run)
+    method = create_method(config, num_steps, with_weights=checkpoint is None)  # a resumed run has its own
     optimizer = create_optimizer(method, config.optim)
     totals: dict[str, int] = {}
     first_step = 0
-    if (checkpoint := load_checkpoint(run)) is not None:
+    if checkpoint is not None:
         first_step = _restore(checkpoint, method, whole, totals)
     normalisation = normalisation_of(backbone_of(method))
     method, optimizer = set_up(fabric, method, optimizer, config.runtime)

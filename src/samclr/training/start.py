@@ -44,13 +44,14 @@ def settle(
     """The configuration with nothing left open; told, where wanted, is what it takes. All ranks call it together."""
     done = newest_step(run) or 0
     sized = ", ".join(name.replace("_", " ") for name in config.auto)
+    trial = _without_weights(config) if done else config  # the file may be gone, and the run has its own
     with advice_on_memory(config.runtime):
-        config = fit_to_memory(fabric, config, refs, announce)
-    if "steps" not in config.auto and (not announce or done >= config.optim.num_steps(len(refs))):
+        config = replace(fit_to_memory(fabric, trial, refs, announce), model=config.model)
+    if "steps" not in config.auto and (not announce or done >= config.num_steps(len(refs))):
         return replace(config, auto=())
     with advice_on_memory(config.runtime):
         pace = logged_pace(config, run, fabric.world_size) if done else None
-        pace = fabric.broadcast(pace or measure_pace(fabric, config))
+        pace = fabric.broadcast(pace or measure_pace(fabric, replace(config, model=trial.model)))
     config = fit_length(config, len(refs), fabric.device.type, pace.step_s)
     if announce and fabric.is_global_zero:
         for row in costs_of(config, run, refs, pace, fabric.device.type, done).rows():
@@ -59,6 +60,10 @@ def settle(
             tell(f"{sized}: fitted to folder and device; {option_of('budget')} paper takes the recipe's numbers")
         _warn_of_memory(fabric, pace)
     return config
+
+
+def _without_weights(config: PretrainConfig) -> PretrainConfig:
+    return replace(config, model=replace(config.model, pretrained=None))
 
 
 def say_extension(config: PretrainConfig, run: Path) -> None:
