@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from samclr.config.anchors import AnchorConfig
 from samclr.config.devices import TrainingPrecision, check_device
+from samclr.config.measuring import MeasuringConfig
 from samclr.config.methods import MethodConfig, Which
 from samclr.config.model import ModelConfig
 from samclr.config.protocols import EvaluationData, KnnConfig
@@ -46,7 +47,8 @@ from samclr.log import option_of
 
 __all__ = [
     "AnchorConfig", "AugmentConfig", "Codec", "DataConfig", "EvaluationData", "Extension", "FilterConfig", "KnnConfig",
-    "LocalViews", "ModelConfig", "OpenSetting", "OptimConfig", "PretrainConfig", "Role", "RuntimeConfig", "Strategy",
+    "LocalViews", "MeasuringConfig",
+    "ModelConfig", "OpenSetting", "OptimConfig", "PretrainConfig", "Role", "RuntimeConfig", "Strategy",
     "ViewGroup", "ViewsConfig", "view_groups",
 ]  # fmt: skip
 
@@ -69,6 +71,9 @@ class DataConfig(Settings):
         bank: Folder of the scene bank, made if missing; by default one in the user's cache.
         max_side: Cap on the longer side in the bank, in px; None keeps the native size.
         codec: How the bank stores pixels: raw (fast, 4 bytes each) or jpeg (a fraction of that, decoded at each crop).
+        held_out: Share of the scenes, by their ids, that is not trained on: label-free figures of start and end are
+            measured on it. None takes a tenth for recipes that continue weights where neither knn_on nor dense_on is
+            given, else nothing.
     """
 
     scenes: tuple[Path, ...] = ()
@@ -77,6 +82,15 @@ class DataConfig(Settings):
     bank: Path | None = None
     max_side: Side | None = None
     codec: Codec = "raw"
+    held_out: Annotated[float, Bounds(at_least=0, at_most=0.5)] | None = None
+
+    def num_held_out(self, num_images: int) -> int:
+        """Of so many scenes, those that are not trained on: one at least where any share is held out."""
+        return max(round(self.held_out * num_images), 1) if self.held_out else 0
+
+    def num_trained(self, num_images: int) -> int:
+        """Of so many scenes, those that are trained on."""
+        return num_images - self.num_held_out(num_images)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +194,8 @@ class RuntimeConfig(Settings):
             auto takes the GPU if half of its free memory is enough, else the disk.
         checkpoint_every_s: Seconds between checkpoints; 0 saves after each step.
         log: Loggers to use besides metrics.jsonl, in the run directory (wandb: online).
-        knn_on: Labelled set whose kNN and linear top-1 are logged during training.
+        knn_on: Labelled set whose kNN and linear top-1 are logged during training, and that start and end are
+            compared on.
         knn_every: Epochs between two measurements of knn_on.
     """
 
@@ -245,6 +260,7 @@ class PretrainConfig(Settings):
     optim: OptimConfig = field(default_factory=OptimConfig)
     evaluation: Annotated[EvaluationData, CountsWith("knn_on")] = field(default_factory=EvaluationData)
     knn: Annotated[KnnConfig, CountsWith("knn_on")] = field(default_factory=KnnConfig)
+    measuring: MeasuringConfig = field(default_factory=MeasuringConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     def __post_init__(self) -> None:
@@ -325,7 +341,10 @@ class PretrainConfig(Settings):
     def settings(self) -> dict[str, Any]:
         """Everything that decides the result: all but where files are and how the run is executed."""
         settings = to_dict(self)
-        del settings["runtime"], settings["evaluation"], settings["knn"], settings["auto"]
+        for name in ("runtime", "evaluation", "knn", "measuring", "auto"):
+            del settings[name]
         del settings["optim"]["extend_schedule"]  # what came of it stands in the extensions
         settings["data"] = {"max_side": self.data.max_side, "codec": self.data.codec}
+        if self.data.held_out:
+            settings["data"]["held_out"] = self.data.held_out
         return settings

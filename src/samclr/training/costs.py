@@ -96,20 +96,21 @@ def costs_of(
     config: PretrainConfig, run: Path, refs: Sequence[SceneRef], pace: Pace, device_kind: str, steps_done: int = 0
 ) -> Costs:
     """What a run takes that has done `steps_done`."""
-    num_steps, views = config.num_steps(len(refs)), config.views_per_step()
+    num_images = config.data.num_trained(len(refs))
+    num_steps, views = config.num_steps(num_images), config.views_per_step()
     bank = bank_path(config)
     folder = PartsFolder(bank, KIND) if (bank / "manifest.json").exists() else None
     existing = run if run.exists() else next(parent for parent in run.absolute().parents if parent.exists())
     left = max(num_steps - steps_done, 0)
     on_device = device_kind == "cuda" and config.data.codec == "raw" and config.runtime.bank_on in ("auto", "device")
     return Costs(
-        num_images=len(refs),
+        num_images=num_images,
         num_steps=num_steps,
         steps_done=steps_done,
         global_batch_size=config.optim.global_batch_size,
         micro_batch_size=config.runtime.micro_batch_size,
         num_views=views,
-        num_epochs=num_steps * config.optim.global_batch_size / len(refs),
+        num_epochs=num_steps * config.optim.global_batch_size / num_images,
         precision=config.runtime.precision,
         device=device_kind,
         num_devices=config.runtime.num_devices * config.runtime.num_nodes,

@@ -11,13 +11,13 @@ from samclr.training.costs import Costs, costs_of
 from samclr.training.devices import advice_on_memory, create_fabric
 from samclr.training.memory import fit_to_memory
 from samclr.training.pace import measure_pace
-from samclr.training.start import fit_to_folder
+from samclr.training.start import fit_to_folder, hold_out
 
 
 def estimate(config: PretrainConfig, run: Path) -> Costs:
     """What `pretrain` tells at its start. Of several devices, one is tried with its share."""
     saved = load_config(run) if has_checkpoint(run) else None
-    config, refs = fit_to_folder(resolve_config(config, saved=saved), run, listed=True)
+    config, refs = fit_to_folder(resolve_config(hold_out(config, run), saved=saved), run, listed=True)
     ranks = config.runtime.num_devices * config.runtime.num_nodes
     one = replace(
         config,
@@ -30,5 +30,5 @@ def estimate(config: PretrainConfig, run: Path) -> Costs:
         one = fit_to_memory(fabric, one, refs, announce=True)
         pace, kind = measure_pace(fabric, one), fabric.device.type
     config = replace(config, runtime=replace(config.runtime, micro_batch_size=one.runtime.micro_batch_size))
-    config = fit_length(config, len(refs), kind, pace.step_s)
+    config = fit_length(config, config.data.num_trained(len(refs)), kind, pace.step_s)
     return costs_of(config, run, refs, pace, kind, newest_step(run) or 0)

@@ -23,7 +23,7 @@ def check_inputs(config: PretrainConfig, run: Path) -> None:
         UsageError: the strategy needs regions and none were named, or the run directory lies inside the scenes.
         ScenesError, PartsError: scenes or regions are missing. ConfigError: backbone or weights are, or none were named
             for a recipe that continues weights.
-        EvaluationError: the set of `knn_on` is missing.
+        EvaluationError: the set of `knn_on` or of `dense_on` is missing.
         RunError: something else than a run stands where the run directory is to be.
     """
     refuse_inside_scenes(run, config.data.scenes, option_of("out"))
@@ -39,4 +39,8 @@ def check_inputs(config: PretrainConfig, run: Path) -> None:
         from samclr.datasets.labelled import refuse_missing_set
 
         refuse_missing_set(config.runtime.knn_on)
+    if config.measuring.dense_on is not None:
+        from samclr.evaluation.inputs import open_dense_sets
+
+        open_dense_sets([config.measuring.dense_on])
     refuse_other_things(run)

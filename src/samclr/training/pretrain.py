@@ -28,6 +28,7 @@ from samclr.runs.extension import is_stage_of, stages
 from samclr.runs.saved import has_checkpoint, load_config, newest_step, read_config, saved_config
 from samclr.storage.bus_errors import bus_error_is_said
 from samclr.storage.files import room_for
+from samclr.training.before_after import compare
 from samclr.training.devices import advice_on_memory, agree, clip_gradients, create_fabric, set_up, step_optimizer
 from samclr.training.head_warmup import head_alone
 from samclr.training.loggers import close_loggers, create_loggers, log_rows, writers_fail_once
@@ -35,7 +36,7 @@ from samclr.training.micro_batches import backward
 from samclr.training.monitor import CollapseMonitor, identical_pairs_warning, sample_identical_pairs
 from samclr.training.optim import create_optimizer, schedule_step, set_rates
 from samclr.training.progress import TrainingProgress
-from samclr.training.start import fit_to_folder, say_extension, settle
+from samclr.training.start import fit_to_folder, hold_out, say_extension, settle
 from samclr.views.data import TrainingData, bank_path, num_workers, prepare_data
 from samclr.views.loader import ViewLoader
 from samclr.views.make_batch import make_batch
@@ -72,6 +73,7 @@ def pretrain(config: PretrainConfig, run: Path, announce: bool = False) -> Pretr
         ScenesError, PartsError, UsageError: as prepare_data.
     """
     regions_wanted(config.data, config.views)
+    config = hold_out(config, run)
     config, refs = fit_to_folder(config, run, listed=announce)
     fabric = create_fabric(config)
     saved = load_config(run) if has_checkpoint(run) else None
@@ -149,6 +151,9 @@ def _train(fabric: Fabric, config: PretrainConfig, whole: PretrainConfig, run: P
     monitor = CollapseMonitor()
     loggers = create_loggers(config, run) if fabric.is_global_zero else []
     probes = _online_probes(config, fabric)
+    comparison = compare(config, run, data, num_steps, fabric.device) if fabric.is_global_zero else None
+    if comparison is not None:
+        comparison.begin(backbone_of(method.module, config.exported), first_step)
     metrics_log = MetricsLog(run, first_step) if fabric.is_global_zero else None  # last: from here on it is closed
     pending_rows: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
     chance_loss: float | None = None
@@ -204,6 +209,8 @@ def _train(fabric: Fabric, config: PretrainConfig, whole: PretrainConfig, run: P
             pending_rows.append((row, {"loss": output.loss, "gradient_norm": gradient_norm} | output.metrics))
             if len(pending_rows) == FLUSH_STEPS or fabric.device.type == "cpu":
                 flush()
+            if comparison is not None:
+                comparison.after(steps_done, backbone_of(method.module, config.exported))
             stopping, saving = agree(
                 fabric, plan.step, stop.is_set(), time.monotonic() - last_saved >= config.runtime.checkpoint_every_s
             )
@@ -215,6 +222,8 @@ def _train(fabric: Fabric, config: PretrainConfig, whole: PretrainConfig, run: P
             step_end = time.perf_counter()
         else:
             save()
+            if comparison is not None:
+                comparison.finish()
     counts = data.counts()
     summary: dict[str, Any] = data.facts() | {"plan_counts": totals}
     summary |= {"steps_done": steps_done, "num_steps": num_steps, "torch": torch.__version__}
