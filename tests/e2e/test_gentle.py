@@ -117,6 +117,38 @@ def test_what_is_frozen_stays_to_the_bit(scenes, tmp_path):
         assert not any(torch.equal(start[name], end[name]) for name in start.keys() - frozen)
 
 
+@pytest.mark.parametrize(("recipe", "what"), [("dino", "statistics"), ("moco", "all")])
+def test_frozen_norms_do_not_move_in_student_and_teacher(scenes, tmp_path, recipe, what):
+    config = small_config(scenes, recipe=recipe, steps=2)
+    config = replace(
+        config,
+        model=replace(config.model, frozen_norm=what),
+        optim=replace(config.optim, lr=0.05),
+        runtime=replace(config.runtime, micro_batch_size=3),
+    )
+    pretrain(config, tmp_path / "run")
+    start = backbone_of(create_method(config, 2)).state_dict()
+    still = {name for name in start if name.split(".")[-1] in ("running_mean", "running_var", "num_batches_tracked")}
+    norms = {name.rsplit(".", 1)[0] for name in still}
+    affine = {f"{norm}.{part}" for norm in norms for part in ("weight", "bias")}
+    assert len(norms) == 4
+    for which in ("student", "teacher"):
+        end = weights_of(tmp_path / "run", which)
+        assert_equal(start, end, still | (affine if what == "all" else set()))
+        moving = start.keys() - still - (affine if what == "all" else set())
+        assert not any(torch.equal(start[name], end[name]) for name in moving)
+
+
+def test_frozen_norms_of_a_backbone_without_any_are_refused(scenes, tmp_path):
+    config = small_config(scenes, recipe="simclr")
+    config = replace(config, model=replace(config.model, **VIT, frozen_norm="statistics"))
+    config = replace(config, group=replace(config.group, size_px=32))
+    message = "frozen_norm is statistics; test_vit has no batch norm; leave it at none"
+    with pytest.raises(ConfigError, match=message):
+        pretrain(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_frozen_backbone_stays_and_its_head_learns(scenes, tmp_path):
     config = config_of(scenes, "freeze-all")
     pretrain(config, tmp_path / "run")

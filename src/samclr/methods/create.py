@@ -12,7 +12,7 @@ from samclr.methods.anchors import anchored
 from samclr.methods.base import Method
 from samclr.models.backbone import create_backbone, load_pretrained
 from samclr.models.drop_path import without_drop_path
-from samclr.models.freeze import evaluate_frozen, freeze
+from samclr.models.freeze import evaluate_frozen, freeze, freeze_norm
 from samclr.models.lora import add_lora
 from samclr.models.momentum import AVERAGE, average, momentum_copy
 
@@ -36,6 +36,7 @@ def create_method(config: PretrainConfig, num_steps: int, with_weights: bool = T
         load_pretrained(backbone, model)
     backbone.to(memory_format=torch.channels_last)
     freeze(backbone, model.freeze)
+    freeze_norm(backbone, model.frozen_norm)
     if model.lora_rank is not None:
         add_lora(backbone, model, size_px)
         evaluate_frozen(backbone)

@@ -33,6 +33,25 @@ def freeze(backbone: nn.Module, groups: int | Literal["all"]) -> None:
         evaluate_frozen(backbone)
 
 
+def freeze_norm(backbone: nn.Module, what: Literal["none", "statistics", "all"]) -> None:
+    """Put batch norm into evaluation mode, in place; with `all` its scale and shift do not learn either.
+
+    Raises:
+        ConfigError: the backbone has no batch norm.
+    """
+    if what == "none":
+        return
+    norms = [module for module in backbone.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        raise ConfigError(
+            f"frozen_norm is {what}; {name_of(backbone)} has no batch norm; leave it at none", "frozen_norm"
+        )
+    for norm in norms:
+        norm.eval()
+        if what == "all":
+            norm.requires_grad_(False)
+
+
 def evaluate_frozen(backbone: nn.Module) -> None:
     """Put each module whose parameters are all frozen, and its parts, into evaluation mode: batch norm, drop path."""
     for module in backbone.modules():

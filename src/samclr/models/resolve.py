@@ -9,7 +9,7 @@ from samclr.config.model_args import parse_arguments
 from samclr.config.pretrain import PretrainConfig
 from samclr.log import say
 from samclr.models.backbone import create_backbone
-from samclr.models.freeze import freeze
+from samclr.models.freeze import freeze, freeze_norm
 from samclr.models.layer_groups import layer_groups
 from samclr.models.lora import lora_layers
 from samclr.models.restore import settled
@@ -56,11 +56,12 @@ def _as_saved(model: ModelConfig, saved: ModelConfig) -> ModelConfig:
 def _check_training(config: PretrainConfig) -> None:
     """See that the backbone can be trained as asked for, on the meta device: before anything is packed or written."""
     model, decay = config.model, config.optim.layer_decay
-    if not (model.freeze or model.lora_rank or model.drop_path or decay):
+    if not (model.freeze or model.lora_rank or model.drop_path or decay or model.frozen_norm != "none"):
         return
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         backbone = create_backbone(model, config.group.size_px, model.drop_path)
     freeze(backbone, model.freeze)
+    freeze_norm(backbone, model.frozen_norm)
     if model.lora_rank is not None:
         lora_layers(backbone, model, config.group.size_px)
     if decay is not None:

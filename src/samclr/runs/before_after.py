@@ -150,7 +150,7 @@ def _words(line: Compared, gain: tuple[float, float | None, float | None]) -> st
     sign = -1 if value < 0 else 1
     notes = ""
     if low is not None and high is not None:
-        first, second = sorted((100 * sign * low, 100 * sign * high))
+        first, second = sorted((100 * sign * low + 0.0, 100 * sign * high + 0.0))  # no -0.0
         notes = f" ({first:.1f} to {second:.1f}{', not told apart' if low <= 0 <= high else ''})"
     return f"{100 * abs(value):.1f} points of {line.title} on {line.on}{notes}"
 
