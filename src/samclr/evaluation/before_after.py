@@ -102,7 +102,7 @@ class Measured:
             variant, measure = names[figure]
             score = outcomes[variant].scores[measure]
             answers = self._answers(outcomes[variant]).tolist() if self.part == "test" else None
-            where = {"step": step, "part": self.part, "on": self.on, "images": self.images}
+            where: dict[str, Any] = {"step": step, "part": self.part, "on": self.on, "images": self.images}
             row = Measurement(**where, figure=figure, title=title, value=score.value, n=score.n, answers=answers)
             rows.append(row)
         return rows
@@ -187,8 +187,8 @@ def _rows(split: LabelledSplit, numbers: Sequence[int]) -> LabelledSplit:
 
 
 def _scenes(scenes: LabelledScenes, numbers: Sequence[int]) -> LabelledScenes:
-    refs, paths = ([some[number] for number in numbers] for some in (scenes.refs, scenes.label_paths))
-    return replace(scenes, refs=refs, label_paths=paths)
+    refs = [scenes.refs[number] for number in numbers]
+    return replace(scenes, refs=refs, label_paths=[scenes.label_paths[number] for number in numbers])
 
 
 def compared(start: Measurement, end: Measurement, best: Measurement | None) -> Compared:

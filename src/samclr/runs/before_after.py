@@ -124,7 +124,8 @@ class BeforeAfter:
         """What the end, or the best step where that is another one, gained over the start and what it forgot."""
         is_best = self.best_step not in (None, self.end_step)
         what = f"The best step, {self.best_step:,}," if is_best else f"The end, step {self.end_step:,},"
-        gained, forgotten = [], []
+        gained: list[str] = []
+        forgotten: list[str] = []
         for line in self.table:
             gain = line.best_gain if is_best else line.end_gain
             if gain is None or not line.is_share or line.on == HELD_OUT:

@@ -1,6 +1,7 @@
 """Measuring a run before and after: its start, some steps, its end, and which step is kept as the best."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -198,7 +199,7 @@ class Comparison:
         for step, backbone in sorted(backbones.items()):
             features = scene_features(backbone, pixels, self._device)
             before = features if before is None else before
-            where = {"step": step, "part": "held-out", "on": HELD_OUT, "images": "", "n": len(images)}
+            where: dict[str, Any] = {"step": step, "part": "held-out", "on": HELD_OUT, "images": "", "n": len(images)}
             side = round(features.patches.shape[1] ** 0.5)
             if regions is not None and cells is None:
                 cells = torch.from_numpy(
@@ -208,9 +209,7 @@ class Comparison:
                 value, sums = region_agreement(features.patches, cells)
                 title = "patch neighbours in the same region"
             if cells is not None and sums[:, 1].any():  # else no region is as large as two patches
-                rows.append(
-                    Measurement(**where, figure=AGREEMENT, title=title, value=value, answers=sums.tolist())  # type: ignore[arg-type]
-                )
+                rows.append(Measurement(**where, figure=AGREEMENT, title=title, value=value, answers=sums.tolist()))
             numbers = {
                 "effective rank of images": rank_me(features.images),
                 "effective rank of patches": rank_me(features.patches.flatten(0, 1)),
@@ -218,7 +217,7 @@ class Comparison:
                 "drift of patches": drift(before.patches, features.patches),
             }
             rows += [
-                Measurement(**where, figure=title.replace(" ", "_"), title=title, value=value, is_share=False)  # type: ignore[arg-type]
+                Measurement(**where, figure=title.replace(" ", "_"), title=title, value=value, is_share=False)
                 for title, value in numbers.items()
             ]
         return rows
