@@ -32,7 +32,7 @@ BUDGET = (
     *("--steps", str(STEPS), "--global-batch-size", str(BATCH), "--size-px", str(VIEW_PX), "--budget", "paper"),
     *("--optimizer", "adamw", "--weight-decay", "0.04", "--no-decay-norm-and-bias", "--warmup-steps", "30"),
 )
-GENTLE = ("--frozen-norm", "--layer-decay", "0.75", "--head-warmup-steps", "30")
+GENTLE = ("--frozen-norm", "statistics", "--layer-decay", "0.75", "--head-warmup-steps", "30")
 CONTRAST = ("detcon", "--crop-scale", "0.3", "1", *GENTLE)
 DISTILLATION = (
     *("dino", "--crop-scale", "0.3", "1", "--local-size-px", "96", "--local-crop-scale", "0.05", "0.3", *GENTLE),

@@ -31,6 +31,7 @@ from samclr.training.devices import create_fabric, set_up
 from samclr.training.micro_batches import backward
 from samclr.training.optim import create_optimizer
 from samclr.views.batch import ViewBatch
+from samclr.views.data import map_sides
 from samclr.views.loader import ViewLoader
 from samclr.views.make_batch import make_batch
 from samclr.views.placement import open_cropper
@@ -91,12 +92,13 @@ def loader_of(bank: SceneBank, config: PretrainConfig, fabric: Fabric, workers: 
     sizes = bank.native_hw
     planner = ViewPlanner(
         image_hw=sizes,
-        regions=None if config.views.strategy == "image" else random_regions(sizes),
+        regions=random_regions(sizes) if config.views.reads_regions else None,
         seed=0,
         images_per_step=config.optim.global_batch_size,
         views=config.views,
         groups=config.groups,
         augment=config.augment,
+        map_sides=map_sides(config),
     )
     cropper, _ = open_cropper(bank, fabric.device, config.runtime.bank_on, workers)
     return ViewLoader(planner, cropper, range(num_steps), pin_memory=fabric.device.type == "cuda")

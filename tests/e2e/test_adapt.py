@@ -1,15 +1,23 @@
 """The recipe that continues trained weights, from its refusal to the sentence on what was gained."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import save_file
 from support.command import SMALL_FLAGS
+from support.runs import small_config
 from support.scenes import write_labelled
 
 import samclr
-from samclr.config.pretrain import ModelConfig
+from samclr.config.pretrain import AnchorConfig, ModelConfig
+from samclr.errors import ConfigError
 from samclr.models.backbone import create_backbone
+from samclr.runs.before_after import read_before_after
+from samclr.runs.checkpoint import load_checkpoint
 from samclr.runs.directory import read_metrics
+from samclr.training.pretrain import pretrain
+from samclr.views.data import open_scenes
 
 
 @pytest.fixture
@@ -55,3 +63,68 @@ def test_what_it_gained_over_its_start_is_the_reports_first_sentence(adapted, tm
             assert "--which start" in page
     assert "its start" in page
     assert "were not measured on" not in page
+
+
+def test_a_run_goes_on_when_the_file_that_it_began_with_is_gone(adapted, tmp_path, here):
+    """Its checkpoint holds all weights, those of its anchor too."""
+    words, weights = adapted
+    words = [*words, "--pretrained", tmp_path / "start.safetensors"]
+    whole, parts = ([*words, "--out", tmp_path / name] for name in ("whole", "parts"))
+    assert here(*whole).returncode == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("samclr.training.pretrain.agree", lambda fabric, step, stop, save: (step == 0, save))
+        assert "stopped" in here(*parts).stderr
+    (tmp_path / "start.safetensors").unlink()
+    assert here(*parts, "--dry-run").returncode == 0
+    done = here(*parts)
+    assert done.returncode == 0, done.stderr
+    one, other = (load_checkpoint(tmp_path / name)["method"] for name in ("whole", "parts"))
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    start = samclr.load_backbone(tmp_path / "parts", which="start").state_dict()
+    assert all(torch.equal(start[name], tensor) for name, tensor in weights.items())
+    new = here(*words, "--out", tmp_path / "new")
+    assert new.returncode != 0
+    assert "start.safetensors" in new.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_without_a_set_scenes_are_held_out_and_compared_without_labels(adapted, tmp_path, here):
+    words, _ = adapted
+    words = [*words, "--pretrained", tmp_path / "start.safetensors"]
+    done = here(*words, "--held-out", 0.25)
+    assert done.returncode == 0, done.stderr
+    assert "3 scenes are held out, by their ids, and not trained on" in done.stderr
+    assert "patch neighbours in the same" in done.stdout
+    run = samclr.open_run(tmp_path / "run")
+    assert run.config.data.held_out == 0.25
+    assert (run.summary["data"]["images"], run.summary["data"]["images_held_out"]) == (9, 3)
+    lines = {line.title: line for line in read_before_after(run.path).table}
+    assert list(lines) == [
+        *("patch neighbours in the same region", "effective rank of images", "effective rank of patches"),
+        *("drift of images", "drift of patches"),
+    ]
+    assert 0 <= lines["patch neighbours in the same region"].start <= 1
+    assert lines["patch neighbours in the same region"].end_gain[1] is not None  # paired by image
+    assert lines["drift of patches"].start == pytest.approx(0, abs=1e-12)
+    assert lines["drift of patches"].end > 0
+    trained, held = (data_of_run(run.config, held_out=one) for one in (False, True))
+    assert len(trained | held) == 12
+    assert not trained & held
+    assert here(*words).returncode == 0  # as the run has it
+    refused = here(*words, "--held-out", 0)
+    assert "held_out was 0.25" in refused.stderr
+    off = here(*words, "--held-out", 0, "--out", tmp_path / "off")
+    assert off.returncode == 0, off.stderr
+    assert not (tmp_path / "off/before-after.json").exists()
+
+
+def data_of_run(config, held_out):
+    return set(open_scenes(config.data, config.filter, 1, False, held_out)[0].image_ids)
+
+
+def test_an_anchor_that_begins_after_the_last_epoch_is_refused(scenes, tmp_path):
+    config = small_config(scenes, recipe="simclr")
+    config = replace(config, anchor=AnchorConfig(anchor="gram", anchor_start_step=2))
+    with pytest.raises(ConfigError, match="anchor_start_step is 2; expected fewer than the run's 2 steps"):
+        pretrain(replace(config, optim=replace(config.optim, epochs=2)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from support.runs import small_config
 from support.scenes import write_labelled
 
@@ -13,6 +14,7 @@ from samclr.config import EvaluationData, KnnConfig, ModelConfig
 from samclr.config.evaluation import EvaluationConfig
 from samclr.errors import ConfigError, EvaluationError, RunError
 from samclr.methods.create import backbone_of, create_method
+from samclr.models.backbone import create_backbone
 from samclr.models.resolve import resolve_config
 from samclr.runs.checkpoint import backbone_weights, load_checkpoint
 from samclr.runs.directory import read_metrics
@@ -115,6 +117,29 @@ def test_what_is_frozen_stays_to_the_bit(scenes, tmp_path):
         end = weights_of(tmp_path / "run", which)
         assert_equal(start, end, frozen)
         assert not any(torch.equal(start[name], end[name]) for name in start.keys() - frozen)
+
+
+@pytest.mark.parametrize(("recipe", "what"), [("dino", "statistics"), ("moco", "all")])
+def test_frozen_norms_do_not_move_in_student_and_teacher(scenes, tmp_path, recipe, what):
+    config = small_config(scenes, recipe=recipe, steps=2)
+    save_file(create_backbone(config.model).state_dict(), tmp_path / "weights.safetensors")
+    config = replace(
+        config,
+        model=replace(config.model, frozen_norm=what, pretrained=str(tmp_path / "weights.safetensors")),
+        optim=replace(config.optim, lr=0.05),
+        runtime=replace(config.runtime, micro_batch_size=3),
+    )
+    pretrain(config, tmp_path / "run")
+    start = backbone_of(create_method(config, 2)).state_dict()
+    still = {name for name in start if name.split(".")[-1] in ("running_mean", "running_var", "num_batches_tracked")}
+    norms = {name.rsplit(".", 1)[0] for name in still}
+    affine = {f"{norm}.{part}" for norm in norms for part in ("weight", "bias")}
+    assert len(norms) == 4
+    for which in ("student", "teacher"):
+        end = weights_of(tmp_path / "run", which)
+        assert_equal(start, end, still | (affine if what == "all" else set()))
+        moving = start.keys() - still - (affine if what == "all" else set())
+        assert not any(torch.equal(start[name], end[name]) for name in moving)
 
 
 def test_a_frozen_backbone_stays_and_its_head_learns(scenes, tmp_path):

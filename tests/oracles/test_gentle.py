@@ -102,7 +102,7 @@ def test_what_is_frozen_is_what_timm_decays_most(groups):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_frozen_norms_keep_their_statistics_in_every_encoder_and_learn_scales(name):
-    config = config_of(name, frozen_norm=True)
+    config = config_of(name, frozen_norm="statistics")
     with pytest.raises(ConfigError, match="frozen_norm keeps the statistics of trained weights"):
         resolve_config(config)
     method = create_method(config, 2)

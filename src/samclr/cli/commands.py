@@ -20,7 +20,7 @@ from samclr.cli.regions import Look, Regions, Segment, Segmenters
 from samclr.cli.study import StudyCommand
 from samclr.cli.tree import Node
 from samclr.cli.vectors import Duplicates, Select, Similar
-from samclr.config.methods import Which
+from samclr.config.methods import Kept
 from samclr.config.model import AUTO
 from samclr.config.pretrain import Codec, Extension, OpenSetting, PretrainConfig
 from samclr.config.recipes import RECIPES
@@ -31,6 +31,7 @@ from samclr.log import say, show, show_fill, show_json, show_table
 from samclr.processes.stopping import stop_status
 
 if TYPE_CHECKING:
+    from samclr.runs.before_after import BeforeAfter
     from samclr.training.costs import Costs
 
 
@@ -159,13 +160,17 @@ class Pretrain(Settings):
 
             self._show_costs(estimate(config, self.out))
             return 0
+        from samclr.runs.before_after import read_before_after
         from samclr.training.pretrain import pretrain  # torch and Lightning, once all that is named is there
 
         result = pretrain(config, self.out, announce=True)
+        found = read_before_after(self.out)
         state = f"{self.out}: {result.steps_done} of {result.num_steps} steps"
         if self.json:
             counts = {"steps_done": result.steps_done, "num_steps": result.num_steps, "is_stopped": result.stopped}
-            show_json({"run": self.out, **counts, "counts": result.data_counts, "costs": None})
+            table = None if found is None else [asdict(line) for line in found.table]
+            more = {"best_step": None if found is None else found.best_step, "before_after": table}
+            show_json({"run": self.out, **counts, "counts": result.data_counts, "costs": None, **more})
         for name, count in result.data_counts.items():
             if count and name not in ("images", "regions"):
                 say(f"{count} {name.replace('_', ' ')}")
@@ -173,12 +178,15 @@ class Pretrain(Settings):
             say(f"stopped: {state} are saved; rerun the same command to resume")
             return stop_status()
         say(f"done: {state}")
+        if found is not None and not self.json:
+            _show_before_after(found)
         return 0
 
     def _show_costs(self, costs: "Costs") -> None:
         if self.json:
             counts = {"steps_done": costs.steps_done, "num_steps": costs.num_steps, "is_stopped": False}
-            show_json({"run": self.out, **counts, "counts": {}, "costs": costs.to_dict()})
+            more = {"best_step": None, "before_after": None}
+            show_json({"run": self.out, **counts, "counts": {}, "costs": costs.to_dict(), **more})
             return
         several = costs.num_devices > 1
         among = f" on {costs.num_devices} devices, communication between them not counted" if several else ""
@@ -217,6 +225,16 @@ class Pretrain(Settings):
         return parsed(place, list(given.overrides), default=usual)
 
 
+def _show_before_after(found: "BeforeAfter") -> None:
+    """The table of a finished run, and the sentence on it."""
+    if not found.table:
+        return
+    show_table("before and after", found.cells())
+    for text in (found.caption(), found.sentence()):
+        if text:
+            say(text)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Export(Settings):
     """Write a run's backbone for other libraries, with a model card beside it.
@@ -239,16 +257,20 @@ class Export(Settings):
     ] = None
 
     which: Annotated[
-        Which | None,
-        arg(help="The trained weights (student) or their running mean (teacher); by default what the run says."),
+        Kept | None,
+        arg(
+            help="The trained weights (student), their running mean (teacher), or what it exports as it was at its "
+            "best step (best); by default what the run says."
+        ),
     ] = None
 
     def run(self) -> int:
         """Run the command."""
-        from samclr.runs.saved import load_config, require_run, require_teacher
+        from samclr.runs.before_after import require_weights
+        from samclr.runs.saved import load_config, require_run
 
         require_run(self.target)
-        require_teacher(self.target, load_config(self.target), self.which)
+        require_weights(self.target, load_config(self.target), self.which)
         from samclr.runs.export import export_run  # torch and timm, once the run is there
 
         loads = export_run(self.target, self.out, self.layout, self.image_px, self.which)

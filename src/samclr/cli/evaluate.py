@@ -73,8 +73,9 @@ class Evaluate(Settings):
     which: Annotated[
         Weights | None,
         arg(
-            help="Of a run: the trained weights (student), their running mean (teacher), or those that it began with "
-            "(start), which the report compares with; by default what it exports."
+            help="Of a run: the trained weights (student), their running mean (teacher), what it exports as it was at "
+            "its best step (best), or those that it began with (start), which the report compares with; by default "
+            "what it exports."
         ),
     ] = None
     device: Annotated[str, arg(help=DEVICE_HELP)] = "auto"

@@ -8,6 +8,7 @@ from typing import Any
 
 from samclr.config.anchors import AnchorConfig
 from samclr.config.evaluation import EvaluationConfig, IntervalConfig, TargetConfig
+from samclr.config.measuring import MeasuringConfig
 from samclr.config.methods import MethodConfig, ProjectorConfig
 from samclr.config.normalisation import IMAGENET, Normalisation
 from samclr.config.pretrain import (
@@ -38,6 +39,7 @@ __all__ = [
     "KnnConfig",
     "LocalViews",
     "MaskConfig",
+    "MeasuringConfig",
     "MethodConfig",
     "ModelConfig",
     "Normalisation",

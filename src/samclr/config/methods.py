@@ -14,7 +14,8 @@ MOST_KEPT = 2**28  # numbers of a queue or of prototypes: 1 GB
 Width = Annotated[int, Bounds(at_least=1, at_most=16_384)]
 SameImage = Literal["keep", "ignore"]
 Which = Literal["student", "teacher"]  # the weights that are trained, or their running mean
-Weights = Literal["student", "teacher", "start"]  # or those that the run began with
+Kept = Literal["student", "teacher", "best"]  # or what is exported as it was at the best step
+Weights = Literal["student", "teacher", "best", "start"]  # or those that the run began with
 
 
 @dataclass(frozen=True, kw_only=True)

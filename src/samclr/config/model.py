@@ -41,8 +41,9 @@ class ModelConfig(Settings):
         std: Standard deviation of red, green and blue; see mean.
         freeze: Groups of layers, counted from the input as timm counts them, that keep their weights; all freezes the
             whole backbone. What is frozen is in evaluation mode, batch norm too.
-        frozen_norm: Batch norms of the backbone normalise by the statistics of its pretrained weights, which training
-            leaves as they are; their scales and shifts learn on. Backbones without batch norm stay the same.
+        frozen_norm: Keep batch norm of the backbone in evaluation mode while it trains: it normalises by the statistics
+            of its pretrained weights, which do not move (statistics); its scale and shift do not learn either (all).
+            Backbones without batch norm stay the same.
         lora_rank: Train low-rank updates of this rank in the attention layers of a ViT, and no other weight of the
             backbone (LoRA; needs the package peft). They are merged wherever the backbone is used after training.
         lora_alpha: Updates are scaled by lora_alpha / lora_rank; None takes the rank, a scale of 1.
@@ -61,7 +62,7 @@ class ModelConfig(Settings):
     mean: Mean | None = None
     std: Deviation | None = None
     freeze: Annotated[int, Bounds(at_least=0, at_most=10_000)] | Literal["all"] = 0
-    frozen_norm: bool = False
+    frozen_norm: Literal["none", "statistics", "all"] = "none"
     lora_rank: Annotated[int, Bounds(at_least=1, at_most=1024)] | None = None
     lora_alpha: Annotated[Positive | None, CountsWith("lora_rank")] = None
     lora_layers: Annotated[Literal["attention", "attention-mlp"], CountsWith("lora_rank")] = "attention"

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from samclr.config.anchors import AnchorConfig
 from samclr.config.devices import TrainingPrecision, check_device
+from samclr.config.measuring import MeasuringConfig
 from samclr.config.methods import MethodConfig, Which
 from samclr.config.model import ModelConfig
 from samclr.config.protocols import EvaluationData, KnnConfig
@@ -46,7 +47,8 @@ from samclr.log import option_of
 
 __all__ = [
     "AnchorConfig", "AugmentConfig", "Codec", "DataConfig", "EvaluationData", "Extension", "FilterConfig", "KnnConfig",
-    "LocalViews", "ModelConfig", "OpenSetting", "OptimConfig", "PretrainConfig", "Role", "RuntimeConfig", "Strategy",
+    "LocalViews", "MeasuringConfig",
+    "ModelConfig", "OpenSetting", "OptimConfig", "PretrainConfig", "Role", "RuntimeConfig", "Strategy",
     "ViewGroup", "ViewsConfig", "view_groups",
 ]  # fmt: skip
 
@@ -73,6 +75,9 @@ class DataConfig(Settings):
         bank: Folder of the scene bank, made if missing; by default one in the user's cache.
         max_side: Cap on the longer side in the bank, in px; None keeps the native size.
         codec: How the bank stores pixels: raw (fast, 4 bytes each) or jpeg (a fraction of that, decoded at each crop).
+        held_out: Share of the scenes, by their ids, that is not trained on: label-free figures of start and end are
+            measured on it. None takes a tenth for recipes that continue weights where neither knn_on nor dense_on is
+            given, else nothing.
     """
 
     scenes: tuple[Path, ...] = ()
@@ -82,6 +87,15 @@ class DataConfig(Settings):
     bank: Path | None = None
     max_side: Side | None = None
     codec: Codec = "raw"
+    held_out: Annotated[float, Bounds(at_least=0, at_most=0.5)] | None = None
+
+    def num_held_out(self, num_images: int) -> int:
+        """Of so many scenes, those that are not trained on: one at least where any share is held out."""
+        return max(round(self.held_out * num_images), 1) if self.held_out else 0
+
+    def num_trained(self, num_images: int) -> int:
+        """Of so many scenes, those that are trained on."""
+        return num_images - self.num_held_out(num_images)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +200,8 @@ class RuntimeConfig(Settings):
             auto takes the GPU if half of its free memory is enough, else the disk.
         checkpoint_every_s: Seconds between checkpoints; 0 saves after each step.
         log: Loggers to use besides metrics.jsonl, in the run directory (wandb: online).
-        knn_on: Labelled set whose kNN and linear top-1 are logged during training.
+        knn_on: Labelled set whose kNN and linear top-1 are logged during training, and that start and end are
+            compared on.
         knn_every: Epochs between two measurements of knn_on.
     """
 
@@ -251,6 +266,7 @@ class PretrainConfig(Settings):
     optim: OptimConfig = field(default_factory=OptimConfig)
     evaluation: Annotated[EvaluationData, CountsWith("knn_on")] = field(default_factory=EvaluationData)
     knn: Annotated[KnnConfig, CountsWith("knn_on")] = field(default_factory=KnnConfig)
+    measuring: MeasuringConfig = field(default_factory=MeasuringConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     def __post_init__(self) -> None:
@@ -260,12 +276,8 @@ class PretrainConfig(Settings):
                 f"num_local_views is {self.local.num_local_views}; expected 0: {self.method.name} has no local views",
                 "num_local_views",
             )
-        start, has_steps = self.anchor.anchor_start_step, self.optim.epochs is None and "steps" not in self.auto
-        if self.anchor.anchor != "none" and has_steps and start >= self.optim.steps:
-            raise ConfigError(
-                f"anchor_start_step is {start}; expected fewer than the run's {self.optim.steps} steps",
-                "anchor_start_step",
-            )
+        if self.optim.epochs is None and "steps" not in self.auto:
+            self._check_anchor(self.optim.steps)
         if self.method.wants_regions != (self.views.carried_regions > 0):
             raise ConfigError(
                 f"carried_regions is {self.views.carried_regions}; expected "
@@ -294,6 +306,23 @@ class PretrainConfig(Settings):
         if self.optim.epochs is None and ends != sorted({*ends, self.optim.steps})[:-1]:
             raise ConfigError(f"extensions are after {ends} steps of {self.optim.steps}; expected rising numbers")
 
+    def _check_anchor(self, num_steps: int) -> None:
+        start = self.anchor.anchor_start_step
+        if self.anchor.anchor != "none" and start >= num_steps:
+            raise ConfigError(
+                f"anchor_start_step is {start}; expected fewer than the run's {num_steps} steps", "anchor_start_step"
+            )
+
+    def num_steps(self, num_images: int) -> int:
+        """Steps of the whole run, as OptimConfig.num_steps counts them.
+
+        Raises:
+            ConfigError: the warm-up is not over by the end of the epochs, or the anchor does not begin before it.
+        """
+        steps = self.optim.num_steps(num_images)
+        self._check_anchor(steps)
+        return steps
+
     @property
     def has_teacher(self) -> bool:
         """Whether a running mean of the backbone's weights is kept: by the method, or by ema_decay."""
@@ -318,7 +347,10 @@ class PretrainConfig(Settings):
     def settings(self) -> dict[str, Any]:
         """Everything that decides the result: all but where files are and how the run is executed."""
         settings = to_dict(self)
-        del settings["runtime"], settings["evaluation"], settings["knn"], settings["auto"]
+        for name in ("runtime", "evaluation", "knn", "measuring", "auto"):
+            del settings[name]
         del settings["optim"]["extend_schedule"]  # what came of it stands in the extensions
         settings["data"] = {"max_side": self.data.max_side, "codec": self.data.codec}
+        if self.data.held_out:
+            settings["data"]["held_out"] = self.data.held_out
         return settings

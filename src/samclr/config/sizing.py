@@ -132,11 +132,19 @@ def fit_memory(config: PretrainConfig, rows: int, memory: StepMemory, free_bytes
     """
     if "micro_batch_size" not in config.auto:
         return config
-    auto, room = tuple(name for name in config.auto if name != "micro_batch_size"), FREE_SHARE * free_bytes
-    sizes = [2**power for power in range(1, rows.bit_length()) if 2**power < rows]
-    fitting = [size for size in sizes if memory.of(size) <= room]
-    size = None if memory.of(rows) <= room or not sizes else max(fitting, default=2)
+    auto = tuple(name for name in config.auto if name != "micro_batch_size")
+    fitting = most_rows(rows, memory, free_bytes)
+    size = None if fitting == rows or rows <= 2 else max(fitting, 2)
     return replace(config, auto=auto, runtime=replace(config.runtime, micro_batch_size=size))
+
+
+def most_rows(rows: int, memory: StepMemory, free_bytes: float) -> int:
+    """Rows that can be encoded at a time in FREE_SHARE of what is free: all, or a power of two of 2 or more; 0 if none.
+
+    rows: of a device in a step.
+    """
+    sizes = [2**power for power in range(1, rows.bit_length()) if 2**power < rows]
+    return max((size for size in (*sizes, rows) if memory.of(size) <= FREE_SHARE * free_bytes), default=0)
 
 
 def fit_length(config: PretrainConfig, num_images: int, device_kind: str, step_s: float) -> PretrainConfig:

@@ -82,6 +82,25 @@ def open_labelled_scenes(name_or_path: Path) -> tuple[LabelledScenes, LabelledSc
     return train, test
 
 
+def open_validation_scenes(name_or_path: Path) -> LabelledScenes | None:
+    """The validation split of a set, where it has one with labels that is not what `open_labelled_scenes` tests on.
+
+    Raises:
+        EvaluationError: as `open_labelled_scenes`.
+    """
+    try:
+        data_set, root, own_classes = _find(name_or_path)
+        test = _train_and_test(data_set, root, TEST_NAMES, bool(own_classes))
+        named = (one for name in TEST_NAMES[1:] if (one := data_set.split(name)) is not None and one.labelled)
+        split = next((one.name for one in named if (root / data_set.images / one.name).is_dir()), None)
+        if split is None or split == test.split:
+            return None
+        classes, lookup = (own_classes, None) if own_classes else _classes(data_set, root)
+        return _open_split(replace(test, split=split), classes, lookup)
+    except ScenesError as error:
+        raise EvaluationError(str(error)) from None
+
+
 def _find(name_or_path: Path) -> tuple[DataSetSpec, Path, tuple[str, ...]]:
     """The set whose layout it has, its root, and the classes that a classes.txt names."""
     named = as_named(name_or_path)

@@ -13,7 +13,8 @@ from samclr.log import option_of
 from samclr.models.hub import is_hub_id
 from samclr.models.names import may_be_backbone
 from samclr.models.weights_files import ONNX, is_weights_folder, weights_file
-from samclr.runs.saved import CONFIG_FILE, load_config, require_run, require_teacher
+from samclr.runs.before_after import require_weights
+from samclr.runs.saved import CONFIG_FILE, load_config, require_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ def check_target(name: str, untrained: bool, which: Weights | None = None) -> No
     Raises:
         EvaluationError: the name is none of these, or `which` is asked for of something else than a trained run.
         ConfigError: a folder without weights.
-        RunError: the run has no checkpoint, or no teacher, or its configuration cannot be read.
+        RunError: the run has no checkpoint, no teacher or no best step, or its configuration cannot be read.
     """
     path = Path(name)
     if which is not None and (untrained or not is_run(path)):
@@ -83,7 +84,7 @@ def check_target(name: str, untrained: bool, which: Weights | None = None) -> No
         raise EvaluationError(f"{what} has one set of weights; leave {option_of('which')} out")
     if is_run(path):
         (load_config if untrained or which == "start" else require_run)(path)
-        require_teacher(path, load_config(path), which)
+        require_weights(path, load_config(path), which)
     elif path.exists():
         if path.suffix != ONNX:
             weights_file(path)

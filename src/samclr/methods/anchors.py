@@ -60,7 +60,7 @@ class Anchor(nn.Module):
 
     def compile_backbone(self) -> None:
         """At its next pass, by torch.compile."""
-        self._features_and_map = torch.compile(features_and_map)
+        self._features_and_map = torch.compile(features_and_map, dynamic=False)
 
     def term(
         self, maps: Float[Tensor, "b v d gh gw"], anchor: Float[Tensor, "b v d gh gw"], step: int

@@ -81,9 +81,13 @@ class Encoder(nn.Module):
         return self.head(pooled.flatten(0, 1), **options).unflatten(0, shares.shape[:3])
 
     def compile_backbone(self) -> None:
-        """At its next pass, by torch.compile. In place: the names of the weights stay."""
-        self.backbone.compile()
-        self._features_and_map = torch.compile(features_and_map)
+        """At its next pass, by torch.compile. In place: the names of the weights stay.
+
+        Each size of views is compiled by itself: a ViT's position embeddings cannot be resampled to a size that
+        torch.compile leaves open (antialiasing fails inside torch).
+        """
+        self.backbone.compile(dynamic=False)
+        self._features_and_map = torch.compile(features_and_map, dynamic=False)
 
 
 def predict(predictor: nn.Module, embeddings: Float[Tensor, "b v d"]) -> Float[Tensor, "b v d"]:

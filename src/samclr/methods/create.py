@@ -12,16 +12,18 @@ from samclr.methods.anchors import anchored
 from samclr.methods.base import Method
 from samclr.models.backbone import create_backbone, load_pretrained
 from samclr.models.drop_path import without_drop_path
-from samclr.models.freeze import evaluate_frozen, freeze, freeze_norms
+from samclr.models.freeze import evaluate_frozen, freeze, freeze_norm
 from samclr.models.lora import add_lora
 from samclr.models.momentum import AVERAGE, average, momentum_copy
 
 
-def create_method(config: PretrainConfig, num_steps: int) -> Method:
+def create_method(config: PretrainConfig, num_steps: int, with_weights: bool = True) -> Method:
     """Make the method of a configuration around a fresh backbone; the seed decides the weights.
 
     They lie channels last, in which convolutions are faster; in checkpoints' backbones they lie as everywhere. With
     `ema_decay` it has a part `average`: the backbone's running mean, see samclr.models.momentum.
+
+    with_weights: begin with the pretrained weights that are named; a method that is restored needs none.
 
     Raises:
         ConfigError: the backbone cannot be had, or has no layers to freeze, to update or to leave out as asked for.
@@ -30,14 +32,14 @@ def create_method(config: PretrainConfig, num_steps: int) -> Method:
     torch.manual_seed(config.seed)
     model, size_px = config.model, config.group.size_px
     backbone = create_backbone(model, size_px, model.drop_path)
-    load_pretrained(backbone, model)
+    if with_weights:
+        load_pretrained(backbone, model)
     backbone.to(memory_format=torch.channels_last)
     freeze(backbone, model.freeze)
+    freeze_norm(backbone, model.frozen_norm)
     if model.lora_rank is not None:
         add_lora(backbone, model, size_px)
         evaluate_frozen(backbone)
-    if model.frozen_norm:
-        freeze_norms(backbone)
     method: Method = resolve(METHODS[config.method.name].build)(backbone, config.method, config.seed, num_steps)
     if model.drop_path is not None:
         for copied in backbones_of(method)[1:]:

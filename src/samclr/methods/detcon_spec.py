@@ -59,7 +59,7 @@ ADAPT = replace(
     DETCON,
     recipe="adapt",
     anchor=AnchorConfig(anchor="feature", anchor_feature_weight=2.0),
-    model=ModelConfig(frozen_norm=True),
+    model=ModelConfig(frozen_norm="statistics"),
     group=ViewGroup(size_px=224, crop_scale=(0.3, 1.0)),
     optim=OptimConfig(
         global_batch_size=64, steps=2000, optimizer="adamw", lr=3e-4, weight_decay=0.04, layer_decay=0.75,

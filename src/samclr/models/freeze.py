@@ -33,14 +33,15 @@ def freeze(backbone: nn.Module, groups: int | Literal["all"]) -> None:
         evaluate_frozen(backbone)
 
 
-def freeze_norms(backbone: nn.Module) -> None:
-    """Put batch norms into evaluation mode, in place: they normalise by the statistics that they have, which stay.
-
-    Scales and shifts learn on.
-    """
+def freeze_norm(backbone: nn.Module, what: Literal["none", "statistics", "all"]) -> None:
+    """Put batch norm into evaluation mode, in place; with `all` its scale and shift do not learn either."""
+    if what == "none":
+        return
     for module in backbone.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
+            if what == "all":
+                module.requires_grad_(False)
 
 
 def evaluate_frozen(backbone: nn.Module) -> None:

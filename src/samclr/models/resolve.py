@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import torch
 
+from samclr.config.model import AUTO, ModelConfig
+from samclr.config.model_args import parse_arguments
 from samclr.config.pretrain import PretrainConfig
 from samclr.errors import ConfigError
 from samclr.log import option_of, say
@@ -14,20 +16,27 @@ from samclr.models.lora import lora_layers
 from samclr.models.restore import settled
 from samclr.models.sizes import fit_views
 from samclr.models.weights import with_normalisation
+from samclr.models.weights_files import TIMM
 
 
-def resolve_config(config: PretrainConfig, tell: bool = True) -> PretrainConfig:
+def resolve_config(config: PretrainConfig, tell: bool = True, saved: PretrainConfig | None = None) -> PretrainConfig:
     """The configuration as config.json states it: its backbone, sizes that that takes, its input's normalisation, and
     which weights are exported.
 
-    tell: say what was rounded or assumed.
+    tell: say what was rounded or assumed. saved: the settings of the run that is resumed: what its weights decided
+    stands there, and their file may be gone.
 
     Raises:
         ConfigError: the backbone takes no such views, or its file of weights cannot be read, or it has no layers to
             freeze, to update or to leave out as asked for.
         UsageError: a package is missing.
     """
-    config = fit_views(replace(config, model=settled(config.model)), tell)
+    resumed = saved is not None and saved.model.pretrained not in (None, TIMM)
+    if saved is not None and resumed and saved.model.pretrained == config.model.pretrained:
+        model = _as_saved(config.model, saved.model)
+    else:
+        model = settled(config.model)
+    config = fit_views(replace(config, model=model), tell)
     _check_training(config)
     model, assumed = with_normalisation(config.model)
     if assumed and tell:
@@ -35,10 +44,20 @@ def resolve_config(config: PretrainConfig, tell: bool = True) -> PretrainConfig:
     return replace(config, model=replace(model, exported=config.exported))
 
 
+def _as_saved(model: ModelConfig, saved: ModelConfig) -> ModelConfig:
+    """What the weights decided where it is left open, as `settled` and `with_normalisation` would."""
+    if model.backbone == AUTO:
+        stem = saved.stem if model.stem == "standard" else model.stem
+        model = replace(model, backbone=saved.backbone, stem=stem, input_px=model.input_px or saved.input_px)
+    if set(parse_arguments(model.model_args)) <= set(parse_arguments(saved.model_args)):
+        model = replace(model, model_args=saved.model_args)
+    return model if model.mean is not None else replace(model, mean=saved.mean, std=saved.std)
+
+
 def _check_training(config: PretrainConfig) -> None:
     """See that the backbone can be trained as asked for, on the meta device: before anything is packed or written."""
     model, decay = config.model, config.optim.layer_decay
-    if model.frozen_norm and model.pretrained is None:
+    if model.frozen_norm != "none" and model.pretrained is None:
         raise ConfigError(
             "frozen_norm keeps the statistics of trained weights, and this run begins with random ones; name some with "
             f"{option_of('pretrained')}, or leave it out",

@@ -14,6 +14,7 @@ from samclr.pages.counts import count_sentences
 from samclr.pages.gallery import make_gallery
 from samclr.pages.render import render
 from samclr.pages.verdict import VIEWS, make_verdict
+from samclr.runs.before_after import read_before_after
 from samclr.runs.directory import SUMMARY_FILE, read_json, read_metrics, steps_without_row
 from samclr.runs.grid import result_grid
 from samclr.runs.results import UNTRAINED, Result, RunResult, results_of_run
@@ -69,6 +70,7 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         version=__version__,
         title=", ".join(labels.values()) if len(runs) < 4 else f"{len(runs)} runs",
         verdict=make_verdict(configs, found),
+        before_after=[(labels[run], one) for run in runs if (one := read_before_after(run)) is not None and one.table],
         unfinished=[text for run in runs if (text := _unfinished(labels[run], summaries[run], metrics[run]))],
         labelled=result_grid("labelled", results),
         dense=result_grid("dense", results),
@@ -170,7 +172,9 @@ def _history(config: PretrainConfig) -> str:
 def _settings_table(configs: dict[Path, PretrainConfig], labels: dict[Path, str]) -> dict[str, Any]:
     flat = {run: _flatten(to_dict(config)) for run, config in configs.items()}
     names = [
-        name for name in next(iter(flat.values())) if not name.startswith(("runtime.", "evaluation.", "knn.", "auto"))
+        name
+        for name in next(iter(flat.values()))
+        if not name.startswith(("runtime.", "evaluation.", "knn.", "measuring.", "auto"))
     ]
     rows = [(name, [str(flat[run].get(name)) for run in configs]) for name in names]
     return {

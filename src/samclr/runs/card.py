@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from samclr._version import __version__
-from samclr.config.methods import Which
+from samclr.config.methods import Kept
 from samclr.config.normalisation import normalisation_of
 from samclr.config.pretrain import ModelConfig, PretrainConfig
 from samclr.config.protocols import Kind
@@ -20,6 +20,7 @@ from samclr.errors import name_some
 from samclr.models.backbone import feature_width
 from samclr.models.fingerprints import weights_fingerprint
 from samclr.models.sizes import ANY_SIZE, InputSizes
+from samclr.runs.before_after import read_before_after
 from samclr.runs.directory import SUMMARY_FILE, read_json
 from samclr.runs.grid import result_grid
 from samclr.runs.loading import Loading
@@ -36,6 +37,7 @@ NO_RESULTS_TEXT = (
     "None was measured with these weights. `samclr evaluate RUN --on SET` adds some, and the floor with `--untrained`;",
     "then export anew.",
 )
+PAIRED_TEXT = "Shares in per cent. In brackets: 95 % intervals of the difference, paired by image."
 VIEWS_TEXT = {
     "image": "all from the whole image",
     "region": "all from one region of the image",
@@ -54,7 +56,7 @@ def model_card(
     backbone: nn.Module,
     loading: Loading,
     image_px: int | None = None,
-    which: Which = "student",
+    which: Kept = "student",
 ) -> str:
     """Markdown. image_px: the one size of images that an ONNX file takes. which: the weights of `backbone`."""
     weights, recipe = weights_fingerprint(backbone), RECIPES.get(config.recipe)
@@ -70,7 +72,7 @@ def model_card(
     lines += ["", "## Training", "", f"- recipe: {config.recipe}{source}"]
     lines += [
         *_training(run, config),
-        *_which(config, which),
+        *_which(run, config, which),
         f"- fingerprint of these weights: {weights}",
         "",
         "## Results",
@@ -79,12 +81,24 @@ def model_card(
     for kind, first in tables:
         lines += _table(first, kind, results)
     lines += ["", *(RESULTS_TEXT if results else NO_RESULTS_TEXT)]
+    lines += _before_after(run)
     if results and not any(result.untrained for result in results):
         lines.append("No floor was measured: what the same backbone reaches untrained is not known.")
     lines += ["", "## Limits", "", *LIMITS_TEXT]
     settings = json.dumps(_public_settings(config), indent=1)
     folded = ["<details><summary>All settings</summary>", "", "```json", settings, "```", "", "</details>", ""]
     return "\n".join([*lines, "", *folded])
+
+
+def _before_after(run: Path) -> list[str]:
+    """The table of what the run gained and forgot, where it was measured."""
+    found = read_before_after(run)
+    if found is None or not found.table:
+        return []
+    rows = found.cells()
+    head = ["", "### Before and after", "", f"| {' | '.join(rows[0])} |", "|---" * len(rows[0]) + "|"]
+    lines = [f"| {' | '.join(_plain(cell) for cell in row.values())} |" for row in rows]
+    return [*head, *lines, "", *(text for text in (found.caption(), found.sentence(), PAIRED_TEXT) if text)]
 
 
 def card_results(run: Path, weights: str, config: PretrainConfig) -> list[Result]:
@@ -164,8 +178,11 @@ def _training(run: Path, config: PretrainConfig) -> list[str]:
     ]
 
 
-def _which(config: PretrainConfig, which: Which) -> list[str]:
-    """Which of a run's two sets of weights these are, if it has two."""
+def _which(run: Path, config: PretrainConfig, which: Kept) -> list[str]:
+    """Which of a run's sets of weights these are, if it has several."""
+    found = read_before_after(run) if which == "best" else None
+    if found is not None:
+        return [f"- weights: the {config.exported}'s after step {found.best_step:,}, the best by {found.chosen_by}"]
     if not config.has_teacher:
         return []
     if which == "student":

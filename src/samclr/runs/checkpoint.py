@@ -16,13 +16,13 @@ from samclr.models.backbone import create_backbone, load_pretrained
 from samclr.models.lora import merged
 from samclr.models.momentum import AVERAGE
 from samclr.models.restore import is_weights, load_exported
+from samclr.runs.before_after import kept_weights, require_weights
 from samclr.runs.saved import (
     checkpoint_checksum,
     checkpoint_step,
     checkpoints,
     load_config,
     no_checkpoint,
-    require_teacher,
 )
 from samclr.storage.files import remove_if_free, write_bytes
 
@@ -84,11 +84,12 @@ def load_backbone(run: "str | os.PathLike[str]", which: Weights | None = None) -
     Args:
         run: a run directory (or Run), a safetensors file or a Hugging Face folder of `samclr.export`.
         which: the weights that were trained (student), or their running mean (teacher): the momentum encoder of MoCo,
-            BYOL or DINO, or what `ema_decay` keeps; or those that the run began with (start): an anchor's, else read
-            again from where the run had them. None takes those that the run exports (`config.exported`).
+            BYOL or DINO, or what `ema_decay` keeps; or what the run exports as it was at its best step (best), where it
+            was measured while it trained; or those that the run began with (start): kept ones, an anchor's, else
+            read again from where the run had them. None takes those that the run exports (`config.exported`).
 
     Raises:
-        RunError: `run` is none of these, has no checkpoint yet, or has no teacher.
+        RunError: `run` is none of these, has no checkpoint yet, or has no teacher or no best step.
         ConfigError: a file that is damaged, is an ONNX file, or does not say which backbone it is of.
         UsageError: `which` is another word.
     """
@@ -102,13 +103,23 @@ def load_backbone(run: "str | os.PathLike[str]", which: Weights | None = None) -
     config = load_config(run)
     state = load_checkpoint(run)
     if which == "start":
-        return _start_of(config, state)
+        kept = kept_weights(run, "start")
+        return _start_of(config, state) if kept is None else _with_weights(config, kept)
     if state is None:
         raise no_checkpoint(run)
-    require_teacher(run, config, which)
+    require_weights(run, config, which)
+    if which == "best":
+        weights = kept_weights(run, "best")
+        if weights is None:
+            raise RunError(f"{run} has lost the weights of its best step; take others with {option_of('which')}")
+        return _with_weights(config, weights)
     weights = backbone_weights(state["method"], which or config.exported)
+    return _with_weights(config, merged(weights, config.model.lora_scale))
+
+
+def _with_weights(config: PretrainConfig, weights: dict[str, Tensor]) -> nn.Module:
     backbone = create_backbone(config.model, config.group.size_px)
-    backbone.load_state_dict(merged(weights, config.model.lora_scale))
+    backbone.load_state_dict(weights)
     return backbone.eval()
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import save
 from torch import nn
 
 from samclr._version import __version__
-from samclr.config.methods import Which
+from samclr.config.methods import Kept
 from samclr.config.model_args import details_of
 from samclr.config.normalisation import Normalisation, normalisation_of
 from samclr.config.pretrain import PretrainConfig
@@ -38,7 +38,7 @@ def export(
     *,
     layout: Layout = "timm",
     image_px: int | None = None,
-    which: Which | None = None,
+    which: Kept | None = None,
 ) -> Path:
     """Write the backbone of a run for another library, with a model card beside it; returns what was written.
 
@@ -50,11 +50,11 @@ def export(
         layout: timm or torchvision (safetensors), huggingface, or onnx (compared with torch before it is kept).
         image_px: onnx alone: the one size of images, in px, that the file is for; by default it takes any size that
             the backbone takes, and where that cannot be had, the size of the run's views.
-        which: student, the weights that were trained, or teacher, their running mean; None takes what the run says
-            (`config.exported`).
+        which: student, the weights that were trained, teacher, their running mean, or best, what the run exports as it
+            was at its best step; None takes what the run says (`config.exported`).
 
     Raises:
-        RunError: the run has no checkpoint, or no teacher, or the backbone does not exist in that layout.
+        RunError: the run has no checkpoint, no teacher or no best step, or the backbone does not exist in that layout.
         UsageError: a package is missing that the layout needs, there is no such layout, or `out` or `image_px` does
             not go with it.
         ConfigError: the backbone takes no images of `image_px`.
@@ -65,7 +65,7 @@ def export(
     return Path(out)
 
 
-def export_run(run: Path, out: Path, layout: Layout, image_px: int | None = None, which: Which | None = None) -> str:
+def export_run(run: Path, out: Path, layout: Layout, image_px: int | None = None, which: Kept | None = None) -> str:
     """Write the backbone of a run in a layout, with a model card; returns the line of Python that loads it.
 
     See `export`.

@@ -65,11 +65,12 @@ class Run(os.PathLike[str]):
     def backbone(self, which: Weights | None = None) -> nn.Module:
         """The backbone of the newest checkpoint in evaluation mode: normalised [n 3 h w] -> features [n d].
 
-        which: the weights that were trained (student), their running mean (teacher), or those that the run began with
-            (start); None takes those that the run exports (`config.exported`).
+        which: the weights that were trained (student), their running mean (teacher), those that the run exports as
+            they were at its best step (best), or those that it began with (start); None takes those that the run
+            exports (`config.exported`).
 
         Raises:
-            RunError: there is no checkpoint yet, or the run has no teacher.
+            RunError: there is no checkpoint yet, or the run has no teacher or no best step.
         """
         return load_backbone(self.path, which)
 

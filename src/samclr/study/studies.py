@@ -170,7 +170,7 @@ def _adapt_variants() -> tuple[Variant, ...]:
         ("adapt", "adapt", adapt),
         ("no-regions", "adapt, images contrasted and not their regions", gentle),
         ("no-anchor", "adapt without anchor", replace(adapt, anchor=replace(adapt.anchor, anchor="none"))),
-        ("norm-trained", "adapt, batch norm trained", replace(adapt, model=replace(model, frozen_norm=False))),
+        ("norm-trained", "adapt, batch norm trained", replace(adapt, model=replace(model, frozen_norm="none"))),
         ("one-rate", "adapt without layer decay", replace(adapt, optim=replace(optim, layer_decay=None))),
     )
     return tuple(Variant(name=name, title=title, config=config) for name, title, config in changed)

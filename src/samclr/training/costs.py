@@ -17,6 +17,35 @@ from samclr.views.data import bank_path, num_workers
 
 
 @dataclass(frozen=True, kw_only=True)
+class CardMemory:
+    """What a step takes of a GPU, counted from what the backward pass keeps, without the bank.
+
+    Attributes:
+        card_gb: the card's memory.
+        rows: of a device in a step. all_rows_mb: with all of them encoded at a time.
+        fitting_rows: the most that fit at a time; 0 if not even two do. fitting_mb: with so many; None of 0.
+    """
+
+    card_gb: float
+    rows: int
+    all_rows_mb: float
+    fitting_rows: int
+    fitting_mb: float | None
+
+    def text(self, precision: str) -> str:
+        """In words."""
+        of_all = f"all {self.rows} rows at once take about {self.all_rows_mb / 1e3:.1f} GB in {precision}"
+        if self.fitting_mb is None:
+            return f"does not fit: {of_all}"
+        if self.fitting_rows == self.rows:
+            return f"fits: {of_all}"
+        return (
+            f"fits with {option_of('micro_batch_size')} {self.fitting_rows}, about {self.fitting_mb / 1e3:.1f} GB; "
+            f"{of_all}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Costs:
     """What a run takes.
 
@@ -35,6 +64,7 @@ class Costs:
         run_mb: the run directory at most; None where the pace was read from the log.
         memory_mb: of the device in a step, by trial steps; None likewise.
         bank_on_device_mb: what a GPU holds beside it if the bank is put there; None where it cannot be.
+        card: what a step would take of a GPU; None where that was not counted.
     """
 
     num_images: int
@@ -62,6 +92,7 @@ class Costs:
     run_mb: float | None
     memory_mb: float | None
     bank_on_device_mb: float | None
+    card: "CardMemory | None" = None
 
     def to_dict(self) -> dict[str, Any]:
         """Under these names, as `samclr pretrain --dry-run --json` prints them."""
@@ -91,6 +122,8 @@ class Costs:
             rows[f"memory on {self.device}"] = (
                 f"about {self.memory_mb / 1e3:.1f} GB{parts}, by {TRIAL_STEPS} trial steps"
             )
+        if self.card is not None:
+            rows[f"on a card of {self.card.card_gb:.0f} GB"] = self.card.text(self.precision)
         if self.bank_on_device_mb is not None:
             rows["and for the bank"] = (
                 f"{self.bank_on_device_mb / 1e3:.2f} GB, if it is put there ({option_of('bank_on')})"
@@ -102,20 +135,21 @@ def costs_of(
     config: PretrainConfig, run: Path, refs: Sequence[SceneRef], pace: Pace, device_kind: str, steps_done: int = 0
 ) -> Costs:
     """What a run takes that has done `steps_done`."""
-    num_steps, views = config.optim.num_steps(len(refs)), config.views_per_step()
+    num_images = config.data.num_trained(len(refs))
+    num_steps, views = config.num_steps(num_images), config.views_per_step()
     bank = bank_path(config)
     folder = PartsFolder(bank, KIND) if (bank / "manifest.json").exists() else None
     existing = run if run.exists() else next(parent for parent in run.absolute().parents if parent.exists())
     left = max(num_steps - steps_done, 0)
     on_device = device_kind == "cuda" and config.data.codec == "raw" and config.runtime.bank_on in ("auto", "device")
     return Costs(
-        num_images=len(refs),
+        num_images=num_images,
         num_steps=num_steps,
         steps_done=steps_done,
         global_batch_size=config.optim.global_batch_size,
         micro_batch_size=config.runtime.micro_batch_size,
         num_views=views,
-        num_epochs=num_steps * config.optim.global_batch_size / len(refs),
+        num_epochs=num_steps * config.optim.global_batch_size / num_images,
         optimizer=config.optim.optimizer,
         lr=config.optim.lr,
         num_warmup_steps=config.optim.warmup_steps,

@@ -25,9 +25,10 @@ from samclr.processes.stopping import stop_signals
 from samclr.runs.checkpoint import load_checkpoint, save_checkpoint
 from samclr.runs.directory import SUMMARY_FILE, MetricsLog, locked_run, open_run, read_json, write_json
 from samclr.runs.extension import is_stage_of, stages
-from samclr.runs.saved import newest_step, read_config, saved_config
+from samclr.runs.saved import has_checkpoint, load_config, newest_step, read_config, saved_config
 from samclr.storage.bus_errors import bus_error_is_said
 from samclr.storage.files import room_for
+from samclr.training.before_after import compare
 from samclr.training.devices import advice_on_memory, agree, clip_gradients, create_fabric, set_up, step_optimizer
 from samclr.training.head_warmup import head_alone
 from samclr.training.loggers import close_loggers, create_loggers, log_rows, writers_fail_once
@@ -35,7 +36,7 @@ from samclr.training.micro_batches import backward
 from samclr.training.monitor import CollapseMonitor, identical_pairs_warning, sample_identical_pairs
 from samclr.training.optim import create_optimizer, schedule_step, set_rates
 from samclr.training.progress import TrainingProgress
-from samclr.training.start import fit_to_folder, say_extension, settle
+from samclr.training.start import fit_to_folder, hold_out, say_extension, settle
 from samclr.views.data import TrainingData, bank_path, num_workers, prepare_data
 from samclr.views.loader import ViewLoader
 from samclr.views.make_batch import make_batch
@@ -72,9 +73,11 @@ def pretrain(config: PretrainConfig, run: Path, announce: bool = False) -> Pretr
         ScenesError, PartsError, UsageError: as prepare_data.
     """
     regions_wanted(config.data, config.views)
+    config = hold_out(config, run)
     config, refs = fit_to_folder(config, run, listed=announce)
     fabric = create_fabric(config)
-    config = resolve_config(config, tell=fabric.is_global_zero)
+    saved = load_config(run) if has_checkpoint(run) else None
+    config = resolve_config(config, tell=fabric.is_global_zero, saved=saved)
     bank = bank_path(config) if config.data.scenes else Path()
     generators = [fabric.device] if fabric.device.type == "cuda" else []
     quiet = bus_error_is_said(bank), writers_fail_once(), room_for(run), torch.random.fork_rng(generators)
@@ -114,19 +117,20 @@ def _held(run: Path, fabric: Fabric) -> Iterator[None]:
 def _train(fabric: Fabric, config: PretrainConfig, whole: PretrainConfig, run: Path, announce: bool) -> PretrainResult:
     """One stage of a run, `config`; `whole` is the run with all its extensions."""
     data = prepare_data(config)
+    num_steps = config.num_steps(data.bank.num_images)
     open_run(run, whole, write=fabric.is_global_zero)  # a start that is refused leaves no run directory
     _check_same_data(run, data, write=fabric.is_global_zero)
-    num_steps = config.optim.num_steps(data.bank.num_images)
     if fabric.is_global_zero:
         _warn_of_identical_pairs(config, data, num_steps)
         _warn_of_large_batch(config, data)
         if announce and data.regions is not None:
             tell(f"{len(data.regions.area_px):,} regions after the filter, in {data.bank.num_images:,} images")
-    method = create_method(config, num_steps)
+    checkpoint = load_checkpoint(run)
+    method = create_method(config, num_steps, with_weights=checkpoint is None)  # a resumed run has its own
     optimizer = create_optimizer(method, config.optim)
     totals: dict[str, int] = {}
     first_step = 0
-    if (checkpoint := load_checkpoint(run)) is not None:
+    if checkpoint is not None:
         first_step = _restore(checkpoint, method, whole, totals)
     normalisation = normalisation_of(backbone_of(method))
     method, optimizer = set_up(fabric, method, optimizer, config.runtime)
@@ -147,6 +151,9 @@ def _train(fabric: Fabric, config: PretrainConfig, whole: PretrainConfig, run: P
     monitor = CollapseMonitor()
     loggers = create_loggers(config, run) if fabric.is_global_zero else []
     probes = _online_probes(config, fabric)
+    comparison = compare(config, run, data, num_steps, fabric.device) if fabric.is_global_zero else None
+    if comparison is not None:
+        comparison.begin(backbone_of(method.module, config.exported), first_step)
     metrics_log = MetricsLog(run, first_step) if fabric.is_global_zero else None  # last: from here on it is closed
     pending_rows: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
     chance_loss: float | None = None
@@ -202,6 +209,8 @@ def _train(fabric: Fabric, config: PretrainConfig, whole: PretrainConfig, run: P
             pending_rows.append((row, {"loss": output.loss, "gradient_norm": gradient_norm} | output.metrics))
             if len(pending_rows) == FLUSH_STEPS or fabric.device.type == "cpu":
                 flush()
+            if comparison is not None:
+                comparison.after(steps_done, backbone_of(method.module, config.exported))
             stopping, saving = agree(
                 fabric, plan.step, stop.is_set(), time.monotonic() - last_saved >= config.runtime.checkpoint_every_s
             )
@@ -213,6 +222,8 @@ def _train(fabric: Fabric, config: PretrainConfig, whole: PretrainConfig, run: P
             step_end = time.perf_counter()
         else:
             save()
+            if comparison is not None:
+                comparison.finish()
     counts = data.counts()
     summary: dict[str, Any] = data.facts() | {"plan_counts": totals}
     summary |= {"steps_done": steps_done, "num_steps": num_steps, "torch": torch.__version__}

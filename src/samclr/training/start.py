@@ -10,6 +10,7 @@ import torch
 from lightning_fabric import Fabric
 
 from samclr.config.pretrain import PretrainConfig
+from samclr.config.recipes import RECIPES
 from samclr.config.sizing import filled_from, fit_folder, fit_length
 from samclr.datasets.sources import list_data
 from samclr.log import option_of, say, tell
@@ -21,6 +22,8 @@ from samclr.training.costs import costs_of
 from samclr.training.devices import advice_on_memory
 from samclr.training.memory import fit_to_memory
 from samclr.training.pace import Pace, logged_pace, measure_pace
+
+HELD_OUT_SHARE = 0.1  # of recipes that continue weights, where they are not measured on a set
 
 
 def fit_to_folder(config: PretrainConfig, run: Path, listed: bool = False) -> tuple[PretrainConfig, list[SceneRef]]:
@@ -34,24 +37,44 @@ def fit_to_folder(config: PretrainConfig, run: Path, listed: bool = False) -> tu
     if config.auto:
         kind = choose_device(config.runtime.device).type
         has_bfloat16 = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        config = fit_folder(config, len(refs), kind, "bfloat16" if has_bfloat16 else "float16", os.cpu_count() or 1)
+        config = fit_folder(
+            config,
+            config.data.num_trained(len(refs)),
+            kind,
+            "bfloat16" if has_bfloat16 else "float16",
+            os.cpu_count() or 1,
+        )
     return config, refs
+
+
+def hold_out(config: PretrainConfig, run: Path) -> PretrainConfig:
+    """With the share of scenes that is held out, where that is left open: as the run has it, else by the recipe."""
+    if config.data.held_out is not None:
+        return config
+    if has_checkpoint(run):
+        share = load_config(run).data.held_out or 0.0
+    else:
+        continues = config.recipe in RECIPES and RECIPES[config.recipe].continues
+        has_set = config.runtime.knn_on is not None or config.measuring.dense_on is not None
+        share = HELD_OUT_SHARE if continues and not has_set else 0.0
+    return replace(config, data=replace(config.data, held_out=share))
 
 
 def settle(
     fabric: Fabric, config: PretrainConfig, run: Path, refs: Sequence[SceneRef], announce: bool
 ) -> PretrainConfig:
     """The configuration with nothing left open; told, where wanted, is what it takes. All ranks call it together."""
-    done = newest_step(run) or 0
+    done, num_images = newest_step(run) or 0, config.data.num_trained(len(refs))
     sized = ", ".join("learning rate" if name == "lr" else name.replace("_", " ") for name in config.auto)
+    trial = _without_weights(config) if done else config  # the file may be gone, and the run has its own
     with advice_on_memory(config.runtime):
-        config = fit_to_memory(fabric, config, refs, announce)
-    if "steps" not in config.auto and (not announce or done >= config.optim.num_steps(len(refs))):
+        config = replace(fit_to_memory(fabric, trial, refs, announce), model=config.model)
+    if "steps" not in config.auto and (not announce or done >= config.num_steps(num_images)):
         return replace(config, auto=())
     with advice_on_memory(config.runtime):
         pace = logged_pace(config, run, fabric.world_size) if done else None
-        pace = fabric.broadcast(pace or measure_pace(fabric, config))
-    config = fit_length(config, len(refs), fabric.device.type, pace.step_s)
+        pace = fabric.broadcast(pace or measure_pace(fabric, replace(config, model=trial.model)))
+    config = fit_length(config, num_images, fabric.device.type, pace.step_s)
     if announce and fabric.is_global_zero:
         for row in costs_of(config, run, refs, pace, fabric.device.type, done).rows():
             tell(f"{row['what']:<16} {row['value']}")
@@ -59,6 +82,10 @@ def settle(
             tell(f"{sized}: fitted to folder and device; {option_of('budget')} paper takes the recipe's numbers")
         _warn_of_memory(fabric, pace)
     return config
+
+
+def _without_weights(config: PretrainConfig) -> PretrainConfig:
+    return replace(config, model=replace(config.model, pretrained=None))
 
 
 def say_extension(config: PretrainConfig, run: Path) -> None:

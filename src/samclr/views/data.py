@@ -28,6 +28,7 @@ from samclr.processes.workers import unstated_workers
 from samclr.regions.index import RegionIndex, open_index
 from samclr.regions.store import open_store
 from samclr.scenes.fill import FillOptions
+from samclr.scenes.refs import SceneRef
 from samclr.views.plan import ViewPlanner
 from samclr.views.sources import regions_wanted
 
@@ -38,7 +39,7 @@ LOOSENED = ("min_area_px", "min_area_frac", "max_area_frac", "min_box_px")
 class TrainingData:
     """Everything a run reads. `fingerprint` changes with any image, region or filter setting.
 
-    regions_maker: the segmenter of the regions, and its settings.
+    regions_maker: the segmenter of the regions, and its settings. num_held_out: scenes that are not trained on.
     """
 
     bank: SceneBank
@@ -46,6 +47,7 @@ class TrainingData:
     planner: ViewPlanner
     fingerprint: str
     regions_maker: dict[str, Any] | None = None
+    num_held_out: int = 0
 
     def facts(self) -> dict[str, Any]:
         """What the summary of a run says of it."""
@@ -59,6 +61,8 @@ class TrainingData:
             counts["regions"] = len(self.regions.area_px)
             counts["images_without_regions"] = int((self.regions.start[1:] == self.regions.start[:-1]).sum())
             counts["segment_errors"] = self.regions.segment_errors
+        if self.num_held_out:
+            counts["images_held_out"] = self.num_held_out
         return counts
 
 
@@ -149,7 +153,8 @@ def view_data(
 ) -> TrainingData:
     """See `prepare_data`."""
     regions_wanted(data, views)
-    bank, regions = open_scenes(data, region_filter, num_workers, with_regions=views.reads_regions)
+    bank, num_held_out = _open_bank(data, num_workers)
+    regions = _open_regions(bank, data, region_filter, num_workers) if views.reads_regions else None
     planner = ViewPlanner(
         image_hw=bank.native_hw,
         regions=regions,
@@ -166,28 +171,59 @@ def view_data(
         planner=planner,
         fingerprint=data_fingerprint(bank, regions),
         regions_maker=None if regions is None or data.regions is None else open_store(data.regions).maker,
+        num_held_out=num_held_out,
     )
 
 
 def open_scenes(
-    data: DataConfig, region_filter: FilterConfig, num_workers: int, with_regions: bool = True
+    data: DataConfig, region_filter: FilterConfig, num_workers: int, with_regions: bool = True, held_out: bool = False
 ) -> tuple[SceneBank, RegionIndex | None]:
     """Pack what is not packed yet, and map the bank and, where regions are named and wanted, their index.
 
     Raises:
         ScenesError: no scene can be used, the filter keeps no region, or files were replaced.
     """
-    bank = _open_bank(data, num_workers)
-    if data.regions is None or not with_regions:
-        return bank, None
+    bank, _ = _open_bank(data, num_workers, held_out)
+    return bank, _open_regions(bank, data, region_filter, num_workers, held_out) if with_regions else None
+
+
+def _open_regions(
+    bank: SceneBank, data: DataConfig, region_filter: FilterConfig, num_workers: int, held_out: bool = False
+) -> RegionIndex | None:
+    if data.regions is None:
+        return None
     index = open_index(bank, open_store(data.regions), region_filter, cache_folder(), num_workers)
+    if held_out and not len(index.area_px):
+        return None
     if not len(index.area_px):
         given = ", ".join(f"{option_of(name)} (it is {getattr(region_filter, name)})" for name in LOOSENED)
         raise ScenesError(
             f"no region of {data.regions} passes the filter, in {bank.num_images:,} images; loosen {given}, or segment "
             f"the scenes anew"
         )
-    return bank, index
+    return index
+
+
+def open_held_out(config: PretrainConfig) -> tuple[SceneBank, RegionIndex | None]:
+    """The scenes that a run does not train on, and their regions where it reads some. Raises as `open_scenes`."""
+    workers = config.runtime.workers or unstated_workers(num_workers(config))
+    return open_scenes(config.data, config.filter, workers, config.views.reads_regions, held_out=True)
+
+
+def _sides(data: DataConfig, refs: Sequence[SceneRef]) -> tuple[Sequence[SceneRef], Sequence[SceneRef]]:
+    """The scenes that are trained on, and those that are held out: the first by a hash of their ids.
+
+    Raises:
+        ScenesError: none would be left to train on.
+    """
+    num = data.num_held_out(len(refs))
+    if num == 0:
+        return refs, []
+    if num >= len(refs):
+        raise ScenesError(f"{len(refs)} scenes are too few to hold any out; give {option_of('held_out')} 0")
+    order = sorted(range(len(refs)), key=lambda number: hashlib.sha256(refs[number].image_id.encode()).digest())
+    held = set(order[:num])
+    return [ref for number, ref in enumerate(refs) if number not in held], [refs[number] for number in sorted(held)]
 
 
 def data_fingerprint(bank: SceneBank, regions: RegionIndex | None) -> str:
@@ -201,14 +237,19 @@ def data_fingerprint(bank: SceneBank, regions: RegionIndex | None) -> str:
     return digest.hexdigest()[:16]
 
 
-def _open_bank(data: DataConfig, num_workers: int) -> SceneBank:
-    """List and pack the scenes. The list, some hundreds of bytes an image, is given up here."""
-    refs = list_data(data)
+def _open_bank(data: DataConfig, num_workers: int, held_out: bool = False) -> tuple[SceneBank, int]:
+    """List and pack the scenes, open those that are trained on or those that are held out, and count the latter.
+
+    The list, some hundreds of bytes an image, is given up here.
+    """
+    refs: Sequence[SceneRef] = list_data(data)
     path = bank_of(data)
     refuse_inside_scenes(path, data.scenes, option_of("bank"))
     pack_scenes(refs, path, data.max_side, FillOptions(num_workers=num_workers), data.codec)
+    sides = _sides(data, refs)
+    refs = sides[held_out]
     bank = SceneBank(path, refs)
     if bank.num_images == 0:
         first = next(iter(bank.errors.items()))
         raise ScenesError(f"none of the {len(refs)} images can be used: {name_some([': '.join(first)])}")
-    return bank
+    return bank, len(sides[1])

@@ -217,8 +217,8 @@ def test_variants_continue_the_weights_that_the_command_names():
         *("naive.region", "adapt", "no-anchor", "norm-trained", "one-rate")
     }
     by_name = {arm.variant: arm.config for arm in plan.arms}
-    assert by_name["adapt"].model.frozen_norm
-    assert not by_name["norm-trained"].model.frozen_norm
+    assert by_name["adapt"].model.frozen_norm == "statistics"
+    assert by_name["norm-trained"].model.frozen_norm == "none"
     pairs = [(pair.arm.variant, pair.baseline.variant) for pair in pairs_of(plan)]
     others = [one.name for one in ADAPT.variants if one.name != "adapt"]
     assert pairs[: len(others)] == [("adapt", name) for name in others]

@@ -1,0 +1,119 @@
+"""Measuring a run before and after: what is measured when, which step is kept, and that a kill changes nothing."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from support.runs import small_config
+from support.scenes import write_labelled, write_labelled_scenes
+
+import samclr
+from samclr.config import MeasuringConfig
+from samclr.errors import RunError
+from samclr.evaluation.before_after import Measured
+from samclr.evaluation.protocols.dense_spec import DenseConfig
+from samclr.runs.before_after import read_before_after
+from samclr.runs.checkpoint import load_checkpoint
+from samclr.training.micro_batches import backward
+from samclr.training.pretrain import pretrain
+
+
+@pytest.fixture
+def config(scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr("samclr.evaluation.before_after.DenseConfig", partial(DenseConfig, dense_steps=20))
+    config = small_config(scenes, recipe="simclr", steps=4)
+    dense = write_labelled_scenes(tmp_path / "dense", 3)
+    return replace(
+        config,
+        runtime=replace(config.runtime, knn_on=write_labelled(tmp_path / "labelled"), checkpoint_every_s=0),
+        measuring=MeasuringConfig(dense_on=dense, dense_px=48, measure_every=2),
+    )
+
+
+def test_start_steps_and_end_are_measured_and_the_best_step_is_kept(config, scenes, tmp_path, here, monkeypatch):
+    values = iter([0.2, 0.6, 0.4])  # of the validation part: the second is the best
+    measure = Measured.measure
+
+    def told(self, backbone, step, device):
+        rows = measure(self, backbone, step, device)
+        if self.part == "validation" and self.dense is not None:
+            rows[0] = replace(rows[0], value=next(values))
+        return rows
+
+    monkeypatch.setattr(Measured, "measure", told)
+    run = pretrain(config, tmp_path / "run").run
+    found = read_before_after(run)
+    assert {row.step for row in found.rows if row.part == "validation"} == {0, 2, 4}
+    assert {row.step for row in found.rows if row.part == "test"} == {0, 2, 4}  # start, best and end
+    assert (found.best_step, found.end_step) == (2, 4)
+    assert found.chosen_by == "mIoU, linear on dense, its split val (3 images)"
+    assert [line.title for line in found.table] == ["kNN", "mIoU, linear", "mIoU, nearest patches"]
+    best, end, start = (samclr.load_backbone(run, which).state_dict() for which in ("best", "student", "start"))
+    monkeypatch.setattr(Measured, "measure", measure)
+
+    plain = replace(config, measuring=MeasuringConfig(), runtime=replace(config.runtime, knn_on=None))
+    short = samclr.pretrain(plain, tmp_path / "plain")  # looking changes nothing
+    assert all(torch.equal(tensor, end[name]) for name, tensor in short.backbone().state_dict().items())
+    first = next(iter(best))
+    assert not torch.equal(best[first], end[first])
+    assert not torch.equal(best[first], start[first])
+    with pytest.raises(RunError, match=r"plain has no best step: it was measured on no set while it trained"):
+        samclr.load_backbone(tmp_path / "plain", "best")
+
+    done = here("export", run, "--out", tmp_path / "best.safetensors", "--which", "best")
+    assert done.returncode == 0, done.stderr
+    exported = samclr.load_backbone(tmp_path / "best.safetensors").state_dict()
+    assert all(torch.equal(tensor, exported[name]) for name, tensor in best.items())
+    card = (tmp_path / "best.safetensors.md").read_text()
+    assert "- weights: the student's after step 2, the best by mIoU, linear on dense" in card
+    assert "### Before and after" in card
+    assert here("report", run).returncode == 0
+    page = (run / "report.html").read_text()
+    assert "Before and after: run" in page
+    assert found.sentence() in page
+    assert found.sentence().startswith("The best step, 2, has ")
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("when", ["in a step", "in a measurement", "at the end"])
+def test_killed_and_resumed_nothing_is_measured_twice_or_lost(config, tmp_path, monkeypatch, when):
+    calls = []
+    measure = Measured.measure
+
+    def counted(self, backbone, step, device):
+        if (when, step, self.part, dying[0]) in (
+            ("in a measurement", 2, "validation", True),
+            ("at the end", 4, "test", True),
+        ):
+            dying[0] = False
+            raise KilledError
+        calls.append((step, self.part, self.on))
+        return measure(self, backbone, step, device)
+
+    def killed(fabric, method, batch, micro_batch_size):
+        if when == "in a step" and batch.step == 3 and dying[0]:
+            dying[0] = False
+            raise KilledError
+        return backward(fabric, method, batch, micro_batch_size)
+
+    monkeypatch.setattr(Measured, "measure", counted)
+    monkeypatch.setattr("samclr.training.pretrain.backward", killed)
+    dying = [False]
+    pretrain(config, tmp_path / "whole")
+    wanted, whole = sorted(calls), read_before_after(tmp_path / "whole")
+    calls.clear()
+    dying = [True]
+    with pytest.raises(KilledError):
+        pretrain(config, tmp_path / "parts")
+    pretrain(config, tmp_path / "parts")
+    pretrain(config, tmp_path / "parts")  # finished: nothing is left to measure
+    assert sorted(calls) == wanted
+    parts = read_before_after(tmp_path / "parts")
+    assert sorted(parts.rows, key=lambda row: row.key) == sorted(whole.rows, key=lambda row: row.key)
+    assert (parts.table, parts.best_step, parts.sentence()) == (whole.table, whole.best_step, whole.sentence())
+    one, other = (load_checkpoint(tmp_path / name)["method"] for name in ("whole", "parts"))
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
