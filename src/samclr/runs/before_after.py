@@ -83,7 +83,7 @@ class Compared:
         return cells
 
     def _shown(self, value: float) -> str:
-        return f"{100 * value:.1f}" if self.is_share else f"{value:.3g}"
+        return f"{100 * value:.1f}" if self.is_share else f"{abs(round(value, 9)):.3g}"
 
     def _gained(self, gain: tuple[float, float | None, float | None]) -> str:
         value, low, high = gain

@@ -161,7 +161,8 @@ def _of_variant(study: Study, variant: Variant, scenes: str, given: Given) -> Ar
         config = replace(config, model=replace(config.model, **own))
     if given.steps is not None:
         config = replace(config, optim=replace(config.optim, steps=given.steps))
-    data = replace(config.data, scenes=given.scenes.get(scenes, ()), image_column=given.image_columns.get(scenes))
+    paths, column = given.scenes.get(scenes, ()), given.image_columns.get(scenes)
+    data = replace(config.data, scenes=paths, image_column=column, held_out=0.0)  # all arms train on the same scenes
     return Arm(
         name=f"{scenes}.{variant.name}",
         title=variant.title,

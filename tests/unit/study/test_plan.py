@@ -197,7 +197,7 @@ def test_studies_that_make_no_sense():
 
 
 def test_ready_studies_have_a_question_each():
-    assert list(STUDIES) == ["paper", "temperature", "controls", "padding", "smoke"]
+    assert list(STUDIES) == ["paper", "temperature", "controls", "padding", "smoke", "adapt"]
     assert all(study.name == name and study.summary for name, study in STUDIES.items())
 
 

@@ -81,12 +81,12 @@ class Catalogue:
         """Counts and histograms of the whole set under a filter; None without regions."""
         return None if self.columns is None else self._results.get(config, lambda: self._count(config))
 
-    def order(self, choice: Choice, config: FilterConfig) -> Int[np.ndarray, "shown"]:
+    def order(self, choice: Choice, config: FilterConfig) -> Int[np.ndarray, "n"]:
         """Numbers of the scenes shown, in their order."""
         found: Int[np.ndarray, shown] = self._results.get((choice, config), lambda: self._sorted(choice, config))
         return found
 
-    def _sorted(self, choice: Choice, config: FilterConfig) -> Int[np.ndarray, "shown"]:
+    def _sorted(self, choice: Choice, config: FilterConfig) -> Int[np.ndarray, "n"]:
         counted = self.counted(config)
         kept = self.num_regions if counted is None else counted.kept_by_limits
         failed = np.zeros(len(self.ids), bool)
