@@ -122,7 +122,8 @@ def test_a_dry_run_of_views_that_carry_regions_tells_time_and_memory(scenes, sto
         ),
         (
             ("samclr", "--backbone", "small-cnn", "--lora-rank", 2),
-            "--lora-rank is for linear layers of attention, as ViTs have them; small-cnn has none that could be trained",
+            "--lora-rank is for linear layers of attention, as ViTs have them; small-cnn has none that could be "
+            "trained",
         ),
         (
             ("samdino", "--backbone", "test_vit", "--masked-patch-weight", 1, "--num-local-views", 0),
