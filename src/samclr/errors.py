@@ -29,7 +29,8 @@ class UsageError(SamclrError):
 class ConfigError(SamclrError):
     """A setting is out of its range, or a configuration file does not fit this version.
 
-    setting: the name of the one setting that the message begins with; the command line shows it as an option.
+    setting: the name of the one setting that is to blame; where the message begins with it, the command line shows it
+        as an option.
     """
 
     def __init__(self, message: str, setting: str | None = None):

@@ -112,6 +112,34 @@ def test_a_dry_run_of_views_that_carry_regions_tells_time_and_memory(scenes, sto
     assert "memory on cpu" in out
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("detcon", "--backbone", "small-cnn", "--shown-cells", 100),
+            "carried_regions is 16, but none of 4 images drawn has a region that two of its views show by 0.1 of its "
+            "area and 100 cells of the feature map; lower --shown-frac or --shown-cells, or give a larger --size-px",
+        ),
+        (
+            ("samclr", "--backbone", "small-cnn", "--lora-rank", 2),
+            "--lora-rank is for linear layers of attention, as ViTs have them; small-cnn has none that could be "
+            "trained",
+        ),
+        (
+            ("samdino", "--backbone", "test_vit", "--masked-patch-weight", 1, "--num-local-views", 0),
+            "a view of 16 px has 1 x 1 patches; masked_patch_weight expects 3 a side or more: give a larger --size-px, "
+            "or smaller patches",
+        ),
+    ],
+)
+def test_what_would_teach_nothing_is_refused_in_one_sentence(scenes, store, tmp_path, call, words, message):
+    run = ("--scenes", scenes, "--regions", store, "--min-area-px", 20, "--size-px", 24, "--out", tmp_path / "run")
+    small = ("--global-batch-size", 4, "--steps", 1, "--device", "cpu", "--workers", 1, "--num-threads", 1)
+    status, _, said = call("pretrain", *words, *run, *small)
+    assert (status, said.splitlines()[-1]) == (2, f"samclr: error: {message}")
+    assert not (tmp_path / "run/config.json").exists()
+
+
 def test_a_dry_run_of_several_devices_tries_one_with_its_share(scenes, store, tmp_path):
     done = samclr(
         *("pretrain", "samclr", "--scenes", scenes, "--regions", store, "--out", tmp_path / "run", "--dry-run"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from samclr.config.pretrain import AugmentConfig, OptimConfig, PretrainConfig, ViewGroup, ViewsConfig
 from samclr.errors import ConfigError
 from samclr.regions.index import RegionIndex
-from samclr.training.monitor import SAMPLED_PAIRS, identical_pairs_warning, sample_identical_pairs
+from samclr.training.monitor import SAMPLED_PAIRS, identical_pairs_warning, sample_counts
 from samclr.views.plan import ViewPlanner, widened
 
 GROUPS = (ViewGroup(size_px=16),)
@@ -221,7 +221,8 @@ def test_thin_windows_make_identical_pairs_unless_they_are_widened(strategy):
         augment=AugmentConfig(),
     )
     config = PretrainConfig(optim=OptimConfig(global_batch_size=50))
-    identical, pairs = sample_identical_pairs(config, 100, lambda step: thin.plan(step).counts)
+    counts, pairs = sample_counts(config, 100, lambda step: thin.plan(step).counts)
+    identical = counts["identical_pairs"]
     assert pairs == SAMPLED_PAIRS
     assert identical > 0.3 * pairs
     says = identical_pairs_warning(identical, pairs)
@@ -230,11 +231,12 @@ def test_thin_windows_make_identical_pairs_unless_they_are_widened(strategy):
     thin.views = replace(thin.views, max_window_aspect=3.0)
     windows = thin.plan(0).window_xyxy
     assert ((windows[:, 2:] - windows[:, :2]) == [64, 190]).all()
-    identical, pairs = sample_identical_pairs(config, 100, lambda step: thin.plan(step).counts)
+    counts, pairs = sample_counts(config, 100, lambda step: thin.plan(step).counts)
+    identical = counts["identical_pairs"]
     assert identical_pairs_warning(identical, pairs) is None
     assert identical_pairs_warning(5, 100) is None
     assert identical_pairs_warning(0, 0) is None
-    assert sample_identical_pairs(config, 3, lambda step: {"identical_pairs": 1}) == (3, 150)
+    assert sample_counts(config, 3, lambda step: {"identical_pairs": 1}) == ({"identical_pairs": 3}, 150)
 
 
 @pytest.mark.parametrize("wrong", [0.9, 0.0, -3.0, float("nan"), float("inf")])

@@ -155,7 +155,7 @@ def _refuse_old_words(given: list[str]) -> None:
 def _with_option(error: SamclrError, given: list[str]) -> str:
     """The message; a setting at its start that the user typed as an option is shown as that option."""
     setting = getattr(error, "setting", None)
-    if setting is None:
+    if setting is None or not str(error).startswith(setting):
         return str(error)
     shown = f"--{setting.replace('_', '-')}" if setting in _typed(given) else setting
     return shown + str(error).removeprefix(setting)

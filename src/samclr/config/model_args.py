@@ -12,6 +12,7 @@ from samclr.errors import ConfigError
 DETAILS = ("norm_eps", "final_norm_eps", "pos_resampling")
 Resampling = Literal["bicubic", "bicubic-offset"]  # of position embeddings, see samclr.models.positions
 RESERVED = ("num_classes", "in_chans", "pretrained", "checkpoint_path", "dynamic_img_size", "dynamic_img_pad")
+MOST_LAYERS, MOST_NUMBER = 1_000, 16_384
 Arguments = tuple[tuple[str, Any], ...]  # of timm.create_model, hashable
 
 
@@ -19,7 +20,7 @@ def parse_arguments(texts: tuple[str, ...]) -> Arguments:
     """`("depth=2", "channels=[64, 128]")` -> `(("depth", 2), ("channels", (64, 128)))`.
 
     Raises:
-        ConfigError: one has no `=`, is there twice, or is samclr's own to set.
+        ConfigError: one has no `=`, is there twice, is samclr's own to set, or has a number beyond all models'.
     """
     found: dict[str, Any] = {}
     for text in texts:
@@ -29,6 +30,7 @@ def parse_arguments(texts: tuple[str, ...]) -> Arguments:
         if name in RESERVED:
             raise ConfigError(f"model_args has {name}, which samclr sets itself; leave it out", "model_args")
         found[name] = _value(value)
+        _check_numbers(name, found[name])
     return tuple(found.items())
 
 
@@ -45,6 +47,16 @@ def for_timm(texts: tuple[str, ...]) -> Arguments:
 def details_of(texts: tuple[str, ...]) -> dict[str, Any]:
     """What samclr sets itself of them."""
     return {name: value for name, value in parse_arguments(texts) if name in DETAILS}
+
+
+def _check_numbers(name: str, value: Any) -> None:
+    """Raise ConfigError for a number that no model has: timm would build on until there is no memory."""
+    most = MOST_LAYERS if "depth" in name or "layer" in name else MOST_NUMBER
+    for one in value if isinstance(value, tuple) else (value,):
+        if isinstance(one, tuple):
+            _check_numbers(name, one)
+        elif isinstance(one, (int, float)) and not abs(one) <= most:
+            raise ConfigError(f"model_args has {name}={_text(one)}; expected a number up to {most}", "model_args")
 
 
 def _value(text: str) -> Any:

@@ -88,10 +88,10 @@ def _fitted_rate(config: PretrainConfig, fitted: OptimConfig) -> float:
     return float(f"{rate * (share**0.5 if fitted.optimizer == 'adamw' else share):.2g}")
 
 
-def _warmups(config: PretrainConfig, num_steps: int) -> dict[str, int]:
+def _warmups(config: PretrainConfig, num_steps: int) -> dict[str, Any]:
     """Those that are open: the share of the steps that the recipe has, and where it has none WARMUP_SHARE."""
     counted_for = (config.optim if "steps" in config.auto else _of_recipe(config)).steps
-    share_of = {
+    share_of: dict[str, Any] = {
         name: getattr(config.optim, name) * num_steps // counted_for for name in config.auto if "warmup" in name
     }
     if share_of.get("warmup_steps") == 0:

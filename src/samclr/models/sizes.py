@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import psutil
 import timm
 import torch
 from torch import nn
@@ -203,14 +204,25 @@ class _WrongSizeError(ConfigError):
 
 @lru_cache(maxsize=16)
 def trial_model(name: str, options: Options) -> nn.Module:
-    """The model on the meta device. Raises ConfigError if timm has none of that name, or cannot build it."""
+    """The model on the meta device.
+
+    Raises:
+        ConfigError: timm has none of that name, or cannot build it, or its weights are larger than the memory.
+    """
     refuse_unknown(name)
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):
-                return timm.create_model(name, num_classes=0, **dict(options))
+                model: nn.Module = timm.create_model(name, num_classes=0, **dict(options))
         except Exception as error:  # a package that is missing, or an option that this model does not know after all
             raise ConfigError(f"timm {timm.__version__} cannot build {name} ({reason_of(error)})") from None
+    needed, has = sum(one.nbytes for one in (*model.parameters(), *model.buffers())), psutil.virtual_memory().total
+    if needed > has:
+        raise ConfigError(
+            f"the weights of such a {name} are {needed / 1e9:,.0f} GB, and this machine has {has / 1e9:,.0f} GB of "
+            f"memory; give smaller {option_of('model_args')}, or name another backbone"
+        )
+    return model
 
 
 @lru_cache(maxsize=512)

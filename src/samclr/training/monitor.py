@@ -1,10 +1,11 @@
 """Notice during training that it goes wrong: NaN, collapse, a loss that never leaves chance."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from samclr.config.pretrain import PretrainConfig
-from samclr.errors import RunError
+from samclr.errors import ConfigError, RunError
 from samclr.log import option_of
 
 COLLAPSED_SPREAD = 0.1
@@ -84,13 +85,29 @@ def identical_pairs_warning(identical: int, pairs: int) -> str | None:
     )
 
 
-def sample_identical_pairs(
+def sample_counts(
     config: PretrainConfig, num_steps: int, counts_of: Callable[[int], Mapping[str, int]]
-) -> tuple[int, int]:
-    """Identical pairs and pairs of the run's first steps, SAMPLED_PAIRS or more if it has as many.
+) -> tuple[Counter[str], int]:
+    """Counts and pairs of the run's first steps, SAMPLED_PAIRS or more if it has as many.
 
     counts_of: the counts of a step's plan.
     """
     pairs = pairs_per_step(config)
     steps = min(-(-SAMPLED_PAIRS // pairs), num_steps)
-    return sum(counts_of(step)["identical_pairs"] for step in range(steps)), steps * pairs
+    counts = Counter[str]()
+    for step in range(steps):
+        counts.update(counts_of(step))
+    return counts, steps * pairs
+
+
+def refuse_without_carried(config: PretrainConfig, counts: Mapping[str, int]) -> None:
+    """Raise ConfigError where the method needs regions that views carry, and none of the counted views carries one."""
+    if config.method.wants_regions and not counts["carried_regions"]:
+        views = config.views
+        raise ConfigError(
+            f"carried_regions is {views.carried_regions}, but none of {counts['rows_without_regions']:,} images drawn "
+            f"has a region that two of its views show by {views.shown_frac:g} of its area and {views.shown_cells:g} "
+            f"cells of the feature map; lower {option_of('shown_frac')} or {option_of('shown_cells')}, or give a "
+            f"larger {option_of('size_px')}",
+            "carried_regions",
+        )

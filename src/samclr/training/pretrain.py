@@ -33,7 +33,7 @@ from samclr.training.devices import advice_on_memory, agree, clip_gradients, cre
 from samclr.training.head_warmup import head_alone
 from samclr.training.loggers import close_loggers, create_loggers, log_rows, writers_fail_once
 from samclr.training.micro_batches import backward
-from samclr.training.monitor import CollapseMonitor, identical_pairs_warning, sample_identical_pairs
+from samclr.training.monitor import CollapseMonitor, identical_pairs_warning, refuse_without_carried, sample_counts
 from samclr.training.optim import create_optimizer, schedule_step, set_rates
 from samclr.training.progress import TrainingProgress
 from samclr.training.start import fit_to_folder, hold_out, say_extension, settle
@@ -118,10 +118,13 @@ def _train(fabric: Fabric, config: PretrainConfig, whole: PretrainConfig, run: P
     """One stage of a run, `config`; `whole` is the run with all its extensions."""
     data = prepare_data(config)
     num_steps = config.num_steps(data.bank.num_images)
+    drawn, pairs = sample_counts(config, num_steps, lambda step: data.planner.plan(step).counts)
+    refuse_without_carried(config, drawn)
     open_run(run, whole, write=fabric.is_global_zero)  # a start that is refused leaves no run directory
     _check_same_data(run, data, write=fabric.is_global_zero)
     if fabric.is_global_zero:
-        _warn_of_identical_pairs(config, data, num_steps)
+        if warning := identical_pairs_warning(drawn["identical_pairs"], pairs):
+            say(warning)
         _warn_of_large_batch(config, data)
         if announce and data.regions is not None:
             tell(f"{len(data.regions.area_px):,} regions after the filter, in {data.bank.num_images:,} images")
@@ -233,12 +236,6 @@ def _train(fabric: Fabric, config: PretrainConfig, whole: PretrainConfig, run: P
     return PretrainResult(
         run=run, steps_done=steps_done, num_steps=num_steps, stopped=steps_done < num_steps, data_counts=counts
     )
-
-
-def _warn_of_identical_pairs(config: PretrainConfig, data: TrainingData, num_steps: int) -> None:
-    sample = sample_identical_pairs(config, num_steps, lambda step: data.planner.plan(step).counts)
-    if warning := identical_pairs_warning(*sample):
-        say(warning)
 
 
 def _warn_of_large_batch(config: PretrainConfig, data: TrainingData) -> None:

@@ -170,7 +170,13 @@ def test_the_backbone_of_pretrained_weights_is_settled(tmp_path):
         settled(replace(auto, pretrained=str(tmp_path / "odd.safetensors")))
 
 
-@pytest.mark.parametrize("text", ["patch_size", "=8", "patch size=8", "num_classes=3"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("patch_size", "=8", "patch size=8", "num_classes=3", "depth=99999", "depths=[2, 99999]", "embed_dim=99999"),
+        *("drop_rate=NaN", "drop_rate=-Infinity"),
+    ],
+)
 def test_arguments_that_cannot_be_are_refused(text):
     with pytest.raises(ConfigError, match="model_args has"):
         ModelConfig(model_args=(text,))
@@ -186,6 +192,13 @@ def test_arguments_survive_the_way_through_text():
 def test_an_argument_that_timm_does_not_know_is_one_sentence():
     config = replace(small_config(Path("scenes")), model=ModelConfig(backbone="resnet18", model_args=("wings=2",)))
     with pytest.raises(ConfigError, match=r"timm .* cannot build resnet18 \(.*wings"):
+        resolve_config(config)
+
+
+def test_a_backbone_larger_than_the_memory_is_refused_before_it_is_built():
+    vast = ("embed_dim=16384", "depth=16", "num_heads=16")
+    config = replace(small_config(Path("scenes")), model=ModelConfig(backbone="test_vit", model_args=vast))
+    with pytest.raises(ConfigError, match=r"the weights of such a test_vit are [\d,]+ GB, and this machine has"):
         resolve_config(config)
 
 
