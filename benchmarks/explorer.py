@@ -103,11 +103,18 @@ def started(command: list[str], environment: dict[str, str]) -> tuple[subprocess
     return server, address, time.perf_counter() - start
 
 
-def moved(page: Page, name: str) -> list[float]:
-    """Seconds of some moves of a slider, which ends where it began."""
-    begun = int(page.input_value(f"#range-{name}"))
+def moved(page: Page, name: str, server: psutil.Process) -> tuple[list[float], float]:
+    """Seconds of some moves of a slider, which ends where it began, and the server's processor time of each."""
+    begun, before = int(page.input_value(f"#range-{name}")), processor_s(server)
     places = [*np.linspace(150, 850, MOVES).astype(int).tolist(), begun]
-    return [page.evaluate(MOVE, [name, int(at)]) / 1000 for at in places][:-1]
+    times = [page.evaluate(MOVE, [name, int(at)]) / 1000 for at in places]
+    page.wait_for_load_state("networkidle")
+    return times[:-1], (processor_s(server) - before) / len(places)
+
+
+def processor_s(server: psutil.Process) -> float:
+    """Seconds of the processor that it has taken so far."""
+    return float(server.cpu_times().user + server.cpu_times().system)
 
 
 def main() -> None:
@@ -128,25 +135,29 @@ def main() -> None:
         server.wait()
         print(f"start: {first:.1f} s, of which the store is read once")
         server, address, again = started(command, environment)
-        memory = psutil.Process(server.pid)
-        print(f"started again: {again:.1f} s, {memory.memory_info().rss / 1e6:,.0f} MB")
+        process = psutil.Process(server.pid)
+        print(f"started again: {again:.1f} s, {process.memory_info().rss / 1e6:,.0f} MB")
         with sync_playwright() as play:
             browser = play.chromium.launch(executable_path=given.chromium, args=["--no-sandbox"])
-            loads = []
+            loads, before = [], processor_s(process)
             for load in range(LOADS):
                 page = browser.new_context(viewport={"width": 1366, "height": 768}).new_page()
                 page.goto(f"{address}?name={load}5" if load else address)  # other scenes, whose thumbnails are new
                 loads.append(page.wait_for_function(IN_VIEW, polling=5).json_value() / 1000)
             again = f"{max(loads[1:]):.2f} s at most of {LOADS - 1} in new profiles"
             print(f"first page: {loads[0]:.2f} s, then {again}; bar {FIRST_PAGE_S} s")
+            print(f"  processor time of the server: {(processor_s(process) - before) / LOADS:.2f} s a page")
             for title, query in (("all scenes", ""), ("a scene open", "?scene=12345")):
                 page.goto(address + query)
                 page.wait_for_selector("body[data-filtered]")
                 page.wait_for_load_state("networkidle")
-                print(f"sliders, {title}: median and most of {MOVES} moves, s; bar {SLIDER_S} s")
+                print(
+                    f"sliders, {title}: median, most of {MOVES} moves, the server's processor time, s; bar {SLIDER_S} s"
+                )
                 for slider in SLIDERS:
-                    times = moved(page, slider)
-                    print(f"  {slider:17} {np.median(times):.3f} {max(times):.3f}")
+                    times, spent = moved(page, slider, process)
+                    print(f"  {slider:17} {np.median(times):.3f} {max(times):.3f} {spent:.3f}")
+                print(f"memory of the server: {process.memory_info().rss / 1e6:,.0f} MB")
             browser.close()
         peak = int(
             next(x for x in Path(f"/proc/{server.pid}/status").read_text().splitlines() if "VmHWM" in x).split()[1]

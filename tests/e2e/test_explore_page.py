@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from support.explorer import browser, served
 from support.nested import write_nested
+from support.vectors import write_vectors
 
 from samclr.config.explorer import ExplorerData
 from samclr.config.views import FilterConfig
@@ -182,3 +183,36 @@ def test_on_a_phone(shown, scheme):
     wait(page, "document.getElementById('title').textContent === '004.png'")
     page.wait_for_load_state("networkidle")
     assert page.evaluate(OVERFLOW) <= 0
+
+
+def test_the_map_and_neighbours(tmp_path, call):
+    scenes, store = write_nested(tmp_path, 9, call)
+    regions = RegionStore(store)
+    random = np.random.default_rng(0)
+    vectors = {image_id: random.normal(size=(1 + len(found.regions), 4)) for image_id, found in regions.items()}
+    write_vectors(tmp_path / "vectors", vectors)
+    total = sum(len(found.regions) for found in regions.values())
+    faults = []
+    source = Source([scenes], ExplorerData(regions=store, vectors=tmp_path / "vectors"))
+    with served(source) as address, browser() as opened:
+        page = opened.new_page()
+        page.on("console", lambda message: message.type == "error" and faults.append(message.text))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(f"{address}?map=pca")
+        wait(page, f"document.body.dataset.map === 'pca {total}'")
+        x, y, width, height = page.eval_on_selector("#points", BOX)
+        page.mouse.move(x + 2, y + 2)
+        page.mouse.down()
+        for corner in ((width - 2, 2), (width - 2, height - 2), (2, height - 2), (2, 2)):
+            page.mouse.move(x + corner[0], y + corner[1], steps=3)
+        page.mouse.up()
+        assert page.inner_text("#chosen-about").startswith(f"{total} objects, 100.0 %")
+        page.click("#chosen button >> nth=0")
+        page.wait_for_selector("#similar-rows button")
+        assert page.inner_text("#similar-title").startswith("Most like region ")
+        assert words(page).keys() == {"scene", "region"}
+        nearest = page.inner_text("#similar-rows button span >> nth=0")
+        assert -1 <= float(nearest) <= 1
+        page.click("#similar-rows button >> nth=0")
+        page.wait_for_load_state("networkidle")
+    assert faults == []

@@ -53,6 +53,9 @@ def test_a_sample_is_a_part_of_the_images(nested, monkeypatch):
     assert len(columns.sampled) == 10
     own = [np.arange(columns.start[number], columns.start[number + 1]) for number in columns.sampled]
     assert sorted(columns.sample_region) == np.concatenate(own).tolist()
+    monkeypatch.setattr(module, "SAMPLE_REGIONS", 20)
+    fewer = module._Reader(store, store.image_ids()).columns()
+    assert 20 - 9 <= len(fewer.sample_region) <= 20
 
 
 def test_images_without_a_row_and_damaged_ones_are_named(nested, monkeypatch):

@@ -23,14 +23,14 @@ from samclr.errors import PartsError
 from samclr.log import tell
 from samclr.regions.coarsest import has_wanted_area, has_wanted_box, largest_first
 from samclr.regions.records import ImageRegions, SegmentError
-from samclr.regions.store import STORE_SCHEMA, read_regions
+from samclr.regions.store import STORE_SCHEMA, read_bucket, read_regions
 from samclr.storage.checksums import is_whole, seal
 from samclr.storage.files import read_json, remove_leftovers, replacing_path, write_json
 from samclr.storage.locks import locked
-from samclr.storage.parts import OK, PartsFolder
+from samclr.storage.parts import OK, PartsFolder, bucket_of_part
 
 COLUMNS_FORMAT = 1
-SAMPLE_IMAGES = 1000
+SAMPLE_IMAGES, SAMPLE_REGIONS = 1000, 30_000  # at most; their masks are compared, in some seconds
 SAMPLE_SEED = 0
 BLOCK_REGIONS = 32_768
 NO_ROW = "it has no row in the region store"
@@ -151,18 +151,17 @@ class _Reader:
         n = len(image_ids)
         self._store, self._image_ids = store, image_ids
         self._part_of, self._first, self._count = (np.full(n, -1), np.zeros(n, np.int64), np.zeros(n, np.int64))
+        self._bucket_of = np.full(n, -1)
         self._hw = np.zeros((n, 2), np.int32)
         self._errors = dict.fromkeys(range(n), NO_ROW)
         self._parts: list[dict[str, np.ndarray]] = []
-        chosen = np.random.default_rng(SAMPLE_SEED).permutation(n)[:SAMPLE_IMAGES]
-        self._sample = set(chosen.tolist())
-        self._pairs: dict[int, list[tuple[int, int, float]]] = {}
 
     def columns(self) -> RegionColumns:
         """Raises PartsError if a part cannot be read."""
-        names = ["height", "width", "status", "regions", "content_hash"]
-        for _, numbers, rows in self._store.rows_of(self._image_ids, names):
+        for stem, numbers, rows in self._store.rows_of(self._image_ids, ["height", "width", "status", "regions"]):
+            self._bucket_of[numbers] = bucket_of_part(stem)
             self._take(numbers, rows)
+        pairs = self._measured()
         counts = self._count
         start = np.concatenate([[0], np.cumsum(counts)])
         flat = {name: np.zeros((start[-1], *shape), kind) for name, (kind, shape) in _FLAT.items()}
@@ -177,7 +176,7 @@ class _Reader:
             native_hw=self._hw,
             errors=self._errors,
             **flat,
-            **self._sampled(start, flat["area_px"]),
+            **_sampled(pairs, start, flat["area_px"]),
         )
 
     def _take(self, numbers: Int[np.ndarray, "n"], rows: pa.Table) -> None:
@@ -189,8 +188,6 @@ class _Reader:
         sound = np.zeros(len(rows), bool) if found is None else _sound(found, counts, heights, widths)
         for place, (number, status) in enumerate(zip(numbers.tolist(), rows["status"].to_pylist(), strict=True)):
             fine = status == OK and bool(sound[place])
-            if fine and number in self._sample:
-                fine = self._measure(number, rows.slice(place, 1).to_pylist()[0])
             if not fine:
                 self._errors[number] = status if status != OK else DAMAGED
             else:
@@ -200,33 +197,47 @@ class _Reader:
             self._first[number], self._count[number] = first[place], counts[place] if fine else 0
         self._parts.append({} if found is None else found)
 
-    def _measure(self, number: int, row: dict[str, object]) -> bool:
-        """Measure the pairs of an image of the sample; False if its row is damaged."""
-        regions = read_regions(row)
-        self._pairs.pop(number, None)
-        if isinstance(regions, SegmentError):
-            return False
-        self._pairs[number] = pair_shares(regions)
-        return True
+    def _measured(self) -> dict[int, list[tuple[int, int, float]]]:
+        """The pairs of a sample of the images. Those of it whose rows are damaged become errors."""
+        sound = np.array([number for number in range(len(self._image_ids)) if number not in self._errors], np.int64)
+        order = np.random.default_rng(SAMPLE_SEED).permutation(sound)[:SAMPLE_IMAGES]
+        sample = order[np.cumsum(self._count[order]) <= SAMPLE_REGIONS]
+        pairs = {}
+        for bucket in np.unique(self._bucket_of[sample]).tolist():
+            numbers = {self._image_ids[number]: number for number in sample[self._bucket_of[sample] == bucket].tolist()}
+            rows = read_bucket(self._store, bucket)
+            rows = rows.filter(pc.is_in(rows["image_id"], pa.array(list(numbers), pa.string())))
+            for row in rows.to_pylist():
+                number, found = numbers[row["image_id"]], read_regions(row)
+                if isinstance(found, SegmentError):
+                    self._errors[number], self._count[number], self._hw[number] = found.message, 0, (0, 0)
+                else:
+                    pairs[number] = pair_shares(found)
+        return pairs
 
-    def _sampled(self, start: Int[np.ndarray, "n_plus_1"], area_px: Int[np.ndarray, "r"]) -> dict[str, np.ndarray]:
-        sampled = np.array(sorted(number for number in self._pairs if number not in self._errors), np.int64)
-        regions, pair_counts, larger, shares, before = [], [], [], [], 0
-        for number in sampled.tolist():
-            own = largest_first(area_px[start[number] : start[number + 1]])
-            regions.append(start[number] + own)
-            pairs = self._pairs[number]
-            pair_counts.append(np.bincount([place for place, _, _ in pairs], minlength=len(own)).astype(np.int64))
-            larger += [before + place for _, place, _ in pairs]
-            shares += [share for _, _, share in pairs]
-            before += len(own)
-        return {
-            "sampled": sampled,
-            "sample_region": np.concatenate([np.zeros(0, np.int64), *regions]),
-            "pair_start": np.concatenate([[0], np.cumsum(np.concatenate([np.zeros(0, np.int64), *pair_counts]))]),
-            "pair_larger": np.array(larger, np.int64),
-            "pair_share": np.array(shares, np.float64),
-        }
+
+def _sampled(
+    pairs: dict[int, list[tuple[int, int, float]]], start: Int[np.ndarray, "n_plus_1"], area_px: Int[np.ndarray, "r"]
+) -> dict[str, np.ndarray]:
+    """The columns of the sample."""
+    sampled = np.array(sorted(pairs), np.int64)
+    regions, pair_counts, larger, shares, before = [], [], list[int](), list[float](), 0
+    for number in sampled.tolist():
+        own = largest_first(area_px[start[number] : start[number + 1]])
+        regions.append(start[number] + own)
+        places = [place for place, _, _ in pairs[number]]
+        pair_counts.append(np.bincount(np.array(places, np.int64), minlength=len(own)))
+        larger += [before + place for _, place, _ in pairs[number]]
+        shares += [share for _, _, share in pairs[number]]
+        before += len(own)
+    counts = np.concatenate([np.zeros(0, np.int64), *pair_counts])
+    return {
+        "sampled": sampled,
+        "sample_region": np.concatenate([np.zeros(0, np.int64), *regions]),
+        "pair_start": np.concatenate([[0], np.cumsum(counts)]),
+        "pair_larger": np.array(larger, np.int64),
+        "pair_share": np.array(shares, np.float64),
+    }
 
 
 def pair_shares(found: ImageRegions) -> list[tuple[int, int, float]]:

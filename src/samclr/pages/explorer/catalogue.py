@@ -83,7 +83,7 @@ class Catalogue:
 
     def order(self, choice: Choice, config: FilterConfig) -> Int[np.ndarray, "n"]:
         """Numbers of the scenes shown, in their order."""
-        found: Int[np.ndarray, shown] = self._results.get((choice, config), lambda: self._sorted(choice, config))
+        found: np.ndarray = self._results.get((choice, config), lambda: self._sorted(choice, config))
         return found
 
     def _sorted(self, choice: Choice, config: FilterConfig) -> Int[np.ndarray, "n"]:

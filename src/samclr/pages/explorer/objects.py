@@ -38,8 +38,8 @@ class Objects:
         self.vectors = Vectors(path)
         rows = self.vectors.rows("region")
         found = pc.index_in(rows["id"], pa.array(image_ids, pa.string())).combine_chunks()
-        self.scene: Int[np.ndarray, n] = pc.fill_null(found, NO_SCENE).to_numpy(zero_copy_only=False)
-        self.region: Int[np.ndarray, n] = rows["region"].to_numpy()
+        self.scene: np.ndarray = pc.fill_null(found, NO_SCENE).to_numpy(zero_copy_only=False)
+        self.region: np.ndarray = rows["region"].to_numpy()
         if len(self.scene) and (self.scene == NO_SCENE).any():
             say(f"{int((self.scene == NO_SCENE).sum()):,} vectors of {path} are of other scenes")
         self._maps: dict[str, ObjectMap] = {}

@@ -6,8 +6,8 @@ const SHOWN = 24;
 const MOST_CHOSEN = 60;
 
 /** An object as a picture that opens its scene. */
-function card(one, text) {
-  const made = el("button", { type: "button", title: one.id ?? "" },
+function card(one, text, title) {
+  const made = el("button", { type: "button", title },
     el("img", { src: `/object/${one.row}`, alt: "", loading: "lazy", decoding: "async" }), el("span", { textContent: text }));
   made.addEventListener("click", () => state.set({ scene: one.scene, region: one.region, map: null, step: null }, true));
   return made;
@@ -29,7 +29,7 @@ export class Similar {
       const found = await ask(`/api/similar/${encodeURIComponent(scene)}`, { region, count: SHOWN });
       if (region !== state.get("region") || scene !== state.get("scene")) return;
       fault($("similar-fault"), found.why_not ? new Error(found.why_not) : null);
-      $("similar-rows").replaceChildren(...found.rows.map((one) => card(one, `${one.similarity.toFixed(3)} ${one.id}`)));
+      $("similar-rows").replaceChildren(...found.rows.map((one) => card(one, one.similarity.toFixed(3), `${one.id}, region ${one.region}`)));
     } catch (error) {
       fault($("similar-fault"), error);
     }
@@ -189,7 +189,7 @@ export class ObjectMap {
     const step = Math.max(1, chosen.length / MOST_CHOSEN);
     const shown = Array.from({ length: Math.min(chosen.length, MOST_CHOSEN) }, (_, k) => chosen[Math.floor(k * step)]);
     $("chosen").replaceChildren(...shown.map((k) =>
-      card({ row: row[k], scene: scene[k], region: region[k] }, `scene ${scene[k]}, region ${region[k]}`)));
+      card({ row: row[k], scene: scene[k], region: region[k] }, `scene ${scene[k]}`, `scene ${scene[k]}, region ${region[k]}`)));
   }
 }
 
