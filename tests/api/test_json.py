@@ -72,6 +72,7 @@ def printed(tmp_path, call, monkeypatch):
         "data check": ("camvid", "--root", "fields"),
         "pretrain simclr": (photos, "--out", "run", "--bank", "bank", *TRAINING, "--workers", 1),
         "evaluate": ("run", "--on", "labelled", "--image-px", 16, "--probe-epochs", 1, "--device", "cpu"),
+        "embed": (photos, "--backbone", "small-cnn", "--out", "vectors", "--device", "cpu", "--workers", 1),
         "demo": ("--out", "demo", "--recipes", "simclr"),
         "study list": (),
         "study run": ("smoke", "--out", "study", "--list"),
