@@ -145,12 +145,10 @@ def _maker(job: EmbedJob) -> dict[str, Any]:
     """What the manifest says of the vectors; see Vectors.manifest."""
     target, config = _opened(job)
     backbone, pool = target.backbone, config.regions_by == "pool"
-    facts: dict[str, Any] = {
-        "backbone": target.name,
-        "fingerprint": weights_fingerprint(backbone),
-        "model": target.facts(),
-    }
-    facts["width"] = map_width(backbone) if pool else int(backbone.input_sizes.width)  # type: ignore[union-attr, arg-type]
+    sizes: InputSizes | None = getattr(backbone, "input_sizes", None)
+    assert pool or sizes is not None  # which every backbone of open_target has
+    facts: dict[str, Any] = {"backbone": target.name, "fingerprint": weights_fingerprint(backbone)}
+    facts |= {"model": target.facts(), "width": map_width(backbone) if sizes is None or pool else sizes.width}
     settings = {key: value for key, value in to_dict(config).items() if pool or key != "window_cells"}
     facts |= {"dtype": settings.pop("dtype"), "settings": settings}
     if job.regions is not None:
