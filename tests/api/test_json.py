@@ -75,6 +75,7 @@ def printed(tmp_path, call, monkeypatch):
         "data check": ("camvid", "--root", "fields"),
         "pretrain simclr": (photos, "--out", "run", "--bank", "bank", *TRAINING, "--workers", 1),
         "evaluate": ("run", "--on", "labelled", "--image-px", 16, "--probe-epochs", 1, "--device", "cpu"),
+        "embed": (photos, "--backbone", "small-cnn", "--out", "vectors", "--device", "cpu", "--workers", 1),
         "similar": ("vectors", "--to", "0.png"),
         "duplicates": ("vectors", "--check", "none"),
         "select": ("vectors", "--num", 1, "--out", "list.txt"),

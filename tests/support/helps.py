@@ -14,7 +14,7 @@ from samclr.config.recipes import RECIPES
 WIDTH = "100"
 GROUPS = ["", "regions", "data", "pretrain", "study"]
 COMMANDS = [
-    *("pack", "segment", "segmenters", "look", "explore", "evaluate", "export", "report", "demo"),
+    *("pack", "segment", "segmenters", "look", "explore", "evaluate", "export", "embed", "report", "demo"),
     *("regions verify", "regions stats", "regions score", "regions import", "regions export"),
     *("data list", "data check", "study list", "study run", "study status", "study page", "pretrain from-config"),
     *(f"pretrain {name}" for name in RECIPES),

@@ -86,7 +86,8 @@ def open_for_embedding(refs: Sequence[SceneRef], job: EmbedJob, path: Path) -> t
         UsageError: no such device.
     """
     device = choose_device(job.device)
-    _opened.cache_clear()  # of an earlier call, after which a run may have gone on
+    for cached in (_opened, _checked):
+        cached.cache_clear()  # of an earlier call, after which a run may have gone on
     if job.regions is not None:
         _refuse_missing(refs, open_store(job.regions))
     maker = _maker(job)
@@ -97,7 +98,7 @@ def open_for_embedding(refs: Sequence[SceneRef], job: EmbedJob, path: Path) -> t
         differing = sorted(key for key in {*then, *maker} if then.get(key) != maker.get(key))
         if differing:
             raise PartsError(f"{path} was made with {_differences(then, maker, differing)}; name another folder")
-    tell(f"backbone: {job.target} on {device}, vectors of width {maker['width']}")
+    tell(f"backbone: {maker['backbone']} on {device}, vectors of width {maker['width']}")
     return create_or_open_vectors(path, maker, len(refs)), EmbedWork(job=job, fingerprint=maker["fingerprint"])
 
 
@@ -109,18 +110,9 @@ def default_workers(device: str) -> int | None:
 
 
 @lru_cache(maxsize=1)
-def _opened(job: EmbedJob, fingerprint: str | None = None) -> tuple[Target, EmbedConfig]:
-    """One loaded backbone a process, and the settings with a size that it takes.
-
-    Raises:
-        PartsError: its weights are not those of the fingerprint.
-    """
+def _opened(job: EmbedJob) -> tuple[Target, EmbedConfig]:
+    """One loaded backbone a process, and the settings with a size that it takes."""
     target = open_target(job.target, job.given, job.untrained, job.seed, job.config.image_px, job.which)
-    if fingerprint is not None and weights_fingerprint(target.backbone) != fingerprint:
-        raise PartsError(
-            f"{job.target} has other weights than when this began, perhaps as it is being trained; embed with a copy, "
-            f"such as samclr export makes"
-        )
     config = job.config
     if config.regions_by == "crop":
         sizes: InputSizes | None = getattr(target.backbone, "input_sizes", None)
@@ -137,12 +129,26 @@ def _opened(job: EmbedJob, fingerprint: str | None = None) -> tuple[Target, Embe
     return target, config
 
 
+@lru_cache(maxsize=1)
+def _checked(job: EmbedJob, fingerprint: str) -> tuple[Target, EmbedConfig]:
+    """As `_opened`. Raises PartsError if the weights are not those of the fingerprint."""
+    target, config = _opened(job)
+    if weights_fingerprint(target.backbone) != fingerprint:
+        raise PartsError(
+            f"{job.target} has other weights than when this began, perhaps as it is being trained; embed with a copy, "
+            f"such as samclr export makes"
+        )
+    return target, config
+
+
 def _maker(job: EmbedJob) -> dict[str, Any]:
     """What the manifest says of the vectors; see Vectors.manifest."""
     target, config = _opened(job)
     backbone, pool = target.backbone, config.regions_by == "pool"
-    facts = {"backbone": target.name, "fingerprint": weights_fingerprint(backbone), "model": target.facts()}
-    facts["width"] = map_width(backbone) if pool else int(backbone.input_sizes.width)  # type: ignore[union-attr, arg-type]
+    sizes: InputSizes | None = getattr(backbone, "input_sizes", None)
+    assert pool or sizes is not None  # which every backbone of open_target has
+    facts: dict[str, Any] = {"backbone": target.name, "fingerprint": weights_fingerprint(backbone)}
+    facts |= {"model": target.facts(), "width": map_width(backbone) if sizes is None or pool else sizes.width}
     settings = {key: value for key, value in to_dict(config).items() if pool or key != "window_cells"}
     facts |= {"dtype": settings.pop("dtype"), "settings": settings}
     if job.regions is not None:
@@ -199,7 +205,7 @@ class EmbedWork:
 
     def __call__(self, refs: list[SceneRef], companion: Path) -> pa.Table:
         device = choose_device(self.job.device)
-        _opened(self.job, self.fingerprint)
+        _checked(self.job, self.fingerprint)
         regions = _regions_of(self.job.regions, refs) if self.job.regions is not None else {}
 
         def work(waiting: list[tuple[Row, Scene]]) -> None:
@@ -207,7 +213,6 @@ class EmbedWork:
 
         rows = work_through(refs, self._read, work, 1 if device.type == "cpu" else SCENES_PER_CALL)
         write_rows(companion, [row.pop("vectors") for row in rows if row["status"] == OK])
-        self.tally.setdefault("regions", 0.0)
         return pa.Table.from_pylist(rows, schema=IMAGES_SCHEMA)
 
     def _read(self, ref: SceneRef) -> tuple[Row, Scene | None]:
@@ -233,22 +238,23 @@ class EmbedWork:
                 row["status"] = fault
                 continue
             assert not isinstance(found, SegmentError)
-            numbers = [] if found is None else sorted(coarsest(found, self.job.filter))
-            ready.append((row, (scene, found, numbers)))
+            kept = [] if found is None else sorted(coarsest(found, self.job.filter))
+            ready.append((row, (scene, found, kept)))
         for (row, (scene, found, numbers)), vectors in zip(ready, self._vectors(ready, device), strict=True):
             if isinstance(vectors, str):
                 row["status"] = vectors
                 continue
-            kept = [] if found is None else [found.regions[number] for number in numbers]
-            boxes = np.array([region.box_xyxy for region in kept], np.int32).reshape(-1, 4)
-            areas, size_hw = [region.area_px for region in kept], (row["height"], row["width"])
+            regions_kept = [] if found is None else [found.regions[number] for number in numbers]
+            boxes = np.array([region.box_xyxy for region in regions_kept], np.int32).reshape(-1, 4)
+            areas, size_hw = [region.area_px for region in regions_kept], (row["height"], row["width"])
             rows = image_rows(scene.image_id, size_hw, vectors, numbers, boxes, areas, self.job.config.dtype)
             row |= {"status": OK, "num_regions": len(numbers), "vectors": rows}
-            add_tally(self.tally, {"images": 1, "regions": len(numbers), MORE_PAGES: float(scene.has_more_pages)})
+            counted = {} if found is None else {"regions": float(len(numbers))}
+            add_tally(self.tally, {"images": 1, MORE_PAGES: float(scene.has_more_pages), **counted})
 
     def _vectors(self, ready: list[tuple[Row, Item]], device: torch.device) -> list[Float[np.ndarray, "_ d"] | str]:
         """Vectors of each, or why there are none: a fault of one scene is that scene's alone."""
-        (target, config), items = _opened(self.job, self.fingerprint), [item for _, item in ready]
+        (target, config), items = _checked(self.job, self.fingerprint), [item for _, item in ready]
         if not items:
             return []
         try:
