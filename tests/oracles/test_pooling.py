@@ -135,7 +135,7 @@ def test_a_region_goes_to_the_coarsest_level_that_holds_it():
     _, found = scene_of(150, 210)
     grids = levels(150, 210, 32, 8)
     assert grids[0] == (4, 6)
-    assert grids[-1] == (19, 26)
+    assert grids[-1] == (16, 22)  # four times as fine, of which the image has 4.7
     for window in windows_of((150, 210), found, range(len(found.regions)), 32, 8, 2.0):
         level = grids.index(window.grid_hw)
         for row in window.rows:
@@ -149,12 +149,14 @@ def test_an_image_no_larger_than_the_working_size_has_one_level():
     assert levels(32, 40, 32, 8) == [(4, 5)]
     assert levels(10, 12, 32, 8) == [(4, 5)]  # enlarged, as dense tasks do
     assert levels(1, 1, 32, 8) == [(4, 4)]
+    assert levels(47, 60, 32, 8) == [(4, 5)]  # 1.47 times as fine
+    assert levels(48, 60, 32, 8) == [(4, 5), (6, 8)]
 
 
 def test_a_panorama_costs_no_more_than_four_squares():
     grids = levels(100, 60_000, 224, 16)
     assert grids[0][0] * grids[0][1] <= 1.2 * FULLEST * 14**2
-    assert grids[-1] == (6, 3750)
+    assert grids[-1] == (5, 2743)
 
 
 @pytest.mark.parametrize("cells", [1, 6, 7, 8, 11, 40])

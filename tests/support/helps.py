@@ -14,7 +14,7 @@ from samclr.config.recipes import RECIPES
 WIDTH = "100"
 GROUPS = ["", "regions", "data", "pretrain", "study"]
 COMMANDS = [
-    *("pack", "segment", "segmenters", "look", "evaluate", "export", "report", "demo"),
+    *("pack", "segment", "segmenters", "look", "evaluate", "export", "embed", "report", "demo"),
     *("similar", "duplicates", "select"),
     *("regions verify", "regions stats", "regions score", "regions import", "regions export"),
     *("data list", "data check", "study list", "study run", "study status", "study page", "pretrain from-config"),

@@ -24,7 +24,7 @@ class EmbedConfig(Settings):
         dtype: Numbers of the vectors: float16 takes half the room.
     """
 
-    image_px: InputSide = 224
+    image_px: InputSide = 256
     regions_by: RegionsBy = "pool"
     window_cells: Annotated[NotNegative, CountsWith("regions_by", ("pool",))] = 1.0
     dtype: VectorType = "float16"

@@ -2,12 +2,13 @@
 
 The rule. The whole image is resized so that its shorter side is the working size (`image_px`; less where an image is
 longer than FULLEST times its width, so that no panorama costs more than FULLEST squares), in whole patches; the
-backbone gives one cell of features a patch. Its scale is doubled, level by level, until it is the image's own; an image
-that is no larger than the working size has one level. A region is pooled on the coarsest level on which its mask covers
-at least `window_cells` cells, else on the finest. A level of at most FULLEST squares is computed as a whole; a larger
-one is cut into square windows of the working size that overlap by a quarter, in whole cells, and only windows that hold
-a part of a region of that level are computed. Where windows overlap, a cell's features are their mean, weighted by the
-cell's distance from the nearest edge of each window; edges of the image do not count, as the whole image has them, too.
+backbone gives one cell of features a patch. Where the image itself is finer by FINER or more, its scale is doubled,
+level by level, up to the image's own; else there is one level. A region is pooled on the coarsest level on which its
+mask covers at least `window_cells` cells, else on the finest. A level of at most FULLEST squares is computed as a
+whole; a larger one is cut into square windows of the working size that overlap by a quarter, in whole cells, and only
+windows that hold a part of a region of that level are computed. Where windows overlap, a cell's features are their
+mean, weighted by the cell's distance from the nearest edge of each window; edges of the image do not count, as the
+whole image has them, too.
 
 A region's weight in a cell is the share of the cell's area that its exact mask covers, so that one smaller than a cell
 has weight, too.
@@ -24,6 +25,7 @@ from PIL import Image
 from samclr.regions.records import ImageRegions, check_rle
 
 FULLEST = 4.0  # squares of the working size that an image as a whole takes at most
+FINER = 1.5
 OVERLAP = 0.25
 IMAGE = 0  # the row of the image's own vector; those of its regions follow
 
@@ -57,11 +59,9 @@ def levels(height: int, width: int, image_px: int, patch: int) -> list[tuple[int
     """Cells down and across of each level, the whole image's first; see the module's docstring."""
     scale = min(image_px / min(height, width), image_px * math.sqrt(FULLEST / (height * width)))
     grids = [_grid(height, width, scale, patch)]
-    while scale < 1:
+    while 1 / scale >= FINER:
         scale = min(2 * scale, 1.0)
-        grid = _grid(height, width, scale, patch)
-        if grid != grids[-1]:
-            grids.append(grid)
+        grids.append(_grid(height, width, scale, patch))
     return grids
 
 

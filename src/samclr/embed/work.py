@@ -207,7 +207,6 @@ class EmbedWork:
 
         rows = work_through(refs, self._read, work, 1 if device.type == "cpu" else SCENES_PER_CALL)
         write_rows(companion, [row.pop("vectors") for row in rows if row["status"] == OK])
-        self.tally.setdefault("regions", 0.0)
         return pa.Table.from_pylist(rows, schema=IMAGES_SCHEMA)
 
     def _read(self, ref: SceneRef) -> tuple[Row, Scene | None]:
@@ -244,7 +243,8 @@ class EmbedWork:
             areas, size_hw = [region.area_px for region in kept], (row["height"], row["width"])
             rows = image_rows(scene.image_id, size_hw, vectors, numbers, boxes, areas, self.job.config.dtype)
             row |= {"status": OK, "num_regions": len(numbers), "vectors": rows}
-            add_tally(self.tally, {"images": 1, "regions": len(numbers), MORE_PAGES: float(scene.has_more_pages)})
+            counted = {} if found is None else {"regions": float(len(numbers))}
+            add_tally(self.tally, {"images": 1, MORE_PAGES: float(scene.has_more_pages), **counted})
 
     def _vectors(self, ready: list[tuple[Row, Item]], device: torch.device) -> list[Float[np.ndarray, "_ d"] | str]:
         """Vectors of each, or why there are none: a fault of one scene is that scene's alone."""
