@@ -57,6 +57,13 @@ class Similar(Settings):
         EmbeddedKind | None, arg(help="What to search: images or regions; by default what the search is by.")
     ] = None
     num: Annotated[Count, arg(help="How many to show.")] = 10
+    index: Annotated[
+        Literal["exact", "faiss"],
+        arg(
+            help="exact compares with every vector; faiss (samclr[faiss]) builds an index once, for tens of millions, "
+            "and may miss a neighbour."
+        ),
+    ] = "exact"
     page: Annotated[Path | None, arg(help="Page of pictures to write; needs --scenes.", metavar="HTML")] = None
     scenes: Annotated[tuple[Path, ...], _scenes_arg("for --page and --box.")] = ()
     image_column: Annotated[Column, CountsWith("scenes")] = None
@@ -78,7 +85,7 @@ class Similar(Settings):
         vectors = open_vectors(self.vectors)
         kind = self.kind or ("image" if self.region is None and self.box is None else "region")
         query, vector, own = self._query(vectors, refs)
-        found = most_similar(vectors, vector, self.num, kind, without=own)
+        found = most_similar(vectors, vector, self.num, kind, without=own, index=self.index)
         if self.page is not None:
             self._write_page(query, found, refs, f"{len(vectors.rows(kind)):,} {kind}s in {self.vectors}")
         if self.json:
