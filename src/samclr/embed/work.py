@@ -97,7 +97,7 @@ def open_for_embedding(refs: Sequence[SceneRef], job: EmbedJob, path: Path) -> t
         differing = sorted(key for key in {*then, *maker} if then.get(key) != maker.get(key))
         if differing:
             raise PartsError(f"{path} was made with {_differences(then, maker, differing)}; name another folder")
-    tell(f"backbone: {job.target} on {device}, vectors of width {maker['width']}")
+    tell(f"backbone: {maker['backbone']} on {device}, vectors of width {maker['width']}")
     return create_or_open_vectors(path, maker, len(refs)), EmbedWork(job=job, fingerprint=maker["fingerprint"])
 
 

@@ -73,7 +73,7 @@ def same(one, other):
 def test_one_vector_an_image_and_a_region(call, scenes, store, tmp_path):
     status, out, said = call("embed", scenes, *SMALL, "--regions", store, "--out", tmp_path / "v", "--json")
     assert status == 0, said
-    assert "backbone: small-cnn on cpu, vectors of width 128" in said
+    assert "backbone: small-cnn (untrained) on cpu, vectors of width 128" in said
     assert "regions/s" in said
     assert f"embedded 12 of 12 images into {tmp_path / 'v'}" in said
     assert '"num_new": 12' in out
