@@ -1,6 +1,9 @@
 """Exact search beside torch's products over the same array: one query, and a batch.
 
     OMP_NUM_THREADS=1 python benchmarks/search.py [--rows 1000000] [--width 512]
+    python benchmarks/search.py --recall VECTORS
+
+The second line tells what --index faiss misses of a folder's regions: each seventh is searched by, the ten nearest.
 
 The array lies in a file and is mapped, as a folder of vectors is. torch's product reads the same map; for float16 it is
 that of float16, which reads half of the bytes. Each time is the least of several, taken in turns.
@@ -16,6 +19,8 @@ import numpy as np
 import psutil
 import torch
 
+import samclr
+from samclr.embed.approximate import nearest_by_index
 from samclr.embed.dots import widened
 from samclr.embed.search import ROWS_AT_ONCE, nearest_rows
 
@@ -46,7 +51,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--recall", type=Path)
     arguments = parser.parse_args()
+    if arguments.recall is not None:
+        recall(samclr.open_vectors(arguments.recall))
+        return
     for kind in (np.float32, np.float16):
         with tempfile.TemporaryDirectory() as folder:
             compare(write_rows(Path(folder) / "rows.npy", arguments.rows, arguments.width, kind))
@@ -74,6 +83,13 @@ def compare(vectors: np.ndarray) -> None:
         f"{of}, {BATCH} queries: torch's products {torch_s:.2f} s, search {ours_s:.2f} s: "
         f"{ours_s / torch_s:.2f} times; {own / 1e6:.0f} MB more memory, without the map"
     )
+
+
+def recall(vectors: samclr.Vectors) -> None:
+    queries = vectors.matrix("region")[::7].astype(np.float32)
+    exact, found = vectors.search(queries, K, "region")[1], nearest_by_index(vectors, queries, K, "region")[1]
+    share = np.mean([len({*one} & {*other}) / K for one, other in zip(exact, found, strict=True)])
+    print(f"{len(queries):,} of {len(vectors.rows('region')):,} regions: {share:.1%} of the {K} nearest are found")
 
 
 if __name__ == "__main__":

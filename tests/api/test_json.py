@@ -9,10 +9,8 @@ import re
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 from support.scenes import write_labelled, write_labelled_scenes, write_scenes
-from support.vectors import write_vectors
 
 import samclr.demo.demo
 from samclr.cli.commands import Command
@@ -58,7 +56,6 @@ def printed(tmp_path, call, monkeypatch):
     write_scenes(photos, 12, maps)
     write_labelled(Path("labelled"))
     write_labelled_scenes(Path("fields"), 1)
-    write_vectors(Path("vectors"), {"0.png": np.ones((1, 4)), "1.png": np.ones((1, 4))})
     Path("masks.json").write_text(json.dumps(MASKS))
     small = partial(samclr.demo.demo.run_demo, steps=11, num_scenes=4)
     monkeypatch.setattr("samclr.demo.demo.run_demo", small)
@@ -76,8 +73,8 @@ def printed(tmp_path, call, monkeypatch):
         "pretrain simclr": (photos, "--out", "run", "--bank", "bank", *TRAINING, "--workers", 1),
         "evaluate": ("run", "--on", "labelled", "--image-px", 16, "--probe-epochs", 1, "--device", "cpu"),
         "embed": (photos, "--backbone", "small-cnn", "--out", "vectors", "--device", "cpu", "--workers", 1),
-        "similar": ("vectors", "--to", "0.png"),
-        "duplicates": ("vectors", "--check", "none"),
+        "similar": ("vectors", "--to", "a/000.png", "--device", "cpu"),
+        "duplicates": ("vectors", "--check", "none", "--threshold", -1),
         "select": ("vectors", "--num", 1, "--out", "list.txt"),
         "demo": ("--out", "demo", "--recipes", "simclr"),
         "study list": (),

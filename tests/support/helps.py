@@ -15,6 +15,7 @@ WIDTH = "100"
 GROUPS = ["", "regions", "data", "pretrain", "study"]
 COMMANDS = [
     *("pack", "segment", "segmenters", "look", "explore", "evaluate", "export", "embed", "report", "demo"),
+    *("similar", "duplicates", "select"),
     *("regions verify", "regions stats", "regions score", "regions import", "regions export"),
     *("data list", "data check", "study list", "study run", "study status", "study page", "pretrain from-config"),
     *(f"pretrain {name}" for name in RECIPES),

@@ -57,6 +57,13 @@ class Similar(Settings):
         EmbeddedKind | None, arg(help="What to search: images or regions; by default what the search is by.")
     ] = None
     num: Annotated[Count, arg(help="How many to show.")] = 10
+    index: Annotated[
+        Literal["exact", "faiss"],
+        arg(
+            help="exact compares with every vector; faiss (samclr[faiss]) builds an index once, for tens of millions, "
+            "and may miss a neighbour."
+        ),
+    ] = "exact"
     page: Annotated[Path | None, arg(help="Page of pictures to write; needs --scenes.", metavar="HTML")] = None
     scenes: Annotated[tuple[Path, ...], _scenes_arg("for --page and --box.")] = ()
     image_column: Annotated[Column, CountsWith("scenes")] = None
@@ -78,9 +85,9 @@ class Similar(Settings):
         vectors = open_vectors(self.vectors)
         kind = self.kind or ("image" if self.region is None and self.box is None else "region")
         query, vector, own = self._query(vectors, refs)
-        found = most_similar(vectors, vector, self.num, kind, without=own)
+        found = most_similar(vectors, vector, self.num, kind, without=own, index=self.index)
         if self.page is not None:
-            self._write_page(query, found, refs)
+            self._write_page(query, found, refs, f"{len(vectors.rows(kind)):,} {kind}s in {self.vectors}")
         if self.json:
             answers = [{"similarity": value} | place.to_dict() for value, place in found]
             show_json({"query": query.to_dict(), "kind": kind, "similar": answers, "page": self.page})
@@ -127,15 +134,18 @@ class Similar(Settings):
         vector = query_vector(vectors, scene, self.box, backbone=self.backbone, device=self.device)
         return Place(id=self.to, region=None, box_xyxy=self.box or (0, 0, width, height), area_px=None), vector, None
 
-    def _write_page(self, query: "Place", found: list[tuple[float, "Place"]], refs: dict[str, "SceneRef"]) -> None:
+    def _write_page(
+        self, query: "Place", found: list[tuple[float, "Place"]], refs: dict[str, "SceneRef"], of: str
+    ) -> None:
         from samclr.pages.pictures import Row, Shown, write_pictures
 
         rows = [
             Row(title="Searched for", pictures=[Shown(place=query, text="the query")]),
             Row(title="Most similar", pictures=[Shown(place=place, text=f"{value:.3f}") for value, place in found]),
         ]
+        verdict = f"The {len(found)} most similar of {of}, with cosine similarity"
         assert self.page is not None
-        write_pictures(f"Similar to {_name(query)}", f"{len(found)} of {self.vectors}", rows, refs, self.page)
+        write_pictures(f"Similar to {_name(query)}", verdict, rows, refs, self.page)
 
 
 @dataclass(frozen=True, kw_only=True)

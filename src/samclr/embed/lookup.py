@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow.compute as pc
@@ -77,15 +77,30 @@ def nearest_names(vectors: Vectors, image_id: str) -> str:
 
 
 def most_similar(
-    vectors: Vectors, query: Float[np.ndarray, "d"], num: int, kind: Kind, without: int | None = None
+    vectors: Vectors,
+    query: Float[np.ndarray, "d"],
+    num: int,
+    kind: Kind,
+    without: int | None = None,
+    index: Literal["exact", "faiss"] = "exact",
 ) -> list[tuple[float, Place]]:
-    """Similarity and place of the `num` vectors of a kind that are nearest. without: a row of all that is left out.
+    """Similarity and place of the `num` vectors of a kind that are nearest.
+
+    without: a row of all that is left out. index: exact compares with every vector; faiss may miss a neighbour.
 
     Raises:
-        UsageError: there are no vectors of the kind. EvaluationError: the query has no direction.
+        UsageError: there are no vectors of the kind, or Faiss is not installed.
+        EvaluationError: the query has no direction.
     """
     refuse_none(vectors, kind)
-    similarity, rows = vectors.search(query[None], num + (without is not None), kind)
+    k = num + (without is not None)
+    if index == "exact":
+        similarity, rows = vectors.search(query[None], k, kind)
+    else:
+        from samclr.embed.approximate import nearest_by_index
+
+        similarity, rows = nearest_by_index(vectors, query[None], k, kind)
+        similarity, rows = similarity[:, rows[0] >= 0], rows[:, rows[0] >= 0]
     own = None if without is None else places_of(vectors, "all", [without])[0]
     found = list(zip(similarity[0].tolist(), places_of(vectors, kind, rows[0]), strict=True))
     return [(value, place) for value, place in found if place != own][:num]

@@ -7,7 +7,7 @@ under a sky are alike in many photographs, its detail is not. The limits were me
 (benchmarks/near_duplicates.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -65,10 +65,11 @@ def are_same(
 def _is_laid_over(whole: np.ndarray, shown: np.ndarray, number: int, colour_difference: float) -> bool:
     """Whether `shown` is what `whole` shows near its window `number`."""
     row, column = divmod(number, len(_SPANS))
-    laid = _laid_over(whole, shown, (*_SPANS[column], *_SPANS[row]))
     target = _cells(FINE) @ shown @ _cells(FINE).T
-    if float((_unit(_detail(laid)) * _unit(_detail(target))).sum()) >= LEAST_DETAIL:
-        return True
+    detail = _unit(_detail(target))
+    for laid in _laid_over(whole, shown, (*_SPANS[column], *_SPANS[row])):
+        if float((_unit(_detail(laid)) * detail).sum()) >= LEAST_DETAIL:
+            return True
     return float(np.abs(laid - target).mean()) <= SAME_GREY and colour_difference <= SAME_COLOUR
 
 
@@ -81,8 +82,8 @@ def _windows_of(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "w c"]:
     return _unit(np.ascontiguousarray(cells)).reshape(-1, COARSE * COARSE)
 
 
-def _laid_over(whole: np.ndarray, shown: np.ndarray, window: Window) -> Float[np.ndarray, "s s"]:
-    """The cells of the window near `window` that fit best: a side is moved at a time, by less and less."""
+def _laid_over(whole: np.ndarray, shown: np.ndarray, window: Window) -> Iterator[Float[np.ndarray, "s s"]]:
+    """The cells of windows that fit better and better: a side of `window` is moved at a time, by less and less."""
     target = _unit(_cells(FINE) @ shown @ _cells(FINE).T)
 
     def tried(sides: list[float]) -> tuple[float, np.ndarray]:
@@ -92,6 +93,7 @@ def _laid_over(whole: np.ndarray, shown: np.ndarray, window: Window) -> Float[np
     sides, step = list(window), STEP_PX
     fit, laid = tried(sides)
     while step > LEAST_STEP_PX:
+        yield laid
         is_better = False
         for side in range(4):
             for move in (step, -step):
@@ -102,7 +104,7 @@ def _laid_over(whole: np.ndarray, shown: np.ndarray, window: Window) -> Float[np
                 if new_fit > fit:
                     sides, fit, laid, is_better = moved, new_fit, cells, True
         step = step if is_better else step / 2
-    return laid
+    yield laid
 
 
 def _weights(start: float, end: float, count: int) -> Float[np.ndarray, "count p"]:
