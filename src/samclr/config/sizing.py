@@ -6,6 +6,7 @@ from typing import Any, get_args
 from samclr.config.devices import TrainingPrecision
 from samclr.config.pretrain import OpenSetting, OptimConfig, PretrainConfig
 from samclr.config.recipes import RECIPES
+from samclr.config.registry import METHODS
 
 OPEN_SETTINGS: tuple[OpenSetting, ...] = get_args(OpenSetting)
 MOST_EPOCHS, FULL_EPOCHS_IMAGES = 300, 1000  # so many epochs up to so many images, fewer of more
@@ -82,6 +83,8 @@ def _fitted_rate(config: PretrainConfig, fitted: OptimConfig) -> float:
     """
     given, recipe = config.optim, _of_recipe(config)
     rate, made_for = USUAL_RATES[fitted.optimizer], USUAL_BATCH
+    if fitted.optimizer == "adamw":  # DINO's teacher lags behind what learns as fast as others
+        rate = min(rate, METHODS[config.method.name].demo_lr)
     if fitted.optimizer == recipe.optimizer:
         rate, made_for = given.lr, (given if "global_batch_size" in config.auto else recipe).global_batch_size
     share = fitted.global_batch_size / made_for
