@@ -42,7 +42,7 @@ def nearest_by_index(
     matrix, unit = vectors.matrix(kind), unit_rows(queries)
     k = min(k, len(matrix))
     path = vectors._made(f"{kind}.{SUFFIX}", lambda _, order, place: _build(faiss, matrix, place))
-    index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+    index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
     index.nprobe = max(math.ceil(index.nlist * LOOKED_AT), min(index.nlist, 8))
     _, candidates = index.search(unit, min(MORE * k, len(matrix)))
     similarity = np.full(candidates.shape, -np.inf)

@@ -157,8 +157,8 @@ def _arms_of(study: Study, grid: Grid, scenes: str, given: Given, stores: dict[s
 def _of_variant(study: Study, variant: Variant, scenes: str, given: Given) -> Arm:
     config, start = study.measured(variant.config), given.start
     if start is not None:
-        own = {"backbone": start.backbone, "pretrained": start.pretrained, "mean": start.mean, "std": start.std}
-        config = replace(config, model=replace(config.model, **own))
+        named = replace(config.model, backbone=start.backbone, pretrained=start.pretrained)
+        config = replace(config, model=replace(named, mean=start.mean, std=start.std))
     if given.steps is not None:
         config = replace(config, optim=replace(config.optim, steps=given.steps))
     paths, column = given.scenes.get(scenes, ()), given.image_columns.get(scenes)
