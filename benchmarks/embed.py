@@ -27,7 +27,7 @@ from skimage.measure import label as components
 
 from samclr.config.embedding import EVERY_REGION, EmbedConfig
 from samclr.config.evaluation import TargetConfig
-from samclr.embed.embedders import crop_vectors, pooled_vectors
+from samclr.embedding.embedders import crop_vectors, pooled_vectors
 from samclr.evaluation.targets import open_target
 from samclr.regions.records import ImageRegions, region_from_mask
 from samclr.scenes.decode import Scene

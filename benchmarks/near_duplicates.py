@@ -20,8 +20,8 @@ from PIL import Image
 import samclr
 from samclr.config.embedding import EmbedConfig
 from samclr.datasets.sources import list_scenes
-from samclr.embed.copies import find_copies
-from samclr.embed.duplicates import pairs_over
+from samclr.embedding.copies import find_copies
+from samclr.embedding.duplicates import pairs_over
 
 THRESHOLDS = (0.9, 0.95, 0.98)
 

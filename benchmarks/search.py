@@ -20,9 +20,9 @@ import psutil
 import torch
 
 import samclr
-from samclr.embed.approximate import nearest_by_index
-from samclr.embed.dots import widened
-from samclr.embed.search import ROWS_AT_ONCE, nearest_rows
+from samclr.embedding.approximate import nearest_by_index
+from samclr.embedding.dots import widened
+from samclr.embedding.search import ROWS_AT_ONCE, nearest_rows
 
 K, BATCH, TURNS, BAR = 10, 256, 7, 1.2
 

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from samclr.config.protocols import register_protocol as register_protocol
     from samclr.config.views import AugmentConfig as AugmentConfig
     from samclr.config.views import FilterConfig as FilterConfig
-    from samclr.embed.calls import embed as embed
-    from samclr.embed.vectors import Vectors as Vectors
-    from samclr.embed.vectors import open_vectors as open_vectors
+    from samclr.embedding.calls import embed as embed
+    from samclr.embedding.vectors import Vectors as Vectors
+    from samclr.embedding.vectors import open_vectors as open_vectors
     from samclr.evaluation.calls import evaluate as evaluate
     from samclr.regions.calls import segment as segment
     from samclr.regions.mask_generator import MaskGenerator as MaskGenerator
@@ -58,9 +58,9 @@ _PLACES = {
     "open_run": "samclr.runs.run",
     "load_backbone": "samclr.runs.checkpoint",
     "evaluate": "samclr.evaluation.calls",
-    "embed": "samclr.embed.calls",
-    "open_vectors": "samclr.embed.vectors",
-    "Vectors": "samclr.embed.vectors",
+    "embed": "samclr.embedding.calls",
+    "open_vectors": "samclr.embedding.vectors",
+    "Vectors": "samclr.embedding.vectors",
     "export": "samclr.runs.export",
     "register_method": "samclr.config.methods",
     "register_protocol": "samclr.config.protocols",
@@ -111,8 +111,8 @@ def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'samclr' has no attribute {name!r}")
     value = getattr(importlib.import_module(_PLACES[name]), name)
-    # Importing has put the room samclr.embed here, which is called as its function is.
-    return globals().setdefault(name, value)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

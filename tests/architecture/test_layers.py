@@ -22,7 +22,7 @@ ROOMS = [
     {"methods"},
     {"losses"},
     {"evaluation"},
-    {"embed"},
+    {"embedding"},
     {"training"},
     {"pages"},
     {"demo"},

@@ -12,7 +12,7 @@ from support.scenes import write_scenes
 
 import samclr as library
 from samclr.datasets.sources import list_scenes
-from samclr.embed.work import EmbedJob, embed_scenes, embed_scenes_on_ray
+from samclr.embedding.work import EmbedJob, embed_scenes, embed_scenes_on_ray
 from samclr.scenes.fill import FillOptions
 
 BACKBONE = ("--backbone", "small-cnn", "--dtype", "float32", "--device", "cpu")

@@ -9,8 +9,8 @@ from torch import nn
 from samclr.config.embedding import EmbedConfig
 from samclr.config.normalisation import UNCHANGED
 from samclr.config.views import FilterConfig
-from samclr.embed.embedders import crop_vectors, pooled_vectors
-from samclr.embed.windows import FULLEST, axis_windows, levels, region_shares, windows_of
+from samclr.embedding.embedders import crop_vectors, pooled_vectors
+from samclr.embedding.windows import FULLEST, axis_windows, levels, region_shares, windows_of
 from samclr.regions.coarsest import padded_box
 from samclr.regions.records import ImageRegions, region_from_mask
 from samclr.scenes.decode import Scene

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from samclr.embed.store import IMAGES_SCHEMA, create_or_open_vectors, image_rows, write_rows
+from samclr.embedding.store import IMAGES_SCHEMA, create_or_open_vectors, image_rows, write_rows
 from samclr.storage.parts import OK, PartsFolder
 
 SIZE_HW = (60, 80)

@@ -98,8 +98,8 @@ class Embed(Settings):
         refuse_inside_scenes(self.out, self.scenes, "--out")
         check_target(self.backbone, self.untrained, self.which)
         refs = list_scenes(self.scenes, self.image_column)
-        from samclr.embed.export import check_exports, write_exports  # torch, once all that is named is there
-        from samclr.embed.work import EmbedJob, default_workers, embed_scenes, embed_scenes_on_ray
+        from samclr.embedding.export import check_exports, write_exports  # torch, once all that is named is there
+        from samclr.embedding.work import EmbedJob, default_workers, embed_scenes, embed_scenes_on_ray
 
         check_exports(self.export)
         job = EmbedJob(

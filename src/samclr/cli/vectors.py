@@ -16,8 +16,8 @@ from samclr.errors import ScenesError, UsageError, name_some
 from samclr.log import say, show, show_json, show_table
 
 if TYPE_CHECKING:
-    from samclr.embed.lookup import Place
-    from samclr.embed.vectors import Vectors
+    from samclr.embedding.lookup import Place
+    from samclr.embedding.vectors import Vectors
     from samclr.scenes.refs import SceneRef
 
 GROUPS_SHOWN = 20
@@ -76,8 +76,8 @@ class Similar(Settings):
 
     def run(self) -> int:
         """Run the command."""
-        from samclr.embed.lookup import most_similar
-        from samclr.embed.vectors import open_vectors
+        from samclr.embedding.lookup import most_similar
+        from samclr.embedding.vectors import open_vectors
 
         if self.region is not None and self.box is not None:
             raise UsageError("--region and --box both say what to search by; give one of them")
@@ -100,7 +100,7 @@ class Similar(Settings):
 
     def _query(self, vectors: "Vectors", refs: dict[str, "SceneRef"]) -> tuple["Place", Any, int | None]:
         """What is searched by, its vector, and its row in VECTORS if it has one. A file is added to the scenes."""
-        from samclr.embed.lookup import Place, has_image, nearest_names, places_of, row_of
+        from samclr.embedding.lookup import Place, has_image, nearest_names, places_of, row_of
 
         is_known = has_image(vectors, self.to)
         if is_known and self.box is None:
@@ -123,7 +123,7 @@ class Similar(Settings):
             from samclr.scenes.refs import SceneRef
 
             ref = refs[self.to] = SceneRef(image_id=self.to, path=self.to)
-        from samclr.embed.query import query_vector  # torch, once all that is named is there
+        from samclr.embedding.query import query_vector  # torch, once all that is named is there
         from samclr.scenes.decode import DecodeError, load_scene
 
         try:
@@ -186,8 +186,8 @@ class Duplicates(Settings):
         """Run the command."""
         from samclr.datasets.scene_lists import write_list
         from samclr.datasets.sources import list_scenes
-        from samclr.embed.copies import find_copies
-        from samclr.embed.vectors import open_vectors
+        from samclr.embedding.copies import find_copies
+        from samclr.embedding.vectors import open_vectors
 
         if self.out is not None and self.kind == "region":
             raise UsageError("--out is a list of images; leave it out with --kind region")
@@ -268,8 +268,8 @@ class Select(Settings):
         """Run the command."""
         from samclr.datasets.scene_lists import write_list
         from samclr.datasets.sources import refuse_missing
-        from samclr.embed.chosen import choose_images
-        from samclr.embed.vectors import open_vectors
+        from samclr.embedding.chosen import choose_images
+        from samclr.embedding.vectors import open_vectors
 
         if self.scenes:
             refuse_missing(self.scenes)

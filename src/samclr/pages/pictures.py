@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from samclr._version import __version__
-from samclr.embed.lookup import Place
+from samclr.embedding.lookup import Place
 from samclr.pages.render import render
 from samclr.scenes.decode import DecodeError, load_scene
 from samclr.scenes.refs import SceneRef

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
-from samclr.embed.vectors import Vectors
+from samclr.embedding.vectors import Vectors
 from samclr.errors import ConfigError
 from samclr.log import say
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from samclr.embed.dots import exact_dots, unit_rows, widened
-from samclr.embed.mapped import Kind
-from samclr.embed.vectors import Vectors
+from samclr.embedding.dots import exact_dots, unit_rows, widened
+from samclr.embedding.mapped import Kind
+from samclr.embedding.vectors import Vectors
 from samclr.errors import UsageError
 from samclr.log import option_of, tell
 from samclr.storage.files import replacing_path

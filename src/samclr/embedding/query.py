@@ -11,8 +11,8 @@ from samclr.config.evaluation import TargetConfig
 from samclr.config.methods import Weights
 from samclr.config.serialise import from_dict
 from samclr.config.views import FilterConfig
-from samclr.embed.embedders import crop_vectors, pooled_vectors
-from samclr.embed.vectors import Vectors
+from samclr.embedding.embedders import crop_vectors, pooled_vectors
+from samclr.embedding.vectors import Vectors
 from samclr.errors import EvaluationError, UsageError
 from samclr.evaluation.targets import open_target
 from samclr.log import option_of

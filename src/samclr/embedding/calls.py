@@ -12,8 +12,8 @@ from samclr.config.serialise import Threads, checked
 from samclr.config.views import FilterConfig
 from samclr.datasets.names import scene_paths
 from samclr.datasets.sources import list_scenes
-from samclr.embed.vectors import Vectors
-from samclr.embed.work import EmbedJob, default_workers, embed_scenes
+from samclr.embedding.vectors import Vectors
+from samclr.embedding.work import EmbedJob, default_workers, embed_scenes
 from samclr.errors import PartsError, name_some
 from samclr.evaluation.inputs import check_target
 from samclr.log import option_of, say
@@ -43,8 +43,8 @@ def embed(
         vectors = samclr.embed("photos", "runs/photos", regions="photos.regions", out="photos.vectors")
         vectors.rows("region"), vectors.matrix("region")          # a table of n objects, and [n d]
 
-    An image's vector is the mean of its patch features; a region's is their mean under its mask (samclr.embed.windows
-    states the rule), or with EmbedConfig(regions_by="crop") both are the backbone's features of a crop.
+    An image's vector is the mean of its patch features; a region's is their mean under its mask (the rule stands
+    in samclr.embedding.windows), or with EmbedConfig(regions_by="crop") both are the backbone's features of a crop.
 
     Args:
         scenes: folders of images, Parquet files, tar shards or data sets as NAME@ROOT; one, or several to be joined.

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int
 
-from samclr.embed.duplicates import find_groups
-from samclr.embed.lookup import Place, places_of, refuse_none
-from samclr.embed.mapped import Kind
-from samclr.embed.same_picture import Thumb, are_same, thumb_of
-from samclr.embed.vectors import Vectors
+from samclr.embedding.duplicates import find_groups
+from samclr.embedding.lookup import Place, places_of, refuse_none
+from samclr.embedding.mapped import Kind
+from samclr.embedding.same_picture import Thumb, are_same, thumb_of
+from samclr.embedding.vectors import Vectors
 from samclr.errors import ScenesError, name_some
 from samclr.log import say
 from samclr.scenes.decode import DecodeError, load_scene
@@ -47,8 +47,8 @@ def find_copies(
 ) -> Copies:
     """Groups of near-duplicates; each keeps the image, or region, of most pixels, the first where equal.
 
-    refs: the scenes, whose pictures then have to be the same, too (samclr.embed.same_picture); None goes by the vectors
-    alone.
+    refs: the scenes, whose pictures then have to be the same, too (samclr.embedding.same_picture); None goes by the
+    vectors alone.
 
     Raises:
         UsageError: there are no vectors of this kind. PartsError: a part is damaged.

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-import samclr.embed.search as search
-from samclr.embed.dots import QuickDots, exact_dots, slack
-from samclr.embed.search import nearest_rows
+import samclr.embedding.search as search
+from samclr.embedding.dots import QuickDots, exact_dots, slack
+from samclr.embedding.search import nearest_rows
 from samclr.errors import EvaluationError, PartsError
 
 

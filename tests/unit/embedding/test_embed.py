@@ -10,8 +10,8 @@ import samclr
 from samclr.config import FilterConfig
 from samclr.config.embedding import EmbedConfig
 from samclr.datasets.sources import list_scenes
-from samclr.embed import work as module
-from samclr.embed.work import EmbedJob, EmbedWork, embed_scenes
+from samclr.embedding import work as module
+from samclr.embedding.work import EmbedJob, EmbedWork, embed_scenes
 from samclr.errors import PartsError
 from samclr.regions.records import ImageRegions, region_from_mask
 from samclr.regions.store import STORE_SCHEMA, regions_to_row

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from samclr.config.embedding import EmbedConfig
 from samclr.config.normalisation import normalisation_of
 from samclr.config.views import FilterConfig
-from samclr.embed.windows import Window, windows_of
+from samclr.embedding.windows import Window, windows_of
 from samclr.errors import EvaluationError
 from samclr.evaluation.features import pixel_features
 from samclr.evaluation.patches import patch_features

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from support.copies import copies, photograph
 
-from samclr.embed.same_picture import is_same, thumb_of
+from samclr.embedding.same_picture import is_same, thumb_of
 
 
 def thumb(image: Image.Image) -> tuple[np.ndarray, np.ndarray]:

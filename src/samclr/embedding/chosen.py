@@ -4,10 +4,10 @@ from typing import Literal
 
 import numpy as np
 
-from samclr.embed.lookup import refuse_none
-from samclr.embed.mapped import Kind
-from samclr.embed.select import Sets, covering, spread
-from samclr.embed.vectors import Vectors
+from samclr.embedding.lookup import refuse_none
+from samclr.embedding.mapped import Kind
+from samclr.embedding.select import Sets, covering, spread
+from samclr.embedding.vectors import Vectors
 
 Rule = Literal["kmeans++", "facility-location"]
 
@@ -15,7 +15,7 @@ Rule = Literal["kmeans++", "facility-location"]
 def choose_images(
     vectors: Vectors, num: int, *, by: Rule = "kmeans++", kind: Kind = "image", seed: int = 0
 ) -> list[str]:
-    """Ids of `num` images that differ, in the order in which they were chosen: see samclr.embed.select for the rules.
+    """Ids of `num` images that differ, in the order in which they were chosen, by the rules of samclr.embedding.select.
 
     kind: by vectors of images, or of their regions, when an image brings all its objects. seed: of kmeans++.
 

@@ -7,8 +7,8 @@ import pytest
 from support.vectors import write_vectors
 
 import samclr
-from samclr.embed.approximate import nearest_by_index
-from samclr.embed.lookup import most_similar
+from samclr.embedding.approximate import nearest_by_index
+from samclr.embedding.lookup import most_similar
 from samclr.errors import UsageError
 
 

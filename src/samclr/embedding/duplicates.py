@@ -11,7 +11,7 @@ import numba
 import numpy as np
 from jaxtyping import Float, Int
 
-from samclr.embed.dots import QuickDots, exact_dots, slack, squared_lengths, widened
+from samclr.embedding.dots import QuickDots, exact_dots, slack, squared_lengths, widened
 
 ROWS_AT_ONCE = 2048
 PAIRS_AT_ONCE = 1_000_000

@@ -7,7 +7,7 @@ blocks, threads or rounding, and equal rows come in their order. Memory does not
 import numpy as np
 from jaxtyping import Float, Int
 
-from samclr.embed.dots import FEW_QUERIES, exact_dots, product_blocks, slack, unit_rows
+from samclr.embedding.dots import FEW_QUERIES, exact_dots, product_blocks, slack, unit_rows
 from samclr.errors import EvaluationError
 
 ROWS_AT_ONCE, ROWS_FOR_FEW = 4096, 32_768  # for a matrix product, and for the kernel of few queries

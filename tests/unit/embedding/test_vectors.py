@@ -8,8 +8,8 @@ import pytest
 from support.vectors import SIZE_HW, write_vectors
 
 import samclr
-from samclr.embed import vectors as module
-from samclr.embed.mapped import SHOWN
+from samclr.embedding import vectors as module
+from samclr.embedding.mapped import SHOWN
 from samclr.errors import PartsError, UsageError
 
 HOSTILE = ["a/ü \u202e.png", "../../up.png", "-1", "tab\t.png", "a/b", "z'; DROP TABLE--", "Ω" * 200]

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 import samclr.draws as draws
-from samclr.embed.dots import product_blocks, slack, squared_lengths, widened
+from samclr.embedding.dots import product_blocks, slack, squared_lengths, widened
 from samclr.errors import UsageError
 
 BLOCK_NUMBERS = 16_000_000  # products held at a time

@@ -11,8 +11,8 @@ import pytest
 from support.vectors import write_vectors
 
 import samclr
-from samclr.embed import export
-from samclr.embed.export import check_exports, write_exports
+from samclr.embedding import export
+from samclr.embedding.export import check_exports, write_exports
 from samclr.errors import UsageError
 from samclr.scenes.refs import SceneRef
 

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
-from samclr.embed.mapped import Kind
-from samclr.embed.store import WHOLE_IMAGE
-from samclr.embed.vectors import Vectors
+from samclr.embedding.mapped import Kind
+from samclr.embedding.store import WHOLE_IMAGE
+from samclr.embedding.vectors import Vectors
 from samclr.errors import ScenesError, UsageError, did_you_mean, name_some
 
 IDS_COMPARED = 20_000  # names that an unknown one is compared with letter by letter
@@ -97,7 +97,7 @@ def most_similar(
     if index == "exact":
         similarity, rows = vectors.search(query[None], k, kind)
     else:
-        from samclr.embed.approximate import nearest_by_index
+        from samclr.embedding.approximate import nearest_by_index
 
         similarity, rows = nearest_by_index(vectors, query[None], k, kind)
         similarity, rows = similarity[:, rows[0] >= 0], rows[:, rows[0] >= 0]

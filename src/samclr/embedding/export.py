@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from samclr.embed.mapped import Kind
-from samclr.embed.vectors import Vectors, open_vectors
+from samclr.embedding.mapped import Kind
+from samclr.embedding.vectors import Vectors, open_vectors
 from samclr.errors import UsageError
 from samclr.log import option_of
 from samclr.scenes.refs import SceneRef

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from samclr.embed.select import Sets, covering, spread
+from samclr.embedding.select import Sets, covering, spread
 from samclr.errors import UsageError
 
 SIZES = [1, 2, 4, 8, 16, 32]

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from jaxtyping import Float, Int
 from numpy.lib.format import open_memmap
 
-from samclr.embed.store import WHOLE_IMAGE, rows_schema
+from samclr.embedding.store import WHOLE_IMAGE, rows_schema
 from samclr.errors import PartsError
 from samclr.storage.checksums import read_parquet
 from samclr.storage.files import replacing_path, take_room

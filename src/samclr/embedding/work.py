@@ -16,8 +16,15 @@ from samclr.config.evaluation import TargetConfig
 from samclr.config.methods import Weights
 from samclr.config.serialise import to_dict
 from samclr.config.views import FilterConfig
-from samclr.embed.embedders import Item, crop_vectors, pooled_vectors
-from samclr.embed.store import IMAGES_SCHEMA, create_or_open_vectors, fault_of_rows, image_rows, keep_rows, write_rows
+from samclr.embedding.embedders import Item, crop_vectors, pooled_vectors
+from samclr.embedding.store import (
+    IMAGES_SCHEMA,
+    create_or_open_vectors,
+    fault_of_rows,
+    image_rows,
+    keep_rows,
+    write_rows,
+)
 from samclr.errors import EvaluationError, PartsError, RegionError, name_some
 from samclr.evaluation.sizes import check_maps
 from samclr.evaluation.targets import Target, open_target

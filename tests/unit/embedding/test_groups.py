@@ -5,8 +5,8 @@ import pytest
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-import samclr.embed.duplicates as duplicates
-from samclr.embed.duplicates import find_groups, pairs_over
+import samclr.embedding.duplicates as duplicates
+from samclr.embedding.duplicates import find_groups, pairs_over
 from samclr.errors import PartsError
 
 

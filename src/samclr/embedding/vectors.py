@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
 from samclr.config.cache import cache_folder
-from samclr.embed.mapped import Kind, Order, make_matrix, make_rows, order_of
-from samclr.embed.store import WHOLE_IMAGE
+from samclr.embedding.mapped import Kind, Order, make_matrix, make_rows, order_of
+from samclr.embedding.store import WHOLE_IMAGE
 from samclr.errors import PartsError, UsageError, one_of
 from samclr.storage.locks import locked
 from samclr.storage.parts import MANIFEST, OK, VECTORS, PartsFolder
@@ -115,7 +115,7 @@ class Vectors:
             EvaluationError: a query is zero, not finite or of another width, or k is not positive.
             PartsError: a part is damaged. UsageError: no such kind.
         """
-        from samclr.embed.search import nearest_rows  # here, as numba takes a while to import
+        from samclr.embedding.search import nearest_rows  # here, as numba takes a while to import
 
         return nearest_rows(queries, self.matrix(kind), k)
 
