@@ -27,7 +27,7 @@ def words_of(node: Node) -> list[str]:
     words = list(node.path[1:])
     for option in node.options:
         if option.is_required and option.name not in node.needs:
-            value = option.choices[0] if option.choices else "x"
+            value = option.choices[0] if option.choices else "1" if option.number else "x"
             words += [value] if option.is_positional else [option.words[0], value]
     return words
 

@@ -45,6 +45,10 @@ NEEDED = {  # of commands, whose places have no defaults
     "name": "camvid",
     "study": "x",
     "folder": Path("x"),
+    "vectors": Path("x"),
+    "backbone": "x",
+    "to": "x",
+    "num": 1,
 }
 
 
@@ -53,7 +57,7 @@ FIELDS = [
 ]
 
 
-def made(kind: type, **given: Any) -> Any:
+def made(kind: type, /, **given: Any) -> Any:
     names = [one for one in dataclasses.fields(kind) if one.default is one.default_factory is dataclasses.MISSING]
     needed = {one.name: NEEDED.get(one.name) for one in names}
     if kind.__name__ == "Export":

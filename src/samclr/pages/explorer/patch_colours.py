@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from samclr.pages.explorer.objects import principal
+from samclr.scenes.images import open_image
 
 Moment = Literal["before", "after"]
 CELLS = 28  # of the feature map, along the shorter side of a scene
@@ -35,7 +36,7 @@ class PatchColours:
         from samclr.evaluation.patches import input_size, num_stages, patch_features, patch_px, resize
         from samclr.runs.checkpoint import load_backbone
 
-        with self._working, Image.open(io.BytesIO(jpeg)) as image:
+        with self._working, open_image(jpeg) as image:
             if moment not in self._backbones:
                 self._backbones[moment] = load_backbone(self._run, "start" if moment == "before" else None)
             backbone = self._backbones[moment]

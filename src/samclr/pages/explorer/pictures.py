@@ -60,7 +60,7 @@ class Pictures:
         return self._cache.get((number, *box_xyxy), lambda: self._cropped(number, box_xyxy, native_hw))
 
     def _cropped(self, number: int, box_xyxy: Sequence[int], native_hw: tuple[int, int]) -> bytes:
-        with Image.open(io.BytesIO(self.jpeg(number, PICTURE_PX))) as image:
+        with open_image(self.jpeg(number, PICTURE_PX)) as image:
             scale = np.array([image.width / native_hw[1], image.height / native_hw[0]] * 2)
             x0, y0, x1, y1 = (padded_boxes(np.array([box_xyxy]), OBJECT_PADDING, *native_hw)[0] * scale).tolist()
             left, top = math.floor(x0), math.floor(y0)
