@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 
 from samclr.cli.evaluate import DEVICE_HELP
 from samclr.cli.options import Column, Json
-from samclr.config.serialise import Bounds, Count, CountsWith, Seed, Settings
+from samclr.config.serialise import Bounds, Count, CountOrZero, CountsWith, Seed, Settings
 from samclr.errors import ScenesError, UsageError, name_some
 from samclr.log import say, show, show_json, show_table
 
@@ -42,11 +42,9 @@ class Similar(Settings):
 
     vectors: VectorsFolder
     to: Annotated[str, arg(help="What to search by: an image; see above.", metavar="IMAGE")]
-    region: Annotated[
-        int | None, Bounds(at_least=0), arg(help="Number of one of its regions: search by that object.")
-    ] = None
+    region: Annotated[CountOrZero | None, arg(help="Number of one of its regions: search by that object.")] = None
     box: Annotated[
-        tuple[int, int, int, int] | None,
+        tuple[CountOrZero, CountOrZero, CountOrZero, CountOrZero] | None,
         arg(
             help="Search by what this box holds: left, top, right, bottom, in px of the upright photo. In an image of "
             "VECTORS it needs --scenes.",
