@@ -17,7 +17,13 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("examples")
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem != "generated"))
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem != "generated")
+SLOW = {"hf_trainer", "lightning_module", "lightly_dino"}  # of three with lightly one stays
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in NAMES]
+)
 def test_example(name, folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(EXAMPLES))

@@ -79,7 +79,7 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("when", ["in a step", "in a measurement", "at the end"])
+@pytest.mark.parametrize("when", ["in a step", "in a measurement", pytest.param("at the end", marks=pytest.mark.slow)])
 def test_killed_and_resumed_nothing_is_measured_twice_or_lost(config, tmp_path, monkeypatch, when):
     calls = []
     measure = Measured.measure
