@@ -62,8 +62,8 @@ ADAPT = replace(
     model=ModelConfig(frozen_norm="statistics"),
     group=ViewGroup(size_px=224, crop_scale=(0.3, 1.0)),
     optim=OptimConfig(
-        global_batch_size=64, steps=2000, optimizer="adamw", lr=3e-4, weight_decay=0.04, layer_decay=0.75,
-        head_warmup_steps=100, warmup_steps=100, decay_norm_and_bias=False,
+        global_batch_size=64, steps=600, optimizer="adamw", lr=1e-3, weight_decay=0.04, layer_decay=0.75,
+        head_warmup_steps=60, warmup_steps=60, decay_norm_and_bias=False,
     ),
 )  # fmt: skip
 
@@ -96,9 +96,9 @@ SPEC = MethodSpec(
             config=ADAPT,
             summary="Continue trained weights on scenes: DetCon, gently, held by an anchor to the start",
             paper="DetCon (Hénaff et al., ICCV 2021); the anchor and the gentleness are ours, chosen by measurement",
-            overrides="AdamW 3e-4 with layer decay 0.75, batch norm frozen, 100 steps of the head alone, feature "
+            overrides="AdamW 1e-3 with layer decay 0.75, batch norm frozen, 60 steps of the head alone, feature "
             "anchor of weight 2, crops of 30 to 100 %",
-            cost="2,000 steps of 128 views at 224 px",
+            cost="600 steps of 128 views at 224 px",
             expected="docs/results.md, Continuing trained weights: an EfficientNet-Lite0 on 567 photographs",
             command="samclr pretrain adapt --pretrained WEIGHTS --scenes SCENES --regions STORE --out RUN",
             continues=True,

@@ -83,7 +83,7 @@ def test_a_warm_up_keeps_its_share_unless_it_is_stated():
         ("samclr", 60, {"steps": 200, "lr": 0.06, "warmup_steps": 3}, ("sgd", 0.06, 3)),
         ("samclr", 60, {"steps": 200, "global_batch_size": 32}, ("sgd", 0.06, 0)),  # a stated budget: as the recipe is
         ("swav", 10_000, {"steps": 200}, ("adamw", 5e-4, 20)),
-        ("adapt", 70, {"steps": 2000}, ("adamw", 3e-4, 100)),
+        ("adapt", 70, {"steps": 600}, ("adamw", 1e-3, 60)),
     ],
 )
 def test_optimiser_and_learning_rate_follow_folder_and_batch(recipe, num_images, optim, expected):
