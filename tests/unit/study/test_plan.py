@@ -212,7 +212,7 @@ def test_variants_continue_the_weights_that_the_command_names():
         ("auto", "weights.safetensors")
     }
     budgets = {(arm.config.optim.steps, arm.config.optim.global_batch_size) for arm in plan.arms}
-    assert budgets == {(2000, 64)}
+    assert budgets == {(600, 64)}
     assert {arm.variant for arm in plan.arms if arm.store} == {
         *("naive.region", "adapt", "no-anchor", "norm-trained", "one-rate")
     }
