@@ -73,8 +73,7 @@ def evaluate(
     """
     inputs = open_inputs(
         os.fspath(target),
-        on=_paths(on),
-        dense_on=_paths(dense_on),
+        sets={"labelled": _paths(on), "dense": _paths(dense_on)},
         untrained=untrained,
         download=download,
         image_column=image_column,
@@ -103,7 +102,7 @@ def results_of_each(
     """What `evaluate` gives, set by set, each when it is measured."""
     where = choose_device(device)
     opened = open_target(inputs.target, model, inputs.untrained, seed, config.data.image_px, inputs.which)
-    yield from evaluate_each(opened, inputs.sets, config, where, out, inputs.dense_sets)
+    yield from evaluate_each(opened, inputs.sets, config, where, out)
 
 
 def extract_features(
