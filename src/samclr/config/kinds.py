@@ -74,6 +74,18 @@ KINDS: dict[Kind, EvaluationKind] = {
             caption="Segmentation from frozen patch features, with 95% intervals over test images.",
             per_class="IoU of the linear probe",
         ),
+        EvaluationKind(
+            name="multilabel",
+            setting="multilabel_on",
+            sets="sets with several labels an image",
+            help="Sets with several classes an image, for linear SVMs: voc2007@ROOT, or a folder with a labels.csv.",
+            opens="samclr.datasets.multilabel:open_multilabel",
+            task="samclr.evaluation.multilabel_task:MultilabelTask",
+            table="several classes of",
+            caption="Linear SVMs on frozen features, several classes an image, with 95% intervals over test images.",
+            per_class="average precision of the linear SVM",
+            takes=("download",),
+        ),
     )
 }
 
