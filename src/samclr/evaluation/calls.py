@@ -37,6 +37,7 @@ def evaluate(
     on: "str | Path | Sequence[str | Path]" = (),
     dense_on: "str | Path | Sequence[str | Path]" = (),
     multilabel_on: "str | Path | Sequence[str | Path]" = (),
+    objects_on: "str | Path | Sequence[str | Path]" = (),
     config: EvaluationConfig | None = None,
     model: TargetConfig | None = None,
     untrained: bool = False,
@@ -59,6 +60,7 @@ def evaluate(
         on: labelled sets, each a folder with train/CLASS/* and test/CLASS/*, Parquet splits, or NAME@ROOT.
         dense_on: sets with label maps, for segmentation by patch features.
         multilabel_on: sets with several classes an image, for linear SVMs: VOC, or a folder with a labels.csv.
+        objects_on: sets with label maps, for objects that find others of their class by their vectors; or bsds500.
         config: images, intervals, and settings of protocols. model: what a file of weights does not say of itself.
         untrained: measure the same backbone before any training, as a floor. seed: of its weights.
         device: auto, cpu, cuda or cuda:1 and so on.
@@ -75,7 +77,12 @@ def evaluate(
     """
     inputs = open_inputs(
         os.fspath(target),
-        sets={"labelled": _paths(on), "dense": _paths(dense_on), "multilabel": _paths(multilabel_on)},
+        sets={
+            "labelled": _paths(on),
+            "dense": _paths(dense_on),
+            "multilabel": _paths(multilabel_on),
+            "objects": _paths(objects_on),
+        },
         untrained=untrained,
         download=download,
         image_column=image_column,
