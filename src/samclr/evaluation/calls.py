@@ -48,7 +48,7 @@ def evaluate(
     which: Weights | None = None,
     out: "str | os.PathLike[str] | None" = None,
 ) -> list[Result]:
-    """Measure a frozen backbone on labelled sets and on sets with label maps: a result for each protocol and set.
+    """Measure a frozen backbone on sets of several kinds: a result for each protocol and set.
 
         config = EvaluationConfig(data=EvaluationData(image_px=48), protocols=(KnnConfig(knn_k=200),))
         results = samclr.evaluate("runs/photos", on="cifar10", config=config)
