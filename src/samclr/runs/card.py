@@ -11,10 +11,10 @@ from typing import Any
 from torch import nn
 
 from samclr._version import __version__
+from samclr.config.kinds import KINDS, Kind
 from samclr.config.methods import Kept
 from samclr.config.normalisation import normalisation_of
 from samclr.config.pretrain import ModelConfig, PretrainConfig
-from samclr.config.protocols import Kind
 from samclr.config.recipes import RECIPES
 from samclr.errors import name_some
 from samclr.models.backbone import feature_width
@@ -29,7 +29,8 @@ from samclr.runs.saved import newest_step
 
 RESULTS_TEXT = (
     "All were measured with exactly these weights, frozen but for fine-tuning. Top-1 accuracy; for",
-    "segmentation mean IoU and the share of right pixels. In brackets: 95 % intervals over test images (bootstrap);",
+    "segmentation mean IoU and the share of right pixels; mAP is mean average precision, P@10 the precision of the",
+    "ten nearest. In brackets: 95 % intervals over test images (bootstrap);",
     "they do not cover other seeds of the training. Untrained (floor): the same backbone with random weights, below",
     "which nothing was learned.",
 )
@@ -77,9 +78,8 @@ def model_card(
         "",
         "## Results",
     ]
-    tables: tuple[tuple[Kind, str], ...] = (("labelled", "measured on"), ("dense", "segmentation of"))
-    for kind, first in tables:
-        lines += _table(first, kind, results)
+    for kind in KINDS.values():
+        lines += _table(kind.table, kind.name, results)
     lines += ["", *(RESULTS_TEXT if results else NO_RESULTS_TEXT)]
     lines += _before_after(run)
     if results and not any(result.untrained for result in results):
