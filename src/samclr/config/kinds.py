@@ -74,6 +74,17 @@ KINDS: dict[Kind, EvaluationKind] = {
             caption="Segmentation from frozen patch features, with 95% intervals over test images.",
             per_class="IoU of the linear probe",
         ),
+        EvaluationKind(
+            name="detection",
+            setting="detect_on",
+            sets="sets of instances",
+            help="Sets of instances (COCO's JSON), for detection by fine-tuning: hours on a GPU, or days.",
+            opens="samclr.evaluation.detection.instances:open_instances",
+            task="samclr.evaluation.detection.task:DetectionTask",
+            table="detection in",
+            caption="Average precision of a fine-tuned detector, with 95% intervals over validation images.",
+            per_class="box AP of Mask R-CNN",
+        ),
     )
 }
 

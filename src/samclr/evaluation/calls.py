@@ -36,6 +36,7 @@ def evaluate(
     *,
     on: "str | Path | Sequence[str | Path]" = (),
     dense_on: "str | Path | Sequence[str | Path]" = (),
+    detect_on: "str | Path | Sequence[str | Path]" = (),
     config: EvaluationConfig | None = None,
     model: TargetConfig | None = None,
     untrained: bool = False,
@@ -57,6 +58,7 @@ def evaluate(
             of a timm model.
         on: labelled sets, each a folder with train/CLASS/* and test/CLASS/*, Parquet splits, or NAME@ROOT.
         dense_on: sets with label maps, for segmentation by patch features.
+        detect_on: sets of instances in COCO's JSON, for detection by fine-tuning, which takes hours or days.
         config: images, intervals, and settings of protocols. model: what a file of weights does not say of itself.
         untrained: measure the same backbone before any training, as a floor. seed: of its weights.
         device: auto, cpu, cuda or cuda:1 and so on.
@@ -73,7 +75,7 @@ def evaluate(
     """
     inputs = open_inputs(
         os.fspath(target),
-        sets={"labelled": _paths(on), "dense": _paths(dense_on)},
+        sets={"labelled": _paths(on), "dense": _paths(dense_on), "detection": _paths(detect_on)},
         untrained=untrained,
         download=download,
         image_column=image_column,

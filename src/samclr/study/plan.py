@@ -129,6 +129,7 @@ class Given:
     scenes: dict[str, tuple[Path, ...]] = field(default_factory=dict)
     on: dict[str, Path] = field(default_factory=dict)
     dense_on: dict[str, Path] = field(default_factory=dict)
+    detect_on: dict[str, Path] = field(default_factory=dict)
     image_columns: dict[str, str] = field(default_factory=dict)
     labels: dict[str, Path] = field(default_factory=dict)
     ignore_label: tuple[int, ...] = ()
