@@ -156,9 +156,7 @@ def test_what_is_wrong_is_said(case, root):
 
 
 def test_folders_that_are_no_sets(tmp_path, root):
-    with pytest.raises(
-        EvaluationError, match=r"no set of instances at .*nowhere: expected the folders train/ and val/"
-    ):
+    with pytest.raises(EvaluationError, match=r"no set of instances at .*nowhere: expected the folders"):
         open_instances(tmp_path / "nowhere")
     (tmp_path / "bare").mkdir()
     with pytest.raises(EvaluationError, match=r"has none of train2017, train: expected .*; found nothing"):
