@@ -132,9 +132,9 @@ def test_an_image_drawn_twice_is_two_images():
     config = IntervalConfig(bootstrap=100)
     values = []
     for times in resamples(12, config):
-        drawn = np.repeat(np.arange(12), times)
+        drawn = np.repeat(np.arange(12), times.astype(int))
         copies = [images[number] for number in drawn], [found[number] for number in drawn]
-        values.append(average_precisions(precisions(matches, times.astype(float))))
+        values.append(average_precisions(precisions(matches, times)))
         if len(values) <= 8:
             assert values[-1] == pytest.approx(summarized(*copies, 3, "bbox").stats[:3], abs=1e-12)
     expected = np.percentile(values, (2.5, 97.5), axis=0).T

@@ -36,6 +36,8 @@ def evaluate(
     *,
     on: "str | Path | Sequence[str | Path]" = (),
     dense_on: "str | Path | Sequence[str | Path]" = (),
+    multilabel_on: "str | Path | Sequence[str | Path]" = (),
+    objects_on: "str | Path | Sequence[str | Path]" = (),
     detect_on: "str | Path | Sequence[str | Path]" = (),
     config: EvaluationConfig | None = None,
     model: TargetConfig | None = None,
@@ -47,7 +49,7 @@ def evaluate(
     which: Weights | None = None,
     out: "str | os.PathLike[str] | None" = None,
 ) -> list[Result]:
-    """Measure a frozen backbone on labelled sets and on sets with label maps: a result for each protocol and set.
+    """Measure a frozen backbone on sets of several kinds: a result for each protocol and set.
 
         config = EvaluationConfig(data=EvaluationData(image_px=48), protocols=(KnnConfig(knn_k=200),))
         results = samclr.evaluate("runs/photos", on="cifar10", config=config)
@@ -58,7 +60,9 @@ def evaluate(
             of a timm model.
         on: labelled sets, each a folder with train/CLASS/* and test/CLASS/*, Parquet splits, or NAME@ROOT.
         dense_on: sets with label maps, for segmentation by patch features.
-        detect_on: sets of instances in COCO's JSON, for detection by fine-tuning, which takes hours or days.
+        multilabel_on: sets with several classes an image, for linear SVMs: VOC, or a folder with a labels.csv.
+        objects_on: sets with label maps, for objects that find others of their class by their vectors; or bsds500.
+        detect_on: sets of instances in COCO's JSON, or VOC, for detection by fine-tuning, which takes hours or days.
         config: images, intervals, and settings of protocols. model: what a file of weights does not say of itself.
         untrained: measure the same backbone before any training, as a floor. seed: of its weights.
         device: auto, cpu, cuda or cuda:1 and so on.
@@ -75,7 +79,13 @@ def evaluate(
     """
     inputs = open_inputs(
         os.fspath(target),
-        sets={"labelled": _paths(on), "dense": _paths(dense_on), "detection": _paths(detect_on)},
+        sets={
+            "labelled": _paths(on),
+            "dense": _paths(dense_on),
+            "multilabel": _paths(multilabel_on),
+            "objects": _paths(objects_on),
+            "detection": _paths(detect_on),
+        },
         untrained=untrained,
         download=download,
         image_column=image_column,

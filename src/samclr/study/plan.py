@@ -129,6 +129,8 @@ class Given:
     scenes: dict[str, tuple[Path, ...]] = field(default_factory=dict)
     on: dict[str, Path] = field(default_factory=dict)
     dense_on: dict[str, Path] = field(default_factory=dict)
+    multilabel_on: dict[str, Path] = field(default_factory=dict)
+    objects_on: dict[str, Path] = field(default_factory=dict)
     detect_on: dict[str, Path] = field(default_factory=dict)
     image_columns: dict[str, str] = field(default_factory=dict)
     labels: dict[str, Path] = field(default_factory=dict)

@@ -39,5 +39,5 @@ def test_kinds_in_a_sentence():
 
 
 def test_a_protocol_is_of_a_kind_that_is_there():
-    with pytest.raises(PluginError, match="the protocol knn is of the kind 'video'; expected labelled or dense"):
+    with pytest.raises(PluginError, match="the protocol knn is of the kind 'video'; expected labelled or dense or"):
         replace(SPEC, kind="video")

@@ -154,7 +154,7 @@ def precision_intervals(matches: Sequence[ClassMatches], config: IntervalConfig)
     A resample that draws an image twice counts its detections and objects twice. One without any object is left out.
     """
     num_images = len(matches[0].objects)
-    found = [average_precisions(precisions(matches, times.astype(float))) for times in resamples(num_images, config)]
+    found = [average_precisions(precisions(matches, times)) for times in resamples(num_images, config)]
     return np.nanpercentile(np.stack(found), PERCENTILES, axis=0).T
 
 
