@@ -62,7 +62,7 @@ def main() -> None:
             pretrain(config, run)
             target = open_target(str(run), TargetConfig(), untrained=False, seed=seed)
             measuring = EvaluationConfig(data=config.evaluation, protocols=(config.knn,))
-            first = evaluate(target, [demo / "data/digits"], measuring, torch.device("cpu"))[0]
+            first = evaluate(target, {"labelled": [demo / "data/digits"]}, measuring, torch.device("cpu"))[0]
             top1.append(first.scores["top1"].value)
         views = config.views_per_step() * config.optim.steps
         row = {"arm": name, "images": images, "regions": regions, "steps": config.optim.steps, "views": views}

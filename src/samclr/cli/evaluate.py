@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from samclr.cli.options import Column, Json
+from samclr.cli.options import Column, Json, sets_options
 from samclr.config.evaluation import EvaluationConfig, IntervalConfig, TargetConfig
+from samclr.config.kinds import KINDS, kinds_that_take
 from samclr.config.methods import Weights
 from samclr.config.protocols import EvaluationData, ProtocolSpec, protocols_of, refuse_equal_options
 from samclr.config.registry import PROTOCOLS
@@ -32,17 +33,28 @@ def _protocol_options() -> Any:
 
 def _conditional(spec: ProtocolSpec) -> Any:
     """The protocol's settings, with what they count with: sets of its kind, and its switch."""
-    kind: Any = Annotated[spec.config, CountsWith("on" if spec.kind == "labelled" else "dense_on")]
+    kind: Any = Annotated[spec.config, CountsWith(KINDS[spec.kind].setting)]
     return Annotated[kind, CountsWith(spec.switch)] if spec.switch else kind
 
 
+def _with_sets(setting: str) -> CountsWith:
+    """Any of the kinds of sets that are opened with this setting."""
+    found: CountsWith | None = None
+    for kind in reversed(kinds_that_take(setting)):
+        found = CountsWith(kind.setting, also=found)
+    assert found is not None
+    return found
+
+
 AnyProtocols = Any
+AnySets = Any
 if not TYPE_CHECKING:
     AnyProtocols = _protocol_options()
+    AnySets = sets_options(tuple[Path, ...], "SET...", lambda kind: kind.help)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(Settings):
+class Evaluate(AnySets):
     """Measure a backbone: kNN and linear probes on labelled sets, few-shot, fine-tuning, and dense tasks.
 
     TARGET is a run directory, a file or folder of weights (of `samclr export`, of timm), an ONNX file (features only),
@@ -54,17 +66,10 @@ class Evaluate(Settings):
     """
 
     target: Annotated[Positional[str], arg(help="What to measure; see above.")]
-    on: Annotated[
-        tuple[Path, ...],
-        arg(help="Labelled sets: folders, NAME@ROOT, or names of folders in $SAMCLR_DATA.", metavar="SET..."),
-    ] = ()
-    image_column: Annotated[Column, CountsWith("on")] = None
+    image_column: Annotated[Column, _with_sets("image_column")] = None
     download: Annotated[
-        bool, arg(help="Download missing sets given as NAME@ROOT, through torchvision."), CountsWith("on")
+        bool, arg(help="Download missing sets given as NAME@ROOT, through torchvision."), _with_sets("download")
     ] = False
-    dense_on: Annotated[
-        tuple[Path, ...], arg(help="Sets with label maps, for segmentation by patch features.", metavar="SET...")
-    ] = ()
     data: EvaluationData = field(default_factory=EvaluationData)
     protocols: AnyProtocols = field(default_factory=AnyProtocols)
     interval: IntervalConfig = field(default_factory=IntervalConfig)
@@ -89,8 +94,7 @@ class Evaluate(Settings):
 
         inputs = open_inputs(
             self.target,
-            on=self.on,
-            dense_on=self.dense_on,
+            sets={kind.name: getattr(self, kind.setting) for kind in KINDS.values()},
             untrained=self.untrained,
             download=self.download,
             image_column=self.image_column,

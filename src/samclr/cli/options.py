@@ -1,11 +1,13 @@
 """Options that several commands share."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, arg
 
+from samclr.config.kinds import KINDS, EvaluationKind
 from samclr.config.serialise import Settings, Threads
 
 Scenes = Annotated[
@@ -21,6 +23,16 @@ Column = Annotated[
     arg(help="Column of Parquet files that holds the images; detected by default.", metavar="NAME"),
 ]
 Json = Annotated[bool, FlagCreatePairsOff, arg(help="Print the result as JSON (docs/reference/json.md).")]
+
+
+def sets_options(
+    values: Any, metavar: str, help_of: Callable[[EvaluationKind], str], after: type[Settings] = Settings
+) -> Any:
+    """A class with the options of `after` and of each kind of sets to measure on, for a command to derive from."""
+    options = [
+        (kind.setting, Annotated[values, arg(help=help_of(kind), metavar=metavar)], ()) for kind in KINDS.values()
+    ]
+    return make_dataclass("SetsOptions", options, bases=(after,), frozen=True, kw_only=True)
 
 
 @dataclass(frozen=True, kw_only=True)

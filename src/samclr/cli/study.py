@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg, subcommand
 
-from samclr.cli.options import Json
+from samclr.cli.options import Json, sets_options
+from samclr.config.kinds import KINDS, EvaluationKind
 from samclr.config.model import AUTO, Deviation, Mean, ModelConfig
 from samclr.config.segmenters import Labels
 from samclr.config.serialise import Bounds, CountsWith, Seeds, Settings, Steps, Threads
@@ -76,7 +77,26 @@ class StudyPage(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunStudy(Settings):
+class StudyScenes(Settings):
+    """What a study trains on."""
+
+    scenes: Annotated[
+        tuple[str, ...],
+        arg(metavar="NAME=PATH...", help="Images to train on. A name given twice joins its paths."),
+    ] = ()
+
+
+def _help_of_sets(kind: EvaluationKind) -> str:
+    return f"{kind.sets.capitalize()} to measure on."
+
+
+AnySets = Any
+if not TYPE_CHECKING:
+    AnySets = sets_options(tuple[str, ...], "NAME=PATH...", _help_of_sets, after=StudyScenes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStudy(AnySets):
     """Run a study: a grid of runs under one budget, measured alike, with a table and a page.
 
     Safe to interrupt: rerun the same command to resume; what is finished is not repeated.
@@ -90,12 +110,6 @@ class RunStudy(Settings):
         arg(metavar="STUDY", help="A ready study (`study list`), or a Python file with STUDY = Study(...)."),
     ]
     out: Annotated[Path, arg(help="Folder for runs, region stores, tables and page.")]
-    scenes: Annotated[
-        tuple[str, ...],
-        arg(metavar="NAME=PATH...", help="Images to train on. A name given twice joins its paths."),
-    ] = ()
-    on: Annotated[tuple[str, ...], arg(metavar="NAME=PATH...", help="Labelled sets to measure on.")] = ()
-    dense_on: Annotated[tuple[str, ...], arg(metavar="NAME=PATH...", help="Sets with label maps to measure on.")] = ()
     image_column: Annotated[
         tuple[str, ...],
         arg(metavar="NAME=COLUMN...", help="Column of scenes' Parquet files that holds the images."),
@@ -172,8 +186,7 @@ class RunStudy(Settings):
         return Given(
             scenes={name: tuple(map(_place, paths)) for name, paths in _named(self.scenes, "--scenes").items()},
             image_columns=_one_each(self.image_column, "--image-column", "COLUMN"),
-            on=_one_place_each(self.on, "--on"),
-            dense_on=_one_place_each(self.dense_on, "--dense-on"),
+            **{kind.setting: _one_place_each(getattr(self, kind.setting), kind.option) for kind in KINDS.values()},
             labels=_one_place_each(self.labels, "--labels"),
             ignore_label=self.ignore_label,
             start=self._start(),

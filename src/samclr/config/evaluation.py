@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from samclr.config.kinds import Kind
 from samclr.config.model import Deviation, Mean, Stem, stated_normalisation
 from samclr.config.model_args import parse_arguments
 from samclr.config.normalisation import Normalisation
-from samclr.config.protocols import EvaluationData, Kind, ProtocolConfig, protocols_of
+from samclr.config.protocols import EvaluationData, ProtocolConfig, protocols_of
 from samclr.config.registry import PROTOCOLS
 from samclr.config.serialise import Bounds, InputSide, Seed, Settings
 from samclr.errors import ConfigError

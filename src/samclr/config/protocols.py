@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
+from samclr.config.kinds import KINDS, Kind
 from samclr.config.registry import PROTOCOLS
 from samclr.config.serialise import Count, InputSide, Settings, Temperature, to_dict
 from samclr.errors import PluginError
-
-Kind = Literal["labelled", "dense"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +93,8 @@ class ProtocolSpec:
         prefix: what its settings' names begin with, since all protocols' options stand in one command; the names
             NAME and skip_NAME are its own as well.
         switch: the setting that asks for it: without it the others have no effect, which a remark says.
-        kind: labelled: on images with a class each; dense: on images with a class for each pixel.
+        kind: of the sets that it measures on, by its name in KINDS (samclr.config.kinds): labelled, on images with a
+            class each; dense, on images with a class for each pixel; and so on.
         per_class: name in the details of each class's share, for a study's page.
         side: the setting that is the side of its images, px.
         told: settings of note with their titles, for model cards.
@@ -115,6 +115,8 @@ class ProtocolSpec:
     order: int = 100
 
     def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise PluginError(f"the protocol {self.name} is of the kind {self.kind!r}; expected {' or '.join(KINDS)}")
         own = {self.name, f"skip_{self.name}"}
         for one in fields(self.config):
             if not one.name.startswith(self.prefix) and one.name not in own:
@@ -141,7 +143,7 @@ def register_protocol(spec: ProtocolSpec) -> ProtocolSpec:
 def protocols_of(kind: Kind | None = None) -> list[ProtocolSpec]:
     """The protocols of a kind, or all, in their order."""
     specs = [spec for spec in PROTOCOLS.values() if kind in (None, spec.kind)]
-    return sorted(specs, key=lambda spec: (spec.kind == "dense", spec.order))
+    return sorted(specs, key=lambda spec: (list(KINDS).index(spec.kind), spec.order))
 
 
 def refuse_equal_options() -> None:

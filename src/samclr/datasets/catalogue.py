@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 FindLabel = Callable[[Path, str], Path | None]
 FindLabels = Callable[[Path, Sequence[str]], list[Path | None]]
 FindInstances = Callable[[Path, str], Path | None]
+ListSplit = Callable[[Path, str], Sequence[str]]
+ImageMarks = Callable[[Path, str, Sequence[str]], tuple[tuple[str, ...], Any]]
 ImageClasses = Callable[[Path, Sequence[SceneRef], Sequence[SceneRef]], tuple[tuple[str, ...], Any, Any]]
 IGNORED = 255  # the class number of pixels without a class
 
@@ -75,6 +77,21 @@ class PixelClasses:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Multilabel:
+    """Sets whose images have several classes each.
+
+    Attributes:
+        train, test: splits to train and to measure on.
+        marks: from the root, a split and the stems of its images to names of classes and marks [n c]: 1 where the image
+            has the class, -1 where it has not, 0 where it does not count for the class.
+    """
+
+    train: str
+    test: str
+    marks: ImageMarks
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataSetSpec:
     """Declares a data set known by name.
 
@@ -82,13 +99,15 @@ class DataSetSpec:
         folders: names under which a root may hold it; the root may also be such a folder itself.
         holds: what must lie in that folder for it to be this set; also_holds: what may lie there instead.
         splits: in the layout's own words. scene_split: the one that NAME@ROOT means.
-        uses: scenes (pre-training), regions (labels for --segmenter labels), dense, labelled (classes of images).
+        uses: scenes (pre-training), regions (labels for --segmenter labels), dense, labelled (a class for each image),
+            multilabel (several).
         layout, got_at, terms: as `samclr data list --json` tells them.
         native_px: shorter side of its images, where all are alike.
         images: folder of the splits below the root; image ids are relative to it. images_also: other folders that may
             hold a split, where `images` does not.
         endings: of an image's name, in lower case.
         files: for each split the files that hold its images, where these are no folders of images.
+        listed: from the root and a split to its images' names below `images`, where splits are lists and not folders.
         beside: how files end that belong beside the images and are no images that were forgotten.
         region_labels, class_labels: from the root and images' ids to their label maps, None where there is none; asked
             for with all images of a split, since an image's label map may be known by the other images' names alone.
@@ -101,6 +120,9 @@ class DataSetSpec:
         own_layout: sets of one's own, with a classes.txt, may have this layout, too.
         labels_among_scenes: folders of a root that a plain listing would take for scenes.
         pixel_classes: from the root to the classes of pixels, for dense evaluation.
+        dense_splits: of sets whose splits for dense evaluation have names of their own, those that may be trained on,
+            the usual one first, and the one that is measured on.
+        multilabel: splits and marks of several classes an image.
         image_classes: from the root and the images of the training and the test split to names of classes and the
             labels [n] of both; by default the folders in a split are the classes.
         instances: from the root and a split to its JSON of instances in COCO's format, whether or not it is there; None
@@ -125,6 +147,7 @@ class DataSetSpec:
     images_also: tuple[str, ...] = ()
     endings: tuple[str, ...] = IMAGE_SUFFIXES
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    listed: ListSplit | None = None
     beside: tuple[str, ...] = ()
     region_labels: FindLabels = no_labels
     class_labels: FindLabels = no_labels
@@ -136,6 +159,8 @@ class DataSetSpec:
     own_layout: bool = False
     labels_among_scenes: tuple[str, ...] = ()
     pixel_classes: Callable[[Path], PixelClasses] | None = None
+    dense_splits: tuple[tuple[str, ...], str] | None = None
+    multilabel: Multilabel | None = None
     image_classes: ImageClasses | None = None
     instances: FindInstances | None = None
     faults_of: Callable[[Path, str | None], list[str]] = no_faults

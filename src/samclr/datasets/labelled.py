@@ -50,8 +50,8 @@ def open_labelled(name_or_path: Path, download: bool = False, image_column: str 
     """
     try:
         if download:
-            _download(name_or_path)
-        path = _folder_of(name_or_path)
+            download_named(name_or_path)
+        path = folder_of(name_or_path)
         named = as_named(name_or_path) if path is None else recognise_labelled(path)
         if named is not None:
             return _open_named(named)
@@ -79,7 +79,7 @@ def open_labelled(name_or_path: Path, download: bool = False, image_column: str 
 def refuse_missing_set(name_or_path: Path) -> None:
     """Raise EvaluationError if there is no folder or known set of this name; what it holds is not looked at."""
     try:
-        if _folder_of(name_or_path) is None and as_named(name_or_path) is None:
+        if folder_of(name_or_path) is None and as_named(name_or_path) is None:
             raise _no_set(name_or_path)
     except ScenesError as error:
         raise EvaluationError(str(error)) from None
@@ -93,14 +93,19 @@ def _no_set(name_or_path: Path) -> EvaluationError:
     )
 
 
-def _folder_of(name_or_path: Path) -> Path | None:
+def folder_of(name_or_path: Path) -> Path | None:
     """The folder that is meant, as given or in $SAMCLR_DATA; None if there is none."""
     variable = os.environ.get(DATA_VARIABLE)
     candidates = [name_or_path] if variable is None else [name_or_path, Path(variable) / name_or_path]
     return next((path for path in candidates if path.is_dir()), None)
 
 
-def _download(name_or_path: Path) -> None:
+def download_named(name_or_path: Path) -> None:
+    """Fetch a set given as NAME@ROOT, or by a name alone into $SAMCLR_DATA, unless it is there.
+
+    Raises:
+        EvaluationError: it names no set, or no folder. ScenesError: it cannot be fetched.
+    """
     parsed = parse_named(name_or_path)
     if parsed is None:
         raise EvaluationError(

@@ -72,9 +72,9 @@ def open_labelled_scenes(name_or_path: Path) -> tuple[LabelledScenes, LabelledSc
         EvaluationError: there is no such set, it has no classes, a split is missing, or images lack their label maps.
     """
     try:
-        data_set, root, own_classes = _find(name_or_path)
+        data_set, root, own_classes, asked = _find(name_or_path)
         own = bool(own_classes)
-        splits = [_train_and_test(data_set, root, names, own) for names in (TRAIN_NAMES, TEST_NAMES)]
+        splits = [_train_and_test(data_set, root, names, own, asked) for names in (TRAIN_NAMES, TEST_NAMES)]
         classes, lookup = (own_classes, None) if own else _classes(data_set, root)
         train, test = (_open_split(split, classes, lookup) for split in splits)
     except ScenesError as error:
@@ -89,7 +89,7 @@ def open_validation_scenes(name_or_path: Path) -> LabelledScenes | None:
         EvaluationError: as `open_labelled_scenes`.
     """
     try:
-        data_set, root, own_classes = _find(name_or_path)
+        data_set, root, own_classes, _ = _find(name_or_path)
         test = _train_and_test(data_set, root, TEST_NAMES, bool(own_classes))
         named = (one for name in TEST_NAMES[1:] if (one := data_set.split(name)) is not None and one.labelled)
         split = next((one.name for one in named if (root / data_set.images / one.name).is_dir()), None)
@@ -101,11 +101,11 @@ def open_validation_scenes(name_or_path: Path) -> LabelledScenes | None:
         raise EvaluationError(str(error)) from None
 
 
-def _find(name_or_path: Path) -> tuple[DataSetSpec, Path, tuple[str, ...]]:
-    """The set whose layout it has, its root, and the classes that a classes.txt names."""
-    named = as_named(name_or_path)
+def _find(name_or_path: Path) -> tuple[DataSetSpec, Path, tuple[str, ...], str | None]:
+    """The set whose layout it has, its root, the classes that a classes.txt names, and the split that is named."""
+    named, asked = as_named(name_or_path), None
     if named is not None:
-        data_set, root = named.data_set, named.root
+        data_set, root, asked = named.data_set, named.root, named.split
     else:
         variable = os.environ.get(DATA_VARIABLE)
         path = name_or_path if name_or_path.is_dir() or variable is None else Path(variable) / name_or_path
@@ -127,15 +127,26 @@ def _find(name_or_path: Path) -> tuple[DataSetSpec, Path, tuple[str, ...]]:
         raise EvaluationError(f"{data_set.title} has no pixel classes to evaluate; use {_dense_names()} instead")
     listed = root / CLASSES_FILE
     if not data_set.own_layout or not listed.is_file():
-        return data_set, root, ()
+        return data_set, root, (), asked
     names = tuple(name.strip() for name in listed.read_text(encoding="utf-8").splitlines() if name.strip())
     if not 0 < len(names) <= IGNORED:
         raise EvaluationError(f"{listed} names {len(names)} classes; expected one a line, 1 to {IGNORED} of them")
-    return replace(data_set, title=f"the set {root.name}"), root, names
+    return replace(data_set, title=f"the set {root.name}"), root, names, asked
 
 
-def _train_and_test(data_set: DataSetSpec, root: Path, names: tuple[str, ...], own: bool) -> NamedSource:
-    """The first split of those names that has public labels; of a set of one's own, the first that is there."""
+def _train_and_test(
+    data_set: DataSetSpec, root: Path, names: tuple[str, ...], own: bool, asked: str | None = None
+) -> NamedSource:
+    """The first split of those names that has public labels; of a set of one's own, the first that is there.
+
+    asked: the split that was named, which a set with several to train on is trained on.
+    """
+    if data_set.dense_splits is not None:
+        trained, tested = data_set.dense_splits
+        if asked not in (None, data_set.scene_split, *trained):
+            raise EvaluationError(f"dense tasks on {data_set.title} train on {' or '.join(trained)}, not on {asked}")
+        train = asked if asked in trained else trained[0]
+        return NamedSource(data_set=data_set, split=tested if names == TEST_NAMES else str(train), root=root)
     wanted = [found.name for name in names if (found := data_set.split(name)) is not None and found.labelled]
     present = [name for name in wanted if (root / data_set.images / name).is_dir()]
     return NamedSource(data_set=data_set, split=(present if own and present else wanted)[0], root=root)

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Int
@@ -18,18 +19,18 @@ SUBSET_SEED = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledSplit:
-    """Images with labels, not decoded yet. labels: [n] numbers of classes."""
+class ImageSplit:
+    """Images with labels of some kind, not decoded yet."""
 
     refs: Sequence[SceneRef]
-    labels: Int[np.ndarray, "n"]
+    labels: Int[np.ndarray, "n *kind"]
 
-    def subset(self, num: int | None) -> "LabelledSplit":
+    def subset(self: "SplitT", num: int | None) -> "SplitT":
         """A seeded random subset, the same in every run; all images where `num` is None or larger."""
         if num is None or num >= len(self.refs):
             return self
         chosen = np.sort(epoch_order(SUBSET_SEED, 0, len(self.refs))[:num])
-        return LabelledSplit(refs=[self.refs[i] for i in chosen], labels=self.labels[chosen])
+        return replace(self, refs=[self.refs[i] for i in chosen], labels=self.labels[chosen])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -42,6 +43,16 @@ class LabelledSplit:
                 broken.append(f"{ref.image_id} ({error})")
         refuse_broken(broken)
         return digest.hexdigest()[:16]
+
+
+SplitT = TypeVar("SplitT", bound=ImageSplit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledSplit(ImageSplit):
+    """Images with a class each. labels: [n] numbers of classes."""
+
+    labels: Int[np.ndarray, "n"]
 
 
 def refuse_broken(broken: list[str]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from samclr.datasets.catalogue import DATASETS, DataSetSpec
+from samclr.datasets.catalogue import DATASETS, DataSetSpec, ListSplit
 from samclr.datasets.label_maps import refuse_shared, shared_stems
 from samclr.datasets.names import NamedSource
 from samclr.errors import ScenesError, name_some
@@ -19,7 +19,10 @@ def list_named(source: NamedSource, notes: ListingNotes | None = None) -> list[S
         ScenesError: the split is not there, or holds no image; or a label map fits several images.
     """
     notes = ListingNotes() if notes is None else notes
-    refs = list(_list_files(source) if source.data_set.files else _list_images(source, notes))
+    if source.data_set.listed is not None:
+        refs = list(_list_listed(source, source.data_set.listed))
+    else:
+        refs = list(_list_files(source) if source.data_set.files else _list_images(source, notes))
     if not refs:
         raise ScenesError(
             f"the split {source.split} of {source.data_set.title} has no image in {source.root}: "
@@ -38,6 +41,19 @@ def _list_files(source: NamedSource) -> Iterator[SceneRef]:
         )
     for file in files:
         yield from list_file(SceneRef(image_id=f"{source.split}/{file}", path=str(source.root / file)))
+
+
+def _list_listed(source: NamedSource, listed: ListSplit) -> Iterator[SceneRef]:
+    names, base = listed(source.root, source.split), source.root / source.data_set.images
+    missing = [name for name in names if not (base / name).is_file()]
+    if missing:
+        raise ScenesError(
+            f"the split {source.split} of {source.data_set.title} lacks {len(missing):,} of its {len(names):,} images "
+            f"in {base}: {name_some(missing)}; {_advice(source)}"
+        )
+    for name, found in zip(names, find_region_labels(source, names), strict=True):
+        label = None if found is None else LabelFile(path=str(found), rule=source.data_set.name)
+        yield SceneRef(image_id=name, path=str(base / name), label=label)
 
 
 def _list_images(source: NamedSource, notes: ListingNotes) -> Iterator[SceneRef]:
@@ -84,8 +100,9 @@ def _advice(source: NamedSource) -> str:
 
 
 def recognise(folder: Path) -> DataSetSpec | None:
-    """The set with label maps whose root a folder is, by what lies in it; the layout of one's own sets comes last."""
-    for data_set in sorted(DATASETS.values(), key=lambda one: one.own_layout):
+    """The set with label maps whose root a folder is, by what lies in it: the one with the most signs of those that
+    fit; the layout of one's own sets comes last."""
+    for data_set in sorted(DATASETS.values(), key=lambda one: (one.own_layout, -len(one.signs))):
         if data_set.signs and data_set.is_in(folder) and all((folder / sign).is_dir() for sign in data_set.signs):
             return data_set
     return None

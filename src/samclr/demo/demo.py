@@ -177,7 +177,7 @@ def demo_config(recipe: str, data: Path, store: Path, bank: Path, steps: int) ->
 
 def _measure(run: Path, data: Path, config: PretrainConfig, untrained: bool = False) -> list[Result]:
     target = open_target(str(run), TargetConfig(), untrained=untrained, seed=config.seed)
-    return evaluate(target, [data / "digits"], _measuring(config), torch.device("cpu"))
+    return evaluate(target, {"labelled": [data / "digits"]}, _measuring(config), torch.device("cpu"))
 
 
 def _measuring(config: PretrainConfig) -> EvaluationConfig:
@@ -191,7 +191,8 @@ def _ceiling(run: Path, data: Path, config: PretrainConfig) -> list[Result]:
         return found
     model = resolve_config(config, tell=False).model
     target = Target(name=TOLD, backbone=train_told(config, data), model=model, source=TOLD)
-    return evaluate(target, [data / "digits"], _measuring(config), torch.device("cpu"), run / RESULTS_FILE)
+    sets, place = {"labelled": [data / "digits"]}, run / RESULTS_FILE
+    return evaluate(target, sets, _measuring(config), torch.device("cpu"), place)
 
 
 def _arm(arm: str, config: PretrainConfig, run: Path, results: list[Result]) -> Arm:

@@ -23,7 +23,7 @@ from samclr.datasets.labelled_split import LabelledSplit
 from samclr.draws import epoch_order
 from samclr.errors import EvaluationError
 from samclr.evaluation.dense_features import chosen_scenes, scenes_fingerprint
-from samclr.evaluation.inputs import DenseSet, open_dense_sets
+from samclr.evaluation.inputs import DenseSet, open_dense_set
 from samclr.evaluation.intervals import bootstrap_intervals
 from samclr.evaluation.protocols.base import DenseTask, LabelledTask, Outcome
 from samclr.evaluation.protocols.dense_spec import DenseConfig
@@ -158,7 +158,7 @@ def _dense_parts(config: PretrainConfig) -> Iterator[Measured]:
         dense_px=given.dense_px, dense_num_train=given.dense_num_train, dense_num_test=given.dense_num_test
     )
     settings = EvaluationConfig(protocols=(dense,))
-    (whole,) = open_dense_sets([given.dense_on])
+    whole = open_dense_set(given.dense_on)
     own = open_validation_scenes(given.dense_on)
     if own is not None:
         part, title = replace(whole, test=own), f"its split val ({len(own):,} images)"

@@ -36,6 +36,7 @@ def evaluate(
     *,
     on: "str | Path | Sequence[str | Path]" = (),
     dense_on: "str | Path | Sequence[str | Path]" = (),
+    multilabel_on: "str | Path | Sequence[str | Path]" = (),
     config: EvaluationConfig | None = None,
     model: TargetConfig | None = None,
     untrained: bool = False,
@@ -57,6 +58,7 @@ def evaluate(
             of a timm model.
         on: labelled sets, each a folder with train/CLASS/* and test/CLASS/*, Parquet splits, or NAME@ROOT.
         dense_on: sets with label maps, for segmentation by patch features.
+        multilabel_on: sets with several classes an image, for linear SVMs: VOC, or a folder with a labels.csv.
         config: images, intervals, and settings of protocols. model: what a file of weights does not say of itself.
         untrained: measure the same backbone before any training, as a floor. seed: of its weights.
         device: auto, cpu, cuda or cuda:1 and so on.
@@ -73,8 +75,7 @@ def evaluate(
     """
     inputs = open_inputs(
         os.fspath(target),
-        on=_paths(on),
-        dense_on=_paths(dense_on),
+        sets={"labelled": _paths(on), "dense": _paths(dense_on), "multilabel": _paths(multilabel_on)},
         untrained=untrained,
         download=download,
         image_column=image_column,
@@ -103,7 +104,7 @@ def results_of_each(
     """What `evaluate` gives, set by set, each when it is measured."""
     where = choose_device(device)
     opened = open_target(inputs.target, model, inputs.untrained, seed, config.data.image_px, inputs.which)
-    yield from evaluate_each(opened, inputs.sets, config, where, out, inputs.dense_sets)
+    yield from evaluate_each(opened, inputs.sets, config, where, out)
 
 
 def extract_features(

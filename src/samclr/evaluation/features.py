@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from samclr.config.normalisation import Normalisation, normalisation_of
-from samclr.datasets.labelled_split import LabelledSplit
+from samclr.datasets.labelled_split import ImageSplit
 from samclr.errors import EvaluationError
 from samclr.evaluation.squares import SQUARE, decode_square
 from samclr.log import say
@@ -28,7 +28,7 @@ DECODE_BYTES = 200_000_000  # decoded images held at a time
 
 
 def split_features(
-    backbone: nn.Module, split: LabelledSplit, image_px: int, device: torch.device, cache: Path
+    backbone: nn.Module, split: ImageSplit, image_px: int, device: torch.device, cache: Path
 ) -> Float[Tensor, "n d"]:
     """Features of a split in float32, mapped from `cache`, where they are put if they were not computed before.
 

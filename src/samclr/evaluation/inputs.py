@@ -1,11 +1,13 @@
 """What is named to be measured, and what on, opened before torch is imported: a wrong name is refused at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from samclr.config.kinds import KINDS, Kind, kinds_that_take, named_sets
 from samclr.config.methods import Weights
-from samclr.datasets.labelled import LabelledSet, open_labelled
+from samclr.config.registry import resolve
 from samclr.datasets.labelled_scenes import LabelledScenes, open_labelled_scenes
 from samclr.datasets.names import as_named
 from samclr.errors import EvaluationError, UsageError
@@ -28,39 +30,36 @@ class DenseSet:
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """A target that is there, and the sets to measure it on, opened."""
+    """A target that is there, and the sets to measure it on by their kind, opened."""
 
     target: str
     untrained: bool
     which: Weights | None = None
-    sets: list[LabelledSet]
-    dense_sets: list[DenseSet]
+    sets: dict[Kind, list[Any]]
 
 
 def open_inputs(
     target: str,
     *,
-    on: Sequence[Path],
-    dense_on: Sequence[Path],
+    sets: Mapping[Kind, Sequence[Path]],
     untrained: bool = False,
     download: bool = False,
     image_column: str | None = None,
     which: Weights | None = None,
 ) -> Inputs:
-    """See that the target is there, and open all sets.
+    """See that the target is there, and open all sets, given by their kind.
 
     Raises:
         UsageError: nothing to measure on.
-        EvaluationError, ConfigError, RunError: as `check_target` and `open_sets`.
+        EvaluationError: a set is wrong. ConfigError, RunError, EvaluationError: as `check_target`.
     """
-    if not on and not dense_on:
-        raise UsageError(
-            f"nothing to measure on: name labelled sets with {option_of('on')}, "
-            f"or sets with label maps with {option_of('dense_on')}"
-        )
+    if not any(sets.values()):
+        raise UsageError(f"nothing to measure on: name {named_sets(KINDS.values())}")
     check_target(target, untrained, which)
-    sets, dense_sets = open_sets(on, download, image_column), open_dense_sets(dense_on)
-    return Inputs(target=target, untrained=untrained, which=which, sets=sets, dense_sets=dense_sets)
+    asked = {"download": download, "image_column": image_column}
+    opened = {kind: open_sets(kind, sets.get(kind, ()), asked) for kind in KINDS}
+    _check_column(opened, image_column)
+    return Inputs(target=target, untrained=untrained, which=which, sets=opened)
 
 
 def is_run(path: Path) -> bool:
@@ -92,25 +91,28 @@ def check_target(name: str, untrained: bool, which: Weights | None = None) -> No
         raise EvaluationError(f"{name} is not a run directory, a file of weights or a timm model; check the spelling")
 
 
-def open_sets(sets: Sequence[Path], download: bool = False, image_column: str | None = None) -> list[LabelledSet]:
-    """Open labelled sets, so that a wrong one is reported before any is measured. Raises EvaluationError."""
-    opened = [open_labelled(path, download, image_column) for path in sets]
-    if opened and image_column is not None and not any(one.test.refs[0].path.endswith(".parquet") for one in opened):
+def open_sets(kind: Kind, sets: Sequence[Path], asked: Mapping[str, Any]) -> list[Any]:
+    """Open sets of a kind, so that a wrong one is reported before any is measured. asked: download, image_column.
+
+    Raises EvaluationError.
+    """
+    opens, taken = resolve(KINDS[kind].opens), {name: asked[name] for name in KINDS[kind].takes}
+    return [opens(path, **taken) for path in sets]
+
+
+def open_dense_set(path: Path) -> DenseSet:
+    """Open a set with label maps. Raises EvaluationError."""
+    train, test = open_labelled_scenes(path)
+    named = as_named(path)
+    name = path.resolve().name if named is None else named.data_set.name
+    return DenseSet(name=name, train=train, test=test)
+
+
+def _check_column(opened: Mapping[Kind, Sequence[Any]], image_column: str | None) -> None:
+    """Raise EvaluationError where a column is named, and no set that is opened with it has Parquet files."""
+    some = [one for kind in kinds_that_take("image_column") for one in opened[kind.name]]
+    if some and image_column is not None and not any(one.test.refs[0].path.endswith(".parquet") for one in some):
         raise EvaluationError(
             f"no set has a Parquet column {image_column}, as none has Parquet files; "
             f"leave out {option_of('image_column')}"
         )
-    return opened
-
-
-def open_dense_sets(sets: Sequence[Path]) -> list[DenseSet]:
-    """Open sets with label maps, so that a wrong one is reported before any is measured. Raises EvaluationError."""
-    splits = [open_labelled_scenes(path) for path in sets]
-    return [
-        DenseSet(name=_set_name(path), train=train, test=test) for path, (train, test) in zip(sets, splits, strict=True)
-    ]
-
-
-def _set_name(path: Path) -> str:
-    named = as_named(path)
-    return path.resolve().name if named is None else named.data_set.name

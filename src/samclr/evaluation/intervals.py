@@ -1,7 +1,7 @@
 """95 % confidence intervals by the bootstrap over test images (Efron, "Bootstrap methods", 1979): percentiles of what
 resamples of the images, drawn with replacement, would have given."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from jaxtyping import Float
@@ -21,11 +21,15 @@ def bootstrap_intervals(
     measure: from the m sums over the images of a resample to q measures; by default the means over its images.
     The resamples depend on the seed and the number of images alone, so backbones are compared on equal ones.
     """
-    random = np.random.Generator(np.random.PCG64(config.bootstrap_seed))
-    n = len(per_image)
-    found = []
-    for _ in range(config.bootstrap):
-        times = np.bincount(random.integers(0, n, n), minlength=n)
-        sums = times.astype(np.float64) @ per_image
+    n, found = len(per_image), []
+    for times in resamples(n, config):
+        sums = times @ per_image
         found.append(sums / n if measure is None else measure(sums))
     return np.percentile(np.stack(found), PERCENTILES, axis=0).T
+
+
+def resamples(num_images: int, config: IntervalConfig) -> Iterator[Float[np.ndarray, "n"]]:
+    """How often each image is in each resample."""
+    random = np.random.Generator(np.random.PCG64(config.bootstrap_seed))
+    for _ in range(config.bootstrap):
+        yield np.bincount(random.integers(0, num_images, num_images), minlength=num_images).astype(np.float64)

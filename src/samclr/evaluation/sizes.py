@@ -1,11 +1,13 @@
 """Sizes of labelled images that a backbone takes, settled before any work."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import torch
 from torch import nn
 
 from samclr.config.evaluation import EvaluationConfig
+from samclr.config.kinds import Kind
 from samclr.errors import EvaluationError
 from samclr.evaluation.patches import feature_map, patch_px, stage_number
 from samclr.evaluation.protocols.dense_spec import DenseConfig
@@ -13,17 +15,23 @@ from samclr.log import say
 from samclr.models.sizes import InputSizes, reason_of
 
 
-def fit_evaluation(sizes: InputSizes | None, config: EvaluationConfig, tell: bool = True) -> EvaluationConfig:
-    """The settings with sizes that the backbone takes; `tell`: say what was rounded. None: it is not one of ours.
+def fit_evaluation(
+    sizes: InputSizes | None, config: EvaluationConfig, kinds: Collection[Kind] = ("labelled",), tell: bool = True
+) -> EvaluationConfig:
+    """The settings with sizes that the backbone takes, for sets of these kinds. sizes None: it is not one of ours.
+
+    tell: say what was rounded.
 
     Raises:
         ConfigError: it takes no images near a size that a protocol is to use.
     """
     if sizes is None:
         return config
-    data = replace(config.data, image_px=sizes.fit(config.data.image_px, "image_px", tell))
+    data = config.data
+    if "labelled" in kinds:
+        data = replace(data, image_px=sizes.fit(data.image_px, "image_px", tell))
     fitted = []
-    for one in config.asked("labelled"):
+    for one in (one for kind in kinds for one in config.asked(kind)):
         sides = {name: sizes.fit(getattr(one, name), name, tell) for name in one.sides}
         fitted.append(replace(one, **sides) if sides else one)
     names = {one.name for one in fitted}

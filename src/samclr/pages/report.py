@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from samclr._version import __version__
+from samclr.config.kinds import KINDS
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.serialise import to_dict
 from samclr.errors import RunError, SamclrError
@@ -72,8 +73,7 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         verdict=make_verdict(configs, found),
         before_after=[(labels[run], one) for run in runs if (one := read_before_after(run)) is not None and one.table],
         unfinished=[text for run in runs if (text := _unfinished(labels[run], summaries[run], metrics[run]))],
-        labelled=result_grid("labelled", results),
-        dense=result_grid("dense", results),
+        tables=[(kind.caption, grid) for kind in KINDS.values() if (grid := result_grid(kind.name, results)).lines],
         charts=_charts(runs, metrics, labels),
         gallery=gallery,
         gallery_fault=gallery_fault,

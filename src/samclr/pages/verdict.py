@@ -11,6 +11,7 @@ from typing import Any
 
 from samclr.config.evaluation import IntervalConfig
 from samclr.config.flags import flags
+from samclr.config.kinds import KINDS
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.protocols import EvaluationData, Shown
 from samclr.config.registry import PROTOCOLS
@@ -221,7 +222,7 @@ def _evaluate(group: Group, like: Result, *more: str) -> str:
         word for kind in (EvaluationData, IntervalConfig, spec.config) for word in flags(_of(kind, settings), kind())
     ]
     on = like.on if like.on in DATASETS else f"PATH/{like.on}"
-    return _line("evaluate", str(group.runs[0]), *more, "--on" if like.kind == "labelled" else "--dense-on", on, *words)
+    return _line("evaluate", str(group.runs[0]), *more, KINDS[like.kind].option, on, *words)
 
 
 def _of(kind: Any, settings: Mapping[str, Any]) -> Any:

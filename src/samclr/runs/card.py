@@ -11,10 +11,10 @@ from typing import Any
 from torch import nn
 
 from samclr._version import __version__
+from samclr.config.kinds import KINDS, Kind
 from samclr.config.methods import Kept
 from samclr.config.normalisation import normalisation_of
 from samclr.config.pretrain import ModelConfig, PretrainConfig
-from samclr.config.protocols import Kind
 from samclr.config.recipes import RECIPES
 from samclr.errors import name_some
 from samclr.models.backbone import feature_width
@@ -77,9 +77,8 @@ def model_card(
         "",
         "## Results",
     ]
-    tables: tuple[tuple[Kind, str], ...] = (("labelled", "measured on"), ("dense", "segmentation of"))
-    for kind, first in tables:
-        lines += _table(first, kind, results)
+    for kind in KINDS.values():
+        lines += _table(kind.table, kind.name, results)
     lines += ["", *(RESULTS_TEXT if results else NO_RESULTS_TEXT)]
     lines += _before_after(run)
     if results and not any(result.untrained for result in results):

@@ -3,7 +3,8 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
-from samclr.config.protocols import Kind, Shown, protocols_of
+from samclr.config.kinds import Kind
+from samclr.config.protocols import Shown, protocols_of
 from samclr.config.registry import PROTOCOLS
 from samclr.runs.results import Result, Score
 

@@ -10,8 +10,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from samclr.config.kinds import Kind
 from samclr.config.serialise import fingerprint
 from samclr.errors import FilesError, RunError, SamclrError
 from samclr.log import option_of
@@ -53,7 +54,7 @@ class Result:
     Attributes:
         protocol: its name in the registry of protocols.
         variant: what tells apart a protocol's results, such as k20_t0.07; "" of the main one.
-        kind: labelled: a class for each image; dense: a class for each pixel.
+        kind: of the set, by its name in samclr.config.kinds. labelled: a class for each image; dense: for each pixel.
         on: name of the set.
         target: what was measured, as it was given.
         source: the same without ambiguity: a run (`.` for that which the file lies in) or file of weights by its path
@@ -74,7 +75,7 @@ class Result:
 
     protocol: str
     variant: str = ""
-    kind: Literal["labelled", "dense"] = "labelled"
+    kind: Kind = "labelled"
     on: str
     target: str
     source: str

@@ -28,9 +28,7 @@ def measure(run: Path, config: PretrainConfig, measurement: Measurement, plan: P
     untrained = untrained and which is None
     target = open_target(str(run), TargetConfig(), untrained=untrained, seed=config.seed, which=which)
     assert measurement.path is not None
-    is_dense = measurement.kind == "dense"
-    sets, dense_sets = ([], [measurement.path]) if is_dense else ([measurement.path], [])
-    results = evaluate(target, sets, plan.measuring, device, dense_sets=dense_sets)
+    results = evaluate(target, {measurement.kind: [measurement.path]}, plan.measuring, device)
     return {"results": [result.to_dict() for result in results], "per_class": _per_class(run, results)}
 
 

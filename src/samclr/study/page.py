@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from samclr._version import __version__
+from samclr.config.kinds import KINDS
 from samclr.errors import SamclrError
 from samclr.pages.charts import Chart, Series, make_chart
 from samclr.pages.gallery import GalleryScene, make_gallery
@@ -105,7 +106,7 @@ def _open_runs(folder: StudyFolder, plan: Plan, stages: dict[str, Any]) -> list[
             )
     for m in plan.measurements:
         if m.path is None:
-            command = study_command(folder, plan, f"{'--on' if m.kind == 'labelled' else '--dense-on'} {m.set}=PATH")
+            command = study_command(folder, plan, f"{KINDS[m.kind].option} {m.set}=PATH")
             entries.append((m.set, "", {"stage": "missing", "command": command, "reasons": [], "seeds": []}))
     rows: list[dict[str, Any]] = []
     for title, name, facts in entries:
@@ -174,7 +175,7 @@ def _per_class(folder: StudyFolder, plan: Plan) -> list[dict[str, Any]]:
                     "classes": classes,
                     "rows": by_arm,
                     "num_classes": num_classes,
-                    "dense": m.kind == "dense",
+                    "by": KINDS[m.kind].per_class,
                 }
             )
     return found

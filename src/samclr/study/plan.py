@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from samclr.config.evaluation import EvaluationConfig
+from samclr.config.kinds import KINDS, Kind
 from samclr.config.model import ModelConfig
 from samclr.config.pretrain import PretrainConfig
-from samclr.config.protocols import Kind
 from samclr.config.segmenters import SegmenterConfig
 from samclr.study.recipe import ANY, Metric, Reference
 
@@ -129,6 +129,7 @@ class Given:
     scenes: dict[str, tuple[Path, ...]] = field(default_factory=dict)
     on: dict[str, Path] = field(default_factory=dict)
     dense_on: dict[str, Path] = field(default_factory=dict)
+    multilabel_on: dict[str, Path] = field(default_factory=dict)
     image_columns: dict[str, str] = field(default_factory=dict)
     labels: dict[str, Path] = field(default_factory=dict)
     ignore_label: tuple[int, ...] = ()
@@ -136,6 +137,11 @@ class Given:
     steps: int | None = None
     seeds: tuple[int, ...] | None = None
     only: tuple[str, ...] = ()
+
+    def sets(self, kind: Kind) -> dict[str, Path]:
+        """The sets of a kind by their names."""
+        found: dict[str, Path] = getattr(self, KINDS[kind].setting)
+        return found
 
 
 def matches(name: str, pattern: str) -> bool:

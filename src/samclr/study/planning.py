@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from samclr.config.protocols import Kind
+from samclr.config.kinds import KINDS
 from samclr.config.registry import METHODS, SEGMENTERS
 from samclr.config.segmenters import SegmenterConfig, segmenter_spec
 from samclr.config.serialise import fingerprint
@@ -42,7 +42,7 @@ def make_plan(study: Study, source: str, given: Given, num_threads: int) -> Plan
         raise UsageError(f"study {study.name} has no scenes to train on: add {wanted}")
     measurements = _measurements(study, given)
     if all(m.path is None for m in measurements):
-        wanted = " or ".join(f"{_flag(m.kind)} {m.set}=PATH" for m in measurements)
+        wanted = " or ".join(f"{KINDS[m.kind].option} {m.set}=PATH" for m in measurements)
         raise UsageError(f"study {study.name} has no set to measure on: add {wanted}")
     titled = _with_titles(list(arms.values()))
     if study.untrained:
@@ -71,15 +71,15 @@ def make_plan(study: Study, source: str, given: Given, num_threads: int) -> Plan
 
 def with_paths_of(given: Given, plan: Plan) -> Given:
     """What the command says, completed by what it said the last time."""
-    on, dense_on = (
-        {m.set: m.path for m in plan.measurements if m.path is not None and m.kind == kind}
-        for kind in ("labelled", "dense")
-    )
+    sets: dict[str, Any] = {
+        kind.setting: {m.set: m.path for m in plan.measurements if m.path is not None and m.kind == kind.name}
+        | given.sets(kind.name)
+        for kind in KINDS.values()
+    }
     return replace(
         given,
+        **sets,
         scenes=dict(plan.scenes) | given.scenes,
-        on=on | given.on,
-        dense_on=dense_on | given.dense_on,
         image_columns=dict(plan.image_columns) | given.image_columns,
         labels=dict(plan.labels) | given.labels,
         ignore_label=given.ignore_label or plan.ignore_label,
@@ -95,9 +95,9 @@ def _check_names(study: Study, given: Given) -> None:
     names = {name for grid in study.grids for name in grid.scenes} | ({ANY} if study.variants else set())
     known: dict[str, tuple[set[str], Iterable[str]]] = {
         "--scenes": (names, given.scenes),
-        "--on": ({e.set for e in study.evaluations if e.kind == "labelled"}, given.on),
-        "--dense-on": ({e.set for e in study.evaluations if e.kind == "dense"}, given.dense_on),
     }
+    for kind in KINDS.values():
+        known[kind.option] = {e.set for e in study.evaluations if e.kind == kind.name}, given.sets(kind.name)
     for flag, (names, used) in known.items():
         for name in used:
             if ANY not in names and name not in names:
@@ -236,7 +236,7 @@ def _missing(study: Study, arm: Arm, given: Given) -> tuple[str, str]:
 def _measurements(study: Study, given: Given) -> list[Measurement]:
     found: dict[str, Measurement] = {}
     for evaluation in study.evaluations:
-        paths = given.on if evaluation.kind == "labelled" else given.dense_on
+        paths = given.sets(evaluation.kind)
         for name in _sets(evaluation, paths):
             one = Measurement(set=name, kind=evaluation.kind, path=paths.get(name))
             found.setdefault(one.key, one)
@@ -247,10 +247,6 @@ def _sets(evaluation: Evaluation, paths: dict[str, Path]) -> list[str]:
     if evaluation.set != ANY:
         return [evaluation.set]
     return list(paths) or (["SET"] if evaluation.kind == "labelled" else [])
-
-
-def _flag(kind: Kind) -> str:
-    return "--on" if kind == "labelled" else "--dense-on"
 
 
 def _with_titles(arms: list[Arm]) -> list[Arm]:

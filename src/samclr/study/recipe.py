@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from samclr.config.evaluation import EvaluationConfig
+from samclr.config.kinds import KINDS, Kind
 from samclr.config.pretrain import (
     AugmentConfig,
     Codec,
@@ -12,7 +13,7 @@ from samclr.config.pretrain import (
     PretrainConfig,
     Strategy,
 )
-from samclr.config.protocols import Kind, KnnConfig, protocols_of
+from samclr.config.protocols import KnnConfig, protocols_of
 from samclr.config.registry import METHODS
 from samclr.config.segmenters import SegmenterConfig
 from samclr.errors import ConfigError
@@ -54,7 +55,7 @@ def usual_metrics() -> tuple[Metric, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A set, by the name that --on (or --dense-on) gives it, and the kind of protocols that measure on it.
+    """A set, by the name that the option of its kind (--on, --dense-on) gives it.
 
     `*` stands for every set that the command names.
     """
@@ -169,7 +170,7 @@ class Study:
     continues: bool = False
     seeds: tuple[int, ...] = (0, 1, 2)
     optim: OptimConfig = field(default_factory=OptimConfig)
-    evaluations: tuple[Evaluation, ...] = (Evaluation(set=ANY), Evaluation(set=ANY, kind="dense"))
+    evaluations: tuple[Evaluation, ...] = tuple(Evaluation(set=ANY, kind=kind) for kind in KINDS)
     metrics: tuple[Metric, ...] = field(default_factory=usual_metrics)
     measuring: EvaluationConfig = field(default_factory=EvaluationConfig)
     segmenters: tuple[tuple[str, SegmenterConfig], ...] = ()

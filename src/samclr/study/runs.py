@@ -67,10 +67,10 @@ def carry_out(folder: StudyFolder, plan: Plan, run: Run) -> Outcome:
 def _check_sizes(plan: Plan, run: Run, config: PretrainConfig) -> None:
     """Raise ConfigError if the backbone takes no views or labelled images of the run's sizes, before any work."""
     config = resolve_config(config, tell=False)
-    if plan.measurements_of(run.arm):
+    if measured := plan.measurements_of(run.arm):
         arguments = for_timm(config.model.model_args)
         sizes, _ = choose_sizes(config.model.backbone, config.group.size_px, config.model.input_px, arguments=arguments)
-        fit_evaluation(sizes, plan.measuring, tell=False)
+        fit_evaluation(sizes, plan.measuring, {one.kind for one in measured}, tell=False)
 
 
 def _train(folder: StudyFolder, plan: Plan, run: Run) -> bool:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from samclr.config.evaluation import EvaluationConfig
 from samclr.config.flags import flags
+from samclr.config.kinds import KINDS
 from samclr.config.model import AUTO, ModelConfig
-from samclr.config.protocols import Kind, protocols_of
+from samclr.config.protocols import protocols_of
 from samclr.config.recipes import RECIPES
 from samclr.config.segmenters import SegmenterConfig
 from samclr.study.folder import StudyFolder, store_of
@@ -34,16 +35,13 @@ def commands_of(folder: StudyFolder, plan: Plan, run: Run) -> list[str]:
         commands.append(_line("pretrain", config.recipe, *flags(config, base), *threads, "--out", again))
     usual = EvaluationConfig()
     shared = flags(plan.measuring.interval, usual.interval)
-    kinds: tuple[tuple[Kind, str, list[str]], ...] = (
-        ("labelled", "--on", flags(plan.measuring.data, usual.data) + shared),
-        ("dense", "--dense-on", shared),
-    )
-    for kind, flag, measuring in kinds:
-        names = [spec.name for spec in protocols_of(kind)]
+    for kind in KINDS.values():
+        measuring = (flags(plan.measuring.data, usual.data) if kind.name == "labelled" else []) + shared
+        names = [spec.name for spec in protocols_of(kind.name)]
         options = [word for name in names for word in flags(plan.measuring.of(name), usual.of(name))]
-        sets = [str(m.path) for m in plan.measurements_of(run.arm) if m.kind == kind]
+        sets = [str(m.path) for m in plan.measurements_of(run.arm) if m.kind == kind.name]
         if sets:
-            commands.append(_line("evaluate", *target, flag, *sets, *measuring, *options))
+            commands.append(_line("evaluate", *target, kind.option, *sets, *measuring, *options))
     return commands
 
 
@@ -54,13 +52,13 @@ def study_command(folder: StudyFolder, plan: Plan, *more: str) -> str:
     words += ["--scenes", *scenes] if scenes else []
     columns = [f"{name}={column}" for name, column in plan.image_columns]
     words += ["--image-column", *columns] if columns else []
-    for kind, flag in (("labelled", "--on"), ("dense", "--dense-on")):
+    for kind in KINDS.values():
         sets = [
             f"{m.set}={m.path}"
             for m in plan.measurements
-            if m.kind == kind and m.path is not None and not _is_own(folder, m.path)
+            if m.kind == kind.name and m.path is not None and not _is_own(folder, m.path)
         ]
-        words += [flag, *sets] if sets else []
+        words += [kind.option, *sets] if sets else []
     labels = [f"{name}={path}" for name, path in plan.labels if not _is_own(folder, path)]
     words += ["--labels", *labels] if labels else []
     words += ["--ignore-label", *map(str, plan.ignore_label)] if plan.ignore_label else []

@@ -43,7 +43,7 @@ def check_inputs(config: PretrainConfig, run: Path) -> None:
 
         refuse_missing_set(config.runtime.knn_on)
     if config.measuring.dense_on is not None:
-        from samclr.evaluation.inputs import open_dense_sets
+        from samclr.evaluation.inputs import open_dense_set
 
-        open_dense_sets([config.measuring.dense_on])
+        open_dense_set(config.measuring.dense_on)
     refuse_other_things(run)

@@ -196,6 +196,7 @@ def test_every_set_says_how_it_is_read():
         assert set(data_set.files) in (set(), {split.name for split in data_set.splits})
         assert ("dense" in data_set.uses) == (data_set.pixel_classes is not None)
         assert ("labelled" in data_set.uses) == (data_set.image_classes is not None)
+        assert ("multilabel" in data_set.uses) == (data_set.multilabel is not None)
 
 
 @pytest.mark.parametrize(

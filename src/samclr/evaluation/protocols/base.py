@@ -1,7 +1,7 @@
 """What a protocol is given, what it gives back, and what it must have."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -11,31 +11,63 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from samclr.config.evaluation import EvaluationConfig
-from samclr.config.protocols import Kind, ProtocolConfig
+from samclr.config.kinds import Kind
+from samclr.config.protocols import ProtocolConfig
 from samclr.config.serialise import to_dict
 from samclr.datasets.labelled import LabelledSet
 from samclr.evaluation.features import split_features
 from samclr.evaluation.inputs import DenseSet
+from samclr.evaluation.sizes import say_fewer
 from samclr.runs.results import Score
 
 ConfigT = TypeVar("ConfigT", bound=ProtocolConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
-    """A backbone and a set to measure it on.
+class Task(ABC):
+    """A backbone and a set to measure it on. Each kind of sets (samclr.config.kinds) has a class of its own.
 
     Attributes:
+        kind: of the set.
         backbone: [n 3 h w] -> [n d], in evaluation mode; protocols leave it as it is.
         config: settings of all protocols.
         device: where the backbone computes.
         cache: folder for what may be computed once.
     """
 
+    kind: ClassVar[Kind]
+
     backbone: nn.Module
     config: EvaluationConfig
     device: torch.device
     cache: Path
+
+    @classmethod
+    @abstractmethod
+    def of(cls, opened: Any, **given: Any) -> "Task":
+        """The task on a set as the kind's opener gives it. given: backbone, config, device and cache."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The set's name."""
+
+    @property
+    @abstractmethod
+    def fingerprints(self) -> tuple[str | None, str | None]:
+        """Of the training and the test images with their labels; None where it is the protocol that chooses them."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Settings that every protocol has here."""
+
+    @abstractmethod
+    def counts(self) -> dict[str, int]:
+        """num_train, num_test, num_classes."""
+
+    @abstractmethod
+    def details(self) -> dict[str, Any]:
+        """What the protocols' details are read with: `classes`, and an empty `protocols`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +77,15 @@ class LabelledTask(Task):
     kind: ClassVar[Kind] = "labelled"
 
     labelled: LabelledSet
+
+    @classmethod
+    def of(cls, opened: LabelledSet, **given: Any) -> "LabelledTask":
+        """Of the subsets that `config.data` asks for."""
+        data = given["config"].data
+        say_fewer(opened.name, "training images", data.num_train, len(opened.train.refs))
+        say_fewer(opened.name, "test images", data.num_test, len(opened.test.refs))
+        train, test = opened.train.subset(data.num_train), opened.test.subset(data.num_test)
+        return cls(labelled=replace(opened, train=train, test=test), **given)
 
     @property
     def name(self) -> str:
@@ -90,6 +131,11 @@ class DenseTask(Task):
     kind: ClassVar[Kind] = "dense"
 
     scenes: DenseSet
+
+    @classmethod
+    def of(cls, opened: DenseSet, **given: Any) -> "DenseTask":
+        """Of the whole set."""
+        return cls(scenes=opened, **given)
 
     @property
     def name(self) -> str:

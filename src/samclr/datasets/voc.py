@@ -1,0 +1,159 @@
+"""Pascal VOC (Everingham et al., IJCV 2010; 2015) in the layout of its archives, which torchvision has, too.
+
+Splits of its classification and detection are called train, val, trainval, test; those of its segmentation seg_train
+and so on. Of 2012 there is `trainaug`, too, where the label maps of SBD (Hariharan et al., ICCV 2011) lie as people
+unpack them: SegmentationClassAug/ID.png and a list train_aug.txt or trainaug.txt.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from samclr.datasets.catalogue import (
+    DataSetSpec,
+    FindLabels,
+    Multilabel,
+    PixelClasses,
+    Split,
+    for_each,
+    same_stem,
+)
+from samclr.errors import EvaluationError, ScenesError, name_some
+
+CLASSES = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
+    *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+BACKGROUND, VOID = 0, 255  # values of label maps; the classes are 1 to 20
+SEGMENTED, AUGMENTED = "seg_", "trainaug"
+AUGMENTED_LISTS = tuple(
+    f"ImageSets/{folder}/{name}.txt"
+    for folder in ("Segmentation", "SegmentationAug")
+    for name in ("train_aug", AUGMENTED)
+)
+MARKS = {"1": 1, "-1": -1, "0": 0}
+IDS = {2007: re.compile(r"\d{6}"), 2012: re.compile(r"\d{4}_\d{6}")}
+CITED = "photographs are Flickr's, under its terms; cite Everingham et al. 2010"
+
+
+def pixel_classes(root: Path) -> PixelClasses:
+    """Background and the 20 classes; 255, the borders and what is difficult, is void."""
+    return PixelClasses(names=("background", *CLASSES), lookup=tuple(range(1 + len(CLASSES))))
+
+
+def read_marks(root: Path, split: str, stems: Sequence[str]) -> tuple[tuple[str, ...], Any]:
+    """Of ImageSets/Main/CLASS_SPLIT.txt: 1 where the class is there, -1 where it is not, 0 where it is difficult.
+
+    Raises:
+        EvaluationError: a class has no such file, or it lacks images, has one twice, or has another mark.
+    """
+    import numpy as np
+
+    marks = np.zeros((len(stems), len(CLASSES)), np.int64)
+    for number, name in enumerate(CLASSES):
+        path = root / "ImageSets" / "Main" / f"{name}_{split}.txt"
+        if not path.is_file():
+            raise EvaluationError(f"{path} is missing: it says which images of the split {split} show the class {name}")
+        rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        odd = [" ".join(row) for row in rows if len(row) != 2 or row[1] not in MARKS]
+        if odd:
+            raise EvaluationError(f"{path} has the line {odd[0]!r}; expected an image and 1, -1 or 0")
+        found = {stem: MARKS[mark] for stem, mark in rows}
+        if len(found) < len(rows):
+            raise EvaluationError(f"{path} has {len(rows) - len(found)} images twice; restore it")
+        if without := [stem for stem in stems if stem not in found]:
+            raise EvaluationError(f"{path} lacks {len(without):,} images of the split {split}: {name_some(without)}")
+        marks[:, number] = [found[stem] for stem in stems]
+    return CLASSES, marks
+
+
+def find_class_labels(*folders: str) -> FindLabels:
+    """The label map of an image's stem in the first of the folders that has one."""
+
+    def find(root: Path, image_id: str) -> Path | None:
+        paths = (root / folder / f"{image_id.removesuffix('.jpg')}.png" for folder in folders)
+        return next((path for path in paths if path.is_file()), None)
+
+    return for_each(find)
+
+
+def lister(year: int) -> Any:
+    """See DataSetSpec.listed."""
+
+    def listed(root: Path, split: str) -> list[str]:
+        segmented = split.startswith(SEGMENTED)
+        usual = f"ImageSets/{'Segmentation' if segmented else 'Main'}/{split.removeprefix(SEGMENTED)}.txt"
+        names = AUGMENTED_LISTS if split == AUGMENTED else (usual,)
+        file = next((root / name for name in names if (root / name).is_file()), None)
+        if file is None:
+            raise ScenesError(
+                f"the split {split} of {title_of(year)} has no list in {root}: expected {' or '.join(names)}; "
+                f"samclr data check voc{year} --root {root} tells where to get it"
+            )
+        lines = [line.split()[0] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        stems = [line.rsplit("/", 1)[-1].removesuffix(".jpg") for line in lines]
+        if odd := [stem for stem in stems if not IDS[year].fullmatch(stem)]:
+            other = next((f"{title_of(one)}'s" for one, ids in IDS.items() if ids.fullmatch(odd[0])), "no image's")
+            raise ScenesError(f"{file} has {odd[0]!r}, {other} id, not one of {title_of(year)}; see to the root")
+        if twice := len(stems) - len(set(stems)):
+            raise ScenesError(f"{file} has {twice:,} images twice; restore it")
+        return [f"{stem}.jpg" for stem in stems]
+
+    return listed
+
+
+def title_of(year: int) -> str:
+    """As messages call it."""
+    return f"Pascal VOC {year}"
+
+
+def downloader(year: int, *sets: str) -> Any:
+    """See DataSetSpec.download: by torchvision, archive by archive, those whose lists and images are not there."""
+
+    def download(root: Path) -> None:
+        from torchvision.datasets import VOCDetection
+
+        place, listed = root / "VOCdevkit" / f"VOC{year}", lister(year)
+        for one in sets:
+            try:
+                whole = all((place / "JPEGImages" / name).is_file() for name in listed(place, one))
+            except ScenesError:
+                whole = False
+            if not whole:
+                VOCDetection(root, year=str(year), image_set=one, download=True)
+
+    return download
+
+
+def voc(
+    year: int, splits: Sequence[Split], *, signs: tuple[str, ...], class_folders: tuple[str, ...], archives: str,
+    dense_splits: tuple[tuple[str, ...], str], measured: tuple[str, str], fetched: tuple[str, ...],
+) -> DataSetSpec:  # fmt: skip
+    """The set of a year. measured: splits for multi-label classification. fetched: torchvision's names of archives."""
+    augmented = ", and SBD as SegmentationClassAug/ID.png with ImageSets/Segmentation/train_aug.txt (trainaug)"
+    return DataSetSpec(
+        name=f"voc{year}",
+        title=title_of(year),
+        folders=(f"VOCdevkit/VOC{year}", f"VOC{year}"),
+        holds="JPEGImages",
+        splits=tuple(splits),
+        scene_split="trainval",
+        uses=("scenes", "regions", "dense", "multilabel"),
+        layout=f"VOCdevkit/VOC{year}/{{JPEGImages/ID.jpg,ImageSets/{{Main,Segmentation}}/*.txt,"
+        f"SegmentationClass/ID.png,SegmentationObject/ID.png}}{augmented if year == 2012 else ''}",
+        got_at=f"the Pascal VOC page of Oxford, {archives}",
+        terms=CITED,
+        images="JPEGImages",
+        endings=(".jpg",),
+        listed=lister(year),
+        region_labels=same_stem("SegmentationObject"),
+        class_labels=find_class_labels(*class_folders),
+        void=(BACKGROUND, VOID),
+        signs=signs,
+        labels_among_scenes=("SegmentationClass", "SegmentationObject"),
+        pixel_classes=pixel_classes,
+        dense_splits=dense_splits,
+        multilabel=Multilabel(train=measured[0], test=measured[1], marks=read_marks),
+        download=downloader(year, *fetched),
+    )

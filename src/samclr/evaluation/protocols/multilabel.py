@@ -1,0 +1,216 @@
+"""Linear SVMs on frozen features of sets with several classes an image, with all labels and with few.
+
+Source: Goyal et al., Scaling and benchmarking self-supervised visual representation learning, ICCV 2019, and its code,
+fair_self_supervision_benchmark, tools/svm. As there, an image that does not count for a class is a negative of the full
+training set, but in neither the few-shot samples nor the test set; and few-shot figures are those of the cost that is
+best on the test images, so they are optimistic.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from samclr.datasets.multilabel import HAS, LACKS, MultilabelSplit
+from samclr.draws import shuffled
+from samclr.errors import EvaluationError, name_some
+from samclr.evaluation.average_precision import Ranking, mean_average_precisions
+from samclr.evaluation.features import split_features
+from samclr.evaluation.linear_svm import FOLDS, cross_validated, in_threads, svm_scores, unit_features
+from samclr.evaluation.multilabel_task import MultilabelProtocol, MultilabelTask
+from samclr.evaluation.protocols.base import Outcome
+from samclr.evaluation.protocols.multilabel_spec import MultilabelConfig
+from samclr.evaluation.sizes import say_fewer
+from samclr.log import option_of, say
+from samclr.runs.results import Score
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Features of unit length and marks of both splits. kept: numbers of the classes that are measured."""
+
+    train: Float[np.ndarray, "n d"]
+    test: Float[np.ndarray, "m d"]
+    train_marks: Int[np.ndarray, "n c"]
+    test_marks: Int[np.ndarray, "m c"]
+    kept: list[int]
+
+
+class Multilabel(MultilabelProtocol[MultilabelConfig]):
+    """An SVM for each class, its cost chosen by cross-validation; then with few labels."""
+
+    def check(self, task: MultilabelTask) -> None:
+        """Every class that is measured has enough images to train on."""
+        train, test = self._splits(task)
+        kept = _measured_classes(train.labels, test.labels)
+        if not kept:
+            raise EvaluationError(f"{task.name} has no class with images that have it among both splits")
+        names, positives = task.multilabel.classes, (train.labels == HAS).sum(0)
+        negatives = (train.labels == LACKS).sum(0)
+        all_negatives = len(train.labels) - positives
+        folds = FOLDS if len(self.config.multilabel_costs) > 1 else 1
+        for k in kept:
+            if min(positives[k], all_negatives[k]) < folds:
+                raise EvaluationError(
+                    f"{task.name} has {positives[k]} training images with the class {names[k]} and "
+                    f"{all_negatives[k]} without; "
+                    + (
+                        f"choosing a cost in {FOLDS} folds needs {FOLDS} of each: leave the class out, or give one "
+                        f"cost with {option_of('multilabel_costs')}"
+                        if folds > 1
+                        else "an SVM needs both: leave the class out"
+                    )
+                )
+            if positives[k] < max(self.config.multilabel_shots, default=0):
+                raise EvaluationError(
+                    f"{task.name} has {positives[k]} training images with the class {names[k]}; "
+                    f"{option_of('multilabel_shots')} asks for {max(self.config.multilabel_shots)}"
+                )
+            if self.config.multilabel_shots and negatives[k] == 0:
+                raise EvaluationError(f"{task.name} has no training image that is known to lack the class {names[k]}")
+
+    def measure(self, task: MultilabelTask) -> list[Outcome]:
+        """`` with all labels, then `k1`, `k2` and so on with few: map and map_eleven."""
+        config, (train, test) = self.config, self._splits(task)
+        say_fewer(task.name, "training images", config.multilabel_num_train, len(task.multilabel.train.refs))
+        say_fewer(task.name, "test images", config.multilabel_num_test, len(task.multilabel.test.refs))
+        features = [
+            unit_features(split_features(task.backbone, one, config.multilabel_px, task.device, task.cache).numpy())
+            for one in (train, test)
+        ]
+        kept = _measured_classes(train.labels, test.labels)
+        _say_left_out(task, kept)
+        data = Data(train=features[0], test=features[1], train_marks=train.labels, test_marks=test.labels, kept=kept)
+        prints = {"train_fingerprint": train.fingerprint, "test_fingerprint": test.fingerprint}
+        found = [self._full(data, task)]
+        found += [self._few(data, task, shots) for shots in config.multilabel_shots]
+        counts = {"num_train": len(train.refs), "num_test": len(test.refs), "num_measured_classes": len(kept)}
+        settings = config.settings()
+        few = ("multilabel_shots", "multilabel_samples", "multilabel_seed")
+        full_settings = {name: value for name, value in settings.items() if name not in few}
+        return [
+            Outcome(
+                variant=variant,
+                scores=scores,
+                settings=settings | {"multilabel_shots": [shots]} if shots else full_settings,
+                counts=counts | ({"num_shots": shots} if shots else {}),
+                chosen=chosen,
+                details=details,
+                **prints,
+            )
+            for (variant, scores, chosen, details), shots in zip(found, (0, *config.multilabel_shots), strict=True)
+        ]
+
+    def _splits(self, task: MultilabelTask) -> tuple[MultilabelSplit, MultilabelSplit]:
+        config, one = self.config, task.multilabel
+        return one.train.subset(config.multilabel_num_train), one.test.subset(config.multilabel_num_test)
+
+    def _full(self, data: Data, task: MultilabelTask) -> tuple[str, dict[str, Score], dict[str, Any], dict[str, Any]]:
+        marks = np.where(data.train_marks == HAS, HAS, LACKS)
+        costs = self._chosen(data, marks)
+        scores = in_threads(
+            svm_scores, ((data.train, marks[:, k], data.test, cost) for k, cost in zip(data.kept, costs, strict=True))
+        )
+        rankings = _rankings(data, scores)
+        by_class = _by_class(len(task.multilabel.classes), data.kept, [rankings])
+        named = {task.multilabel.classes[k]: cost for k, cost in zip(data.kept, costs, strict=True)}
+        return "", _scores([rankings], data, task), {"costs": named}, {"per_class_ap": by_class}
+
+    def _chosen(self, data: Data, marks: Int[np.ndarray, "n c"]) -> list[float]:
+        """The cost of each class that is measured; the first of the best."""
+        costs = self.config.multilabel_costs
+        if len(costs) == 1:
+            return [costs[0]] * len(data.kept)
+        pairs = [(data.train, marks[:, k], cost) for k in data.kept for cost in costs]
+        found = np.array(in_threads(cross_validated, pairs)).reshape(len(data.kept), len(costs))
+        return [costs[place] for place in found.argmax(1)]
+
+    def _few(
+        self, data: Data, task: MultilabelTask, shots: int
+    ) -> tuple[str, dict[str, Score], dict[str, Any], dict[str, Any]]:
+        """The cost is one for all classes and samples: that of the best mean on the test images."""
+        config, best = self.config, None
+        drawn = list(few_images(data, shots, config.multilabel_samples, config.multilabel_seed))
+        for cost in config.multilabel_costs:
+            calls = [
+                (data.train[rows], data.train_marks[rows, k], data.test, cost)
+                for of_class in drawn
+                for k, rows in of_class
+            ]
+            scores = in_threads(svm_scores, calls)
+            samples = [
+                _rankings(data, scores[first : first + len(data.kept)])
+                for first in range(0, len(scores), len(data.kept))
+            ]
+            mean = np.mean([one.average_precision()[0] for sample in samples for one in sample])
+            if best is None or mean > best[0]:
+                best = mean, cost, samples
+        assert best is not None
+        _, cost, samples = best
+        by_class = _by_class(len(task.multilabel.classes), data.kept, samples)
+        by_sample = [float(np.mean([one.average_precision()[0] for one in sample])) for sample in samples]
+        details = {"per_class_ap": by_class, "by_sample": by_sample}
+        return f"k{shots}", _scores(samples, data, task), {"cost": cost}, details
+
+
+def few_images(
+    data: Data, shots: int, num_samples: int, seed: int
+) -> Iterator[list[tuple[int, Int[np.ndarray, "few"]]]]:
+    """For each sample the training rows of each class: so many with it, and for each other class as many without it."""
+    num_classes = data.train_marks.shape[1]
+    for sample in range(num_samples):
+        found = []
+        for k in data.kept:
+            rows = []
+            for place, (mark, num) in enumerate(((HAS, shots), (LACKS, (num_classes - 1) * shots))):
+                known = np.flatnonzero(data.train_marks[:, k] == mark)
+                step = (sample * num_classes + k) * 2 + place
+                rows.append(known[shuffled(seed, step, len(known))[: max(num, 1)]])
+            found.append((k, np.sort(np.concatenate(rows))))
+        yield found
+
+
+def _few_scores(data: Data, k: int, rows: Int[np.ndarray, "few"], cost: float) -> Float[np.ndarray, "m"]:
+    return svm_scores(data.train[rows], data.train_marks[rows, k], data.test, cost)
+
+
+def _rankings(data: Data, scores: Sequence[Float[np.ndarray, "m"]]) -> list[Ranking]:
+    return [Ranking.of(one, data.test_marks[:, k]) for k, one in zip(data.kept, scores, strict=True)]
+
+
+def _scores(samples: Sequence[Sequence[Ranking]], data: Data, task: MultilabelTask) -> dict[str, Score]:
+    num = len(data.test)
+    values, ends = mean_average_precisions(samples, num, task.config.interval)
+    return {
+        measure: Score(value=float(value), low=float(low), high=float(high), n=num)
+        for measure, value, (low, high) in zip(("map", "map_eleven"), values, ends, strict=True)
+    }
+
+
+def _by_class(num_classes: int, kept: list[int], samples: Sequence[Sequence[Ranking]]) -> list[float | None]:
+    """By area, the mean over samples; None of a class that is not measured."""
+    found: list[float | None] = [None] * num_classes
+    for place, k in enumerate(kept):
+        found[k] = float(np.mean([sample[place].average_precision()[0] for sample in samples]))
+    return found
+
+
+def _measured_classes(train: Int[np.ndarray, "n c"], test: Int[np.ndarray, "m c"]) -> list[int]:
+    """Those that images of both splits have."""
+    return np.flatnonzero((train == HAS).any(0) & (test == HAS).any(0)).tolist()
+
+
+def _say_left_out(task: MultilabelTask, kept: list[int]) -> None:
+    names = task.multilabel.classes
+    if left := [name for k, name in enumerate(names) if k not in kept]:
+        say(
+            f"{task.name}: {len(left)} of {len(names)} classes are left out of the mean, as no training or no test "
+            f"image has them: {name_some(left)}"
+        )
+
+
+def build(config: MultilabelConfig) -> Multilabel:
+    """See ProtocolSpec.build."""
+    return Multilabel(config)
