@@ -9,6 +9,7 @@ import support.typecheck  # noqa: F401 - the hook names it
 from jaxtyping import install_import_hook
 
 import samclr.cli.commands  # classes of settings check themselves, with words of their own
+import samclr.evaluation.detection.counting
 import samclr.regions.column_kernels
 import samclr.regions.run_lengths
 import samclr.views.augment_kernel

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, UInt64
 from numpy.typing import ArrayLike
 
 STREAM_ORDER, STREAM_REGION, STREAM_MIX, STREAM_PLACE, STREAM_SHUFFLE, STREAM_CARRIED = 0, 1, 2, 3, 4, 5
-STREAM_LAYERS, STREAM_SELECT = 7, 8
+STREAM_LAYERS, STREAM_SELECT, STREAM_FLIP = 7, 8, 9
 STREAM_CROP, STREAM_COLOUR, STREAM_BACKGROUND = 64, 128, 192  # plus the view group's number
 STREAM_MASK = 6  # of patches
 

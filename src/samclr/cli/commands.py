@@ -243,10 +243,13 @@ class Export(Settings):
     """
 
     target: Annotated[Positional[Path], arg(metavar="RUN", help="Run directory.")]
-    out: Annotated[Path, arg(help="File to write (.safetensors or .onnx); for huggingface, a folder.")]
+    out: Annotated[Path, arg(help="File to write (.safetensors, .onnx, .pkl or .pth); for huggingface, a folder.")]
     layout: Annotated[
-        Literal["timm", "torchvision", "huggingface", "onnx"],
-        arg(help="timm, torchvision: safetensors; huggingface: a folder; onnx: compared with torch before it is kept."),
+        Literal["timm", "torchvision", "huggingface", "onnx", "detectron2", "mmdet"],
+        arg(
+            help="timm, torchvision: safetensors; huggingface: a folder; onnx: compared with torch before it is kept; "
+            "detectron2 (.pkl), mmdet (.pth): ResNets, with the lines of configuration."
+        ),
     ] = "timm"
     image_px: Annotated[
         InputSide | None,

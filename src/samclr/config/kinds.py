@@ -97,6 +97,17 @@ KINDS: dict[Kind, EvaluationKind] = {
             caption="Objects of one class that find each other by their vectors, with 95% intervals over images.",
             per_class="precision of the ten nearest objects",
         ),
+        EvaluationKind(
+            name="detection",
+            setting="detect_on",
+            sets="sets of instances",
+            help="Sets of instances (COCO's JSON, or VOC's boxes), for detection by fine-tuning: hours on a GPU, or days.",
+            opens="samclr.evaluation.detection.instances:open_instances",
+            task="samclr.evaluation.detection.task:DetectionTask",
+            table="detection in",
+            caption="Average precision of a fine-tuned detector, with 95% intervals over validation images.",
+            per_class="box AP of Mask R-CNN",
+        ),
     )
 }
 

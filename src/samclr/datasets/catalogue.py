@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FindLabel = Callable[[Path, str], Path | None]
 FindLabels = Callable[[Path, Sequence[str]], list[Path | None]]
+FindInstances = Callable[[Path, str], Path | None]
 ListSplit = Callable[[Path, str], Sequence[str]]
 ImageMarks = Callable[[Path, str, Sequence[str]], tuple[tuple[str, ...], Any]]
 ImageClasses = Callable[[Path, Sequence[SceneRef], Sequence[SceneRef]], tuple[tuple[str, ...], Any, Any]]
@@ -96,13 +97,14 @@ class DataSetSpec:
 
     Attributes:
         folders: names under which a root may hold it; the root may also be such a folder itself.
-        holds: what must lie in that folder for it to be this set.
+        holds: what must lie in that folder for it to be this set; also_holds: what may lie there instead.
         splits: in the layout's own words. scene_split: the one that NAME@ROOT means.
         uses: scenes (pre-training), regions (labels for --segmenter labels), dense, labelled (a class for each image),
             multilabel (several).
         layout, got_at, terms: as `samclr data list --json` tells them.
         native_px: shorter side of its images, where all are alike.
-        images: folder of the splits below the root; image ids are relative to it.
+        images: folder of the splits below the root; image ids are relative to it. images_also: other folders that may
+            hold a split, where `images` does not.
         endings: of an image's name, in lower case.
         files: for each split the files that hold its images, where these are no folders of images.
         listed: from the root and a split to its images' names below `images`, where splits are lists and not folders.
@@ -124,6 +126,8 @@ class DataSetSpec:
         multilabel: splits and marks of several classes an image.
         image_classes: from the root and the images of the training and the test split to names of classes and the
             labels [n] of both; by default the folders in a split are the classes.
+        instances: from the root and a split to its JSON of instances in COCO's format, whether or not it is there; None
+            of splits without. Its images are named as in the split's folder.
         faults_of: what is wrong with the files of a split, or for None of the set, as their checksums tell.
         download: fetches it into a folder, where that can be done without registration.
     """
@@ -138,8 +142,10 @@ class DataSetSpec:
     layout: str
     got_at: str
     terms: str
+    also_holds: tuple[str, ...] = ()
     native_px: int | None = None
     images: str = "."
+    images_also: tuple[str, ...] = ()
     endings: tuple[str, ...] = IMAGE_SUFFIXES
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     listed: ListSplit | None = None
@@ -158,12 +164,22 @@ class DataSetSpec:
     people: str = ""
     multilabel: Multilabel | None = None
     image_classes: ImageClasses | None = None
+    instances: FindInstances | None = None
     faults_of: Callable[[Path, str | None], list[str]] = no_faults
     download: Callable[[Path], None] | None = None
 
     def split(self, name: str) -> Split | None:
         """The split of that name, None if there is none."""
         return next((split for split in self.splits if split.name == name), None)
+
+    def is_in(self, folder: Path) -> bool:
+        """Whether a folder holds what this set's must."""
+        return any((folder / held).exists() for held in (self.holds, *self.also_holds))
+
+    def image_folder(self, root: Path, split: str) -> Path:
+        """The folder that ids of a split's images are relative to: the first that has the split, else the usual one."""
+        candidates = [root / images for images in (self.images, *self.images_also)]
+        return next((folder for folder in candidates if (folder / split).is_dir()), candidates[0])
 
 
 DATASETS: Registry[DataSetSpec] = Registry("data set", "samclr.datasets.named", "DataSetSpec", group="samclr.datasets")

@@ -57,10 +57,12 @@ def _list_listed(source: NamedSource, listed: ListSplit) -> Iterator[SceneRef]:
 
 
 def _list_images(source: NamedSource, notes: ListingNotes) -> Iterator[SceneRef]:
-    data_set, base = source.data_set, source.root / source.data_set.images
+    data_set, root = source.data_set, source.root
+    base = data_set.image_folder(root, source.split)
     folder = base / source.split
     if not folder.is_dir():
-        present = [split.name for split in source.data_set.splits if (base / split.name).is_dir()]
+        names = [split.name for split in data_set.splits]
+        present = [name for name in names if (data_set.image_folder(root, name) / name).is_dir()]
         raise ScenesError(
             f"{source.data_set.title} has no split {source.split} in {source.root}: expected the folder {folder}; "
             f"found {', '.join(present) or 'no split'}; {_advice(source)}"
@@ -101,7 +103,7 @@ def recognise(folder: Path) -> DataSetSpec | None:
     """The set with label maps whose root a folder is, by what lies in it: the one with the most signs of those that
     fit; the layout of one's own sets comes last."""
     for data_set in sorted(DATASETS.values(), key=lambda one: (one.own_layout, -len(one.signs))):
-        if data_set.signs and all((folder / sign).is_dir() for sign in data_set.signs):
+        if data_set.signs and data_set.is_in(folder) and all((folder / sign).is_dir() for sign in data_set.signs):
             return data_set
     return None
 

@@ -91,7 +91,7 @@ def find_root(data_set: DataSetSpec, root: Path | None) -> Path:
     bases = [root] if root is not None else [Path(str(variable)) / data_set.name, Path(str(variable))]
     for base in bases:
         for candidate in (base, *(base / folder for folder in data_set.folders)):
-            if (candidate / data_set.holds).exists():
+            if data_set.is_in(candidate):
                 return candidate
     base = bases[-1]
     if not base.is_dir():

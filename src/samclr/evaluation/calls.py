@@ -38,6 +38,7 @@ def evaluate(
     dense_on: "str | Path | Sequence[str | Path]" = (),
     multilabel_on: "str | Path | Sequence[str | Path]" = (),
     objects_on: "str | Path | Sequence[str | Path]" = (),
+    detect_on: "str | Path | Sequence[str | Path]" = (),
     config: EvaluationConfig | None = None,
     model: TargetConfig | None = None,
     untrained: bool = False,
@@ -61,6 +62,7 @@ def evaluate(
         dense_on: sets with label maps, for segmentation by patch features.
         multilabel_on: sets with several classes an image, for linear SVMs: VOC, or a folder with a labels.csv.
         objects_on: sets with label maps, for objects that find others of their class by their vectors; or bsds500.
+        detect_on: sets of instances in COCO's JSON, or VOC, for detection by fine-tuning, which takes hours or days.
         config: images, intervals, and settings of protocols. model: what a file of weights does not say of itself.
         untrained: measure the same backbone before any training, as a floor. seed: of its weights.
         device: auto, cpu, cuda or cuda:1 and so on.
@@ -82,6 +84,7 @@ def evaluate(
             "dense": _paths(dense_on),
             "multilabel": _paths(multilabel_on),
             "objects": _paths(objects_on),
+            "detection": _paths(detect_on),
         },
         untrained=untrained,
         download=download,

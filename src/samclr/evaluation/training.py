@@ -43,7 +43,7 @@ def train_on_crops(
     """SGD with cosine to zero; what the test images are taken for after every epoch."""
     rates = [group["lr"] for group in optimizer.param_groups]
     first, top1, top5, ranked = 0, [], [], None
-    state = _load(state_file)
+    state = load_state(state_file)
     if state is not None:
         first, top1, top5, ranked = state["epochs"], state["top1"], state["top5"], state["ranked"]
         if first < epochs:
@@ -91,6 +91,11 @@ def _save(
     state: dict[str, Any] = {"epochs": epochs, "top1": top1, "top5": top5, "ranked": ranked}
     if trained is not None:  # a finished protocol needs its answers alone
         state |= {"trained": trained[0].state_dict(), "optimizer": trained[1].state_dict()}
+    save_state(path, state)
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write the state of a protocol that trains in one move: a kill leaves the old one or the new one."""
     with replacing_path(path) as beside:
         content = io.BytesIO()
         torch.save(state, content)  # which says nothing of a full disk
@@ -98,7 +103,7 @@ def _save(
         seal(beside)
 
 
-def _load(path: Path) -> dict[str, Any] | None:
+def load_state(path: Path) -> dict[str, Any] | None:
     """What was saved; None if there is nothing, or something damaged: that is reported, and the protocol runs again."""
     remove_leftovers(path.parent)
     if not path.exists():

@@ -6,6 +6,7 @@ register tokens.
 """
 
 import inspect
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -53,8 +54,15 @@ def patch_px(backbone: nn.Module) -> int:
 
 def feature_map(backbone: nn.Module, pixels: Float[Tensor, "n 3 h w"], stage: int) -> Float[Tensor, "n c gh gw"]:
     """A stage's feature map of normalised pixels."""
-    (maps,) = backbone.forward_intermediates(pixels, **_options(backbone, stage), intermediates_only=True)  # type: ignore[operator]
+    (maps,) = feature_maps(backbone, pixels, [stage])
     return maps
+
+
+def feature_maps(
+    backbone: nn.Module, pixels: Float[Tensor, "n 3 h w"], stages: Sequence[int]
+) -> list[Float[Tensor, "n c gh gw"]]:
+    """The feature maps of several stages, in their order, in one pass."""
+    return list(backbone.forward_intermediates(pixels, **_options(backbone, stages), intermediates_only=True))  # type: ignore[operator]
 
 
 def features_and_map(
@@ -62,7 +70,7 @@ def features_and_map(
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n c gh gw"]]:
     """The features that the backbone gives, and its last stage's feature map, in one pass; gradients flow to both."""
     last = num_stages(backbone) - 1
-    final, (maps,) = backbone.forward_intermediates(pixels, **_options(backbone, last))  # type: ignore[operator]
+    final, (maps,) = backbone.forward_intermediates(pixels, **_options(backbone, [last]))  # type: ignore[operator]
     return backbone.forward_head(final), maps  # type: ignore[operator]
 
 
@@ -100,6 +108,6 @@ def map_side(config: ModelConfig, size_px: int) -> int:
     return int(maps.shape[-1])
 
 
-def _options(backbone: nn.Module, stage: int) -> dict[str, object]:
+def _options(backbone: nn.Module, stages: Sequence[int]) -> dict[str, object]:
     accepted = inspect.signature(backbone.forward_intermediates).parameters  # type: ignore[arg-type]
-    return {"indices": [stage], "output_fmt": "NCHW", **({"norm": True} if "norm" in accepted else {})}
+    return {"indices": list(stages), "output_fmt": "NCHW", **({"norm": True} if "norm" in accepted else {})}

@@ -3,8 +3,9 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,20 @@ def read_source(source: Path) -> Source:
     return Source(entries=entries, digest=digest, notes=notes)
 
 
+def read_coco(file: Path, more: Set[str]) -> tuple[Source, Any]:
+    """A COCO JSON file with its `categories`, as they stand; annotations have the keys `more` beside those of masks.
+
+    Raises:
+        PartsError: it is not such a file, has over MAX_BYTES, or names an image twice.
+    """
+    whole = hashlib.sha256()
+    parsed = _load(file, whole, keys=USED_KEYS | {"categories"} | more)
+    if not isinstance(parsed.get("images"), list) or not isinstance(parsed.get("annotations"), list):
+        raise PartsError(f"{file} is not COCO JSON: expected an object with the lists images and annotations")
+    entries, notes = _coco_entries(parsed["images"], parsed["annotations"], file)
+    return Source(entries=entries, digest=whole.hexdigest()[:16], notes=notes), parsed.get("categories")
+
+
 def _read_folder(folder: Path) -> Source:
     files = sorted(folder.rglob("*.json"))
     if not files:
@@ -119,7 +134,7 @@ class NotJsonError(PartsError):
     """A file that cannot be read as a JSON object."""
 
 
-def _load(file: Path, *digests: Any) -> dict[str, Any]:
+def _load(file: Path, *digests: Any, keys: Set[str] = USED_KEYS) -> dict[str, Any]:
     """A file's JSON object; the bytes read go into the digests. Raises NotJsonError, or PartsError for too many."""
     try:
         if regular(file).stat().st_size > MAX_BYTES:
@@ -134,7 +149,7 @@ def _load(file: Path, *digests: Any) -> dict[str, Any]:
     try:
         text = content.decode(json.detect_encoding(content), "surrogatepass")
         del content  # of a large file there is one copy at a time
-        parsed = unpacked(_loads(text))
+        parsed = unpacked(_loads(text, keys))
     except (ValueError, RecursionError) as error:
         raise NotJsonError(f"{file} is not JSON ({error})") from None
     except MemoryError:
@@ -146,23 +161,24 @@ def _load(file: Path, *digests: Any) -> dict[str, Any]:
     return parsed
 
 
-def _loads(text: str) -> Any:
+def _loads(text: str, keys: Set[str]) -> Any:
+    used = partial(_used, keys)
     try:
-        return json.loads(text, object_pairs_hook=_used)
+        return json.loads(text, object_pairs_hook=used)
     except ValueError as error:
         if isinstance(error, json.JSONDecodeError | UnicodeError):
             raise
         # A number of more digits than Python turns into an int is too large for any field: the field says so.
-        return json.loads(text, object_pairs_hook=_used, parse_int=lambda digits: int(digits[:4000]))
+        return json.loads(text, object_pairs_hook=used, parse_int=lambda digits: int(digits[:4000]))
 
 
-def _used(pairs: list[tuple[str, Any]]) -> dict[str, Any] | bytes:
+def _used(keys: Set[str], pairs: list[tuple[str, Any]]) -> dict[str, Any] | bytes:
     """A JSON object's used keys alone, an annotation packed, which keeps large files small in memory.
 
     Keys that stand twice are marked.
     """
-    found = {key: value for key, value in pairs if key in USED_KEYS}
-    if len(found) < len(pairs) and len(found) < sum(key in USED_KEYS for key, _ in pairs):
+    found = {key: value for key, value in pairs if key in keys}
+    if len(found) < len(pairs) and len(found) < sum(key in keys for key, _ in pairs):
         marked = TwiceDict(found)
         marked.twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         return marked

@@ -69,7 +69,7 @@ def read_annotation(value: Any, photo: Photo, size: Size, where: str, skipped: T
         RegionError: it is malformed, or its mask's size does not fit the photo.
     """
     annotation = as_object(value, where)
-    if _is_crowd(annotation, where):
+    if is_crowd(annotation, where):
         _skip(CROWDS, skipped)
         return None
     segmentation = annotation.get("segmentation")
@@ -141,7 +141,8 @@ def _skip(why: str, skipped: Tally, count: int = 1) -> None:
     skipped[why] = skipped.get(why, 0) + count
 
 
-def _is_crowd(annotation: Annotation, where: str) -> bool:
+def is_crowd(annotation: Annotation, where: str) -> bool:
+    """Whether it is a crowd, COCO's word for several objects in one. Raises RegionError."""
     value = annotation.get("iscrowd")
     if value is not None and (not isinstance(value, int | float) or value not in (0, 1)):
         raise RegionError(f"{where}: iscrowd is {short(value)}; expected 0 or 1")

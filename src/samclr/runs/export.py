@@ -21,6 +21,7 @@ from samclr.models.sizes import InputSizes
 from samclr.models.weights_files import FOLDER_CONFIG, FOLDER_WEIGHTS, is_timm_folder
 from samclr.runs.card import model_card
 from samclr.runs.checkpoint import load_backbone
+from samclr.runs.detector_layouts import check_detector_layout, detector_bytes
 from samclr.runs.directory import read_json
 from samclr.runs.loading import Layout, is_plain, loading_of
 from samclr.runs.onnx_export import onnx_content
@@ -30,6 +31,7 @@ from samclr.storage.files import write_bytes, write_json, write_text
 
 CARD_NAME = "README.md"
 ENDINGS = {"timm": ".safetensors", "torchvision": ".safetensors", "onnx": ".onnx"}
+ENDINGS |= {"detectron2": ".pkl", "mmdet": ".pth"}
 
 
 def export(
@@ -46,8 +48,10 @@ def export(
 
     Args:
         run: a run directory, or a Run.
-        out: file to write (timm and torchvision: *.safetensors, onnx: *.onnx); for huggingface a folder.
-        layout: timm or torchvision (safetensors), huggingface, or onnx (compared with torch before it is kept).
+        out: file to write (timm and torchvision: *.safetensors, onnx: *.onnx, detectron2: *.pkl, mmdet: *.pth); for
+            huggingface a folder.
+        layout: timm or torchvision (safetensors), huggingface, onnx (compared with torch before it is kept), or, of
+            ResNets, detectron2 or mmdet, whose model card has the lines of configuration.
         image_px: onnx alone: the one size of images, in px, that the file is for; by default it takes any size that
             the backbone takes, and where that cannot be had, the size of the run's views.
         which: student, the weights that were trained, teacher, their running mean, or best, what the run exports as it
@@ -86,6 +90,9 @@ def export_run(run: Path, out: Path, layout: Layout, image_px: int | None = None
     elif layout == "torchvision":
         _check_torchvision(backbone, config)
         _save_weights(backbone, out, config)
+    elif layout == "detectron2" or layout == "mmdet":
+        check_detector_layout(layout, config)
+        write_bytes(out, detector_bytes(layout, backbone))
     elif layout == "huggingface":
         if not is_plain(config):
             raise RunError(

@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from torch import nn
 
 from samclr.config.normalisation import normalisation_of
 from samclr.config.pretrain import PretrainConfig
 from samclr.models.sizes import InputSizes, feature_width
+from samclr.runs.detector_layouts import DetectorLayout, detector_example, detector_line
 
-Layout = Literal["timm", "torchvision", "huggingface", "onnx"]
+Layout = Literal["timm", "torchvision", "huggingface", "onnx", "detectron2", "mmdet"]
 IMPORTS = ("from PIL import Image, ImageOps", "from torchvision import transforms")
 PHOTO = 'ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")'
 
@@ -41,6 +42,10 @@ def loading_of(
     """How what was written to `out` is loaded. image_px: the one size of images that an ONNX file takes, if any."""
     if layout == "huggingface":
         return _hugging_face(out, backbone)
+    if layout in get_args(DetectorLayout):
+        detector = cast(DetectorLayout, layout)
+        example = detector_example(detector, literal(out.name), backbone, config)
+        return Loading(line=detector_line(detector, literal(out)), example=example, library=layout)
     prepared = _prepared(backbone, image_px or config.group.size_px)
     if layout == "onnx":
         size = "any size that the backbone takes" if image_px is None else f"{image_px} x {image_px} px alone"

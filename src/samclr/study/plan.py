@@ -131,6 +131,7 @@ class Given:
     dense_on: dict[str, Path] = field(default_factory=dict)
     multilabel_on: dict[str, Path] = field(default_factory=dict)
     objects_on: dict[str, Path] = field(default_factory=dict)
+    detect_on: dict[str, Path] = field(default_factory=dict)
     image_columns: dict[str, str] = field(default_factory=dict)
     labels: dict[str, Path] = field(default_factory=dict)
     ignore_label: tuple[int, ...] = ()

@@ -1,0 +1,184 @@
+"""Detection: it learns bright shapes, resumes with the same numbers, and stops at what is not finite."""
+
+import json
+
+import pytest
+import torch
+from support.detectors import SMALL, small_backbone, small_heads
+from support.instance_sets import change_json, write_instances
+
+import samclr
+from samclr.config.evaluation import EvaluationConfig, IntervalConfig
+from samclr.errors import EvaluationError
+from samclr.evaluation.detection import training
+from samclr.evaluation.detection.batches import TrainingBatches, load_example
+from samclr.evaluation.detection.instances import open_instances
+from samclr.evaluation.detection.model import add_pyramid
+from samclr.evaluation.detection.training import detect
+from samclr.evaluation.protocols.detection_spec import DetectionConfig
+from samclr.processes.stopping import Stopped
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def small():
+    with small_heads():
+        yield
+
+
+def test_bright_shapes_are_found(tmp_path):
+    """Held-out ones: AP over 0.5 for boxes and masks after seconds of training from random weights."""
+    root = write_instances(tmp_path / "shapes", train=12, val=4)
+    config = EvaluationConfig(
+        interval=IntervalConfig(bootstrap=100), protocols=(DetectionConfig(**SMALL, detect_steps=90),)
+    )
+    results = samclr.evaluate("small-cnn", untrained=True, detect_on=root, config=config, device="cpu")
+    (result,) = results
+    assert (result.protocol, result.kind, result.on, result.variant) == ("detection", "detection", "shapes", "")
+    assert list(result.scores) == ["box_ap", "box_ap50", "box_ap75", "mask_ap", "mask_ap50", "mask_ap75"]
+    assert result.scores["box_ap"].value > 0.5
+    assert result.scores["mask_ap"].value > 0.5
+    for score in result.scores.values():
+        assert score.low <= score.value <= score.high or score.high - score.low < 0.05
+    assert result.counts == {"num_train": 11, "num_test": 4, "num_classes": 2, "num_objects": 8, "num_steps": 90}
+    assert samclr.evaluate("small-cnn", untrained=True, detect_on=root, config=config, device="cpu")[0] == result
+
+
+def test_the_command(tmp_path, here):
+    root = write_instances(tmp_path / "shapes", train=3, val=2)
+    options = ("--detect-steps", 2, "--detect-px", 64, "--detect-batch-size", 2, "--detect-boxes", 16)
+    more = ("--bootstrap", 100, "--device", "cpu", "--out", tmp_path / "out.json")
+    done = here("evaluate", "small-cnn", "--untrained", "--detect-on", root, *options, *more)
+    assert done.returncode == 0, done.stderr
+    assert "Mask R-CNN" in done.stdout
+    assert "2 training and 2 test images" in done.stdout
+    assert "1 training images without an object are left out" in done.stderr
+    (row,) = json.loads((tmp_path / "out.json").read_text())["results"]
+    details = json.loads((tmp_path / row["details"]).read_text())
+    assert details["classes"] == ["square", "disc"]
+    assert set(details["protocols"]["detection"]) == {"per_class_ap", "per_class_mask_ap"}
+
+
+def test_a_set_of_boxes_alone(tmp_path):
+    root = write_instances(tmp_path / "shapes", train=3, val=1)
+    for split in ("train", "val"):
+        change_json(root, split, lambda content: [one.pop("segmentation") for one in content["annotations"]])
+    config = EvaluationConfig(
+        interval=IntervalConfig(bootstrap=100), protocols=(DetectionConfig(**SMALL, detect_steps=1),)
+    )
+    (result,) = samclr.evaluate("small-cnn", untrained=True, detect_on=root, config=config, device="cpu")
+    assert list(result.scores) == ["box_ap", "box_ap50", "box_ap75"]
+
+
+def test_killed_and_resumed_it_finds_the_same(tmp_path, monkeypatch):
+    """Stopped by a signal after a step, and killed while the state is written: the old state counts."""
+    instances = open_instances(write_instances(tmp_path / "shapes", train=5, val=1))
+    config = DetectionConfig(**SMALL, detect_steps=6)
+    expected = detect(small_backbone(), instances, config, CPU, tmp_path / "whole.pt")
+    asked: list[int] = []
+
+    def after_three() -> bool:
+        asked.append(1)
+        return len(asked) == 3
+
+    state = tmp_path / "killed.pt"
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "stop_requested", after_three)
+        with pytest.raises(Stopped, match="stopped; rerun the same command to resume"):
+            detect(small_backbone(), instances, config, CPU, state)
+    assert torch.load(state, weights_only=True)["steps"] == 3
+
+    def killed(content, file):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "SAVE_EVERY_S", 0.0)
+        patch.setattr(torch, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            detect(small_backbone(), instances, config, CPU, state)
+    assert torch.load(state, weights_only=True)["steps"] == 3
+    found = detect(small_backbone(), instances, config, CPU, state)
+    for one, other in zip(found, expected, strict=True):
+        assert one.rles == other.rles
+        assert (one.boxes_xyxy == other.boxes_xyxy).all()
+        assert (one.scores == other.scores).all()
+
+
+def test_a_loss_that_is_not_finite(tmp_path):
+    instances = open_instances(write_instances(tmp_path / "shapes", train=4, val=1))
+    config = DetectionConfig(**SMALL | {"detect_lr": 1e6}, detect_steps=300)
+    with pytest.raises(EvaluationError, match=r"detection: the loss \(.*\) is not finite in step \d+; lower"):
+        detect(small_backbone(), instances, config, CPU, tmp_path / "state.pt")
+    assert not (tmp_path / "state.pt").exists()
+
+
+def test_micro_batches_and_frozen_norms(tmp_path):
+    """One image, in parts of one; frozen statistics stay."""
+    instances = open_instances(write_instances(tmp_path / "shapes", train=1, val=1, empty=False))
+    for more in ({"detect_micro_batch": 1, "detect_norm": "frozen"}, {"detect_optimizer": "adamw"}):
+        config = DetectionConfig(**SMALL | {"detect_lr": 1e-3}, detect_steps=1, **more)
+        found = detect(small_backbone(), instances, config, CPU, tmp_path / f"{len(more)}.pt")
+        assert len(found) == 1
+
+
+def test_every_image_once_in_an_epoch(tmp_path):
+    split = open_instances(write_instances(tmp_path / "shapes", train=7, val=1)).train
+    whole = TrainingBatches(split, 4, seed=3)
+    parts = [TrainingBatches(split, 4, 3, rank, 2) for rank in range(2)]
+    drawn = [whole.numbers(step) for step in range(6)]
+    assert [parts[0].numbers(step) + parts[1].numbers(step) for step in range(6)] == drawn
+    numbers = [number for step in drawn for number, _ in step]
+    assert sorted(numbers[:6]) == sorted(numbers[6:12]) == list(range(6))
+
+
+def test_a_flip_mirrors_boxes_and_masks(tmp_path):
+    one = open_instances(write_instances(tmp_path / "shapes", train=2, val=1)).val.images[0]
+    (image, plain), (mirrored, flipped) = load_example(one, False), load_example(one, True)
+    assert torch.equal(image.flip(2), mirrored)
+    assert torch.equal(plain["masks"].flip(2), flipped["masks"])
+    assert len(plain["boxes"]) == 2  # without the crowd
+    assert plain["labels"].min() >= 1
+    for box, mask in zip(flipped["boxes"], flipped["masks"], strict=True):
+        rows, columns = mask.nonzero(as_tuple=True)
+        assert box.tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "strides"),
+    [
+        ("resnet10t", (4, 8, 16, 32)),
+        ("convnext_atto", (4, 8, 16, 32)),
+        ("efficientnet_b0", (4, 8, 16, 32)),
+        ("vit_tiny_patch16_224", (4, 8, 16, 32)),
+        ("small-cnn", (4, 8, 16, 32)),
+    ],
+)
+def test_any_backbone_with_maps_gets_a_pyramid(name, strides):
+    backbone = small_backbone(name=name)
+    pyramid = add_pyramid(backbone, DetectionConfig())
+    assert pyramid.strides == strides
+    with torch.no_grad():
+        maps = pyramid.eval()(torch.zeros(1, 3, 64, 96))
+    assert list(maps) == ["0", "1", "2", "3", "pool"]
+    assert [tuple(one.shape[1:]) for one in maps.values()] == [
+        (32, 64 // stride, 96 // stride) for stride in (4, 8, 16, 32)
+    ] + [(32, 1, 2)]
+
+
+def test_backbones_without_a_pyramid_are_refused():
+    with pytest.raises(EvaluationError, match="maps of stride 14 alone; detection makes a pyramid of a single"):
+        add_pyramid(small_backbone(name="vit_small_patch14_dinov2"), DetectionConfig())
+
+
+def test_schedules():
+    usual = DetectionConfig()
+    assert usual.num_steps == 90_000
+    assert [usual.rate(step) for step in (0, 500, 1000, 59_999, 60_000, 80_000)] == pytest.approx(
+        [2e-5, 0.01001, 0.02, 0.02, 0.002, 0.0002]
+    )
+    assert usual.sides_px == (640, 672, 704, 736, 768, 800)
+    assert usual.longest_px == 1333
+    assert DetectionConfig(detect_schedule="short", detect_batch_size=8).num_steps == 18_000
+    assert DetectionConfig(detect_batch_size=8).rate(5000) == pytest.approx(0.01)
