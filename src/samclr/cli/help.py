@@ -46,6 +46,9 @@ OF_EVALUATE = {
     "crop_probe": "Crop probe",
     "fine_tune": "Fine-tuning",
     "dense": "Dense tasks",
+    "in_context": "In-context segmentation",
+    "segment_linear": "Linear segmentation as in papers",
+    "overcluster": "Overclustering",
 }
 _FACT = re.compile(r"^(Paper|Overrides|Cost|Expected|Example): ")
 _NAME = re.compile(r"`?\b([a-z]+(?:_[a-z0-9]+)+)\b`?")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Integer, UInt8
 from scipy.optimize import linear_sum_assignment
 
 from samclr.datasets.labelled_scenes import IGNORED
@@ -26,7 +26,7 @@ class ImageCounts:
 
 
 def count_pairs(
-    labels: UInt8[np.ndarray, "h w"], predicted: Int[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"], num_classes: int
+    labels: UInt8[np.ndarray, "h w"], predicted: Integer[np.ndarray, "h w"], num_classes: int
 ) -> ImageCounts:
     """Count an image; ignored pixels are left out."""
     counted = labels != IGNORED

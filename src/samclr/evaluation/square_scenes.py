@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Integer, UInt8
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as change
@@ -31,8 +31,8 @@ def whole_patches(side_px: int, patch: int) -> int:
 
 
 def resize_labels(
-    labels: UInt8[np.ndarray, "h w"], size_hw: tuple[int, int], corners: bool = False
-) -> UInt8[np.ndarray, "rows columns"]:
+    labels: Integer[np.ndarray, "h w"], size_hw: tuple[int, int], corners: bool = False
+) -> Integer[np.ndarray, "rows columns"]:
     """Nearest: the value under the centre of each new pixel, as Pillow does; `corners`: under its corner, as torch."""
     shift = 0.0 if corners else 0.5
     rows, columns = (

@@ -31,8 +31,10 @@ class OtherConfig(ProtocolConfig):
 
 
 def test_the_protocols_of_the_house_are_found_in_their_order():
-    assert [spec.name for spec in protocols_of()] == ["knn", "linear", "few_shot", "crop_probe", "fine_tune", "dense"]
-    assert [spec.name for spec in protocols_of("dense")] == ["dense"]
+    labelled = ["knn", "linear", "few_shot", "crop_probe", "fine_tune"]
+    dense = ["dense", "in_context", "segment_linear", "overcluster"]
+    assert [spec.name for spec in protocols_of()] == labelled + dense
+    assert [spec.name for spec in protocols_of("dense")] == dense
     for spec in PROTOCOLS.values():
         assert callable(resolve(spec.build))
         assert {one.measure for one in spec.shown} <= set(spec.measures)

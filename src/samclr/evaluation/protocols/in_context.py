@@ -83,6 +83,11 @@ def build(config: InContextConfig) -> InContext:
     return InContext(config)
 
 
+def on_device(features: Float16[Tensor, "m d"], device: torch.device) -> Float16[Tensor, "m d"]:
+    """Copied; on the CPU they stay where they are. Raises torch.OutOfMemoryError."""
+    return features.to(device)
+
+
 class Bank:
     """A memory of one size, its features on the device: on the CPU they stay mapped if it is the largest."""
 
@@ -98,7 +103,7 @@ class Bank:
         features = memory.features if whole else memory.features[rows]
         amount = amount_of(features.numel() * features.element_size())
         try:
-            self.features: Float16[Tensor, "m d"] = features.to(device)
+            self.features: Float16[Tensor, "m d"] = on_device(features, device)
         except torch.OutOfMemoryError:
             raise EvaluationError(
                 f"no room on {device} for a memory of {len(features):,} patches, {amount}; "

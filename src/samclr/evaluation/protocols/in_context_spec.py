@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from samclr.config.protocols import ProtocolConfig, ProtocolSpec, Shown
 from samclr.config.serialise import Bounds, Count, Epochs, InputSide, Seed, Temperature
 from samclr.errors import ConfigError
+from samclr.log import option_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,8 @@ class InContextConfig(ProtocolConfig):
         least = min(self.in_context_memory)
         if self.in_context_k > least:
             raise ConfigError(
-                f"in_context_k is {self.in_context_k}; expected at most in_context_memory, {least}", "in_context_k"
+                f"in_context_k is {self.in_context_k}; expected at most {option_of('in_context_memory')}, {least}",
+                "in_context_k",
             )
         if len(set(self.in_context_memory)) < len(self.in_context_memory):
             raise ConfigError("in_context_memory names a number twice; expected each once", "in_context_memory")
