@@ -96,8 +96,7 @@ def nearest_centre(
     rows: Float[Tensor, "n q"], centres: Float[Tensor, "k q"]
 ) -> tuple[Int[Tensor, "n"], Float[Tensor, "n"]]:
     """The nearest centre of each row, the first of equals, and the squared distance to it."""
-    squares = (centres**2).sum(1) - 2 * rows @ centres.T
-    least, cluster = squares.min(1)
+    least, cluster = torch.addmm((centres**2).sum(1), rows, centres.T, alpha=-2).min(1)
     return cluster, (least + (rows**2).sum(1)).clamp_min(0)
 
 

@@ -101,18 +101,17 @@ def _make(
     used: int,
 ) -> None:
     seed = config.in_context_seed
-    turns = np.empty(config.in_context_epochs * len(numbers), np.int64)
-    turns[draws.epoch_order(seed, 0, len(turns))] = np.arange(len(turns))
-    turns = turns.reshape(config.in_context_epochs, len(numbers))
+    turns = np.empty((config.in_context_epochs, len(numbers)), np.int64)
+    turns.flat[draws.epoch_order(seed, 0, turns.size)] = np.arange(turns.size)
     with (
         GrowingArray(paths[0], "<f2") as features,
         GrowingArray(paths[1], "<f2") as shares,
         GrowingArray(paths[2], "<i4") as places,
     ):
         for epoch, own_turns in enumerate(turns):
-            chosen = np.flatnonzero(own_turns < used)
+            chosen = np.flatnonzero(own_turns < used).tolist()
             own = [numbers[place] for place in chosen]
-            cut = _cutter(scenes, own, config, side_px, epoch)
+            cut = cutter(scenes, own, config, side_px, epoch)
             title = f"memory, pass {epoch + 1} of {config.in_context_epochs}"
             crops = stream_squares(backbone, scenes, own, cut, stage, device, title)
             for place, (maps, labels) in zip(chosen, crops, strict=True):
@@ -132,9 +131,10 @@ def _make(
             raise EvaluationError(f"none of the {len(numbers)} training label maps has a pixel that counts")
 
 
-def _cutter(
+def cutter(
     scenes: LabelledScenes, numbers: Sequence[int], config: InContextConfig, side_px: int, epoch: int
 ) -> Callable[[int, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """What makes the squares of a pass over the training images: (place in `numbers`, pixels, labels) to both."""
     squares = RandomSquares(side_px=side_px, scale=SCALE, seed=config.in_context_seed, jitter=JITTER, corners=True)
     as_background = config.in_context_void == BACKGROUND and BACKGROUND in scenes.classes
 

@@ -53,9 +53,9 @@ class InContext(DenseProtocol[InContextConfig]):
             task.backbone, one.test, test_numbers, side, stage, task.device, corners=True
         ):
             for size, bank in banks.items():
-                scores = bank.shares_of(maps.flatten(1).T).T.reshape(-1, *maps.shape[1:])
+                shares = bank.shares_of(maps.flatten(1).T).T.reshape(-1, *maps.shape[1:])
                 for name, wanted in (("", labels.square), ("_full_size", labels.full)):
-                    found[size][name].append(count_pairs(wanted, enlarge_argmax(scores, wanted.shape), num_classes))
+                    found[size][name].append(count_pairs(wanted, enlarge_argmax(shares, wanted.shape), num_classes))
         require_labels(found[config.in_context_memory[0]]["_full_size"])
         outcomes = []
         for size, bank in banks.items():
