@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 
 def box_scene(seed: int, height: int = 48, width: int = 64) -> tuple[np.ndarray, np.ndarray]:
@@ -56,4 +56,30 @@ def write_labelled_scenes(folder: Path, count: int = 6) -> Path:
             labels[:6] = 11
             Image.fromarray(pixels.astype(np.uint8)).save(folder / "images" / split / f"{number}.png")
             Image.fromarray(labels).save(folder / "labels" / split / f"{number}.png")
+    return folder
+
+
+SHAPES = ("background", "disc", "box")
+
+
+def write_shapes(folder: Path, num_train: int = 4, num_test: int = 3) -> Path:
+    """Discs and boxes with a void outline on a background, in a layout of one's own, images of two sizes."""
+    folder.mkdir()
+    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in SHAPES))
+    colours = np.array([[90, 100, 110], [210, 60, 60], [60, 90, 210]])
+    for split, count in (("train", num_train), ("test", num_test)):
+        for kind in ("images", "labels"):
+            (folder / kind / split).mkdir(parents=True)
+        for number in range(count):
+            random = np.random.default_rng([number, split == "test"])
+            height, width = (61, 83) if number % 2 else (76, 58)
+            labels = Image.new("L", (width, height), 0)
+            draw = ImageDraw.Draw(labels)
+            for shape in (1, 2, 1, 2):
+                x, y, side = (int(random.integers(*ends)) for ends in ((0, width - 20), (0, height - 20), (15, 30)))
+                (draw.ellipse if shape == 1 else draw.rectangle)((x, y, x + side, y + side), fill=shape, outline=255)
+            shown = np.asarray(labels)
+            pixels = colours[np.where(shown == 255, 0, shown)] + random.normal(0, 25, (height, width, 3))
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / "images" / split / f"{number}.png")
+            labels.save(folder / "labels" / split / f"{number}.png")
     return folder

@@ -48,6 +48,9 @@ OF_EVALUATE = {
     "dense": "Dense tasks",
     "multilabel": "Several classes an image",
     "objects": "Objects that find their like",
+    "in_context": "In-context segmentation",
+    "segment_linear": "Linear segmentation as in papers",
+    "overcluster": "Overclustering",
 }
 _FACT = re.compile(r"^(Paper|Overrides|Cost|Expected|Example): ")
 _NAME = re.compile(r"`?\b([a-z]+(?:_[a-z0-9]+)+)\b`?")

@@ -4,9 +4,10 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +31,9 @@ from samclr.storage.files import amount_of
 LOAD_AHEAD = 16
 IMAGES_AT_ONCE = 8
 SAY_EVERY_S = 30.0
+
+Pair = tuple[UInt8[np.ndarray, "3 rows columns"], UInt8[np.ndarray, "h w"]]
+MadeT = TypeVar("MadeT")
 
 
 def chosen_scenes(scenes: LabelledScenes, num: int | None, seed: int) -> list[int]:
@@ -63,34 +67,55 @@ def stream_patches(
         EvaluationError: an image is broken, or its label map has another size.
     """
     stage, multiple = stage_number(backbone, config.dense_stage), patch_px(backbone)
+
+    def fitted(number: int, pixels: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h w"]) -> Pair:
+        return resize(pixels, input_size(labels.shape[0], labels.shape[1], config.dense_px, multiple)), labels
+
+    for loaded in load_ahead(scenes, numbers, fitted, "patch features"):
+        for batch in _equal_sizes(loaded):
+            maps = patch_features(backbone, np.stack([pixels for pixels, _ in batch]), stage, device)
+            yield from zip(maps, (labels for _, labels in batch), strict=True)
+
+
+def load_ahead(
+    scenes: LabelledScenes,
+    numbers: Sequence[int],
+    make: Callable[[int, UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]], MadeT],
+    title: str,
+) -> Iterator[list[MadeT]]:
+    """What `make` makes of the place in `numbers`, the pixels and the label map of each scene, LOAD_AHEAD at a time.
+
+    Made by threads, in order; how far it is is told now and then, and at the end how many have more pages.
+
+    Raises:
+        EvaluationError: an image is broken, or its label map has another size.
+    """
     more_pages = np.zeros(len(scenes), bool)
 
-    def load(number: int) -> tuple[UInt8[np.ndarray, "3 rows columns"], UInt8[np.ndarray, "h w"]]:
-        ref = scenes.refs[number]
+    def load(place: int) -> MadeT:
+        ref = scenes.refs[numbers[place]]
         try:
             scene = load_scene(ref)
-            pixels, more_pages[number] = scene.pixels, scene.has_more_pages
+            pixels, more_pages[numbers[place]] = scene.pixels, scene.has_more_pages
         except DecodeError as error:
             raise EvaluationError(f"{ref.image_id} cannot be read ({error}); fix or remove it") from None
-        labels = scenes.label_map(number)
+        labels = scenes.label_map(numbers[place])
         if labels.shape != pixels.shape[:2]:
             raise EvaluationError(
-                f"{ref.image_id} is {pixels.shape[1]}x{pixels.shape[0]} px, its label map {scenes.label_paths[number]} "
-                f"{labels.shape[1]}x{labels.shape[0]}; expected equal sizes"
+                f"{ref.image_id} is {pixels.shape[1]}x{pixels.shape[0]} px, its label map "
+                f"{scenes.label_paths[numbers[place]]} {labels.shape[1]}x{labels.shape[0]}; expected equal sizes"
             )
-        return resize(pixels, input_size(labels.shape[0], labels.shape[1], config.dense_px, multiple)), labels
+        return make(place, pixels, labels)
 
     start = last_said = time.monotonic()
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for first in range(0, len(numbers), LOAD_AHEAD):
-            loaded = list(pool.map(load, numbers[first : first + LOAD_AHEAD]))
-            for batch in _equal_sizes(loaded):
-                maps = patch_features(backbone, np.stack([pixels for pixels, _ in batch]), stage, device)
-                yield from zip(maps, (labels for _, labels in batch), strict=True)
+            loaded = list(pool.map(load, range(first, min(first + LOAD_AHEAD, len(numbers)))))
+            yield loaded
             now = time.monotonic()
             if now - last_said > SAY_EVERY_S:
                 done = first + len(loaded)
-                tell(f"patch features: {done} of {len(numbers)} images, {done / (now - start):.1f} images/s")
+                tell(f"{title}: {done} of {len(numbers)} images, {done / (now - start):.1f} images/s")
                 last_said = now
     if more_pages.any():
         say_once(pages_text(int(more_pages.sum())))
@@ -118,7 +143,7 @@ def training_patches(
             for maps, labels in stream_patches(backbone, scenes, numbers, config, device):
                 shares = patch_shares(labels, (maps.shape[1], maps.shape[2]), len(scenes.classes))
                 if first:
-                    _check_room(4 * (maps.numel() + shares.size) * len(numbers), cache)
+                    check_room(4 * (maps.numel() + shares.size) * len(numbers), cache, "dense_num_train")
                     first = False
                 shares = shares.reshape(-1, shares.shape[-1])
                 labelled = np.flatnonzero(shares.any(1))
@@ -140,11 +165,12 @@ def _equal_sizes(loaded: list[tuple[np.ndarray, np.ndarray]]) -> Iterator[list[t
     yield batch
 
 
-def _check_room(needed: int, cache: Path) -> None:
+def check_room(needed: int, cache: Path, setting: str, whose: str = "training") -> None:
+    """See that the disk has room for patch features of so many bytes. Raises EvaluationError, which names `setting`."""
     free = shutil.disk_usage(cache).free
     if needed > free:
         raise EvaluationError(
-            f"no room for the training images' patch features in {cache}: they need about {amount_of(needed)}, its "
-            f"disk has {amount_of(free)} free; take fewer images ({option_of('dense_num_train')}), "
+            f"no room for the {whose} images' patch features in {cache}: they need about {amount_of(needed)}, its "
+            f"disk has {amount_of(free)} free; take fewer images ({option_of(setting)}), "
             f"or name another disk with $SAMCLR_CACHE"
         )

@@ -10,6 +10,7 @@ from samclr.config.cache import cache_folder
 from samclr.config.evaluation import EvaluationConfig
 from samclr.config.kinds import KINDS, Kind
 from samclr.config.registry import PROTOCOLS, resolve
+from samclr.errors import UsageError
 from samclr.evaluation.protocols.base import Outcome, Protocol, Task
 from samclr.evaluation.sizes import fit_evaluation
 from samclr.evaluation.targets import Target
@@ -42,6 +43,7 @@ def evaluate_each(
     too long for a row (confusion, each class's accuracy, predictions) lies in the file that it names.
 
     Raises:
+        UsageError: no protocol is asked for on a set.
         EvaluationError: a set cannot be opened, or has too few labels for a protocol; a backbone that gives no numbers.
         RunError, FilesError: the file of results cannot be added to.
     """
@@ -56,6 +58,10 @@ def evaluate_each(
         kind: [resolve(PROTOCOLS[one.name].build)(one) for one in config.asked(kind)] for kind in kinds
     }
     for task in tasks:
+        if not protocols[task.kind]:
+            raise UsageError(
+                f"nothing is measured on {task.name}: every protocol for such sets is skipped; ask for one of them"
+            )
         for protocol in protocols[task.kind]:
             protocol.check(task)
     identity = target.identity() if tasks else {}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
 from samclr.config.normalisation import Normalisation, normalisation_of
@@ -62,13 +62,14 @@ def is_sound(path: Path) -> bool:
 class GrowingArray:
     """A .npy array written by appending rows, and its checksum; it takes its name when it is whole."""
 
-    def __init__(self, path: Path):
-        self._path, self._stack = path, ExitStack()
+    def __init__(self, path: Path, dtype: str = "<f4"):
+        """dtype: of the numbers in the file, as .npy names them."""
+        self._path, self._stack, self._dtype = path, ExitStack(), dtype
         self._beside = self._stack.enter_context(replacing_path(path))
         self._file = self._stack.enter_context(open(self._beside, "wb"))  # noqa: SIM115 - it is
         self.num_rows, self._rest = 0, ()
 
-    def append(self, rows: Float[np.ndarray, "b *rest"]) -> None:
+    def append(self, rows: Shaped[np.ndarray, "b *rest"]) -> None:
         """Write the next rows. Raises EvaluationError if a number is not finite."""
         if not np.isfinite(rows).all():
             raise EvaluationError("the backbone's features are not finite: its weights are damaged, or training failed")
@@ -76,7 +77,7 @@ class GrowingArray:
             self._rest = rows.shape[1:]
             self._write_header()  # of a length that leaves room for more rows
         self.num_rows += len(rows)
-        self._file.write(np.ascontiguousarray(rows, np.float32).tobytes())
+        self._file.write(np.ascontiguousarray(rows, self._dtype).tobytes())
 
     def __enter__(self) -> "GrowingArray":
         return self
@@ -95,11 +96,11 @@ class GrowingArray:
                 raise
 
     def _write_header(self) -> None:
-        header = {"descr": "<f4", "fortran_order": False, "shape": (self.num_rows, *self._rest)}
+        header = {"descr": self._dtype, "fortran_order": False, "shape": (self.num_rows, *self._rest)}
         np.lib.format.write_array_header_1_0(self._file, header)
 
 
-def map_array(path: Path) -> Float[Tensor, "n *rest"]:
+def map_array(path: Path) -> Shaped[Tensor, "n *rest"]:
     """Map a .npy file as a tensor. What is written to the tensor never reaches the file."""
     return torch.from_numpy(np.load(path, mmap_mode="c"))
 

@@ -75,18 +75,38 @@ def knn_predict(
 def nearest(
     queries: Float[Tensor, "n d"], bank: Float[Tensor, "m d"], k: int, device: torch.device | None = None
 ) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
-    """Cosine similarity and row of the k most similar features of the bank, best first; all rows if it has fewer."""
+    """Cosine similarity and row of the k most similar features of the bank, best first; all rows if it has fewer.
+
+    The bank may be of lower precision, mapped or on the device: it is taken block by block in that of the queries.
+    """
     queries = F.normalize(queries.to(device=device), dim=1)
     similarity = queries.new_empty(len(queries), 0)
     rows = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
     for first in range(0, len(bank), BANK_AT_ONCE):
-        part = F.normalize(bank[first : first + BANK_AT_ONCE].to(device=device), dim=1)
+        part = F.normalize(bank[first : first + BANK_AT_ONCE].to(device=device, dtype=queries.dtype), dim=1)
         near, places = (queries @ part.T).topk(min(k, len(part)), dim=1)
         similarity, rows = torch.cat([similarity, near], 1), torch.cat([rows, places + first], 1)
         if first:
             similarity, order = similarity.topk(min(k, similarity.shape[1]), dim=1)
             rows = rows.gather(1, order)
     return similarity.cpu(), rows.cpu()
+
+
+def nearest_shares(
+    queries: Float[Tensor, "n d"],
+    bank: Float[Tensor, "m d"],
+    shares: Float[Tensor, "m c"],
+    k: int,
+    temperature: float,
+    device: torch.device | None = None,
+) -> Float[Tensor, "n c"]:
+    """Class shares of the k nearest of the bank, weighted by a softmax of cosine similarity / temperature."""
+    found = []
+    for chunk in queries.split(QUERIES_AT_ONCE):
+        similarity, neighbours = nearest(chunk, bank, k, device)
+        weights = (similarity / temperature).softmax(1)
+        found.append(torch.einsum("nk,nkc->nc", weights, shares[neighbours].to(weights.dtype)))
+    return torch.cat(found)
 
 
 def rank(scores: Float[Tensor, "n c"], answered: Tensor | None = None) -> Int[Tensor, "n r"]:

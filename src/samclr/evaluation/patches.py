@@ -14,7 +14,8 @@ from samclr.models.freeze import modes_kept
 from samclr.models.maps import feature_map, patch_px
 
 __all__ = [
-    "RESIZED", "feature_map", "input_size", "num_stages", "patch_features", "patch_px", "resize", "stage_number",
+    "RESIZED", "feature_map", "input_size", "num_stages", "patch_features", "patch_maps", "patch_px", "resize",
+    "stage_number",
 ]  # fmt: skip
 
 RESIZED = "bilinear, antialiased, whole patches"  # what `resize` and `input_size` do
@@ -27,13 +28,13 @@ def num_stages(backbone: nn.Module) -> int:
     return maps.num_stages(backbone)
 
 
-def stage_number(backbone: nn.Module, stage: int | None) -> int:
-    """The stage asked for, by default the last. Raises EvaluationError if there is none of this number."""
+def stage_number(backbone: nn.Module, stage: int | None, setting: str = "dense_stage") -> int:
+    """The stage that a setting asks for, by default the last. Raises EvaluationError if there is no such stage."""
     stages = num_stages(backbone)
     if stage is None:
         return stages - 1
     if not 0 <= stage < stages:
-        raise EvaluationError(f"{option_of('dense_stage')} {stage}: the backbone has stages 0 to {stages - 1}")
+        raise EvaluationError(f"{option_of(setting)} {stage}: the backbone has stages 0 to {stages - 1}")
     return stage
 
 
@@ -50,11 +51,18 @@ def resize(pixels: UInt8[np.ndarray, "h w 3"], size_hw: tuple[int, int]) -> UInt
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
-@torch.inference_mode()
 def patch_features(
     backbone: nn.Module, pixels: UInt8[np.ndarray, "n 3 h w"], stage: int, device: torch.device
 ) -> Float[Tensor, "n d gh gw"]:
-    """Features of each patch in float32 on the CPU.
+    """`patch_maps` on the CPU."""
+    return patch_maps(backbone, pixels, stage, device).cpu()
+
+
+@torch.no_grad()
+def patch_maps(
+    backbone: nn.Module, pixels: UInt8[np.ndarray, "n 3 h w"], stage: int, device: torch.device
+) -> Float[Tensor, "n d gh gw"]:
+    """Features of each patch in float32 on the device; something may be trained on them.
 
     The backbone is in evaluation mode meanwhile; its mode is put back afterwards.
 
@@ -69,4 +77,4 @@ def patch_features(
         except (AssertionError, ValueError) as error:  # timm's words for a size that does not fit
             size = "x".join(map(str, pixels.shape[-2:]))
             raise EvaluationError(f"the backbone does not accept images of {size} px: {error}") from None
-    return patches.float().cpu()
+    return patches.float()

@@ -54,23 +54,26 @@ def check_dense(backbone: nn.Module, config: DenseConfig) -> None:
     check_maps(backbone, config.dense_px, stage_number(backbone, config.dense_stage), "dense tasks")
 
 
-def check_maps(backbone: nn.Module, short_px: int, stage: int, what: str) -> None:
-    """See on the meta device that a stage of the backbone has maps for `what`, also of images that are not square.
+def check_maps(backbone: nn.Module, short_px: int, stage: int, what: str, square: bool = False) -> None:
+    """See on the meta device that a stage of the backbone has maps for `what`.
+
+    square: all images will be; else it must take others as well.
 
     Raises:
-        EvaluationError: it has none, or takes images of one size alone.
+        EvaluationError: it has none, or does not take such images.
     """
     sizes: InputSizes | None = getattr(backbone, "input_sizes", None)
     if sizes is None or sizes.trial is None:
         return
     patch = patch_px(backbone)
     rows = max(round(short_px / patch), 1) * patch
+    columns = rows if square else rows + patch
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            found = feature_map(sizes.trial, torch.zeros(1, 3, rows, rows + patch, device="meta"), stage)
+            found = feature_map(sizes.trial, torch.zeros(1, 3, rows, columns, device="meta"), stage)
     except Exception as error:  # asserts, views and products of shapes that do not fit
         raise EvaluationError(
-            f"{sizes.name} does not accept images of {rows + patch}x{rows} px ({reason_of(error)}); "
+            f"{sizes.name} does not accept images of {columns}x{rows} px ({reason_of(error)}); "
             f"{what} need a backbone of any size, such as a ViT or a ResNet"
         ) from None
     if found.ndim != 4:

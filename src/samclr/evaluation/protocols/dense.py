@@ -2,36 +2,25 @@
 (Balažević et al., "Towards in-context scene understanding", NeurIPS 2023). Counted at the label maps' own size."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from samclr.config.evaluation import IntervalConfig
 from samclr.datasets.labelled_scenes import LabelledScenes
 from samclr.draws import epoch_order
 from samclr.evaluation.dense_features import chosen_scenes, scenes_fingerprint, stream_patches, training_patches
-from samclr.evaluation.intervals import bootstrap_intervals
 from samclr.evaluation.linear import Standardiser, zero_layer
-from samclr.evaluation.neighbours import nearest
+from samclr.evaluation.neighbours import nearest_shares
 from samclr.evaluation.protocols.base import DenseProtocol, DenseTask, Outcome
 from samclr.evaluation.protocols.dense_spec import DenseConfig
-from samclr.evaluation.segmentation import (
-    class_ious,
-    confusion,
-    enlarge_argmax,
-    iou_counts,
-    miou_and_accuracy,
-    sparse_counts,
-)
+from samclr.evaluation.protocols.pixels import pixel_details, pixel_scores
+from samclr.evaluation.segmentation import confusion, enlarge_argmax, iou_counts
 from samclr.evaluation.sizes import check_dense, say_fewer
 from samclr.log import say
 from samclr.models.schedules import cosine
-from samclr.runs.results import Score
 
-PATCHES_AT_ONCE = 1024
 Scorer = Callable[[Float[Tensor, "n d"]], Float[Tensor, "n c"]]
 
 
@@ -60,12 +49,13 @@ class Dense(DenseProtocol[DenseConfig]):
         }
         found = segment_scenes(task.backbone, test, test_numbers, scorers, config, task.device)
         sizes = {"num_train": len(numbers), "num_test": len(test_numbers), "num_patches": len(features)}
+        counted = {variant: np.stack([iou_counts(image) for image in confused]) for variant, confused in found.items()}
         return [
             Outcome(
                 variant=variant,
-                scores=_scores(confused, task.config.interval),
+                scores=pixel_scores(counted[variant], task.config.interval),
                 counts=sizes | ({"voters": voters} if variant == "knn" else {}),
-                details=_details(confused),
+                details={"confusion": np.sum(confused, 0).tolist()} | pixel_details(counted[variant]),
                 train_fingerprint=scenes_fingerprint(train, numbers),
                 test_fingerprint=scenes_fingerprint(test, test_numbers),
             )
@@ -76,24 +66,6 @@ class Dense(DenseProtocol[DenseConfig]):
 def build(config: DenseConfig) -> Dense:
     """See ProtocolSpec.build."""
     return Dense(config)
-
-
-def _scores(confused: list[np.ndarray], interval: IntervalConfig) -> dict[str, Score]:
-    """An image is resampled as a whole: its pixels are not independent."""
-    counts = np.stack([iou_counts(image) for image in confused])
-    values = miou_and_accuracy(counts.sum(0))
-    ends = bootstrap_intervals(counts, interval, miou_and_accuracy)
-    return {
-        measure: Score(value=float(value), low=float(low), high=float(high), n=len(counts))
-        for measure, value, (low, high) in zip(("miou", "pixel_accuracy"), values, ends, strict=True)
-    }
-
-
-def _details(confused: list[np.ndarray]) -> dict[str, Any]:
-    counts = np.stack([iou_counts(image) for image in confused])
-    ious = [None if np.isnan(iou) else float(iou) for iou in class_ious(counts.sum(0))]
-    by_image = [sparse_counts(image) for image in counts]
-    return {"per_class_iou": ious, "confusion": np.sum(confused, 0).tolist(), "pixels_by_image": by_image}
 
 
 def train_probe(
@@ -134,12 +106,7 @@ def retrieval(
     memory, classes = features[rows], shares[rows] / shares[rows].sum(1, keepdim=True)
 
     def score(patches: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        found = []
-        for chunk in patches.split(PATCHES_AT_ONCE):
-            similarity, neighbours = nearest(chunk, memory, config.dense_k, device)
-            weights = (similarity / config.dense_temperature).softmax(1)
-            found.append(torch.einsum("nk,nkc->nc", weights, classes[neighbours]))
-        return torch.cat(found)
+        return nearest_shares(patches, memory, classes, config.dense_k, config.dense_temperature, device)
 
     return score
 

@@ -1,11 +1,12 @@
 """Dense tasks on frozen patch features: settings and titles."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from samclr.config.protocols import ProtocolConfig, ProtocolSpec, Shown
 from samclr.config.serialise import BatchSize, Bounds, Count, InputSide, Rate, Seed, Steps, Temperature
 from samclr.errors import ConfigError
+from samclr.log import option_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +14,7 @@ class DenseConfig(ProtocolConfig):
     """Segmentation from frozen patch features: a linear probe, and the labels of the nearest patches.
 
     Attributes:
+        skip_dense: Skip both, where other protocols are asked for on sets with label maps.
         dense_px: Shorter side that images are resized to (then to whole patches), in px; labels are never resized.
         dense_stage: Which feature map, from 0; by default the last. ResNets: 0 is the stem, then 1 to 4; ViTs: a block.
         dense_num_train: Size of a seeded random subset of the training images; None takes all.
@@ -28,6 +30,7 @@ class DenseConfig(ProtocolConfig):
 
     name: ClassVar[str] = "dense"
 
+    skip_dense: bool = False
     dense_px: InputSide = 360
     dense_stage: Annotated[int, Bounds(at_least=0, at_most=1000)] | None = None
     dense_num_train: Count | None = None
@@ -44,8 +47,18 @@ class DenseConfig(ProtocolConfig):
         super().__post_init__()
         if self.dense_k > self.dense_memory:
             raise ConfigError(
-                f"dense_k is {self.dense_k}; expected at most dense_memory, {self.dense_memory}", "dense_k"
+                f"dense_k is {self.dense_k}; expected at most {option_of('dense_memory')}, {self.dense_memory}",
+                "dense_k",
             )
+
+    @property
+    def is_asked(self) -> bool:
+        """Unless it is skipped."""
+        return not self.skip_dense
+
+    def settings(self) -> dict[str, Any]:
+        """Without skip_dense: it decides nothing of a result."""
+        return {name: value for name, value in super().settings().items() if name != "skip_dense"}
 
 
 SPEC = ProtocolSpec(
