@@ -13,7 +13,9 @@ The evaluation is fixed here, and was committed before anything was trained for 
   by default.
 """
 
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,18 @@ HELD_OUT = 1_000_000  # numbers of held-out scenes begin here, so that none is a
 CLASSES_FILE = "classes.json"
 
 
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """A held-out scene. labels: k where the ink of its k-th digit is, else 0; digits: their places in the demo's order;
+    classes: what they are."""
+
+    split: str
+    image: UInt8[np.ndarray, "h w 3"]
+    labels: UInt8[np.ndarray, "h w"]
+    digits: range
+    classes: tuple[int, ...]
+
+
 def make_data(data: Path, num_scenes: int) -> None:
     """Write scenes/, labels/, classes.json and digits/{train,test}/CLASS/, the same bytes everywhere.
 
@@ -46,9 +60,7 @@ def make_data(data: Path, num_scenes: int) -> None:
     with suppress(FilesError):  # of a damaged marker: all is written again
         if read_json(marker, {}) == made:
             return
-    digits = load_digits()
-    order = epoch_order(DATA_SEED, 0, len(digits.images))
-    strokes, classes = [digits.images[number] / 16.0 for number in order], digits.target[order]
+    strokes, classes = shuffled_digits()
     for name in ("scenes", "labels"):
         (data / name).mkdir(parents=True, exist_ok=True)
     with room_for(data):
@@ -71,15 +83,33 @@ def _write_scenes(data: Path, num_scenes: int, strokes: list[np.ndarray], classe
 
 
 def _write_digits(out: Path, strokes: list[np.ndarray], classes: np.ndarray) -> None:
+    for scene in held_out_scenes(strokes, classes):
+        for number, digit in enumerate(scene.digits, start=1):
+            folder = out / scene.split / str(classes[digit])
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(crop_of(scene.image, scene.labels == number)).save(folder / f"{digit:04d}.png")
+
+
+def held_out_scenes(strokes: list[np.ndarray], classes: np.ndarray) -> Iterator[HeldOut]:
+    """The held-out scenes; strokes, classes: of `shuffled_digits`."""
     for first in range(NUM_IN_SCENES, len(strokes), VARIED.num_digits):
         random = np.random.Generator(np.random.PCG64([DATA_SEED, HELD_OUT + first]))
-        chosen = range(first, first + VARIED.num_digits)
-        scene, labels = compose_scene(strokes, random, VARIED, chosen)
-        split = "train" if first < NUM_IN_SCENES + NUM_TRAIN else "test"
-        for number, digit in enumerate(chosen, start=1):
-            folder = out / split / str(classes[digit])
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(crop_of(scene, labels == number)).save(folder / f"{digit:04d}.png")
+        digits = range(first, first + VARIED.num_digits)
+        image, labels = compose_scene(strokes, random, VARIED, digits)
+        yield HeldOut(
+            split="train" if first < NUM_IN_SCENES + NUM_TRAIN else "test",
+            image=image,
+            labels=labels,
+            digits=digits,
+            classes=tuple(int(classes[digit]) for digit in digits),
+        )
+
+
+def shuffled_digits() -> tuple[list[np.ndarray], np.ndarray]:
+    """Strokes and classes of load_digits' digits, in the demo's order."""
+    digits = load_digits()
+    order = epoch_order(DATA_SEED, 0, len(digits.images))
+    return [digits.images[number] / 16.0 for number in order], digits.target[order]
 
 
 def crop_of(scene: UInt8[np.ndarray, "h w 3"], ink: np.ndarray) -> UInt8[np.ndarray, "s s 3"]:

@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from samclr.config.kinds import KINDS, Kind
 from samclr.datasets.sources import list_scenes
 from samclr.demo.data import make_data
+from samclr.demo.protocol_sets import make_sets
 from samclr.errors import UsageError, name_some
 from samclr.study.engine import Tally, carry_out_all, local_slots
 from samclr.study.folder import STUDY_FILE, StudyFolder, begin_study, open_study
@@ -92,14 +94,21 @@ def _with_generated(study: Study, out: Path, given: Given) -> Given:
     """Make the study's own scenes, unless they are there."""
     data = (out / f"data/{GENERATED}").absolute()
     folder = StudyFolder(path=out)
+    made: dict[Kind, Path] = {}
+    asked = {evaluation.kind for evaluation in study.evaluations if evaluation.set == GENERATED} - {"labelled"}
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file; name a new or empty folder")
     if not out.exists() or not any(out.iterdir()) or (out / "data").exists() or (out / STUDY_FILE).exists():
         with folder.lock("data", wait=True):
             make_data(data, study.generated)
+            made = make_sets(data / "sets") if asked else {}
+    sets: dict[str, Any] = {
+        KINDS[kind].setting: {GENERATED: path} | given.sets(kind) for kind, path in made.items() if kind in asked
+    }
     return replace(
         given,
         scenes={GENERATED: (data / "scenes",)} | given.scenes,
         on={GENERATED: data / "digits"} | given.on,
         labels={GENERATED: data / "labels"} | given.labels,
+        **sets,
     )

@@ -10,6 +10,7 @@ from samclr.config.recipes import RECIPES
 from samclr.config.sam import ComputeConfig, MaskConfig
 from samclr.config.segmenters import SegmenterConfig
 from samclr.evaluation.protocols.crop_probe_spec import CropProbeConfig
+from samclr.study.protocol_studies import DENSE_SMOKE, SCENES
 from samclr.study.recipe import ANY, Evaluation, Grid, Reference, Study, Variant
 
 PAPER_SOURCE = "Missaoui and Yuan, NeurIPS 2023 workshop (arXiv 2310.14736), tables 1 to 3: one run each"
@@ -184,4 +185,4 @@ ADAPT = Study(
     headline="*.adapt",
 )
 
-STUDIES = {study.name: study for study in (PAPER, TEMPERATURE, CONTROLS, PADDING, SMOKE, ADAPT)}
+STUDIES = {study.name: study for study in (PAPER, TEMPERATURE, CONTROLS, PADDING, SCENES, ADAPT, SMOKE, DENSE_SMOKE)}

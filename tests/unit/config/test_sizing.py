@@ -66,7 +66,7 @@ def test_a_warm_up_keeps_its_share_unless_it_is_stated():
     assert fit_length(stated, 2975, "cuda", 1e-3).optim.warmup_steps == 880
     assert fit_length(OPEN, 2975, "cuda", 1e-3).optim.warmup_steps == 260  # a tenth, as the recipe has none
     shortest = fit_length(replace(RECIPES["adapt"].config, auto=OPEN_SETTINGS), 60, "cpu", 100.0).optim
-    assert (shortest.steps, shortest.warmup_steps, shortest.head_warmup_steps) == (100, 5, 5)
+    assert (shortest.steps, shortest.warmup_steps, shortest.head_warmup_steps) == (100, 10, 10)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from support.study_files import IMAGE, LABELS, SAM, write_study_files
 
 from samclr.config.model import ModelConfig
 from samclr.config.pretrain import OptimConfig
-from samclr.config.registry import METHODS
+from samclr.config.registry import METHODS, PROTOCOLS
 from samclr.config.serialise import from_dict, to_dict
 from samclr.errors import ConfigError, UsageError
 from samclr.study.compare import pairs_of
@@ -197,7 +197,9 @@ def test_studies_that_make_no_sense():
 
 
 def test_ready_studies_have_a_question_each():
-    assert list(STUDIES) == ["paper", "temperature", "controls", "padding", "smoke", "adapt"]
+    assert list(STUDIES) == [
+        *("paper", "temperature", "controls", "padding", "scenes", "adapt", "smoke", "dense-smoke")
+    ]
     assert all(study.name == name and study.summary for name, study in STUDIES.items())
 
 
@@ -237,3 +239,19 @@ def test_variants_continue_the_weights_that_the_command_names():
 def test_weights_where_there_should_be_others_are_refused(study, start, why):
     with pytest.raises(UsageError, match=why):
         plan_of(study, replace(PHOTOS, start=start))
+
+
+def test_dense_smoke_asks_for_every_protocol():
+    from samclr.config.kinds import KINDS
+
+    study = STUDIES["dense-smoke"]
+    asked = {config.name for kind in KINDS for config in study.measuring.asked(kind)}
+    assert asked == set(PROTOCOLS)
+    assert {evaluation.kind for evaluation in study.evaluations} == set(KINDS)
+
+
+def test_published_figures_of_scenes_stand_beside_what_is_measured():
+    study = STUDIES["scenes"]
+    keys = {(e.set, metric.key) for e in study.evaluations for metric in study.metrics if metric.kind == e.kind}
+    assert {(one.set, one.key) for one in study.references} <= keys
+    assert all("read in" in one.title or "quoted" in one.title for one in study.references)

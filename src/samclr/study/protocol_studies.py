@@ -1,0 +1,118 @@
+"""Ready studies that measure by every protocol in which pre-training on scenes is compared."""
+
+from samclr.config.evaluation import EvaluationConfig
+from samclr.config.pretrain import AugmentConfig, FilterConfig, OptimConfig
+from samclr.config.protocols import EvaluationData, KnnConfig, ProtocolConfig
+from samclr.config.segmenters import SegmenterConfig
+from samclr.evaluation.protocols.crop_probe_spec import CropProbeConfig
+from samclr.evaluation.protocols.dense_spec import DenseConfig
+from samclr.evaluation.protocols.detection_spec import DetectionConfig
+from samclr.evaluation.protocols.few_shot_spec import FewShotConfig
+from samclr.evaluation.protocols.fine_tune_spec import FineTuneConfig
+from samclr.evaluation.protocols.in_context_spec import InContextConfig
+from samclr.evaluation.protocols.multilabel_spec import MultilabelConfig
+from samclr.evaluation.protocols.objects_spec import ObjectsConfig
+from samclr.evaluation.protocols.overcluster_spec import OverclusterConfig
+from samclr.evaluation.protocols.segment_linear_spec import SegmentLinearConfig
+from samclr.study.plan import GENERATED
+from samclr.study.recipe import ANY, Evaluation, Grid, Reference, Study
+
+OBJECTS = "sam-hq-vit-h"
+DETECTION, RETRIEVAL = ("detection_box_ap", "detection_mask_ap"), "in_context_miou"
+READ, QUOTED = "read in the authors' README", "quoted by others"
+# Title, set, and per cent by metric.
+PUBLISHED: tuple[tuple[str, str, dict[str, float]], ...] = (
+    (f"SlotCon, ResNet-50, 800 epochs of COCO ({READ})", "coco", dict(zip(DETECTION, (41.0, 37.0), strict=True))),
+    (f"CrIBo, ViT-S/16 on COCO ({READ})", "ade20k", {RETRIEVAL: 23.4}),
+    (f"CrIBo, ViT-S/16 on COCO ({READ})", "voc2012", {RETRIEVAL: 58.1}),
+    (f"CrOC, ViT-S/16 on COCO ({QUOTED})", "voc2012", {"segment_linear_miou": 54.5}),
+    (f"DINO, ViT-S/16, lower figure ({QUOTED})", "voc2012", {RETRIEVAL: 37.2}),
+    (f"DINO, ViT-S/16, higher figure ({QUOTED})", "voc2012", {RETRIEVAL: 46.6}),
+)
+
+
+def _references() -> tuple[Reference, ...]:
+    return tuple(
+        Reference(
+            arm=f"coco.{title.split(',')[0].lower()}", set=name, key=key, value=round(value / 100, 4), title=title
+        )
+        for number, (title, name, values) in enumerate(PUBLISHED)
+        for key, value in values.items()
+    )
+
+
+SCENES = Study(
+    name="scenes",
+    summary="Methods with views of whole images and of regions, in the protocols of papers that learn from scenes.",
+    grids=(
+        Grid(scenes=("coco",), methods=("simclr", "moco", "dino", "detcon"), strategies=("image",)),
+        Grid(scenes=("coco",), methods=("simclr", "moco", "dino"), strategies=("region",), segmenters=(OBJECTS,)),
+    ),
+    optim=OptimConfig(global_batch_size=512, steps=46_000, warmup_steps=2_300),  # 200 epochs of train2017
+    backbone="resnet50",
+    size_px=224,
+    local_size_px=96,
+    evaluations=(
+        Evaluation(set="imagenet"),
+        *(Evaluation(set=name, kind="dense") for name in ("voc2012", "ade20k", "coco-stuff27")),
+        Evaluation(set="voc2007", kind="multilabel"),
+        Evaluation(set="voc2012", kind="objects"),
+        Evaluation(set="coco", kind="detection"),
+        *(Evaluation(set=ANY, kind=kind) for kind in ("dense", "multilabel", "objects", "detection")),
+    ),
+    measuring=EvaluationConfig(
+        data=EvaluationData(image_px=224),
+        protocols=(
+            InContextConfig(in_context=True),
+            SegmentLinearConfig(segment_linear=True),
+            OverclusterConfig(overcluster=(100, 300, 500)),
+            MultilabelConfig(multilabel_shots=(1, 2, 4, 8, 16, 32, 64, 96)),
+        ),
+    ),
+    references=_references(),
+    quoted="published figures; backbones, epochs and details differ, so they are a frame and not a comparison",
+)
+
+# As small as it may be while every protocol gives a number: settings of the protocols are a few images' and steps'.
+SMOKE_PROTOCOLS: tuple[ProtocolConfig, ...] = (
+    KnnConfig(),
+    FewShotConfig(few_shot=(0.1,)),
+    CropProbeConfig(crop_probe=True, crop_epochs=3, crop_px=32),
+    FineTuneConfig(fine_tune=True, tune_epochs=3, tune_px=32),
+    DenseConfig(dense_px=96, dense_steps=300),
+    InContextConfig(in_context=True, in_context_px=96, in_context_memory=(4000,), in_context_epochs=1),
+    SegmentLinearConfig(segment_linear=True, segment_px=96, segment_mask_px=48, segment_batch_size=16, segment_lr=0.1),
+    OverclusterConfig(overcluster=(11, 50), overcluster_px=96, overcluster_mask_px=48, overcluster_starts=1),
+    MultilabelConfig(multilabel_px=96, multilabel_costs=(0.01, 0.1, 1.0), multilabel_shots=(8,), multilabel_samples=2),
+    ObjectsConfig(objects_px=96, objects_min_area_px=20),
+    DetectionConfig(
+        detect_px=96, detect_steps=200, detect_batch_size=4, detect_optimizer="adamw", detect_lr=4e-3, detect_boxes=64
+    ),
+)
+
+DENSE_SMOKE = Study(
+    name="dense-smoke",
+    summary="Every protocol in minutes on a CPU, on generated scenes of handwritten digits. It shows that everything "
+    "works; digits are not photographs.",
+    grids=(
+        Grid(strategies=("image",), temperatures=(0.2,)),
+        Grid(strategies=("region",), segmenters=("labels",), temperatures=(0.2,)),
+        Grid(methods=("detcon",), strategies=("image",), segmenters=("labels",), temperatures=(0.2,)),
+    ),
+    seeds=(0,),
+    optim=OptimConfig(global_batch_size=64, steps=150, optimizer="adamw", lr=2e-3, warmup_steps=10),
+    evaluations=tuple(
+        Evaluation(set=GENERATED, kind=kind) for kind in ("labelled", "dense", "multilabel", "objects", "detection")
+    ),
+    measuring=EvaluationConfig(data=EvaluationData(image_px=32), protocols=SMOKE_PROTOCOLS),
+    segmenters=(("labels", SegmenterConfig(segmenter="labels", ignore_label=(0,))),),
+    filter=FilterConfig(min_area_px=20, max_area_frac=0.1, padding=1.5),
+    augment=AugmentConfig(flip_prob=0.0, jitter_strength=1.0, grey_prob=0.5, blur_prob=0.2, blur_sigma=(0.1, 1.0)),
+    backbone="small-cnn",
+    projector_hidden=None,
+    size_px=64,
+    crop_scale=(0.3, 1.0),
+    headline="*.region.*",
+    generated=400,
+    device="cpu",
+)
