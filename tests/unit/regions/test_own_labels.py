@@ -38,9 +38,9 @@ def edited(root, change, split="train2017"):
 
 def masks_by_pycocotools(root, with_crowds):
     """Of each image, in the file's order."""
-    from pycocotools.coco import COCO as Original
+    from pycocotools import coco
 
-    theirs = Original(str(COCO.instances(root, "train2017")))
+    theirs = coco.COCO(str(COCO.instances(root, "train2017")))
     chosen = {
         f"train2017/{image['file_name']}": theirs.loadAnns(
             theirs.getAnnIds(number, iscrowd=None if with_crowds else False)
@@ -80,7 +80,7 @@ def test_panoptic_segments_are_pieces_of_the_map(tmp_path):
     labels = box_scene(900)[1].copy()
     labels[:2] = 9
     regions = found[FIRST].masks()
-    assert len(found) == 3 and len(regions) == 4
+    assert (len(found), len(regions)) == (3, 4)
     assert {mask.tobytes() for mask in regions} == {(labels == k).tobytes() for k in range(4)}
 
 
@@ -92,20 +92,20 @@ def test_the_kind_is_kept_by_the_store_and_another_is_refused(tmp_path, caplog, 
         said.append((status, stderr))
     assert [status for status, _ in said] == [0, 0, 1]
     assert f"regions are the instances of {root}/annotations/instances_train2017.json" in said[0][1]
-    assert '"annotations": "instances"' in said[2][1] and '"annotations": "panoptic"' in said[2][1]
+    assert all(f'"annotations": "{kind}"' in said[2][1] for kind in ("instances", "panoptic"))
 
 
 def test_kinds_that_are_not_there_are_named(tmp_path):
     root = write_coco(tmp_path / "coco", panoptic=False)
-    with pytest.raises(UsageError, match="none of the kind panoptic: add .annotations. instances, or .labels. DIR"):
+    with pytest.raises(UsageError, match=r"none of the kind panoptic: add .annotations. instances, or .labels. DIR"):
         segment(root, tmp_path / "out", annotations="panoptic")
-    with pytest.raises(UsageError, match="these scenes have none: add .labels. DIR"):
+    with pytest.raises(UsageError, match=r"these scenes have none: add .labels. DIR"):
         segment(root, tmp_path / "out", split="test2017")
     with pytest.raises(UsageError, match="is for a data set's own labels"):
         segment(root, tmp_path / "out", annotations="panoptic", labels=root)
     root = write_coco(tmp_path / "other")
     COCO.instances(root, "train2017").unlink()
-    with pytest.raises(UsageError, match="have none: add .annotations. panoptic, or .labels. DIR"):
+    with pytest.raises(UsageError, match=r"have none: add .annotations. panoptic, or .labels. DIR"):
         segment(root, tmp_path / "out")
 
 
@@ -163,7 +163,7 @@ def test_a_file_that_changes_during_the_job_is_noticed(tmp_path):
     (ref, *_) = indexed(list_scenes([Path(f"coco@{root}")]))
     edited(root, lambda held: held["annotations"].pop())
     segmenter = build_segmenter(SegmenterConfig(segmenter="labels"))
-    with pytest.raises(DecodeError, match="instances_train2017.json was changed since this job began"):
+    with pytest.raises(DecodeError, match=r"instances_train2017.json was changed since this job began"):
         segmenter.complete(ref, load_scene(ref))
 
 
@@ -176,4 +176,4 @@ def test_a_panoptic_png_of_another_size_is_its_rows_error(tmp_path):
 
 def test_crowds_have_runs_and_others_polygons():
     crowd = next(one for one in annotations_of(1) if one["iscrowd"])
-    assert crowd["id"] == CROWD_ID + 1 and sum(crowd["segmentation"]["counts"]) == 48 * 64
+    assert (crowd["id"], sum(crowd["segmentation"]["counts"])) == (CROWD_ID + 1, 48 * 64)

@@ -10,6 +10,7 @@ from jaxtyping import Int
 from skimage.measure import label as connected_pieces
 
 from samclr.datasets.annotation_index import all_labels, indexed, is_shared, label_of_kind
+from samclr.datasets.catalogue import DATASETS
 from samclr.datasets.label_maps import (
     LabelError,
     ValuesHeld,
@@ -79,6 +80,9 @@ class LabelsSegmenter(Segmenter):
         chosen = [replace(ref, label=label_of_kind(ref, options.annotations), other_labels=()) for ref in refs]
         for label in dict.fromkeys(ref.label for ref in chosen if ref.label is not None and is_shared(ref.label)):
             tell(f"regions are the {label.kind} of {label.path}, as they were annotated")
+        for rule, kind in dict.fromkeys((one.rule, one.kind) for ref in chosen if (one := ref.label) and one.kind):
+            if DATASETS[rule].kind(kind).form == "map":
+                tell(f"regions are the pieces of {rule}'s {kind} maps")
         return indexed(chosen)
 
     def take_counts(self) -> dict[str, float]:
