@@ -55,12 +55,12 @@ if not TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(AnySets):
-    """Measure a backbone: kNN and linear probes on labelled sets, few-shot, fine-tuning, and dense tasks.
+    """Measure a backbone: kNN, linear probes and fine-tuning on labelled sets, dense tasks, SVMs, object retrieval.
 
     TARGET is a run directory, a file or folder of weights (of `samclr export`, of timm), an ONNX file (features only),
     or the name of a timm model.
     A set is a folder with train/CLASS/* and test/CLASS/*, or with train*.parquet and test*.parquet, or NAME@ROOT
-    (`samclr data list`).
+    (`samclr data list`); other options take sets of other kinds, see docs/evaluation.md.
 
     Example: samclr evaluate runs/photos --on cifar10/ --image-px 48
     """

@@ -46,6 +46,8 @@ OF_EVALUATE = {
     "crop_probe": "Crop probe",
     "fine_tune": "Fine-tuning",
     "dense": "Dense tasks",
+    "multilabel": "Several classes an image",
+    "objects": "Objects that find their like",
 }
 _FACT = re.compile(r"^(Paper|Overrides|Cost|Expected|Example): ")
 _NAME = re.compile(r"`?\b([a-z]+(?:_[a-z0-9]+)+)\b`?")

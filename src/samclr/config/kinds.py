@@ -86,6 +86,17 @@ KINDS: dict[Kind, EvaluationKind] = {
             per_class="average precision of the linear SVM",
             takes=("download",),
         ),
+        EvaluationKind(
+            name="objects",
+            setting="objects_on",
+            sets="sets with label maps whose objects look for each other",
+            help="Sets with label maps, for objects of a class that find each other by their vectors; or bsds500.",
+            opens="samclr.datasets.objects:open_objects",
+            task="samclr.embedding.objects.protocol:ObjectsTask",
+            table="objects of",
+            caption="Objects of one class that find each other by their vectors, with 95% intervals over images.",
+            per_class="precision of the ten nearest objects",
+        ),
     )
 }
 

@@ -150,6 +150,7 @@ class DataSetSpec:
         pixel_classes: from the root to the classes of pixels, for dense evaluation.
         dense_splits: of sets whose splits for dense evaluation have names of their own, those that may be trained on,
             the usual one first, and the one that is measured on.
+        people: folder below the root with the label maps of several people for each image.
         multilabel: splits and marks of several classes an image.
         image_classes: from the root and the images of the training and the test split to names of classes and the
             labels [n] of both; by default the folders in a split are the classes.
@@ -189,6 +190,7 @@ class DataSetSpec:
     labels_among_scenes: tuple[str, ...] = ()
     pixel_classes: Callable[[Path], PixelClasses] | None = None
     dense_splits: tuple[tuple[str, ...], str] | None = None
+    people: str = ""
     multilabel: Multilabel | None = None
     image_classes: ImageClasses | None = None
     instances: FindInstances | None = None

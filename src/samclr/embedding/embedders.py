@@ -1,6 +1,7 @@
 """From a scene and its regions to vectors: by pooling patch features, or crop by crop."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -16,13 +17,38 @@ from samclr.embedding.windows import Window, windows_of
 from samclr.errors import EvaluationError
 from samclr.evaluation.features import pixel_features
 from samclr.evaluation.patches import patch_features
-from samclr.models.maps import map_width, num_stages, patch_px, pool_regions
+from samclr.evaluation.sizes import check_maps
+from samclr.log import option_of
+from samclr.models.maps import lacks_maps, map_width, num_stages, patch_px, pool_regions
+from samclr.models.sizes import InputSizes
 from samclr.regions.coarsest import padded_box
 from samclr.regions.records import ImageRegions
 from samclr.scenes.decode import Scene
 
 PIXELS_AT_ONCE = 1_000_000  # of windows, or crops, that go through the backbone together
 Item = tuple[Scene, ImageRegions | None, Sequence[int]]  # numbers of the regions that get a vector
+
+
+def fit_embedding(backbone: nn.Module, config: EmbedConfig, called: Mapping[str, str] | None = None) -> EmbedConfig:
+    """The settings with a size that the backbone takes. called: names of settings for messages, where they differ.
+
+    Raises:
+        EvaluationError: it has no feature maps to pool. ConfigError: it takes no crops near this size.
+    """
+    names = dict(called or {})
+    if config.regions_by == "crop":
+        sizes: InputSizes | None = getattr(backbone, "input_sizes", None)
+        if sizes is None:
+            return config
+        return replace(config, image_px=sizes.fit(config.image_px, names.get("image_px", "image_px")))
+    otherwise = f"or give {option_of(names.get('regions_by', 'regions_by'))} crop"
+    if reason := lacks_maps(backbone, "pooled vectors"):
+        raise EvaluationError(f"{reason}, {otherwise}")
+    try:
+        check_maps(backbone, config.image_px, num_stages(backbone) - 1, "pooled vectors")
+    except EvaluationError as error:
+        raise EvaluationError(f"{error}, {otherwise}") from None
+    return config
 
 
 def pooled_vectors(

@@ -16,7 +16,7 @@ from samclr.config.evaluation import TargetConfig
 from samclr.config.methods import Weights
 from samclr.config.serialise import to_dict
 from samclr.config.views import FilterConfig
-from samclr.embedding.embedders import Item, crop_vectors, pooled_vectors
+from samclr.embedding.embedders import Item, crop_vectors, fit_embedding, pooled_vectors
 from samclr.embedding.store import (
     IMAGES_SCHEMA,
     create_or_open_vectors,
@@ -25,13 +25,12 @@ from samclr.embedding.store import (
     keep_rows,
     write_rows,
 )
-from samclr.errors import EvaluationError, PartsError, RegionError, name_some
-from samclr.evaluation.sizes import check_maps
+from samclr.errors import PartsError, RegionError, name_some
 from samclr.evaluation.targets import Target, open_target
 from samclr.log import option_of, tell
 from samclr.models.devices import choose_device
 from samclr.models.fingerprints import weights_fingerprint
-from samclr.models.maps import lacks_maps, map_width, num_stages
+from samclr.models.maps import map_width
 from samclr.models.sizes import InputSizes
 from samclr.processes.ray_cluster import join_cluster
 from samclr.regions.coarsest import coarsest
@@ -120,20 +119,7 @@ def default_workers(device: str) -> int | None:
 def _opened(job: EmbedJob) -> tuple[Target, EmbedConfig]:
     """One loaded backbone a process, and the settings with a size that it takes."""
     target = open_target(job.target, job.given, job.untrained, job.seed, job.config.image_px, job.which)
-    config = job.config
-    if config.regions_by == "crop":
-        sizes: InputSizes | None = getattr(target.backbone, "input_sizes", None)
-        if sizes is not None:
-            config = EmbedConfig(**vars(config) | {"image_px": sizes.fit(config.image_px, "image_px")})
-        return target, config
-    otherwise = f"or give {option_of('regions_by')} crop"
-    if reason := lacks_maps(target.backbone, "pooled vectors"):
-        raise EvaluationError(f"{reason}, {otherwise}")
-    try:
-        check_maps(target.backbone, config.image_px, num_stages(target.backbone) - 1, "pooled vectors")
-    except EvaluationError as error:
-        raise EvaluationError(f"{error}, {otherwise}") from None
-    return target, config
+    return target, fit_embedding(target.backbone, job.config)
 
 
 @lru_cache(maxsize=1)

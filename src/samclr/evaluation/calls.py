@@ -37,6 +37,7 @@ def evaluate(
     on: "str | Path | Sequence[str | Path]" = (),
     dense_on: "str | Path | Sequence[str | Path]" = (),
     multilabel_on: "str | Path | Sequence[str | Path]" = (),
+    objects_on: "str | Path | Sequence[str | Path]" = (),
     config: EvaluationConfig | None = None,
     model: TargetConfig | None = None,
     untrained: bool = False,
@@ -47,7 +48,7 @@ def evaluate(
     which: Weights | None = None,
     out: "str | os.PathLike[str] | None" = None,
 ) -> list[Result]:
-    """Measure a frozen backbone on labelled sets and on sets with label maps: a result for each protocol and set.
+    """Measure a frozen backbone on sets of several kinds: a result for each protocol and set.
 
         config = EvaluationConfig(data=EvaluationData(image_px=48), protocols=(KnnConfig(knn_k=200),))
         results = samclr.evaluate("runs/photos", on="cifar10", config=config)
@@ -59,6 +60,7 @@ def evaluate(
         on: labelled sets, each a folder with train/CLASS/* and test/CLASS/*, Parquet splits, or NAME@ROOT.
         dense_on: sets with label maps, for segmentation by patch features.
         multilabel_on: sets with several classes an image, for linear SVMs: VOC, or a folder with a labels.csv.
+        objects_on: sets with label maps, for objects that find others of their class by their vectors; or bsds500.
         config: images, intervals, and settings of protocols. model: what a file of weights does not say of itself.
         untrained: measure the same backbone before any training, as a floor. seed: of its weights.
         device: auto, cpu, cuda or cuda:1 and so on.
@@ -75,7 +77,12 @@ def evaluate(
     """
     inputs = open_inputs(
         os.fspath(target),
-        sets={"labelled": _paths(on), "dense": _paths(dense_on), "multilabel": _paths(multilabel_on)},
+        sets={
+            "labelled": _paths(on),
+            "dense": _paths(dense_on),
+            "multilabel": _paths(multilabel_on),
+            "objects": _paths(objects_on),
+        },
         untrained=untrained,
         download=download,
         image_column=image_column,

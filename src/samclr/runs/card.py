@@ -29,7 +29,8 @@ from samclr.runs.saved import newest_step
 
 RESULTS_TEXT = (
     "All were measured with exactly these weights, frozen but for fine-tuning. Top-1 accuracy; for",
-    "segmentation mean IoU and the share of right pixels. In brackets: 95 % intervals over test images (bootstrap);",
+    "segmentation mean IoU and the share of right pixels; mAP is mean average precision, P@10 the precision of the",
+    "ten nearest. In brackets: 95 % intervals over test images (bootstrap);",
     "they do not cover other seeds of the training. Untrained (floor): the same backbone with random weights, below",
     "which nothing was learned.",
 )

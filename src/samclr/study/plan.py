@@ -130,6 +130,7 @@ class Given:
     on: dict[str, Path] = field(default_factory=dict)
     dense_on: dict[str, Path] = field(default_factory=dict)
     multilabel_on: dict[str, Path] = field(default_factory=dict)
+    objects_on: dict[str, Path] = field(default_factory=dict)
     image_columns: dict[str, str] = field(default_factory=dict)
     labels: dict[str, Path] = field(default_factory=dict)
     ignore_label: tuple[int, ...] = ()

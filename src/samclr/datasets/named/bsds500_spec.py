@@ -8,12 +8,14 @@ from samclr.errors import name_some
 from samclr.log import say_once
 from samclr.scenes.refs import stem_of
 
+FOLDER = "segmentations"
+
 
 def first_people(root: Path, image_ids: Sequence[str]) -> list[Path | None]:
     """The label map of an image's own stem, else that of the first person, where no other image has that name."""
     from samclr.datasets.label_maps import People, match_people
 
-    folder = root / "segmentations"
+    folder = root / FOLDER
     people = match_people(folder, image_ids) if folder.is_dir() else People()
     if people.doubtful:
         left_out = [f"{name} ({why})" for name, why in people.doubtful.items()]
@@ -39,5 +41,6 @@ SPEC = DataSetSpec(
     native_px=321,
     images="images",
     region_labels=first_people,
-    signs=("images", "segmentations"),
+    people=FOLDER,
+    signs=("images", FOLDER),
 )

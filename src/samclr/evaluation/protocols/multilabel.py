@@ -23,7 +23,7 @@ from samclr.evaluation.multilabel_task import MultilabelProtocol, MultilabelTask
 from samclr.evaluation.protocols.base import Outcome
 from samclr.evaluation.protocols.multilabel_spec import MultilabelConfig
 from samclr.evaluation.sizes import say_fewer
-from samclr.log import option_of, say
+from samclr.log import say
 from samclr.runs.results import Score
 
 
@@ -42,34 +42,13 @@ class Multilabel(MultilabelProtocol[MultilabelConfig]):
     """An SVM for each class, its cost chosen by cross-validation; then with few labels."""
 
     def check(self, task: MultilabelTask) -> None:
-        """Every class that is measured has enough images to train on."""
+        """Some class has enough images."""
         train, test = self._splits(task)
-        kept = _measured_classes(train.labels, test.labels)
-        if not kept:
-            raise EvaluationError(f"{task.name} has no class with images that have it among both splits")
-        names, positives = task.multilabel.classes, (train.labels == HAS).sum(0)
-        negatives = (train.labels == LACKS).sum(0)
-        all_negatives = len(train.labels) - positives
-        folds = FOLDS if len(self.config.multilabel_costs) > 1 else 1
-        for k in kept:
-            if min(positives[k], all_negatives[k]) < folds:
-                raise EvaluationError(
-                    f"{task.name} has {positives[k]} training images with the class {names[k]} and "
-                    f"{all_negatives[k]} without; "
-                    + (
-                        f"choosing a cost in {FOLDS} folds needs {FOLDS} of each: leave the class out, or give one "
-                        f"cost with {option_of('multilabel_costs')}"
-                        if folds > 1
-                        else "an SVM needs both: leave the class out"
-                    )
-                )
-            if positives[k] < max(self.config.multilabel_shots, default=0):
-                raise EvaluationError(
-                    f"{task.name} has {positives[k]} training images with the class {names[k]}; "
-                    f"{option_of('multilabel_shots')} asks for {max(self.config.multilabel_shots)}"
-                )
-            if self.config.multilabel_shots and negatives[k] == 0:
-                raise EvaluationError(f"{task.name} has no training image that is known to lack the class {names[k]}")
+        if not self._measured(train, test):
+            raise EvaluationError(
+                f"{task.name} has no class that can be measured: {self._needs} of one must have it, "
+                f"{self._least} lack it, and a test image have it"
+            )
 
     def measure(self, task: MultilabelTask) -> list[Outcome]:
         """`` with all labels, then `k1`, `k2` and so on with few: map and map_eleven."""
@@ -80,8 +59,8 @@ class Multilabel(MultilabelProtocol[MultilabelConfig]):
             unit_features(split_features(task.backbone, one, config.multilabel_px, task.device, task.cache).numpy())
             for one in (train, test)
         ]
-        kept = _measured_classes(train.labels, test.labels)
-        _say_left_out(task, kept)
+        kept = self._measured(train, test)
+        self._say_left_out(task, kept)
         data = Data(train=features[0], test=features[1], train_marks=train.labels, test_marks=test.labels, kept=kept)
         prints = {"train_fingerprint": train.fingerprint, "test_fingerprint": test.fingerprint}
         found = [self._full(data, task)]
@@ -106,6 +85,33 @@ class Multilabel(MultilabelProtocol[MultilabelConfig]):
     def _splits(self, task: MultilabelTask) -> tuple[MultilabelSplit, MultilabelSplit]:
         config, one = self.config, task.multilabel
         return one.train.subset(config.multilabel_num_train), one.test.subset(config.multilabel_num_test)
+
+    @property
+    def _least(self) -> int:
+        """Training images that must have a class, and that must lack it, for it to be in every fold."""
+        return FOLDS if len(self.config.multilabel_costs) > 1 else 1
+
+    @property
+    def _needs(self) -> str:
+        return f"{max(self._least, *self.config.multilabel_shots, 0)} training images"
+
+    def _measured(self, train: MultilabelSplit, test: MultilabelSplit) -> list[int]:
+        """Numbers of the classes that have enough images; the same for all numbers of shots."""
+        positives = (train.labels == HAS).sum(0)
+        lacking = len(train.labels) - positives  # as the full training set has it
+        enough = (positives >= max(self._least, *self.config.multilabel_shots, 0)) & (lacking >= self._least)
+        if self.config.multilabel_shots:
+            enough &= (train.labels == LACKS).any(0)
+        return np.flatnonzero(enough & (test.labels == HAS).any(0)).tolist()
+
+    def _say_left_out(self, task: MultilabelTask, kept: list[int]) -> None:
+        names = task.multilabel.classes
+        if left := [name for k, name in enumerate(names) if k not in kept]:
+            say(
+                f"{task.name}: {len(left)} of {len(names)} classes are left out of the mean, as fewer than "
+                f"{self._needs} have them, fewer than {self._least} lack them, or no test image has them: "
+                f"{name_some(left)}"
+            )
 
     def _full(self, data: Data, task: MultilabelTask) -> tuple[str, dict[str, Score], dict[str, Any], dict[str, Any]]:
         marks = np.where(data.train_marks == HAS, HAS, LACKS)
@@ -195,20 +201,6 @@ def _by_class(num_classes: int, kept: list[int], samples: Sequence[Sequence[Rank
     for place, k in enumerate(kept):
         found[k] = float(np.mean([sample[place].average_precision()[0] for sample in samples]))
     return found
-
-
-def _measured_classes(train: Int[np.ndarray, "n c"], test: Int[np.ndarray, "m c"]) -> list[int]:
-    """Those that images of both splits have."""
-    return np.flatnonzero((train == HAS).any(0) & (test == HAS).any(0)).tolist()
-
-
-def _say_left_out(task: MultilabelTask, kept: list[int]) -> None:
-    names = task.multilabel.classes
-    if left := [name for k, name in enumerate(names) if k not in kept]:
-        say(
-            f"{task.name}: {len(left)} of {len(names)} classes are left out of the mean, as no training or no test "
-            f"image has them: {name_some(left)}"
-        )
 
 
 def build(config: MultilabelConfig) -> Multilabel:

@@ -1,0 +1,69 @@
+"""Objects that find their like, against loops over objects as the definitions have them."""
+
+import numpy as np
+import pytest
+
+from samclr.config.evaluation import IntervalConfig
+from samclr.embedding.objects.retrieval import retrieve
+from samclr.embedding.objects.scores import _scores
+from samclr.errors import EvaluationError
+
+
+def by_the_loop(vectors, group, like):
+    """(query, average precision, precision at 10, R-precision) of each object that has a like in another group."""
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    found = []
+    for query in range(len(unit)):
+        others = [one for one in range(len(unit)) if group[one] != group[query]]
+        others.sort(key=lambda one: -float(unit[query] @ unit[one]))
+        right = [bool(like(query, one)) for one in others]
+        if not any(right):
+            continue
+        precisions = [sum(right[: place + 1]) / (place + 1) for place in range(len(right)) if right[place]]
+        first = right[:10]
+        found.append((query, np.mean(precisions), sum(first) / len(first), np.mean(right[: sum(right)])))
+    return [np.array(column) for column in zip(*found, strict=True)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_measures_are_those_of_the_definition(seed, monkeypatch):
+    monkeypatch.setattr("samclr.embedding.objects.retrieval.PRODUCTS_AT_ONCE", 70)  # some queries at a time
+    random = np.random.default_rng(seed)
+    num = int(random.integers(2, 50)) + 4
+    vectors, group, classes = random.normal(size=(num, 5)), random.integers(0, 6, num), random.integers(0, 5, num)
+    group[:2], classes[:2] = (0, 1), 0
+    got = retrieve(vectors, group, lambda rows: classes[rows][:, None] == classes)
+    queries, *measures = by_the_loop(vectors, group, lambda one, other: classes[one] == classes[other])
+    assert got.queries.tolist() == queries.tolist()
+    for ours, theirs in zip((got.average_precision, got.precision_at_10, got.r_precision), measures, strict=True):
+        assert ours == pytest.approx(theirs)
+
+
+def test_objects_without_a_like_or_a_direction():
+    ones = np.eye(3)
+    with pytest.raises(EvaluationError, match="no object has another of its kind to be found"):
+        retrieve(ones, np.zeros(3, int), lambda rows: np.ones((len(rows), 3), bool))  # all of one image
+    for odd, message in ((0.0, "vector 1 is all zeros"), (np.nan, "vector 1 is not finite")):
+        ones[1] = odd
+        with pytest.raises(EvaluationError, match=message):
+            retrieve(ones, np.arange(3), lambda rows: np.ones((len(rows), 3), bool))
+
+
+def test_means_and_intervals_are_those_of_whole_resamples():
+    random, interval = np.random.default_rng(0), IntervalConfig(bootstrap=100, bootstrap_seed=5)
+    image, classes = np.sort(random.integers(0, 9, 40)), random.integers(0, 3, 40)
+    values = random.random(40)
+    found = _scores({"map": values}, image, classes, 10, 3, interval)
+
+    def means(rows):
+        some = np.concatenate([np.flatnonzero(image == one) for one in rows])
+        by_class = [values[some][classes[some] == k].mean() for k in np.unique(classes[some])]
+        return values[some].mean(), np.mean(by_class)
+
+    assert [found[name].value for name in ("map", "map_class")] == pytest.approx(means(range(10)))
+    generator = np.random.Generator(np.random.PCG64(5))
+    drawn = [means(generator.integers(0, 10, 10)) for _ in range(100)]
+    low, high = np.percentile(drawn, (2.5, 97.5), axis=0)
+    assert [found[name].low for name in ("map", "map_class")] == pytest.approx(low)
+    assert [found[name].high for name in ("map", "map_class")] == pytest.approx(high)
+    assert found["map"].n == 10
