@@ -8,6 +8,7 @@ handed over by `register`. A spec imports no torch: what needs torch is in anoth
 
 import importlib
 import pkgutil
+import threading
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -46,7 +47,8 @@ class Registry(Mapping[str, SpecT], Generic[SpecT]):
         """kind: as messages say it. room: the package of the built-ins. group: of entry points, by default the room."""
         self.kind, self.room, self.group, self._type_name = kind, room, group or room, type_name
         self._specs: dict[str, SpecT] = {}
-        self._is_filled = False
+        self._is_filled = self._is_filling = False
+        self._lock = threading.RLock()  # worker processes ask from several threads at first
 
     def register(self, spec: SpecT) -> SpecT:
         """Add a spec and return it; adding the same one twice is harmless.
@@ -79,13 +81,18 @@ class Registry(Mapping[str, SpecT], Generic[SpecT]):
     def _fill(self) -> None:
         if self._is_filled:
             return
-        self._is_filled = True  # a spec may ask while it is imported
-        try:
-            self._find()
-        except BaseException:
-            self._is_filled = False  # who asks again is told again
-            self._specs.clear()
-            raise
+        with self._lock:
+            if self._is_filled or self._is_filling:  # a spec may ask while it is imported
+                return
+            self._is_filling = True
+            try:
+                self._find()
+                self._is_filled = True
+            except BaseException:
+                self._specs.clear()  # who asks again is told again
+                raise
+            finally:
+                self._is_filling = False
 
     def _find(self) -> None:
         package = importlib.import_module(self.room)

@@ -4,10 +4,10 @@ Each is one file in samclr.datasets.named, or of another package. Declaring read
 that `samclr data list` and --help are instant; functions that need arrays import them when they are called.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from samclr.config.registry import Registry
 from samclr.errors import ScenesError
@@ -92,6 +92,32 @@ class Multilabel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LabelKind:
+    """One kind of labels that regions are made of.
+
+    Attributes:
+        name: as --annotations takes it; "" of sets with one kind.
+        title: as messages call them.
+        find: from the root and images' ids to the file of each, None where there is none.
+        form: a label map of each image, one JSON file of instances in COCO's format, or one table that names several
+            mask files of each image.
+        label_channels, regions_of, void: of label maps, as of DataSetSpec.
+        label_files: as of DataSetSpec; {split} in the folder stands for the split's name.
+        mask_files: of a table: from its path to images' names without suffix, each with the path of one of its masks.
+    """
+
+    name: str
+    title: str
+    find: FindLabels
+    form: Literal["map", "instances", "mask files"] = "map"
+    label_channels: int = 1
+    regions_of: "Callable[[np.ndarray], np.ndarray] | None" = None
+    void: tuple[int, ...] = ()
+    label_files: tuple[str, str] | None = None
+    mask_files: Callable[[Path], Iterator[tuple[str, str]]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataSetSpec:
     """Declares a data set known by name.
 
@@ -115,6 +141,8 @@ class DataSetSpec:
         regions_of: from a label map's values [h w] or [h w 3] to integers [h w] that differ between touching regions,
             -1 where there is none; by default the values as they stand.
         void: of sets without regions_of, the values that mean nothing.
+        label_kinds: of sets with several kinds of labels for regions, or with masks in a file of many images, in place
+            of region_labels, label_channels, regions_of and void; the first is taken unless another is asked for.
         label_files: folder below the root and ending of files of which each must belong to an image.
         signs: folders whose presence makes a folder a root of this set, though nobody named it.
         own_layout: sets of one's own, with a classes.txt, may have this layout, too.
@@ -155,6 +183,7 @@ class DataSetSpec:
     label_channels: int = 1
     regions_of: "Callable[[np.ndarray], np.ndarray] | None" = None
     void: tuple[int, ...] = ()
+    label_kinds: tuple[LabelKind, ...] = ()
     label_files: tuple[str, str] | None = None
     signs: tuple[str, ...] = ()
     own_layout: bool = False
@@ -171,6 +200,16 @@ class DataSetSpec:
     def split(self, name: str) -> Split | None:
         """The split of that name, None if there is none."""
         return next((split for split in self.splits if split.name == name), None)
+
+    def kinds(self) -> tuple[LabelKind, ...]:
+        """The kinds of its labels for regions, one without a name where it declares none."""
+        only = LabelKind(name="", title="label map", find=self.region_labels, label_channels=self.label_channels,
+                         regions_of=self.regions_of, void=self.void, label_files=self.label_files)  # fmt: skip
+        return self.label_kinds or (only,)
+
+    def kind(self, name: str) -> LabelKind:
+        """The kind of that name, which it has."""
+        return next(kind for kind in self.kinds() if kind.name == name)
 
     def is_in(self, folder: Path) -> bool:
         """Whether a folder holds what this set's must."""

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from samclr.datasets.catalogue import DataSetSpec, Split
+from samclr.datasets.check_labels import LabelMaps, check_labels
 from samclr.datasets.label_maps import LabelError, read_values
-from samclr.datasets.layouts import find_class_labels, list_named
+from samclr.datasets.layouts import list_named
 from samclr.datasets.names import NamedSource, find_root
-from samclr.errors import ScenesError, name_some
+from samclr.errors import ScenesError
 from samclr.scenes.decode import DecodeError, load_scene
-from samclr.scenes.refs import SceneRef, relative_id, walk
+from samclr.scenes.refs import SceneRef
 
 SAMPLE = 20  # images of each split that are decoded and whose label maps are compared in size
 
@@ -74,18 +75,11 @@ def _check_split(data_set: DataSetSpec, root: Path, split: Split) -> SplitCheck:
         return SplitCheck(**facts, images=0, labels=None, faults=(_without_advice(error),) if split.required else ())
     if len(refs) != split.num_images:
         faults.append(f"{len(refs):,} images, the release has {split.num_images:,}")
-    paths = _label_paths(source, refs) if _has_labels(data_set, root, split) else None
-    if paths is not None:
-        without = [ref.image_id for ref, path in zip(refs, paths, strict=True) if path is None]
-        if without:
-            faults.append(f"{len(without):,} images have no label map: {name_some(without)}")
-        stray = _stray_labels(data_set, root, split, paths)
-        if stray:
-            faults.append(f"{len(stray):,} label maps belong to no image: {name_some(stray)}")
+    checked = check_labels(source, split, refs)
+    faults += checked.faults
     faults += data_set.faults_of(root, split.name)
-    faults += _check_sample(data_set, refs, paths)
-    labels = None if paths is None else sum(path is not None for path in paths)
-    return SplitCheck(**facts, images=len(refs), labels=labels, faults=tuple(faults))
+    faults += _check_sample(refs, checked.maps)
+    return SplitCheck(**facts, images=len(refs), labels=checked.count, faults=tuple(faults))
 
 
 def _without_advice(error: ScenesError) -> str:
@@ -93,36 +87,15 @@ def _without_advice(error: ScenesError) -> str:
     return str(error).rsplit("; samclr data check", 1)[0]
 
 
-def _has_labels(data_set: DataSetSpec, root: Path, split: Split) -> bool:
-    if "regions" not in data_set.uses:
-        return False
-    return split.labelled or (split.labels_in != "" and (root / split.labels_in).is_dir())
-
-
-def _label_paths(source: NamedSource, refs: Sequence[SceneRef]) -> list[Path | None]:
-    if "dense" in source.data_set.uses:
-        return find_class_labels(source, [ref.image_id for ref in refs])
-    return [None if ref.label is None else Path(ref.label.path) for ref in refs]
-
-
-def _stray_labels(data_set: DataSetSpec, root: Path, split: Split, paths: Sequence[Path | None]) -> list[str]:
-    if data_set.label_files is None or not split.labelled:
-        return []
-    folder, ending = data_set.label_files
-    known = {str(path) for path in paths}
-    return [relative_id(p, root) for p in walk(root / folder / split.name, (ending,), []) if p not in known]
-
-
-def _check_sample(data_set: DataSetSpec, refs: Sequence[SceneRef], paths: Sequence[Path | None] | None) -> list[str]:
+def _check_sample(refs: Sequence[SceneRef], maps: Sequence[LabelMaps]) -> list[str]:
     """Decode images spread over the split, and compare their label maps' sizes."""
     faults = []
     for number in np.unique(np.linspace(0, len(refs) - 1, min(SAMPLE, len(refs))).astype(int)).tolist():
-        path = None if paths is None else paths[number]
         try:
             shape = load_scene(refs[number]).pixels.shape[:2]
-            if path is None:
-                continue
-            read_values(path, shape, data_set.label_channels)
+            for those in maps:
+                if (path := those.paths[number]) is not None:
+                    read_values(path, shape, those.num_channels)
         except (DecodeError, LabelError) as error:
             faults.append(f"{refs[number].image_id}: {error}")
     return faults

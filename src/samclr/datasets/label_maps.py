@@ -65,11 +65,11 @@ def read_label_regions(label: LabelFile, image_hw: tuple[int, int]) -> Int[np.nd
     """Integers that differ between touching regions, NO_REGION where there is none. Raises LabelError."""
     if label.rule == AS_THEY_STAND:
         return np.asarray(read_values(Path(label.path), image_hw))
-    data_set = DATASETS[label.rule]
-    values = read_values(Path(label.path), image_hw, data_set.label_channels)
-    if data_set.regions_of is not None:
-        return data_set.regions_of(values)
-    return np.where(np.isin(values, data_set.void), NO_REGION, values)
+    kind = DATASETS[label.rule].kind(label.kind)
+    values = read_values(Path(label.path), image_hw, kind.label_channels)
+    if kind.regions_of is not None:
+        return kind.regions_of(values)
+    return np.where(np.isin(values, kind.void), NO_REGION, values)
 
 
 def read_values(path: Path, image_hw: tuple[int, int] | None, num_channels: int = 1) -> Any:

@@ -51,9 +51,7 @@ def _list_listed(source: NamedSource, listed: ListSplit) -> Iterator[SceneRef]:
             f"the split {source.split} of {source.data_set.title} lacks {len(missing):,} of its {len(names):,} images "
             f"in {base}: {name_some(missing)}; {_advice(source)}"
         )
-    for name, found in zip(names, find_region_labels(source, names), strict=True):
-        label = None if found is None else LabelFile(path=str(found), rule=source.data_set.name)
-        yield SceneRef(image_id=name, path=str(base / name), label=label)
+    yield from _with_labels(source, names, [str(base / name) for name in names])
 
 
 def _list_images(source: NamedSource, notes: ListingNotes) -> Iterator[SceneRef]:
@@ -72,16 +70,30 @@ def _list_images(source: NamedSource, notes: ListingNotes) -> Iterator[SceneRef]
     paths = list(walk(folder, data_set.endings, unreadable, others))
     notes.pass_over(name for name in others if not name.endswith(data_set.beside))
     image_ids = [relative_id(path, base) for path in paths]
-    for path, image_id, found in zip(paths, image_ids, find_region_labels(source, image_ids), strict=True):
-        label = None if found is None else LabelFile(path=str(found), rule=data_set.name)
-        yield SceneRef(image_id=image_id, path=path, label=label)
+    yield from _with_labels(source, image_ids, paths)
     for path in unreadable:
         yield SceneRef(image_id=relative_id(path, base) + "/", path=path)
 
 
-def find_region_labels(source: NamedSource, image_ids: Sequence[str]) -> list[Path | None]:
-    """The label maps of a split's images, for regions. Raises ScenesError where one would serve several images."""
-    return _unshared(source, image_ids, source.data_set.region_labels(source.root, image_ids))
+def _with_labels(source: NamedSource, image_ids: Sequence[str], paths: Sequence[str]) -> Iterator[SceneRef]:
+    for path, image_id, (label, *others) in zip(paths, image_ids, own_labels(source, image_ids), strict=True):
+        others_there = tuple(other for other in others if other is not None)
+        yield SceneRef(image_id=image_id, path=path, label=label, other_labels=others_there)
+
+
+def own_labels(source: NamedSource, image_ids: Sequence[str]) -> list[tuple[LabelFile | None, ...]]:
+    """For each of a split's images the file of each kind of labels for regions, None where there is none.
+
+    Raises ScenesError where one label map would serve several images.
+    """
+    by_kind: list[list[LabelFile | None]] = []
+    for kind in source.data_set.kinds():
+        found = kind.find(source.root, image_ids)
+        if kind.form == "map":
+            _unshared(source, image_ids, found)
+        rule, name = source.data_set.name, kind.name
+        by_kind.append([None if path is None else LabelFile(path=str(path), rule=rule, kind=name) for path in found])
+    return list(zip(*by_kind, strict=True))
 
 
 def find_class_labels(source: NamedSource, image_ids: Sequence[str]) -> list[Path | None]:

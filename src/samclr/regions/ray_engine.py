@@ -5,7 +5,7 @@ from pathlib import Path
 
 from samclr.config.segmenters import SegmenterConfig
 from samclr.processes.ray_cluster import join_cluster
-from samclr.regions.segment import SegmentWork, open_for_segmenting
+from samclr.regions.segment import SegmentWork, open_for_segmenting, settled
 from samclr.regions.segmenters.create import segmenter_class
 from samclr.scenes.fill import FillOptions, FillReport
 from samclr.scenes.fill_on_ray import fill_on_ray
@@ -23,7 +23,9 @@ def segment_scenes_on_ray(
         PartsError, Stopped: as fill_on_ray.
     """
     ray = join_cluster()
+    config = settled(config, refs)
     store = open_for_segmenting(config, store_path, refs, in_this_process=False)
+    refs = segmenter_class(config).prepared(config.options, refs)
     title = f"segmenting with {config.segmenter}"
     report = fill_on_ray(ray, store, refs, SegmentWork(config=config), options, title)
     segmenter_class(config).say_counted(config.options, report.tally)

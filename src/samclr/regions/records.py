@@ -120,6 +120,13 @@ def region_from_mask(mask: Bool[np.ndarray, "h w"]) -> Region:
     )
 
 
+def region_from_rle(rle: bytes, height: int, width: int) -> Region:
+    """Make a Region of COCO's run lengths, which fit the size. Raises RegionError if the mask is empty."""
+    sized = {"size": [height, width], "counts": rle}
+    x, y, w, h = (int(side) for side in coco_mask.toBbox(sized))
+    return Region(box_xyxy=(x, y, x + w, y + h), area_px=int(coco_mask.area(sized)), rle=rle)
+
+
 def regions_of_scene(scene: Scene, regions: Iterable[Region]) -> ImageRegions:
     """Regions with the id, hash and size of a decoded scene."""
     height, width = scene.pixels.shape[:2]

@@ -27,10 +27,18 @@ def segment_scenes(
     refs: Sequence[SceneRef], config: SegmenterConfig, store_path: Path, options: FillOptions
 ) -> tuple[PartsFolder, FillReport]:
     """Give every scene a row in the store. Safe to kill and to run twice at a time; see fill."""
+    config = settled(config, refs)
     store = open_for_segmenting(config, store_path, refs, in_this_process=options.num_workers == 1)
+    refs = segmenter_class(config).prepared(config.options, refs)
     report = fill(store, refs, SegmentWork(config=config), options, f"segmenting with {config.segmenter}")
     segmenter_class(config).say_counted(config.options, report.tally)
     return store, report
+
+
+def settled(config: SegmenterConfig, refs: Sequence[SceneRef]) -> SegmenterConfig:
+    """The segmenter with what its settings leave to the scenes decided by them."""
+    options = segmenter_class(config).settled(config.options, refs)
+    return SegmenterConfig(segmenter=config.segmenter, options=options)
 
 
 def open_for_segmenting(

@@ -25,7 +25,8 @@ class Scene:
     """A decoded image as segmenters get it.
 
     pixels: [h w c] uint8 RGB after EXIF rotation. label_map: integers, where the data set has one;
-    the segmenter that uses it compares its size with the pixels'. has_more_pages: the file holds further pages or
+    the segmenter that uses it compares its size with the pixels'. label_masks: COCO's run lengths of masks of the
+    pixels' size, which may overlap, where it has those instead. has_more_pages: the file holds further pages or
     frames, of which the first alone is here. orientation: that of the file's EXIF, 1 to 8, which the pixels no longer
     have.
     """
@@ -36,6 +37,7 @@ class Scene:
     label_map: Int[np.ndarray, "label_h label_w"] | None = None
     has_more_pages: bool = False
     orientation: int = 1
+    label_masks: tuple[bytes, ...] | None = None
 
 
 class DecodeError(ValueError):

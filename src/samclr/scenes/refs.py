@@ -27,12 +27,20 @@ _ALL_SUFFIXES = (*IMAGE_SUFFIXES, *PLUGIN_SUFFIXES, *OTHER_IMAGE_SUFFIXES)
 ROWS_KEPT_TOGETHER = 256  # neighbouring rows of one file share a bucket, so that a Parquet row group is read few times
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LabelFile:
-    """The label map of one image. rule: the data set by whose rule it is read, or `values`."""
+    """The label map of one image, or a file with the masks of many.
+
+    Attributes:
+        rule: the data set by whose rule it is read, or `values`.
+        kind: which of that set's kinds of labels it is; "" of sets with one.
+        index: of a file of many images, where this one's masks are, once that was looked up.
+    """
 
     path: str
     rule: str
+    kind: str = ""
+    index: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)  # there may be millions
@@ -41,7 +49,7 @@ class SceneRef:
 
     `span` is the first byte and the length of an image that lies encoded in its file, as in a tar. `stamp` is that of
     `file_stamp` where listing told it, as it does for object storage; else the file is asked. `label` is the data
-    set's own label map.
+    set's own label map; `other_labels` are those of further kinds, where it has several.
     """
 
     image_id: str
@@ -51,6 +59,7 @@ class SceneRef:
     stamp: tuple[int, int] | None = None
     label: LabelFile | None = None
     column: str | None = None
+    other_labels: tuple[LabelFile, ...] = ()
 
     @property
     def locality_key(self) -> str:

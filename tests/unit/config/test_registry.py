@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, EntryPoints
 from typing import ClassVar
@@ -73,6 +75,14 @@ def test_an_entry_point_that_cannot_be_imported_is_named(methods, monkeypatch):
 def test_a_builder_that_is_not_there_is_named():
     with pytest.raises(PluginError, match=r"samclr.methods.simclr:nothing cannot be imported"):
         resolve("samclr.methods.simclr:nothing")
+
+
+def test_threads_that_ask_first_all_wait_until_it_is_filled(monkeypatch):
+    slow = Registry("method", "samclr.methods", "MethodSpec")
+    find = slow._find
+    monkeypatch.setattr(slow, "_find", lambda: (time.sleep(0.05), find()))
+    with ThreadPoolExecutor(4) as pool:
+        assert [one.name for one in pool.map(lambda _: slow["simclr"], range(4))] == ["simclr"] * 4
 
 
 def test_help_and_a_loaded_config_import_no_torch():

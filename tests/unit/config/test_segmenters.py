@@ -44,7 +44,8 @@ OF_0_1 = {  # as every study.json of 0.1 has it: the settings of all segmenters
 def test_files_of_0_1_load():
     found = from_dict(SegmenterConfig, OF_0_1)
     assert found == SegmenterConfig(segmenter="labels", labels=Path("maps"), ignore_label=(0, 255))
-    assert to_dict(found) == {"segmenter": "labels", "labels": "maps", "ignore_label": [0, 255]}
+    new = {"annotations": None, "crowds": False}
+    assert to_dict(found) == {"segmenter": "labels", "labels": "maps", "ignore_label": [0, 255]} | new
     sam = from_dict(SegmenterConfig, OF_0_1 | {"segmenter": "sam-digits"})
     assert sam == SegmenterConfig(segmenter="sam-digits", masks=MaskConfig(points_per_side=9))
     assert from_dict(SegmenterConfig, to_dict(sam)) == sam
@@ -59,6 +60,8 @@ def test_makers_are_those_of_0_1():
     assert maker_of(felzenszwalb) == {"segmenter": "felzenszwalb", "scale": 3.0, "sigma": 0.8, "min_size": 2}
     own = {"segmenter": "labels", "ignore_label": [0], "labels": "the data set's own"}
     assert maker_of(SegmenterConfig(segmenter="labels", ignore_label=(0,))) == own
+    given = SegmenterConfig(segmenter="labels", ignore_label=(0,), annotations="panoptic", crowds=True)
+    assert maker_of(given) == own | {"annotations": "panoptic", "crowds": True}
     elsewhere = SegmenterConfig(segmenter="labels", labels=Path("x"))
     assert maker_of(elsewhere) == {"segmenter": "labels", "ignore_label": []}
 

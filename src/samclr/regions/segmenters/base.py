@@ -54,6 +54,21 @@ class Segmenter:
         """Raise an error, before any work, if these scenes cannot be segmented."""
 
     @classmethod
+    def settled(cls, options: Any, refs: Sequence[SceneRef]) -> Settings:
+        """Options with what was left to the scenes decided by them, so that the store keeps it."""
+        decided: Settings = options
+        return decided
+
+    @classmethod
+    def prepared(cls, options: Any, refs: Sequence[SceneRef]) -> Sequence[SceneRef]:
+        """The scenes as its workers get them, with what is looked up once for all of them. Called after `check`.
+
+        Raises:
+            ScenesError: what it reads for that cannot be read.
+        """
+        return refs
+
+    @classmethod
     def for_trial(cls, options: Any) -> Settings:
         """Options with which the job makes one where its workers will do the work: to fetch and check what they load
         without holding it on a device."""

@@ -1,4 +1,5 @@
-"""Ground truth as a segmenter: the connected pieces of a label map, the upper bound for mask quality."""
+"""Ground truth as a segmenter, the upper bound for mask quality: the connected pieces of a label map, or the masks of a
+file of instances as they were annotated, which may overlap."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,6 +9,8 @@ import numpy as np
 from jaxtyping import Int
 from skimage.measure import label as connected_pieces
 
+from samclr.datasets.annotation_index import all_labels, indexed, is_shared, label_of_kind
+from samclr.datasets.catalogue import DATASETS
 from samclr.datasets.label_maps import (
     LabelError,
     ValuesHeld,
@@ -17,10 +20,11 @@ from samclr.datasets.label_maps import (
     say_turned,
 )
 from samclr.errors import ScenesError, UsageError
-from samclr.log import option_of
-from samclr.regions.records import ImageRegions, SegmentError, regions_of_scene
+from samclr.log import option_of, tell
+from samclr.regions.records import ImageRegions, SegmentError, region_from_rle, regions_of_scene
 from samclr.regions.segmenters.base import Segmenter
 from samclr.regions.segmenters.felzenszwalb import regions_of_partition
+from samclr.regions.segmenters.instance_masks import MasksRead, say_skipped
 from samclr.regions.segmenters.labels_spec import LabelsConfig
 from samclr.scenes.decode import DecodeError, Header, Scene
 from samclr.scenes.refs import LabelFile, SceneRef
@@ -29,44 +33,78 @@ VALUE = "label_value_"  # before a value of label maps, in a tally
 
 
 class LabelsSegmenter(Segmenter):
-    """Every 8-connected piece of one label is a region; pieces of ignored labels and of negative values are none."""
+    """Every 8-connected piece of one label is a region; pieces of ignored labels and of negative values are none.
+
+    Of instances, each annotation is one, in however many pieces.
+    """
 
     scenes_per_call = 1
 
     def __init__(self, segmenter: str, options: LabelsConfig):
         self.options = options
         self.held = ValuesHeld(options.ignore_label)
+        self.masks = MasksRead(held=self.held, crowds=options.crowds)
 
     @classmethod
     def check(cls, segmenter: str, options: LabelsConfig, refs: Sequence[SceneRef]) -> None:
         """Raises ScenesError for a missing or ambiguous folder, UsageError where no scene has a label map."""
         if options.labels is not None:
+            if options.annotations is not None:
+                raise UsageError(
+                    f"{option_of('annotations')} is for a data set's own labels; leave it out, or {option_of('labels')}"
+                )
             if not options.labels.is_dir():
                 raise ScenesError(f"no such folder of label maps: {options.labels}")
             check_label_folder(options.labels, refs)
-        elif all(ref.label is None for ref in refs):
+        elif all(label_of_kind(ref, options.annotations) is None for ref in refs):
+            kinds = sorted({label.kind for ref in refs for label in all_labels(ref) if label.kind})
+            those = f" of the kind {options.annotations}" if options.annotations else ""
+            others = f"{option_of('annotations')} {' or '.join(kinds)}, or " if kinds else ""
             raise UsageError(
-                f"the segmenter labels needs ground-truth label maps, and these scenes have none: "
-                f"add {option_of('labels')} DIR"
+                f"the segmenter labels needs ground-truth label maps, and these scenes have none{those}: "
+                f"add {others}{option_of('labels')} DIR"
             )
+
+    @classmethod
+    def settled(cls, options: LabelsConfig, refs: Sequence[SceneRef]) -> LabelsConfig:
+        """With the kind of the data set's own labels, where it has several and none was asked for."""
+        kinds = {ref.label.kind for ref in refs if ref.label is not None}
+        kind = kinds.pop() if options.labels is None and options.annotations is None and len(kinds) == 1 else ""
+        return replace(options, annotations=kind) if kind else options
+
+    @classmethod
+    def prepared(cls, options: LabelsConfig, refs: Sequence[SceneRef]) -> Sequence[SceneRef]:
+        """With the labels that are asked for alone, and where in a file of many images each one's masks are."""
+        if options.labels is not None:
+            return refs
+        chosen = [replace(ref, label=label_of_kind(ref, options.annotations), other_labels=()) for ref in refs]
+        for label in dict.fromkeys(ref.label for ref in chosen if ref.label is not None and is_shared(ref.label)):
+            tell(f"regions are the {label.kind} of {label.path}, as they were annotated")
+        for rule, kind in dict.fromkeys((one.rule, one.kind) for ref in chosen if (one := ref.label) and one.kind):
+            if DATASETS[rule].kind(kind).form == "map":
+                tell(f"regions are the pieces of {rule}'s {kind} maps")
+        return indexed(chosen)
 
     def take_counts(self) -> dict[str, float]:
         """The values that label maps held, where some are to be ignored."""
         counts = {f"{VALUE}{value}": float(count) for value, count in self.held.counts.items()}
         self.held.counts.clear()
-        return counts
+        return counts | self.masks.take_skipped()
 
     @classmethod
     def say_counted(cls, options: LabelsConfig, counts: Mapping[str, float]) -> None:
-        """Values to ignore that no label map held."""
+        """Values to ignore that no label map held, and annotations that gave no region."""
         values = {int(name.removeprefix(VALUE)): int(n) for name, n in counts.items() if name.startswith(VALUE)}
         ValuesHeld(options.ignore_label, values).say_missing()
+        say_skipped(counts)
 
     def complete(self, ref: SceneRef, scene: Scene) -> Scene:
-        """With its label map; without, where there is none."""
+        """With its label map or its masks; without, where there is none."""
         height, width = scene.pixels.shape[:2]
         if Header(height=height, width=width, orientation=scene.orientation).is_turned_unseen:
             say_turned()
+        if self.options.labels is None and ref.label is not None and is_shared(ref.label):
+            return replace(scene, label_masks=self.masks.read(ref.label, scene))
         return replace(scene, label_map=read_label_map(ref, self.options.labels, (height, width)))
 
     def segment(self, scenes: list[Scene]) -> list[ImageRegions | SegmentError]:
@@ -76,6 +114,8 @@ class LabelsSegmenter(Segmenter):
     def _segment_one(self, scene: Scene) -> ImageRegions | SegmentError:
         height, width = scene.pixels.shape[:2]
         labels = scene.label_map
+        if scene.label_masks is not None:
+            return regions_of_scene(scene, (region_from_rle(rle, height, width) for rle in scene.label_masks))
         if labels is None:
             return SegmentError(image_id=scene.image_id, message="no label map for this image")
         if labels.shape != (height, width):

@@ -14,16 +14,22 @@ class LabelsConfig(Settings):
 
     Attributes:
         labels: folder of label maps with the images' relative stems; by default the data set's own.
-        ignore_label: values that are not regions, such as void.
+        ignore_label: values that are not regions, such as void; of instances, the ids of their categories.
+        annotations: which of the data set's own, where it has several kinds (COCO: instances or panoptic).
+        crowds: take what is annotated as a crowd (COCO's iscrowd) as a region, too.
     """
 
     labels: Path | None = None
     ignore_label: Labels = ()
+    annotations: str | None = None
+    crowds: bool = False
 
 
 def maker(options: LabelsConfig) -> dict[str, Any]:
     """The folder's place is not kept, as the same label maps may lie elsewhere."""
-    own = {"labels": "the data set's own"} if options.labels is None else {}
+    own: dict[str, Any] = {"labels": "the data set's own"} if options.labels is None else {}
+    own |= {"annotations": options.annotations} if options.annotations is not None else {}
+    own |= {"crowds": True} if options.crowds else {}  # none of these in stores of older versions
     return {"ignore_label": list(options.ignore_label), **own}
 
 

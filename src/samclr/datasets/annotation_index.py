@@ -1,0 +1,185 @@
+"""Where in its data set's annotations each image's masks are: read once, before worker processes each read their own.
+
+COCO's JSON gives every image the places of its annotations, a table of mask files their names. A worker then reads
+single annotations from the file, and no process holds the file parsed.
+"""
+
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from samclr.datasets.catalogue import DATASETS, LabelKind
+from samclr.datasets.json_lists import elements
+from samclr.errors import ScenesError, name_some
+from samclr.scenes.refs import LabelFile, SceneRef, stem_of
+
+NUM_HEAD = 4  # numbers before the places: the file's size and time, the image's height and width (0 if not stated)
+SEPARATOR = b"\n"  # between the paths of mask files
+
+
+@dataclass(kw_only=True)
+class Instances:
+    """What a JSON of instances holds, by the name that it gives an image.
+
+    index: of each image its packed places. annotated: how many have an annotation. categories: names by id. faults:
+    what is wrong with the file, in words.
+    """
+
+    index: dict[str, bytes] = field(default_factory=dict)
+    annotated: int = 0
+    categories: dict[int, str] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """An image's annotations in a JSON of instances. spans: first byte and length of each; size: height and width."""
+
+    stamp: tuple[int, int]
+    size: tuple[int, int] | None
+    spans: tuple[tuple[int, int], ...]
+
+
+def read_instances(path: Path) -> Instances:
+    """Read a JSON of instances once, in bounded memory: 16 bytes stay of an annotation.
+
+    Raises:
+        ScenesError: it is not there, not COCO's JSON, was cut short, or names an image twice.
+    """
+    if not path.is_file():
+        raise ScenesError(f"no such file of annotations: {path}")
+    status, found = path.stat(), Instances()
+    sizes: dict[int, tuple[str, int, int]] = {}
+    spans: dict[int, array[int]] = {}
+    lists: set[str] = set()
+    of_category: dict[Any, int] = {}
+    for one in elements(path):
+        value = one.value if isinstance(one.value, dict) else {}
+        lists.add(one.key)
+        if one.key == "images":
+            image_id, name = value.get("id"), value.get("file_name")
+            if not isinstance(image_id, int) or not isinstance(name, str):
+                raise ScenesError(
+                    f"{path} has an image without a whole number as id and a file_name: {str(value)[:80]}"
+                )
+            if image_id in sizes:
+                raise ScenesError(f"{path} has two images with the id {image_id}")
+            sizes[image_id] = (name, *(_length(value.get(side)) for side in ("height", "width")))
+        elif one.key == "annotations":
+            image_id = value.get("image_id")
+            spans.setdefault(image_id if isinstance(image_id, int) else -1, array("q")).extend((one.offset, one.length))
+            category = value.get("category_id")
+            of_category[category if isinstance(category, int) else None] = of_category.get(category, 0) + 1
+        elif one.key == "categories" and isinstance(value.get("id"), int):
+            found.categories[value["id"]] = str(value.get("name"))
+    if not {"images", "annotations"} <= lists:
+        raise ScenesError(f"{path} is not COCO JSON: expected an object with the lists images and annotations")
+    for image_id, (name, height, width) in sizes.items():
+        if name in found.index:
+            raise ScenesError(f"{path} has two images with the file_name {name}")
+        places = spans.pop(image_id, None)
+        found.annotated += places is not None
+        head = array("q", (status.st_size, status.st_mtime_ns, height, width))
+        found.index[name] = (head + places if places is not None else head).tobytes()
+    if lost := sum(len(places) // 2 for places in spans.values()):
+        ids = name_some([str(image_id) for image_id in sorted(spans)], 3)
+        found.faults.append(f"{lost:,} annotations of {path.name} name images that it does not list: {ids}")
+    unknown = {str(one): n for one, n in of_category.items() if one not in found.categories}
+    if unknown:
+        named, count = name_some(sorted(unknown)), sum(unknown.values())
+        found.faults.append(f"{count:,} annotations of {path.name} have category ids that it does not list: {named}")
+    return found
+
+
+def place_of(index: bytes) -> Place:
+    """What `read_instances` packed of an image."""
+    numbers = array("q")
+    numbers.frombytes(index)
+    size_b, mtime_ns, height, width = numbers[:NUM_HEAD]
+    spans = tuple(zip(numbers[NUM_HEAD::2], numbers[NUM_HEAD + 1 :: 2], strict=True))
+    return Place(stamp=(size_b, mtime_ns), size=(height, width) if height and width else None, spans=spans)
+
+
+def indexed(refs: Sequence[SceneRef]) -> list[SceneRef]:
+    """The scenes, each label in a file of many images with its index; b"" where the file does not name the image.
+
+    Raises:
+        ScenesError: a file cannot be read, or names none of the images.
+    """
+    by_file: dict[LabelFile, list[int]] = {}
+    for number, ref in enumerate(refs):
+        if ref.label is not None and is_shared(ref.label):
+            by_file.setdefault(ref.label, []).append(number)
+    found = list(refs)
+    for label, numbers in by_file.items():
+        index = index_of(label)
+        ids = [refs[number].image_id for number in numbers]
+        keys = [key_of(image_id, index) for image_id in ids]
+        if not any(key is not None for key in keys):
+            raise ScenesError(
+                f"{label.path} names none of the images: it has {name_some(sorted(index)[:3], 3) or 'none'}; "
+                f"they have {name_some(ids, 3)}"
+            )
+        for number, key in zip(numbers, keys, strict=True):
+            found[number] = replace(refs[number], label=replace(label, index=b"" if key is None else index[key]))
+    return found
+
+
+def index_of(label: LabelFile) -> dict[str, bytes]:
+    """The index of a file of many images, by the names that it has. Raises ScenesError."""
+    kind = kind_of(label)
+    if kind.mask_files is None:
+        return read_instances(Path(label.path)).index
+    index: dict[str, bytes] = {}
+    for name, path in kind.mask_files(Path(label.path)):
+        packed = path.encode("utf-8", "surrogateescape")
+        index[name] = index[name] + SEPARATOR + packed if name in index else packed
+    return index
+
+
+def mask_paths(index: bytes) -> list[Path]:
+    """The mask files that `index_of` packed of an image."""
+    return [Path(path.decode("utf-8", "surrogateescape")) for path in index.split(SEPARATOR)]
+
+
+def all_labels(ref: SceneRef) -> tuple[LabelFile, ...]:
+    """Those of every kind that an image has."""
+    return (*(() if ref.label is None else (ref.label,)), *ref.other_labels)
+
+
+def label_of_kind(ref: SceneRef, kind: str | None) -> LabelFile | None:
+    """An image's label of a kind, for None of its set's first kind; None where it has none.
+
+    Of a set with one kind that is the one.
+    """
+    if kind is None:
+        return ref.label
+    return next((label for label in all_labels(ref) if label.kind in ("", kind)), None)
+
+
+def kind_of(label: LabelFile) -> LabelKind:
+    """The kind of its set's labels that a label is."""
+    return DATASETS[label.rule].kind(label.kind)
+
+
+def is_shared(label: LabelFile) -> bool:
+    """Whether its file holds the masks of many images; a label map, of a set or from a folder, is its image's own."""
+    return label.rule in DATASETS and kind_of(label).form != "map"
+
+
+def key_of(image_id: str, names: Iterable[str] | dict[str, bytes]) -> str | None:
+    """The name that means an image: the longest end of its id, from a slash on, with its suffix or without."""
+    rest = image_id
+    while True:
+        for name in (rest, stem_of(rest)):
+            if name in names:
+                return name
+        _, slash, rest = rest.partition("/")
+        if not slash:
+            return None
+
+
+def _length(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
