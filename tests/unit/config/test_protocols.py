@@ -32,7 +32,7 @@ class OtherConfig(ProtocolConfig):
 
 def test_the_protocols_of_the_house_are_found_in_their_order():
     labelled = ["knn", "linear", "few_shot", "crop_probe", "fine_tune"]
-    assert [spec.name for spec in protocols_of()] == [*labelled, "dense", "multilabel", "objects"]
+    assert [spec.name for spec in protocols_of()] == [*labelled, "dense", "multilabel", "objects", "detection"]
     assert [spec.name for spec in protocols_of("dense")] == ["dense"]
     for spec in PROTOCOLS.values():
         assert callable(resolve(spec.build))
