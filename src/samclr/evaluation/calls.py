@@ -62,7 +62,7 @@ def evaluate(
         dense_on: sets with label maps, for segmentation by patch features.
         multilabel_on: sets with several classes an image, for linear SVMs: VOC, or a folder with a labels.csv.
         objects_on: sets with label maps, for objects that find others of their class by their vectors; or bsds500.
-        detect_on: sets of instances in COCO's JSON, or VOC, for detection by fine-tuning, which takes hours or days.
+        detect_on: sets of instances in COCO's JSON, for detection by fine-tuning, which takes hours or days.
         config: images, intervals, and settings of protocols. model: what a file of weights does not say of itself.
         untrained: measure the same backbone before any training, as a floor. seed: of its weights.
         device: auto, cpu, cuda or cuda:1 and so on.

@@ -156,6 +156,8 @@ def _root(name_or_path: Path) -> Path:
         named = as_named(name_or_path)
     except ScenesError as error:
         raise EvaluationError(str(error)) from None
+    if named is not None and named.data_set.instances is None:
+        raise EvaluationError(f"{named.data_set.title} has no instances; {EXPECTED}")
     if named is not None:
         return named.root
     variable = os.environ.get(DATA_VARIABLE)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
+from support.coco import write_coco
 from support.instance_sets import change_json, write_instances
+from support.scenes import write_labelled_scenes
 
 from samclr.errors import EvaluationError
 from samclr.evaluation.detection.instances import open_instances
@@ -196,3 +198,16 @@ def test_fingerprints_tell_sets_apart(root):
     assert before.val.fingerprint != after.val.fingerprint
     assert before.val.subset(1, 0).fingerprint != before.val.fingerprint
     assert len(before.val.subset(9, 0)) == 2
+
+
+def test_coco_by_its_name(tmp_path, monkeypatch):
+    """In its true layout: crowds, an image without annotations, and ids with gaps."""
+    write_coco(tmp_path / "coco")
+    found = open_instances(Path(f"coco@{tmp_path / 'coco'}"))
+    assert (found.name, found.classes) == ("coco", ("person", "dog", "toothbrush"))
+    assert [len(found.train), len(found.train.trained), len(found.val)] == [3, 2, 2]
+    assert sum(int(one.is_crowd.sum()) for one in found.train.images) == 2
+    monkeypatch.setenv("SAMCLR_DATA", str(tmp_path))
+    assert open_instances(Path("coco")).val.fingerprint == found.val.fingerprint
+    with pytest.raises(EvaluationError, match="CamVid has no instances; expected"):
+        open_instances(Path(f"camvid@{write_labelled_scenes(tmp_path / 'camvid')}"))
