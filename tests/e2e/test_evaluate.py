@@ -315,4 +315,4 @@ def test_a_full_disk_is_said_before_the_work(tmp_path, call, monkeypatch):
 def test_nothing_to_measure_on_is_said(call):
     status, _, said = call("evaluate", "small-cnn")
     assert status == 2
-    assert "nothing to measure on: name labelled sets with --on, or sets with label maps with --dense-on" in said
+    assert "nothing to measure on: name labelled sets with --on, sets with label maps with --dense-on, " in said
