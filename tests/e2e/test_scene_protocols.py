@@ -17,12 +17,12 @@ from samclr.runs.results import Result
 PAPERS = (
     *("--skip-dense", "--bootstrap", 100, "--in-context", "--in-context-px", 48, "--in-context-memory", 40, 100),
     *("--segment-linear", "--segment-px", 48, "--segment-epochs", 1, "--segment-mask-px", 20),
-    *("--overcluster", 3, 5, "--overcluster-px", 48, "--overcluster-mask-px", 20, "--overcluster-seeds", 2),
+    *("--overcluster", 3, 5, "--overcluster-px", 48, "--overcluster-mask-px", 20, "--overcluster-runs", 2),
 )
 IN_CONTEXT, LINEAR, CLUSTERS = (
     ("--skip-dense", "--bootstrap", 100, "--in-context", "--in-context-px", 48, "--in-context-memory", 40),
     ("--skip-dense", "--bootstrap", 100, "--segment-linear", "--segment-px", 48, "--segment-epochs", 1),
-    ("--skip-dense", "--bootstrap", 100, "--overcluster", 3, "--overcluster-px", 48, "--overcluster-seeds", 1),
+    ("--skip-dense", "--bootstrap", 100, "--overcluster", 3, "--overcluster-px", 48, "--overcluster-runs", 1),
 )
 
 

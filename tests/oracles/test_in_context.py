@@ -1,5 +1,6 @@
-"""In-context segmentation against a naive loop over the arithmetic of open-hummingbird, which was run beside ours (see
-docs/evaluation.md), and squares against torchvision."""
+"""In-context segmentation against a naive loop over open-hummingbird's arithmetic, and squares against torchvision.
+
+Open-hummingbird's own code is run beside ours by benchmarks/beside_hummingbird.py."""
 
 from dataclasses import replace
 

@@ -26,7 +26,7 @@ from samclr.models.backbone import create_backbone
 
 CPU = torch.device("cpu")
 CONFIG = OverclusterConfig(
-    overcluster=(3, 12), overcluster_px=48, overcluster_mask_px=20, overcluster_seeds=2, overcluster_components=8
+    overcluster=(3, 12), overcluster_px=48, overcluster_mask_px=20, overcluster_runs=2, overcluster_components=8
 )
 
 

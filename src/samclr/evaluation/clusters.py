@@ -11,6 +11,7 @@ from torch import Tensor
 import samclr.draws as draws
 
 ROWS_AT_ONCE = 16_384
+DISTANCES_AT_ONCE = 64_000_000  # rows x centres
 SPLIT = 1 / 1024  # how far the two halves of a split cluster are moved apart, as faiss does
 
 
@@ -70,7 +71,7 @@ def kmeans(rows: Float[Tensor, "n q"], setting: KmeansSetting, device: torch.dev
         if best is None or inertia < best[0]:
             best = inertia, centres
     assert best is not None
-    return torch.cat([nearest_centre(block.to(device), best[1])[0].cpu() for block in rows.split(ROWS_AT_ONCE)])
+    return torch.cat([nearest_centre(block.to(device), best[1])[0].cpu() for block in _blocks(rows, best[1])])
 
 
 def lloyd(
@@ -80,7 +81,7 @@ def lloyd(
     last step; ends where no row changes its cluster."""
     assigned, inertia = torch.full((len(rows),), -1, device=rows.device), float("inf")
     for _ in range(iterations):
-        parts = [nearest_centre(block, centres) for block in rows.split(ROWS_AT_ONCE)]
+        parts = [nearest_centre(block, centres) for block in _blocks(rows, centres)]
         before, assigned = assigned, torch.cat([cluster for cluster, _ in parts])
         inertia = sum(float(distances.sum()) for _, distances in parts)
         if torch.equal(before, assigned):
@@ -98,6 +99,10 @@ def nearest_centre(
     """The nearest centre of each row, the first of equals, and the squared distance to it."""
     least, cluster = torch.addmm((centres**2).sum(1), rows, centres.T, alpha=-2).min(1)
     return cluster, (least + (rows**2).sum(1)).clamp_min(0)
+
+
+def _blocks(rows: Float[Tensor, "n q"], centres: Float[Tensor, "k q"]) -> tuple[Tensor, ...]:
+    return rows.split(min(ROWS_AT_ONCE, max(DISTANCES_AT_ONCE // len(centres), 1)))
 
 
 def _split_largest(centres: Float[Tensor, "k q"], sizes: Float[Tensor, "k"]) -> None:

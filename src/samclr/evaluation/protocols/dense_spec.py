@@ -14,7 +14,7 @@ class DenseConfig(ProtocolConfig):
     """Segmentation from frozen patch features: a linear probe, and the labels of the nearest patches.
 
     Attributes:
-        skip_dense: Skip both, where other protocols are asked for on sets with label maps.
+        skip_dense: Skip the linear probe and the nearest patches; other protocols on such sets remain.
         dense_px: Shorter side that images are resized to (then to whole patches), in px; labels are never resized.
         dense_stage: Which feature map, from 0; by default the last. ResNets: 0 is the stem, then 1 to 4; ViTs: a block.
         dense_num_train: Size of a seeded random subset of the training images; None takes all.

@@ -11,7 +11,7 @@ from samclr.log import option_of
 
 @dataclass(frozen=True, kw_only=True)
 class InContextConfig(ProtocolConfig):
-    """In-context segmentation (Balažević et al. 2023) at the settings of open-hummingbird: labels of nearest patches.
+    """Labels taken over from the nearest patches (Balažević et al. 2023), at the settings of open-hummingbird.
 
     Attributes:
         in_context: Run in-context segmentation.

@@ -61,7 +61,7 @@ class Overcluster(DenseProtocol[OverclusterConfig]):
         outcomes = []
         for k in config.overcluster:
             runs = []
-            for seed in range(config.overcluster_seed, config.overcluster_seed + config.overcluster_seeds):
+            for seed in range(config.overcluster_seed, config.overcluster_seed + config.overcluster_runs):
                 setting = KmeansSetting(
                     k=k, iterations=config.overcluster_iterations, starts=config.overcluster_starts,
                     per_cluster=config.overcluster_per_cluster, seed=seed,

@@ -10,7 +10,7 @@ from samclr.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class OverclusterConfig(ProtocolConfig):
-    """Overclustering (Leopart): k-means on the patches of the test images, clusters matched with classes.
+    """K-means on the patches of the test images, its clusters matched with classes, at the settings of Leopart.
 
     Attributes:
         overcluster: Numbers of clusters, such as 100 200 500; none by default. As many as there are classes are matched
@@ -19,7 +19,7 @@ class OverclusterConfig(ProtocolConfig):
         overcluster_mask_px: Side of the label maps that are counted, in px.
         overcluster_stage: Which feature map, from 0; by default the last.
         overcluster_components: Principal components that are clustered.
-        overcluster_seeds: Runs of k-means, of which the mean is the result.
+        overcluster_runs: Runs of k-means, of which the mean is the result.
         overcluster_starts: Starts of k-means in each run, the best of which counts.
         overcluster_iterations: Iterations of k-means at most.
         overcluster_per_cluster: Random patches a cluster that k-means learns from.
@@ -34,7 +34,7 @@ class OverclusterConfig(ProtocolConfig):
     overcluster_mask_px: InputSide = 100
     overcluster_stage: Annotated[int, Bounds(at_least=0, at_most=1000)] | None = None
     overcluster_components: Count = 50
-    overcluster_seeds: Annotated[int, Bounds(at_least=1, at_most=1000)] = 5
+    overcluster_runs: Annotated[int, Bounds(at_least=1, at_most=1000)] = 5
     overcluster_starts: Annotated[int, Bounds(at_least=1, at_most=1000)] = 5
     overcluster_iterations: Steps = 100
     overcluster_per_cluster: Count = 256

@@ -9,7 +9,7 @@ from samclr.config.serialise import BatchSize, Bounds, Count, Epochs, InputSide,
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentLinearConfig(ProtocolConfig):
-    """Linear segmentation at the settings of Leopart, CrOC and NeCo: a 1x1 convolution trained on crops of images.
+    """A 1x1 convolution trained on crops of images, at the settings of Leopart, CrOC and NeCo.
 
     Attributes:
         segment_linear: Run linear segmentation at the papers' settings.

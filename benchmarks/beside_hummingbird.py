@@ -1,7 +1,7 @@
 """Run open-hummingbird's own code beside ours, on the same generated shapes; needs a clone of it, of which nothing is
 copied here:
 
-    python tests/oracles/beside_hummingbird.py CLONE small-cnn 64 1400
+    python benchmarks/beside_hummingbird.py CLONE small-cnn 64 1400
 
 Its index (ScaNN, or faiss on a GPU) is replaced by an exact search; its memory is given our crops and our uniform
 numbers, as its own come from another generator; blue is normalised by ImageNet's 0.225 (it has 0.255).
@@ -13,7 +13,7 @@ import types
 from itertools import chain, count
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import torch
 import torch.nn.functional as F
