@@ -117,7 +117,6 @@ def test_a_file_and_a_box_are_embedded_as_the_folder_was(here, photos, tmp_path,
     run = here("similar", made, "--to", "2.png", *box, "--scenes", few, "--json", *CPU)
     assert json.loads(run.stdout)["similar"][0]["id"] == "2.png"
     for words, said in [
-        (("2.png", *box), "needs its pixels: name the scenes"),
         (("2.png", "--box", 5, 5, 5, 9, "--scenes", few), "the box 5 5 5 9 does not lie in 2.png of 160x120 px"),
         ((tmp_path / "other.png", "--region", 0), "give --box for an object"),
         (("2.png", "--region", 0, *box), "give one of them"),
@@ -182,7 +181,7 @@ def test_pictures_that_cannot_be_compared_are_named(here, photos, tmp_path):
     assert "1 image of" in run.stderr
     assert "is not among the 24 scenes: 4.png; name the scenes" in run.stderr
     run = here("duplicates", tmp_path / "vectors")
-    assert (run.returncode, "name the scenes with --scenes, or give --check none" in run.stderr) == (2, True)
+    assert (run.returncode, "does not remember its scenes; name them with --scenes" in run.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("by", ["kmeans++", "facility-location"])

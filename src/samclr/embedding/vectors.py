@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 
 from samclr.config.cache import cache_folder
 from samclr.embedding.mapped import Kind, Order, make_matrix, make_rows, order_of
+from samclr.embedding.origin import Origin, read_origin
 from samclr.embedding.store import WHOLE_IMAGE
 from samclr.errors import PartsError, UsageError, one_of
 from samclr.storage.locks import locked
@@ -54,6 +55,15 @@ class Vectors:
         self._paths = self._folder.part_paths()
         self._tables: dict[str, pa.Table] = {}
         self._arrays: dict[str, np.ndarray] = {}
+
+    @property
+    def origin(self) -> Origin | None:
+        """Where scenes and backbone were when the vectors were made; None of folders of before that was remembered.
+
+        Raises:
+            PartsError: the file that says so is damaged.
+        """
+        return read_origin(self.path)
 
     @property
     def errors(self) -> dict[str, str]:

@@ -16,6 +16,8 @@ from samclr.config.pretrain import PretrainConfig
 from samclr.config.recipes import RECIPES
 from samclr.datasets.names import short_name
 from samclr.datasets.sources import list_scenes
+from samclr.embedding.own_scenes import scenes_of
+from samclr.embedding.vectors import Vectors
 from samclr.errors import PartsError, RegionError
 from samclr.log import tell
 from samclr.pages.explorer.asked import Sampling
@@ -52,18 +54,22 @@ class Source:
     def __init__(
         self, scenes: Sequence[Path], data: ExplorerData, *, image_column: str | None = None, memory_mb: int = 256
     ):
-        """Open what was named.
+        """Open what was named. scenes: none where the vectors are to tell theirs.
 
         Raises:
             ScenesError: no scenes. RunError, PartsError: what was named is no run, region store or bank.
         """
         self.run_config: PretrainConfig | None = None if data.run is None else load_config(data.run)
         self.store: PartsFolder | None = None if data.regions is None else open_store(data.regions)
+        vectors = None if data.vectors is None else Vectors(data.vectors)
+        if not scenes and vectors is not None:
+            found = scenes_of(vectors, (), None, "an explorer shows scenes", "name them: samclr explore PATH...")
+            scenes, image_column = found[0], image_column or found[1]
         refs = list_scenes(scenes, image_column)
         columns = None if self.store is None else open_columns(self.store, [ref.image_id for ref in refs])
         self.bank = open_bank(scenes, refs, data.bank, self.run_config)
         limit = memory_mb * 1_000_000
-        self.objects = None if data.vectors is None else Objects(data.vectors, [ref.image_id for ref in refs])
+        self.objects = None if vectors is None else Objects(vectors, [ref.image_id for ref in refs])
         self.patch_colours = None if data.run is None else PatchColours(data.run)
         self.pictures = Pictures(refs, self.bank, int(limit * (1 - SCENES_SHARE)))
         self.catalogue = Catalogue(refs, columns, self.bank, self.pictures.bank_number)
