@@ -111,9 +111,8 @@ def open_for_embedding(refs: Sequence[SceneRef], job: EmbedJob, path: Path) -> t
             raise PartsError(f"{path} was made with {_differences(then, maker, differing)}; name another folder")
     tell(f"backbone: {maker['backbone']} on {device}, vectors of width {maker['width']}")
     folder = create_or_open_vectors(path, maker, len(refs))
-    target, _ = _opened(job)
-    is_untrained = target.seed is not None
-    write_origin(path, origin_of(job.scenes, job.image_column, job.target, is_untrained, target.seed, job.which))
+    seed = _opened(job)[0].seed
+    write_origin(path, origin_of(job.scenes, job.image_column, job.target, job.untrained, seed, job.which))
     return folder, EmbedWork(job=job, fingerprint=maker["fingerprint"])
 
 
