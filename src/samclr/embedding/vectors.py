@@ -68,6 +68,7 @@ class Vectors:
     @property
     def errors(self) -> dict[str, str]:
         """Why there are no vectors, by id, of the images that could not be embedded."""
+        self._refuse_changed()
         states: dict[str, str] = {}
         for _, images in self._folder.parts(["image_id", "status"], self._paths):
             states |= dict(zip(images["image_id"].to_pylist(), images["status"].to_pylist(), strict=True))
@@ -139,11 +140,17 @@ class Vectors:
     @cached_property
     def _place(self) -> Path:
         """The folder for what is made of the parts, which has their fingerprint as its name."""
+        self._refuse_changed()
         mark = self._folder.fingerprint(self._paths)
         if os.access(self.path, os.W_OK | os.X_OK):
             return self.path / "mapped" / mark
         own = hashlib.sha256(json.dumps(str(self.path.resolve())).encode()).hexdigest()[:16]
         return cache_folder() / "vectors" / own / mark
+
+    def _refuse_changed(self) -> None:
+        """Raise PartsError if a part is gone, since what still counted of it was put into another one."""
+        if not all(path.exists() for path in self._paths):
+            raise PartsError(f"vectors were replaced in {self.path} since it was opened; open it again")
 
     def _made(self, name: str, make: Any) -> Path:
         """A file of `_place`, made if it is not there; what was made of other parts goes."""
@@ -152,6 +159,7 @@ class Vectors:
             return path
         with locked(self._place.parent.parent / "locks" / "mapped"):
             if not path.exists():
+                self._refuse_changed()
                 for old in self._place.parent.glob("*"):
                     if old.name != self._place.name:
                         shutil.rmtree(old, ignore_errors=True)
