@@ -29,6 +29,8 @@ export class Views {
   #fields = {};
   #command;
   #steps = {};
+  #asked = null;
+  #askSet;
 
   /** words: the filter's. mark: draws boxes on the scene. */
   constructor(start, words, mark) {
@@ -39,6 +41,7 @@ export class Views {
     this.#controls(start.has_regions);
     this.#command = copyable($("views-command"), "Training on such views");
     this.refresh = latest(() => this.#refresh());
+    this.#askSet = latest(() => this.#setShares());
     $("step").addEventListener("change", () => $("step").reportValidity() && state.set({ step: $("step").value || null }));
     $("step-before").addEventListener("click", () => state.set({ step: this.#steps.previous_step }));
     $("step-after").addEventListener("click", () => state.set({ step: this.#steps.next_step }));
@@ -109,11 +112,14 @@ export class Views {
       if (scene !== state.get("scene")) return;
       fault($("views-fault"), found.why_not ? new Error(found.why_not) : null);
       this.#show(found);
-      if (!found.why_not) this.#showShares(await ask(`/api/shares/${encodeURIComponent(scene)}`, words));
+      if (found.why_not) return;
+      this.#showShares(await ask(`/api/shares/${encodeURIComponent(scene)}`, words));
+      this.#askSet();
     } catch (error) {
       fault($("views-fault"), error);
       $("rows").replaceChildren();
       $("shares").textContent = "";
+      this.#clearSet();
     }
   }
 
@@ -126,6 +132,7 @@ export class Views {
     if (!has) {
       $("rows").replaceChildren();
       $("shares").textContent = $("visit").textContent = "";
+      this.#clearSet();
       return;
     }
     if (document.activeElement !== $("step")) $("step").value = found.step;
@@ -169,12 +176,42 @@ export class Views {
   }
 
   #showShares(found) {
+    $("shares").textContent = `Over this and the next ${found.visits - 1} times that training sees this scene: ` +
+      `${this.#counts(found)}`;
+  }
+
+  #counts(found) {
     const of = (count, total) => `${percent(total ? count / total : 0)} (${number(count)} of ${number(total)})`;
     const under = found.under_coverage === null ? "" :
       ` ${of(found.under_coverage, found.views)} keep less of the mask than asked for.`;
-    $("shares").textContent = `Over this and the next ${found.visits - 1} times that training sees this scene: ` +
-      `${of(found.enlarged, found.views)} of the views are enlarged, ${of(found.identical, found.pairs)} of the rows show ` +
+    return `${of(found.enlarged, found.views)} of the views are enlarged, ${of(found.identical, found.pairs)} of the rows show ` +
       `identical boxes, ${of(found.crop_fallback, found.views)} of the crops fall back to the central one, and ` +
       `${of(found.whole_image, found.pairs)} of the rows show the whole image.${under}`;
+  }
+
+  #clearSet() {
+    this.#asked = null;
+    $("set-shares").textContent = "";
+  }
+
+  /** Once a setting decides otherwise than before, which scene is open does not matter. */
+  async #setShares() {
+    const words = { ...this.words(), ...state.some(VIEWS) };
+    const asked = JSON.stringify(words);
+    if (asked === this.#asked) return;
+    $("set-shares").textContent = "Whole set: counting ...";
+    try {
+      const found = await ask("/api/set-shares", words);
+      this.#asked = asked;
+      const isAll = found.scenes === found.of_scenes;
+      const sample = isAll ? `each of its ${number(found.scenes)} scenes` : `by a sample of ${number(found.scenes)} of ` +
+        `${number(found.of_scenes)} scenes (seed ${found.seed}), each`;
+      const left = found.left_out ? ` ${number(found.left_out)} scenes of the sample cannot be used.` : "";
+      $("set-shares").textContent = found.why_not ? "" :
+        `Whole set, ${sample} as training first shows it: ${this.#counts(found)}${left}`;
+    } catch (error) {
+      this.#asked = null;
+      $("set-shares").textContent = `Whole set: ${error.message}`;
+    }
   }
 }
