@@ -134,7 +134,10 @@ def _search_mapped(place: Path) -> tuple[Outcome, Any]:
 def _embed_again(place: Path) -> tuple[Outcome, Any]:
     """Resuming, then the search: healed where it was the rows."""
     outcome = _embed(place)
-    return (outcome, None) if outcome.fault or outcome.status else (outcome, _search(place)[1])
+    if outcome.fault or outcome.status:
+        return outcome, None
+    said, found = _search(place)
+    return Outcome(words=said.words, status=said.status, text=f"{outcome.text}\n{said.text}"), found
 
 
 KINDS = (

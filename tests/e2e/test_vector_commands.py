@@ -1,6 +1,7 @@
 """`samclr similar`, `duplicates` and `select` on made-up vectors of generated photographs."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from support.vectors import write_vectors
 import samclr
 from samclr.datasets.scene_lists import read_list
 from samclr.datasets.sources import list_scenes
+from samclr.scenes.refs import portable
 
 CPU = ("--device", "cpu")
 OLD_RUN = Path(__file__).parents[1] / "formats" / "0.1" / "run"
@@ -199,6 +201,17 @@ def test_select_writes_a_list_that_scenes_takes(here, photos, tmp_path, by, kind
     assert read_list(file) == chosen
     run = here("select", tmp_path / "vectors", "--num", 999, "--out", file)
     assert (run.returncode, "999 images are asked for; there are 25" in run.stderr) == (2, True)
+
+
+def test_names_that_are_not_utf8_are_looked_up_and_named(here, photos, tmp_path):
+    odd = os.fsdecode(b"\xff\xfe.png")
+    write_vectors(tmp_path / "odd", {portable(odd): np.ones((1, 4)), "other.png": np.ones((1, 4))})
+    run = here("similar", tmp_path / "odd", "--to", odd, "--json")
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)["query"]["id"] == portable(odd)
+    run = here("similar", tmp_path / "vectors", "--to", tmp_path / odd)
+    assert (run.returncode, "is neither an image of" in run.stderr) == (1, True)
+    assert "unexpected" not in run.stderr
 
 
 def test_a_folder_without_vectors_is_answered(here, tmp_path):

@@ -235,7 +235,8 @@ class Duplicates(Settings):
         else:
             self._show(found.groups, verdict)
         if found.num_split:
-            say(f"{found.num_split:,} groups were larger than --max-group {self.max_group}, and not chained through")
+            were = "group was" if found.num_split == 1 else "groups were"
+            say(f"{found.num_split:,} {were} larger than --max-group {self.max_group}, and not chained through")
         for path in (self.out, self.page):
             if path is not None:
                 say(f"wrote {path}")

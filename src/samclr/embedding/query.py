@@ -14,7 +14,7 @@ from samclr.config.serialise import from_dict
 from samclr.config.views import FilterConfig
 from samclr.embedding.embedders import crop_vectors, pooled_vectors
 from samclr.embedding.vectors import Vectors
-from samclr.errors import EvaluationError, UsageError
+from samclr.errors import EvaluationError, PartsError, UsageError, name_some
 from samclr.evaluation.inputs import is_run
 from samclr.evaluation.targets import open_target
 from samclr.log import option_of
@@ -24,7 +24,9 @@ from samclr.models.names import may_be_backbone
 from samclr.regions.records import region_from_mask, regions_of_scene
 from samclr.runs.results import UNTRAINED
 from samclr.scenes.decode import Scene
+from samclr.storage.parts import MANIFEST
 
+MADE_WITH = ("backbone", "fingerprint", "model", "settings")
 BoxXYXY = tuple[int, int, int, int]
 
 
@@ -42,9 +44,15 @@ def query_vector(
 
     Raises:
         EvaluationError, ConfigError, RunError: the backbone cannot be had, or has other weights.
+        PartsError: the manifest does not say what the vectors were made with.
         UsageError: the box does not lie in the image.
     """
     manifest = vectors.manifest
+    if missing := [name for name in MADE_WITH if name not in manifest]:
+        raise PartsError(
+            f"{vectors.path / MANIFEST} does not say what the vectors were made with ({name_some(missing)}), so no "
+            f"other image can be embedded likewise; search by an image of the folder, or make it again with samclr embed"
+        )
     settings = EmbedConfig(**manifest["settings"], dtype=manifest["dtype"])
     asked = _asked(vectors, backbone)
     given = _given(asked.name, manifest["model"])

@@ -38,7 +38,7 @@ from samclr.scenes.refs import SceneRef
 from samclr.storage.parts import PartsFolder
 
 REGION_BYTES = 1000  # of a region in memory, beside its run lengths
-SAMPLE_SCENES, SAMPLE_SEED = 200, 0  # of which the views are counted for the whole set
+SAMPLE_SCENES, SAMPLE_SEED = 100, 0  # of which the views are counted for the whole set
 KEPT_SHARES = 32
 SCENES_SHARE = 0.25  # of the memory; pictures have the rest
 

@@ -87,10 +87,10 @@ class NearDuplicates:
             listed = np.array([member for one in members for member in one], np.int64)
             rank[listed] = np.arange(len(listed))
             self.group, self.rank, self.kept = group, rank, kept
-            split = f"; {found.num_split:,} larger than {MAX_GROUP} were taken apart" if found.num_split else ""
+            split = f", chains of over {MAX_GROUP} taken apart" if found.num_split else ""
             self.text = (
                 f"{len(members):,} groups of near-duplicates (similarity of {THRESHOLD} and more, and the same "
-                f"picture){split}; the one to keep first. {command} lists the others"
+                f"picture){split}; the one to keep comes first. {command} lists the others"
             )
             self.state = "ready"
         except SamclrError as error:

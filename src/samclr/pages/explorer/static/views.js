@@ -22,6 +22,7 @@ const STRATEGIES = { region: "one region", image: "the whole image", "random-box
 const OTHERS = ["strategy", "crop_scale", "asymmetric", "redraw", "max_window_aspect", "coverage_tries"];
 export const VIEWS = [...Object.keys(NUMBERS), ...Object.keys(SWITCHES), ...OTHERS];
 const MARKS = ["#ffffff", "#ffd400", "#00e5ff", "#ff6bd6", "#9dff57", "#ff9d3c"];
+const REST_MS = 800;
 const JITTER = ["brightness", "contrast", "saturation"];
 
 export class Views {
@@ -31,6 +32,7 @@ export class Views {
   #steps = {};
   #asked = null;
   #askSet;
+  #resting;
 
   /** words: the filter's. mark: draws boxes on the scene. */
   constructor(start, words, mark) {
@@ -42,6 +44,7 @@ export class Views {
     this.#command = copyable($("views-command"), "Training on such views");
     this.refresh = latest(() => this.#refresh());
     this.#askSet = latest(() => this.#setShares());
+    this.#resting = 0;
     $("step").addEventListener("change", () => $("step").reportValidity() && state.set({ step: $("step").value || null }));
     $("step-before").addEventListener("click", () => state.set({ step: this.#steps.previous_step }));
     $("step-after").addEventListener("click", () => state.set({ step: this.#steps.next_step }));
@@ -114,7 +117,8 @@ export class Views {
       this.#show(found);
       if (found.why_not) return;
       this.#showShares(await ask(`/api/shares/${encodeURIComponent(scene)}`, words));
-      this.#askSet();
+      clearTimeout(this.#resting);
+      this.#resting = setTimeout(() => this.#askSet(), REST_MS); // it counts for a second or two
     } catch (error) {
       fault($("views-fault"), error);
       $("rows").replaceChildren();
