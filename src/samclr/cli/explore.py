@@ -32,7 +32,8 @@ class Explore(Settings):
 
         if not self.scenes and self.data.vectors is None:
             raise UsageError(
-                "samclr explore shows scenes: name them, as samclr explore PATH..., or give --vectors, which remember theirs"
+                "samclr explore shows scenes: name them, as samclr explore PATH..., or give --vectors, which "
+                "remember theirs"
             )
         source = Source(self.scenes, self.data, image_column=self.image_column, memory_mb=self.server.memory_mb)
         serve(source, self.server)

@@ -13,7 +13,8 @@ DETAILS = ("norm_eps", "final_norm_eps", "pos_resampling")
 Resampling = Literal["bicubic", "bicubic-offset"]  # of position embeddings, see samclr.models.positions
 RESERVED = ("num_classes", "in_chans", "pretrained", "checkpoint_path", "dynamic_img_size", "dynamic_img_pad")
 MOST_LAYERS, MOST_NUMBER = 1_000, 16_384
-SIZES = {"depth", "depths", "layers", "dim", "dims", "heads", "channels", "chs", "width", "widths", "patch"}
+LAYERS = {"depth", "depths", "layers"}
+SIZES = LAYERS | {"dim", "dims", "heads", "channels", "chs", "width", "widths", "patch"}
 Arguments = tuple[tuple[str, Any], ...]  # of timm.create_model, hashable
 
 
@@ -59,7 +60,8 @@ def _check_numbers(name: str, value: Any) -> None:
         if not abs(one) <= most:
             raise ConfigError(f"model_args has {name}={_text(one)}; expected a number up to {most}", "model_args")
     words = set(name.removesuffix("_size").split("_"))
-    is_stage = isinstance(value, tuple) and any(one > 0 for one in numbers)  # of which some may have no layer
+    # of several stages some may have no layer
+    is_stage = isinstance(value, tuple) and bool(words & LAYERS) and any(one > 0 for one in numbers)
     if (words & SIZES or name == "mlp_ratio") and any(one < 0 or (one == 0 and not is_stage) for one in numbers):
         kind = "numbers" if isinstance(value, tuple) else "a number"
         raise ConfigError(

@@ -71,8 +71,8 @@ def read_origin(folder: Path) -> Origin | None:
         facts: dict[str, Any] = read_json(path, {}, remedy)
         if not facts:
             return None
-        several = {name: tuple(map(str, facts.pop(name))) for name in ("scenes", "found_at")}
-        return Origin(**several, **facts)
+        several = {name: tuple(map(str, facts[name])) for name in ("scenes", "found_at")}
+        return Origin(**facts | several)
     except FilesError as error:
         raise PartsError(str(error)) from None
     except (KeyError, TypeError) as error:

@@ -51,7 +51,7 @@ def query_vector(
     if missing := [name for name in MADE_WITH if name not in manifest]:
         raise PartsError(
             f"{vectors.path / MANIFEST} does not say what the vectors were made with ({name_some(missing)}), so no "
-            f"other image can be embedded likewise; search by an image of the folder, or make it again with samclr embed"
+            f"other image can be embedded likewise; search by an image of the folder, or embed its scenes again"
         )
     settings = EmbedConfig(**manifest["settings"], dtype=manifest["dtype"])
     asked = _asked(vectors, backbone)

@@ -178,7 +178,8 @@ export class Grid {
     const counts = row.regions === undefined ? "" : `${number(row.kept)} of ${number(row.regions)} regions`;
     const bySize = ["largest", "smallest"].includes(state.get("sort"));
     const group = row.group === undefined ? "" : row.is_kept ? `group ${row.group + 1}, to keep` : `group ${row.group + 1}`;
-    const text = row.error ?? (group || (bySize ? size : counts) || size);
+    const usual = row.error ?? ((bySize ? size : counts) || size);
+    const text = !group ? usual : row.error ? `${group}; ${row.error}` : group;
     card.whole.title = [row.id, row.error ?? counts, size].filter(Boolean).join("\n");
     if (card.facts.textContent !== text) card.facts.textContent = text;
     card.facts.classList.toggle("fault", row.error !== null);
