@@ -161,7 +161,7 @@ KINDS = (
     Kind(name="vectors: rows, embed again", files="vectors/rows/*.parquet", read=_embed_again),
     Kind(name="vectors: manifest", files="vectors/manifest.json", read=_search),
     Kind(name="vectors: origin.json", files="vectors/origin.json", read=_search),
-    Kind(name="vectors: mapped", files="mapped/vectors/mapped/*/*", read=_search_mapped, may_differ=True),
+    Kind(name="vectors: mapped", files="mapped/vectors/mapped/*/*", read=_search_mapped),
     Kind(name="exported backbone", files="backbone.safetensors", read=_measure("backbone.safetensors")),
 )
 

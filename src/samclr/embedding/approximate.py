@@ -37,7 +37,7 @@ def nearest_by_index(
     """
     _faiss()
     matrix = vectors.matrix(kind)
-    path = vectors._made(f"{kind}.{SUFFIX}", lambda _, order, place: build_index(matrix, place))
+    path = vectors._made(f"{kind}.{SUFFIX}", lambda _, order, place: build_index(matrix, place), is_sealed=False)
     return nearest_in_index(path, matrix, queries, k)
 
 
