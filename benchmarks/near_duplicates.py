@@ -1,13 +1,18 @@
 """How many planted copies `samclr duplicates` finds among photographs, and how many distinct ones it merges.
 
     python benchmarks/near_duplicates.py --images DIR --backbone TARGET [--untrained] [--image-px 112] [--planted 100]
+    python benchmarks/near_duplicates.py --frames VECTORS [--seconds 10]
 
 Of some photographs of DIR thirteen copies each are planted: JPEG of quality 90 to 30, resizes by 0.33 to 1.5, crops of
 97 to 80 % of each side at a random place. Each line: the threshold; pairs of vectors over it, which are compared; found
 copies, by kind; groups with two photographs of DIR. The last lines go by the vectors alone (--check none).
+
+The second form looks at frames of video, whose names end in the film and the frame's number at 30 a second: what is
+grouped, how many groups are of two films, and of stretches over --seconds apart, which are rarely one sight.
 """
 
 import argparse
+import re
 import tempfile
 import time
 from collections import Counter
@@ -22,8 +27,11 @@ from samclr.config.embedding import EmbedConfig
 from samclr.datasets.sources import list_scenes
 from samclr.embedding.copies import find_copies
 from samclr.embedding.duplicates import pairs_over
+from samclr.embedding.own_scenes import refs_of
 
 THRESHOLDS = (0.9, 0.95, 0.98)
+FRAME = re.compile(r"([^/]*?)_[a-z]?(\d+)\.\w+$")
+FRAMES_PER_S = 30
 
 
 def copies(image: Image.Image, random: np.random.Generator) -> Iterator[tuple[str, Image.Image, int]]:
@@ -58,12 +66,17 @@ def plant(images: Path, folder: Path, num: int) -> dict[str, tuple[str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--backbone", required=True)
+    parser.add_argument("--images", type=Path)
+    parser.add_argument("--backbone")
     parser.add_argument("--untrained", action="store_true")
     parser.add_argument("--image-px", type=int, default=112)
     parser.add_argument("--planted", type=int, default=100)
+    parser.add_argument("--frames", type=Path, metavar="VECTORS")
+    parser.add_argument("--seconds", type=float, default=10)
     arguments = parser.parse_args()
+    if arguments.frames is not None:
+        look_at_frames(samclr.open_vectors(arguments.frames), arguments.seconds)
+        return
     with tempfile.TemporaryDirectory() as base:
         folder = Path(base) / "scenes"
         folder.mkdir()
@@ -102,6 +115,25 @@ def show(
         f"; {merged} groups merge photographs",
         flush=True,
     )
+
+
+def look_at_frames(vectors: samclr.Vectors, seconds: float) -> None:
+    _, refs = refs_of(vectors, (), None, "pictures are compared")
+    for compared in (refs, None):
+        for threshold in THRESHOLDS:
+            groups = find_copies(vectors, threshold=threshold, refs=compared).groups
+            mixed = apart = 0
+            for group in groups:
+                frames = sorted(FRAME.search(place.id).groups() for place in group)
+                mixed += len({film for film, _ in frames}) > 1
+                steps = np.diff(sorted(int(number) for _, number in frames))
+                apart += len({film for film, _ in frames}) == 1 and steps.max() > seconds * FRAMES_PER_S
+            print(
+                f"{'pictures' if compared else 'vectors alone'}, threshold {threshold}: {len(groups)} groups, "
+                f"{sum(len(group) - 1 for group in groups)} of {len(refs)} left out; {mixed} groups of two films, "
+                f"{apart} of stretches over {seconds:g} s apart; largest {[len(group) for group in groups[:5]]}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
     OMP_NUM_THREADS=1 python benchmarks/search.py [--rows 1000000] [--width 512]
     python benchmarks/search.py --recall VECTORS
+    OMP_NUM_THREADS=1 python benchmarks/search.py --faiss 1000000 5000000 [--width 256]
 
 The second line tells what --index faiss misses of a folder's regions: each seventh is searched by, the ten nearest.
+The third does so of that many generated vectors in float16, with times: objects in families of about fifty that are
+alike, of a thousand kinds; and vectors without any structure, the hardest that there is. 500 more are searched by.
 
 The array lies in a file and is mapped, as a folder of vectors is. torch's product reads the same map; for float16 it is
 that of float16, which reads half of the bytes. Each time is the least of several, taken in turns.
@@ -20,11 +23,12 @@ import psutil
 import torch
 
 import samclr
-from samclr.embedding.approximate import nearest_by_index
+from samclr.embedding.approximate import build_index, nearest_by_index, nearest_in_index
 from samclr.embedding.dots import widened
 from samclr.embedding.search import ROWS_AT_ONCE, nearest_rows
 
 K, BATCH, TURNS, BAR = 10, 256, 7, 1.2
+KINDS, FAMILY, QUERIES = 1000, 50, 500
 
 
 def write_rows(path: Path, rows: int, width: int, kind: type) -> np.ndarray:
@@ -52,9 +56,16 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--recall", type=Path)
+    parser.add_argument("--faiss", type=int, nargs="+", metavar="ROWS")
     arguments = parser.parse_args()
     if arguments.recall is not None:
         recall(samclr.open_vectors(arguments.recall))
+        return
+    if arguments.faiss is not None:
+        for rows in arguments.faiss:
+            for alike in (True, False):
+                with tempfile.TemporaryDirectory() as folder:
+                    against_exact(Path(folder), rows, arguments.width, alike)
         return
     for kind in (np.float32, np.float16):
         with tempfile.TemporaryDirectory() as folder:
@@ -88,8 +99,52 @@ def compare(vectors: np.ndarray) -> None:
 def recall(vectors: samclr.Vectors) -> None:
     queries = vectors.matrix("region")[::7].astype(np.float32)
     exact, found = vectors.search(queries, K, "region")[1], nearest_by_index(vectors, queries, K, "region")[1]
-    share = np.mean([len({*one} & {*other}) / K for one, other in zip(exact, found, strict=True)])
+    share = found_share(exact, found)
     print(f"{len(queries):,} of {len(vectors.rows('region')):,} regions: {share:.1%} of the {K} nearest are found")
+
+
+def found_share(exact: np.ndarray, found: np.ndarray) -> float:
+    return float(np.mean([len({*one} & {*other}) / K for one, other in zip(exact, found, strict=True)]))
+
+
+class Generated:
+    """Vectors of unit length: alike ones in families of kinds, or without structure."""
+
+    def __init__(self, rows: int, width: int, alike: bool):
+        self.width, self.alike = width, alike
+        self.random = np.random.default_rng(0)
+        kinds = self.random.standard_normal((KINDS, width), np.float32)
+        families = max(rows // FAMILY, 1) if alike else 1
+        self.families = self.random.standard_normal((families, width), np.float32)
+        self.families += kinds[self.random.integers(KINDS, size=families)]
+
+    def __call__(self, num: int) -> np.ndarray:
+        found = self.random.standard_normal((num, self.width), np.float32)
+        if self.alike:
+            found += self.families[self.random.integers(len(self.families), size=num)]
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def against_exact(folder: Path, rows: int, width: int, alike: bool) -> None:
+    generated, at_once = Generated(rows, width, alike), 50_000
+    out = np.lib.format.open_memmap(folder / "rows.npy", "w+", np.float16, (rows, width))
+    for first in range(0, rows, at_once):
+        out[first : first + at_once] = generated(min(at_once, rows - first))
+    out.flush()
+    del out
+    matrix, queries, index = np.load(folder / "rows.npy", mmap_mode="r"), generated(QUERIES), folder / "index"
+    start = time.perf_counter()
+    build_index(matrix, index)
+    built_s = time.perf_counter() - start
+    exact, found = nearest_rows(queries, matrix, K)[1], nearest_in_index(index, matrix, queries, K)[1]
+    calls = [lambda: nearest_rows(queries[:1], matrix, K), lambda: nearest_in_index(index, matrix, queries[:1], K)]
+    exact_s, index_s = least_s(calls, TURNS)
+    print(
+        f"{rows:,} {'families of kinds' if alike else 'without structure'}, width {width}: built in {built_s:,.0f} s, "
+        f"{index.stat().st_size / 1e9:.2f} GB; one query {exact_s * 1e3:,.0f} ms by exact search, {index_s * 1e3:,.0f} "
+        f"ms by the index; {found_share(exact, found):.1%} of the {K} nearest to {QUERIES} are found",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

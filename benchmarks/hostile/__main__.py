@@ -82,9 +82,15 @@ def _import_everything() -> None:
     from options import commands
 
     import samclr.demo.demo
+    import samclr.embedding.chosen
+    import samclr.embedding.copies
+    import samclr.embedding.query
+    import samclr.embedding.work
     import samclr.evaluation.evaluate
     import samclr.evaluation.protocols.dense
+    import samclr.pages.explorer.server
     import samclr.pages.look
+    import samclr.pages.pictures
     import samclr.pages.report
     import samclr.runs.export
     import samclr.training.dry_run

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from options import SMALL
 from PIL import Image
 from runner import samclr
 from support.scenes import box_scene
@@ -157,14 +158,15 @@ def read_all(folder: Path) -> dict[str, Any]:
         outcome = samclr("segment", source, "--min-size", 20, "--workers", 1, "--out", store, cache=cache)
         exported = samclr("regions", "export", store, "--layout", "sa1b", "--out", case / "deep" / "out", cache=cache)
         looked = samclr("look", store, "--scenes", source, "--out", case / "deep" / "look.html", cache=cache)
-        segmented = sum(
-            row["status"] == "ok"
-            for part in store.glob("*.parquet")
-            for row in pq.read_table(part, columns=["status"]).to_pylist()
-        )
+        vectors, page = case / "deep" / "vectors", case / "deep" / "page.html"
+        embedded = samclr("embed", source, *SMALL, "--regions", store, "--out", vectors, cache=cache)
+        compared = samclr("duplicates", vectors, "--threshold", 0.5, "--page", page, cache=cache)
+        segmented = min(_num_ok(store), _num_ok(vectors))
         outside = [path for path in case.rglob("*evil*") if case / "deep" / "out" not in path.parents]
-        faults = [one.fault for one in (outcome, exported, looked) if one.fault is not None]
-        raw = "\x1b[2J" in outcome.text or "\nsamclr: all is well" in outcome.text
+        every = (outcome, exported, looked, embedded, compared)
+        faults = [one.fault for one in every if one.fault is not None]
+        text = "".join(one.text for one in every)
+        raw = "\x1b[2J" in text or "\nsamclr: all is well" in text
         if faults:
             what = faults[0]
         elif outside or raw or (segmented < good and outcome.status == 0 and not _told(outcome.text)):
@@ -175,8 +177,17 @@ def read_all(folder: Path) -> dict[str, Any]:
             what = "said" if _told(outcome.text) else "whole"
         counts[what] += 1
         if what in ("silent", "hang", "crash", "unexpected"):
-            odd.append(f"{name}: {what}: {' | '.join(one.text.strip()[-150:] for one in (outcome, exported, looked))}")
+            odd.append(f"{name}: {what}: {' | '.join(one.text.strip()[-150:] for one in every)}")
     return {"what": "hostile images, Parquet files and tars", "tried": len(CASES), **counts, "odd": odd}
+
+
+def _num_ok(folder: Path) -> int:
+    """Images of a store, or of vectors, that have a good row."""
+    return sum(
+        row["status"] == "ok"
+        for part in folder.glob("b*.parquet")
+        for row in pq.read_table(part, columns=["status"]).to_pylist()
+    )
 
 
 def _told(text: str) -> bool:

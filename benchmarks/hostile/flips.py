@@ -44,7 +44,12 @@ def make_place(place: Path) -> None:
         _pretrain(place, "bank", place / "run", 3),
         samclr("evaluate", place / "run", *_evaluate(place), "--out", place / "run/results.json", cache=cache),
         samclr("export", place / "run", "--out", place / "backbone.safetensors", cache=cache),
+        _embed(place),
     ]
+    (place / "mapped").mkdir()
+    for name in ("vectors", "scenes"):
+        shutil.copytree(place / name, place / "mapped" / name)
+    made.append(_search_mapped(place)[0])
     for outcome in made:
         assert outcome.status == 0, f"{outcome.words}: {outcome.text}"
 
@@ -103,6 +108,38 @@ def _report(place: Path) -> tuple[Outcome, Any]:
     return outcome, (place / "report.html").read_text() if (place / "report.html").exists() else None
 
 
+def _embed(place: Path) -> Outcome:
+    words = ("--backbone", "small-cnn", "--image-px", 24, "--device", "cpu", "--workers", 1, "--out", place / "vectors")
+    return samclr("embed", place / "scenes", "--regions", place / "store", *words, cache=place / "cache")
+
+
+def _search(place: Path) -> tuple[Outcome, Any]:
+    """What is similar, and what is twice, by the vectors alone, and a choice: the last outcome that is no success."""
+    cache, vectors = place / "cache", place / "vectors"
+    outcomes = [
+        samclr("similar", vectors, "--to", "a/000.png", "--region", 1, "--json", cache=cache),
+        samclr("duplicates", vectors, "--check", "none", "--threshold", 0.9, "--json", cache=cache),
+        samclr("select", vectors, "--num", 5, "--scenes", place / "scenes", "--out", place / "some.txt", cache=cache),
+    ]
+    worst = next((one for one in outcomes if one.fault or one.status), outcomes[0])
+    said = Outcome(words=worst.words, status=worst.status, text="\n".join(one.text for one in outcomes))
+    return said, [one.text for one in outcomes]
+
+
+def _search_mapped(place: Path) -> tuple[Outcome, Any]:
+    """Likewise of vectors that were searched before, whose arrays lie mapped."""
+    return _search(place / "mapped")
+
+
+def _embed_again(place: Path) -> tuple[Outcome, Any]:
+    """Resuming, then the search: healed where it was the rows."""
+    outcome = _embed(place)
+    if outcome.fault or outcome.status:
+        return outcome, None
+    said, found = _search(place)
+    return Outcome(words=said.words, status=said.status, text=f"{outcome.text}\n{said.text}"), found
+
+
 KINDS = (
     Kind(name="region store: part", files="store/*.parquet", read=_regions),
     Kind(name="region store: manifest", files="store/manifest.json", read=_regions),
@@ -118,6 +155,13 @@ KINDS = (
     Kind(name="run: metrics.jsonl", files="run/metrics.jsonl", read=_report),
     Kind(name="run: summary.json", files="run/summary.json", read=_resume),
     Kind(name="run: results.json", files="run/results.json", read=_report),
+    Kind(name="vectors: part", files="vectors/b*.parquet", read=_search),
+    Kind(name="vectors: part, embed again", files="vectors/b*.parquet", read=_embed_again),
+    Kind(name="vectors: rows", files="vectors/rows/*.parquet", read=_search),
+    Kind(name="vectors: rows, embed again", files="vectors/rows/*.parquet", read=_embed_again),
+    Kind(name="vectors: manifest", files="vectors/manifest.json", read=_search),
+    Kind(name="vectors: origin.json", files="vectors/origin.json", read=_search),
+    Kind(name="vectors: mapped", files="mapped/vectors/mapped/*/*", read=_search_mapped),
     Kind(name="exported backbone", files="backbone.safetensors", read=_measure("backbone.safetensors")),
 )
 

@@ -17,6 +17,7 @@ VALUES = (*ODD, HUGE)
 OPTION = re.compile(r"^[│\s]*(?:-\w, )?(--[a-z0-9-]+)(?: ([A-Z{\[].*?))?\s*│?$", re.M)
 TINY = ("--backbone", "small-cnn", "--size-px", 24, "--global-batch-size", 8, "--min-area-px", 20, "--steps", 1)
 TINY_RUN = (*TINY, "--warmup-steps", 0, "--device", "cpu", "--workers", 1)
+SMALL = ("--backbone", "small-cnn", "--image-px", 24, "--device", "cpu", "--workers", 1)
 HANG_S = 120
 REFUSED = ("data check", "demo")  # as they would take long
 
@@ -33,6 +34,11 @@ def commands(place: Path) -> dict[str, tuple[Any, ...]]:
         **{f"pretrain {name}": ("pretrain", name, *pretrain, "--dry-run") for name in RECIPES},
         "pretrain from-config": ("pretrain", "from-config", place / "run", "--out", out, "--dry-run"),
         "evaluate": ("evaluate", "small-cnn", "--untrained", *measured),
+        "embed": ("embed", scenes, "--regions", store, *SMALL, "--out", out),
+        "similar": ("similar", place / "vectors", "--to", place / "query.png", "--device", "cpu"),
+        "duplicates": ("duplicates", place / "vectors", "--out", place / "twice.txt"),
+        "select": ("select", place / "vectors", "--num", 3, "--out", place / "some.txt"),
+        "explore": ("explore", scenes, "--regions", store, "--vectors", place / "vectors", "--port", 0),
         "look": ("look", store, "--scenes", scenes, "--out", place / "look.html"),
         "segmenters": ("segmenters",),
         "regions verify": ("regions", "verify", store),
@@ -54,7 +60,7 @@ def options_of(words: tuple[Any, ...], cache: Path) -> list[str]:
     depth = 2 if words[0] in ("pretrain", "regions", "data", "study") else 1
     text = samclr(*words[:depth], "--help", cache=cache).text
     found = {name: value for name, value in OPTION.findall(text) if value}
-    return sorted(name for name in found if name not in ("--out", "--bank"))
+    return sorted(name for name in found if name not in ("--out", "--bank", "--page"))
 
 
 def make_sound(sound: Path, cache: Path) -> None:
@@ -64,6 +70,9 @@ def make_sound(sound: Path, cache: Path) -> None:
     samclr("segment", sound / "scenes", "--min-size", 20, "--out", sound / "store", cache=cache)
     run = ("--scenes", sound / "scenes", "--regions", sound / "store", *TINY_RUN, "--out", sound / "run")
     assert samclr("pretrain", "samclr", *run, cache=cache).status == 0
+    embed = ("embed", sound / "scenes", "--regions", sound / "store", *SMALL, "--out", sound / "vectors")
+    assert samclr(*embed, cache=cache).status == 0
+    shutil.copyfile(next((sound / "shades").rglob("*.png")), sound / "query.png")
 
 
 def values_for(option: str, turn: int, seen: set[str]) -> tuple[str, ...]:

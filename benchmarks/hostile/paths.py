@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from options import TINY_RUN, make_sound
+from options import SMALL, TINY_RUN, make_sound
 from runner import samclr
 
 HANG_S = 60
+EXPLORED = ("regions", "run", "vectors", "bank")
 
 
 def _device(place: Path) -> Path:
@@ -53,6 +54,7 @@ def odd_paths(place: Path) -> dict[str, str]:
 def places(place: Path) -> dict[str, tuple[Any, ...]]:
     """Each command with None at the place of the odd path."""
     scenes, store, shades, run, out = (place / name for name in ("scenes", "store", "shades", "run", "out"))
+    vectors, page = place / "vectors", place / "page.html"
     measured = ("--image-px", 24, "--probe-epochs", 1, "--bootstrap", 100)
     pretrain = ("pretrain", "samclr", *TINY_RUN)
     return {
@@ -86,6 +88,24 @@ def places(place: Path) -> dict[str, tuple[Any, ...]]:
         "export RUN": ("export", None, "--out", out),
         **{f"export {layout} --out": ("export", run, "--layout", layout, "--out", None) for layout in ("timm", "onnx")},
         "export huggingface --out": ("export", place / "resnet", "--layout", "huggingface", "--out", None),
+        "embed SCENES": ("embed", None, *SMALL, "--out", out),
+        "embed --regions": ("embed", scenes, *SMALL, "--regions", None, "--out", out),
+        "embed --backbone": ("embed", scenes, "--backbone", None, *SMALL[2:], "--out", out),
+        "embed --out": ("embed", scenes, *SMALL, "--out", None),
+        "similar VECTORS": ("similar", None, "--to", "a/000.png"),
+        "similar --to": ("similar", vectors, "--to", None, "--device", "cpu"),
+        "similar --scenes": ("similar", vectors, "--to", "a/000.png", "--page", page, "--scenes", None),
+        "similar --page": ("similar", vectors, "--to", "a/000.png", "--page", None),
+        "similar --backbone": ("similar", vectors, "--to", place / "query.png", "--backbone", None, "--device", "cpu"),
+        "duplicates VECTORS": ("duplicates", None, "--check", "none"),
+        "duplicates --scenes": ("duplicates", vectors, "--scenes", None),
+        "duplicates --out": ("duplicates", vectors, "--out", None),
+        "duplicates --page": ("duplicates", vectors, "--page", None),
+        "select VECTORS": ("select", None, "--num", 3, "--out", out),
+        "select --scenes": ("select", vectors, "--num", 3, "--out", out, "--scenes", None),
+        "select --out": ("select", vectors, "--num", 3, "--out", None),
+        "explore SCENES": ("explore", None, "--port", 0),
+        **{f"explore --{name}": ("explore", scenes, f"--{name}", None, "--port", 0) for name in EXPLORED},
         "report RUN": ("report", None, "--out", out),
         "report --out": ("report", run, "--out", None),
         "look STORE": ("look", None, "--scenes", scenes, "--out", out),

@@ -1,10 +1,14 @@
-"""Commands of samclr, each in a forked process, and what became of them: quick, since samclr is imported once."""
+"""Commands of samclr, each in a forked process, and what became of them: quick, since samclr is imported once.
+
+A command that serves a page is asked to end once it has told its address.
+"""
 
 import io
 import os
 import resource
 import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
@@ -48,6 +52,18 @@ def samclr(*words: object, cache: Path, hang_s: float = HANG_S) -> Outcome:
     return Outcome(words=given, status=status, text=text)
 
 
+class _Told(io.StringIO):
+    """Standard output; an address in it means that the command waits for readers."""
+
+    serves = False
+
+    def write(self, text: str) -> int:
+        if text.startswith("http://"):
+            self.serves = True
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        return super().write(text)
+
+
 def _child(words: Sequence[str], cache: Path, writer: int) -> None:
     from samclr.cli.main import main
 
@@ -56,13 +72,14 @@ def _child(words: Sequence[str], cache: Path, writer: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(writer, 2)
-    out, status = io.StringIO(), 0
+    out, status = _Told(), 0
     try:
         with redirect_stdout(out), redirect_stderr(os.fdopen(os.dup(writer), "w", errors="backslashreplace")):
             try:
                 main(list(words))
             except SystemExit as end:
                 status = int(end.code or 0) if not isinstance(end.code, str) else 1
+                status = 0 if out.serves and status == 128 + signal.SIGTERM else status
             finally:
                 print(out.getvalue(), file=sys.stderr, flush=True)
     except BaseException:

@@ -185,6 +185,83 @@ def test_on_a_phone(shown, scheme):
     assert page.evaluate(OVERFLOW) <= 0
 
 
+def test_near_duplicates_and_shares_of_the_whole_set(tmp_path, call):
+    scenes, store = write_nested(tmp_path, 5, call)
+    for number in (2, 3):
+        (scenes / f"{number:03d} again.png").write_bytes((scenes / f"{number:03d}.png").read_bytes())
+    names = sorted(path.name for path in scenes.iterdir())
+    write_vectors(tmp_path / "vectors", {name: np.ones((1, 4)) + 0.01 * k for k, name in enumerate(names)})
+    faults = []
+    source = Source([scenes], ExplorerData(regions=store, vectors=tmp_path / "vectors"))
+    with served(source) as address, browser() as opened:
+        page = opened.new_page()
+        page.on("console", lambda message: message.type == "error" and faults.append(message.text))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(address)
+        page.wait_for_selector(READY)
+        page.select_option("#show", "duplicates")
+        wait(page, "document.getElementById('duplicates').textContent.startsWith('2 groups of near-duplicates')")
+        wait(page, "document.querySelectorAll('.card').length === 4")
+        titles = page.eval_on_selector_all(".card .id", "all => all.map(one => one.textContent)")
+        assert {titles[0][:3], titles[2][:3]} == {"002", "003"}
+        facts = page.eval_on_selector_all(".card .facts", "all => all.map(one => one.textContent)")
+        groups = [fact.partition("; ")[0] for fact in facts]
+        assert groups == ["group 1, to keep", "group 1", "group 2, to keep", "group 2"]
+        assert sum("it has no row in the region store" in fact for fact in facts) == 2
+        assert words(page) == {"show": "duplicates"}
+        page.click(".card >> nth=0")
+        wait(page, "document.getElementById('set-shares').textContent.startsWith('Whole set, each of its 7 scenes')")
+        before = page.inner_text("#set-shares")
+        page.fill("#views-size_px", "16")
+        page.keyboard.press("Tab")
+        wait(page, f"document.getElementById('set-shares').textContent.includes('whole image') && "
+                   f"document.getElementById('set-shares').textContent !== {json.dumps(before)}")  # fmt: skip
+    assert faults == []
+
+
+def map_by_umap(tmp_path, call, until):
+    """What the page says of the map by UMAP, and what went wrong on it."""
+    scenes, store = write_nested(tmp_path, 9, call)
+    random = np.random.default_rng(0)
+    vectors = {one: random.normal(size=(9, 6)) for one in RegionStore(store)}
+    write_vectors(tmp_path / "vectors", vectors)
+    faults = []
+    source = Source([scenes], ExplorerData(regions=store, vectors=tmp_path / "vectors"))
+    with served(source) as address, browser() as opened:
+        page = opened.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("request", lambda asked: asked.url.startswith((address, "data:")) or faults.append(asked.url))
+        page.goto(f"{address}?map=umap")
+        for _ in range(5):  # compiling takes its time
+            try:
+                wait(page, until)
+                break
+            except AssertionError as error:
+                late = error
+        else:
+            raise late
+        assert page.input_value("#method") == "umap"
+        return page.inner_text("#map-about"), page.inner_text("#map-fault"), faults
+
+
+def test_a_map_by_umap_needs_its_extra(tmp_path, call, monkeypatch):
+    monkeypatch.setattr("samclr.pages.explorer.objects.importlib.util.find_spec", lambda name: None)
+    about, fault, faults = map_by_umap(tmp_path, call, "document.body.dataset.map === 'umap 0'")
+    assert (about, faults) == ("", [])
+    assert fault == "method is umap, which needs a package: pip install 'samclr[umap]'"
+
+
+@pytest.mark.slow
+def test_a_map_by_umap(tmp_path, call):
+    pytest.importorskip("umap")
+    about, fault, faults = map_by_umap(tmp_path, call, "document.body.dataset.map === 'umap 72'")
+    assert (about, fault, faults) == (
+        "Each point is an object: 72 regions with a vector. Near points are alike.",
+        "",
+        [],
+    )
+
+
 def test_the_map_and_neighbours(tmp_path, call):
     scenes, store = write_nested(tmp_path, 9, call)
     regions = RegionStore(store)

@@ -1,6 +1,7 @@
 """`samclr similar`, `duplicates` and `select` on made-up vectors of generated photographs."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from support.vectors import write_vectors
 import samclr
 from samclr.datasets.scene_lists import read_list
 from samclr.datasets.sources import list_scenes
+from samclr.scenes.refs import portable
 
 CPU = ("--device", "cpu")
 OLD_RUN = Path(__file__).parents[1] / "formats" / "0.1" / "run"
@@ -117,7 +119,6 @@ def test_a_file_and_a_box_are_embedded_as_the_folder_was(here, photos, tmp_path,
     run = here("similar", made, "--to", "2.png", *box, "--scenes", few, "--json", *CPU)
     assert json.loads(run.stdout)["similar"][0]["id"] == "2.png"
     for words, said in [
-        (("2.png", *box), "needs its pixels: name the scenes"),
         (("2.png", "--box", 5, 5, 5, 9, "--scenes", few), "the box 5 5 5 9 does not lie in 2.png of 160x120 px"),
         ((tmp_path / "other.png", "--region", 0), "give --box for an object"),
         (("2.png", "--region", 0, *box), "give one of them"),
@@ -182,7 +183,7 @@ def test_pictures_that_cannot_be_compared_are_named(here, photos, tmp_path):
     assert "1 image of" in run.stderr
     assert "is not among the 24 scenes: 4.png; name the scenes" in run.stderr
     run = here("duplicates", tmp_path / "vectors")
-    assert (run.returncode, "name the scenes with --scenes, or give --check none" in run.stderr) == (2, True)
+    assert (run.returncode, "does not remember its scenes; name them with --scenes" in run.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("by", ["kmeans++", "facility-location"])
@@ -200,6 +201,17 @@ def test_select_writes_a_list_that_scenes_takes(here, photos, tmp_path, by, kind
     assert read_list(file) == chosen
     run = here("select", tmp_path / "vectors", "--num", 999, "--out", file)
     assert (run.returncode, "999 images are asked for; there are 25" in run.stderr) == (2, True)
+
+
+def test_names_that_are_not_utf8_are_looked_up_and_named(here, photos, tmp_path):
+    odd = os.fsdecode(b"\xff\xfe.png")
+    write_vectors(tmp_path / "odd", {portable(odd): np.ones((1, 4)), "other.png": np.ones((1, 4))})
+    run = here("similar", tmp_path / "odd", "--to", odd, "--json")
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)["query"]["id"] == portable(odd)
+    run = here("similar", tmp_path / "vectors", "--to", tmp_path / odd)
+    assert (run.returncode, "is neither an image of" in run.stderr) == (1, True)
+    assert "unexpected" not in run.stderr
 
 
 def test_a_folder_without_vectors_is_answered(here, tmp_path):

@@ -13,15 +13,18 @@ import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from support.scenes import write_labelled, write_labelled_scenes, write_scenes
+from support.vectors import write_vectors
 
 import samclr
 from samclr import log
 from samclr._version import __version__
+from samclr.embedding.origin import Origin, write_origin
 from samclr.errors import SamclrError
 
 SAID = Path(__file__).with_name("said")
@@ -65,7 +68,23 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(place / "store", place / "damaged")
     (part,) = (place / "damaged").glob("b*.parquet")
     part.write_bytes(part.read_bytes()[:-40])
+    _write_vectors(place)
     return place
+
+
+def _write_vectors(place: Path) -> None:
+    """Vectors that remember their scenes, that remember scenes which are gone, and that remember none."""
+    for name, scenes in {"found": "photos", "found-moved": "gone", "found-old": None}.items():
+        ids = [path.name for path in sorted((place / "photos").iterdir())]
+        write_vectors(place / name, {one: np.eye(4)[[k % 4, 3]] + 0.1 for k, one in enumerate(ids)}, part_images=99)
+        if scenes is not None:
+            backbone = str(place / "gone.safetensors")
+            found_at = (str(place / scenes),)
+            write_origin(place / name, Origin(scenes=(scenes,), found_at=found_at, backbone="w", backbone_at=backbone))
+    write_vectors(place / "found-none", {"0.png": "cannot decode"})
+    shutil.copytree(place / "found", place / "found-damaged")
+    (part,) = (place / "found-damaged/rows").iterdir()
+    part.write_bytes(part.read_bytes()[:-40])
 
 
 def _files() -> dict[str, str]:
@@ -146,6 +165,8 @@ def test_every_command_is_there():
     for command in ("pack", "segment", "segmenters", "regions stats", "regions verify", "regions score"):
         assert f"$ samclr {command} " in texts
     for command in ("regions import", "regions export", "look", "pretrain", "evaluate", "export", "report", "demo"):
+        assert f"$ samclr {command} " in texts
+    for command in ("embed", "similar", "duplicates", "select", "explore"):
         assert f"$ samclr {command} " in texts
     for command in ("data list", "data check", "study run", "study status", "study page"):
         assert f"$ samclr {command} " in texts

@@ -112,6 +112,8 @@ class Embed(Settings):
             config=self.vectors,
             filter=self.filter,
             regions=None if self.regions is None else self.regions.absolute(),
+            scenes=self.scenes,
+            image_column=self.image_column,
         )
         embed = embed_scenes if self.engine == "local" else embed_scenes_on_ray
         with options_called(backbone="architecture"):

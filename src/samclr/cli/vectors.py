@@ -21,13 +21,17 @@ if TYPE_CHECKING:
     from samclr.scenes.refs import SceneRef
 
 GROUPS_SHOWN = 20
+PICTURES = "a page shows pictures"
 VectorsFolder = Annotated[Positional[Path], arg(metavar="VECTORS", help="Folder that samclr embed made.")]
 EmbeddedKind = Literal["image", "region"]
 Similarity = Annotated[float, Bounds(at_least=-1, at_most=1)]
 
 
 def _scenes_arg(what: str) -> Any:
-    return arg(help=f"The scenes that the vectors were made of, {what}", metavar="PATH...")
+    return arg(
+        help=f"The scenes that the vectors were made of, {what}; by default as VECTORS remembers them.",
+        metavar="PATH...",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +41,7 @@ class Similar(Settings):
     IMAGE is the id of an image in VECTORS, or else any image file. A file, or a box, is embedded first, by the backbone
     that VECTORS was made with.
 
-    Example: samclr similar photos.vectors --to beach/7.jpg --region 3 --scenes photos/ --page similar.html
+    Example: samclr similar photos.vectors --to beach/7.jpg --region 3 --page similar.html
     """
 
     vectors: VectorsFolder
@@ -46,8 +50,7 @@ class Similar(Settings):
     box: Annotated[
         tuple[CountOrZero, CountOrZero, CountOrZero, CountOrZero] | None,
         arg(
-            help="Search by what this box holds: left, top, right, bottom, in px of the upright photo. In an image of "
-            "VECTORS it needs --scenes.",
+            help="Search by what this box holds: left, top, right, bottom, in px of the upright photo.",
             metavar="X Y X Y",
         ),
     ] = None
@@ -62,8 +65,8 @@ class Similar(Settings):
             "and may miss a neighbour."
         ),
     ] = "exact"
-    page: Annotated[Path | None, arg(help="Page of pictures to write; needs --scenes.", metavar="HTML")] = None
-    scenes: Annotated[tuple[Path, ...], _scenes_arg("for --page and --box.")] = ()
+    page: Annotated[Path | None, arg(help="Page of pictures to write.", metavar="HTML")] = None
+    scenes: Annotated[tuple[Path, ...], _scenes_arg("for --page and --box")] = ()
     image_column: Annotated[Column, CountsWith("scenes")] = None
     backbone: Annotated[
         str | None,
@@ -79,8 +82,8 @@ class Similar(Settings):
 
         if self.region is not None and self.box is not None:
             raise UsageError("--region and --box both say what to search by; give one of them")
-        refs = _scenes_of_page(self.page, self.scenes, self.image_column)
         vectors = open_vectors(self.vectors)
+        refs = self._refs(vectors)
         kind = self.kind or ("image" if self.region is None and self.box is None else "region")
         query, vector, own = self._query(vectors, refs)
         found = most_similar(vectors, vector, self.num, kind, without=own, index=self.index)
@@ -96,6 +99,15 @@ class Similar(Settings):
             say(f"wrote {self.page}")
         return 0
 
+    def _refs(self, vectors: "Vectors") -> dict[str, "SceneRef"]:
+        """The scenes by id, where pictures of them are needed."""
+        from samclr.embedding.lookup import has_image
+
+        if self.page is None and (self.box is None or not has_image(vectors, self.to)):
+            return {}
+        what_for = PICTURES if self.page is not None else "--box in an image of VECTORS needs its pixels"
+        return _by_id(vectors, self.scenes, self.image_column, what_for)
+
     def _query(self, vectors: "Vectors", refs: dict[str, "SceneRef"]) -> tuple["Place", Any, int | None]:
         """What is searched by, its vector, and its row in VECTORS if it has one. A file is added to the scenes."""
         from samclr.embedding.lookup import Place, has_image, nearest_names, places_of, row_of
@@ -105,12 +117,9 @@ class Similar(Settings):
             row = row_of(vectors, self.to, self.region)
             return places_of(vectors, "all", [row])[0], vectors.matrix("all")[row], row
         if is_known:
-            if not self.scenes:
-                raise UsageError("--box in an image of VECTORS needs its pixels: name the scenes with --scenes")
-            listed = refs or _by_id(self.scenes, self.image_column)
-            if self.to not in listed:
+            if self.to not in refs:
                 raise ScenesError(f"{self.to} is not among the scenes; name those that {self.vectors} was made of")
-            ref = listed[self.to]
+            ref = refs[self.to]
         else:
             if not Path(self.to).is_file():
                 raise ScenesError(
@@ -153,11 +162,11 @@ class Duplicates(Settings):
     Pairs of vectors over --threshold are candidates; their pictures are laid over each other and decide (--check).
     A group is what a chain of such pairs joins, up to --max-group.
 
-    Example: samclr duplicates photos.vectors --scenes photos/ --out twice.txt --page twice.html
+    Example: samclr duplicates photos.vectors --out twice.txt --page twice.html
     """
 
     vectors: VectorsFolder
-    scenes: Annotated[tuple[Path, ...], _scenes_arg("to compare and to show their pictures.")] = ()
+    scenes: Annotated[tuple[Path, ...], _scenes_arg("to compare and to show their pictures")] = ()
     image_column: Annotated[Column, CountsWith("scenes")] = None
     threshold: Annotated[
         Similarity,
@@ -177,23 +186,26 @@ class Duplicates(Settings):
         Path | None,
         arg(help="List to write of the images to leave out, for pretrain --exclude.", metavar="LIST"),
     ] = None
-    page: Annotated[Path | None, arg(help="Page of pictures to write; needs --scenes.", metavar="HTML")] = None
+    page: Annotated[Path | None, arg(help="Page of pictures to write.", metavar="HTML")] = None
     json: Json = False
 
     def run(self) -> int:
         """Run the command."""
         from samclr.datasets.scene_lists import write_list
-        from samclr.datasets.sources import list_scenes
         from samclr.embedding.copies import find_copies
+        from samclr.embedding.own_scenes import refs_of, scenes_if_there
         from samclr.embedding.vectors import open_vectors
 
         if self.out is not None and self.kind == "region":
             raise UsageError("--out is a list of images; leave it out with --kind region")
-        if self.check == "pictures" and not self.scenes:
-            raise UsageError("the pictures are compared: name the scenes with --scenes, or give --check none")
-        refs = _scenes_of_page(self.page, self.scenes, self.image_column)
         vectors = open_vectors(self.vectors)
-        compared = list_scenes(self.scenes, self.image_column) if self.check == "pictures" else None
+        scenes, refs = self.scenes, list["SceneRef"]()
+        if self.check == "pictures" or self.page is not None:
+            what_for = "the pictures are compared" if self.check == "pictures" else PICTURES
+            scenes, refs = refs_of(vectors, self.scenes, self.image_column, what_for)
+        elif self.out is not None:
+            scenes = scenes_if_there(vectors, self.scenes)
+        compared = refs if self.check == "pictures" else None
         found = find_copies(vectors, threshold=self.threshold, kind=self.kind, max_group=self.max_group, refs=compared)
         num_out = sum(len(group) - 1 for group in found.groups)
         verdict = (
@@ -201,7 +213,7 @@ class Duplicates(Settings):
             f"of {len(vectors.rows(self.kind)):,}"
         )
         if self.out is not None:
-            write_list(self.out, found.left_out(), _absolute(self.scenes), f"near-duplicates of others, {self.vectors}")
+            write_list(self.out, found.left_out(), _absolute(scenes), f"near-duplicates of others, {self.vectors}")
         if self.page is not None:
             from samclr.pages.pictures import Row, Shown, write_pictures
 
@@ -214,7 +226,8 @@ class Duplicates(Settings):
                 )
                 for number, group in enumerate(found.groups, 1)
             ]
-            write_pictures(f"Near-duplicates in {self.vectors}", verdict, rows, refs, self.page)
+            by_id = {ref.image_id: ref for ref in refs}
+            write_pictures(f"Near-duplicates in {self.vectors}", verdict, rows, by_id, self.page)
         if self.json:
             groups = [[place.to_dict() for place in group] for group in found.groups]
             counts = {"num_groups": len(groups), "num_left_out": num_out, "num_split": found.num_split}
@@ -222,7 +235,8 @@ class Duplicates(Settings):
         else:
             self._show(found.groups, verdict)
         if found.num_split:
-            say(f"{found.num_split:,} groups were larger than --max-group {self.max_group}, and not chained through")
+            were = "group was" if found.num_split == 1 else "groups were"
+            say(f"{found.num_split:,} {were} larger than --max-group {self.max_group}, and not chained through")
         for path in (self.out, self.page):
             if path is not None:
                 say(f"wrote {path}")
@@ -242,7 +256,7 @@ class Duplicates(Settings):
 class Select(Settings):
     """Choose a diverse part of the images by their vectors, or by those of their objects, as a list for --scenes.
 
-    Example: samclr select photos.vectors --num 1000 --scenes photos/ --out some.txt
+    Example: samclr select photos.vectors --num 1000 --out some.txt
     """
 
     vectors: VectorsFolder
@@ -258,7 +272,7 @@ class Select(Settings):
     kind: Annotated[
         EmbeddedKind, arg(help="Go by vectors of images, or of regions: an image then brings all its objects.")
     ] = "image"
-    scenes: Annotated[tuple[Path, ...], _scenes_arg("to name them in the list.")] = ()
+    scenes: Annotated[tuple[Path, ...], _scenes_arg("to name them in the list")] = ()
     seed: Annotated[Seed, arg(help="Seed of the draws."), CountsWith("by", ("kmeans++",))] = 0
     json: Json = False
 
@@ -267,34 +281,29 @@ class Select(Settings):
         from samclr.datasets.scene_lists import write_list
         from samclr.datasets.sources import refuse_missing
         from samclr.embedding.chosen import choose_images
+        from samclr.embedding.own_scenes import scenes_if_there
         from samclr.embedding.vectors import open_vectors
 
         if self.scenes:
             refuse_missing(self.scenes)
         vectors = open_vectors(self.vectors)
+        scenes = scenes_if_there(vectors, self.scenes)
         chosen = choose_images(vectors, self.num, by=self.by, kind=self.kind, seed=self.seed)
         how = f"{self.by}, seed {self.seed}" if self.by == "kmeans++" else self.by
-        write_list(self.out, chosen, _absolute(self.scenes), f"{self.num} images of {self.vectors} by {how}")
+        write_list(self.out, chosen, _absolute(scenes), f"{self.num} images of {self.vectors} by {how}")
         if self.json:
             show_json({"out": self.out, "num_images": len(chosen), "images": chosen})
-        source = self.out if self.scenes else f"{self.out}@SCENES"
+        source = self.out if scenes else f"{self.out}@SCENES"
         say(f"wrote {self.out}, {len(chosen):,} of {len(vectors.rows('image')):,} images: --scenes {source} takes it")
         return 0
 
 
-def _scenes_of_page(page: Path | None, scenes: tuple[Path, ...], image_column: str | None) -> dict[str, "SceneRef"]:
-    """The scenes by id, where a page is asked for."""
-    if page is None:
-        return {}
-    if not scenes:
-        raise UsageError("a page shows pictures: name the scenes with --scenes")
-    return _by_id(scenes, image_column)
+def _by_id(
+    vectors: "Vectors", scenes: tuple[Path, ...], image_column: str | None, what_for: str
+) -> dict[str, "SceneRef"]:
+    from samclr.embedding.own_scenes import refs_of
 
-
-def _by_id(scenes: tuple[Path, ...], image_column: str | None) -> dict[str, "SceneRef"]:
-    from samclr.datasets.sources import list_scenes
-
-    return {ref.image_id: ref for ref in list_scenes(scenes, image_column)}
+    return {ref.image_id: ref for ref in refs_of(vectors, scenes, image_column, what_for)[1]}
 
 
 def _absolute(scenes: tuple[Path, ...]) -> list[Path]:

@@ -15,6 +15,8 @@ class ExplorerData(Settings):
         regions: Region store of the scenes.
         run: Run directory: its filter, views and seed are what the page begins with.
         vectors: Folder of vectors of the scenes, made by samclr embed.
+        duplicates: List of near-duplicates, as samclr duplicates --out writes it, to choose scenes by. Without it they
+            are found from the vectors when the page first asks for them.
         bank: Folder of the scene bank; by default the run's, or that of the scenes in the user's cache if there is one.
             Without a bank each picture is decoded from its file.
     """
@@ -22,6 +24,7 @@ class ExplorerData(Settings):
     regions: Path | None = None
     run: Path | None = None
     vectors: Path | None = None
+    duplicates: Path | None = None
     bank: Path | None = None
 
 

@@ -13,6 +13,8 @@ DETAILS = ("norm_eps", "final_norm_eps", "pos_resampling")
 Resampling = Literal["bicubic", "bicubic-offset"]  # of position embeddings, see samclr.models.positions
 RESERVED = ("num_classes", "in_chans", "pretrained", "checkpoint_path", "dynamic_img_size", "dynamic_img_pad")
 MOST_LAYERS, MOST_NUMBER = 1_000, 16_384
+LAYERS = {"depth", "depths", "layers"}
+SIZES = LAYERS | {"dim", "dims", "heads", "channels", "chs", "width", "widths", "patch"}
 Arguments = tuple[tuple[str, Any], ...]  # of timm.create_model, hashable
 
 
@@ -20,7 +22,7 @@ def parse_arguments(texts: tuple[str, ...]) -> Arguments:
     """`("depth=2", "channels=[64, 128]")` -> `(("depth", 2), ("channels", (64, 128)))`.
 
     Raises:
-        ConfigError: one has no `=`, is there twice, is samclr's own to set, or has a number beyond all models'.
+        ConfigError: one has no `=`, is there twice, is samclr's own to set, or has a number that no model has.
     """
     found: dict[str, Any] = {}
     for text in texts:
@@ -50,13 +52,28 @@ def details_of(texts: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _check_numbers(name: str, value: Any) -> None:
-    """Raise ConfigError for a number that no model has: timm would build on until there is no memory."""
+    """Raise ConfigError for a number that no model has: timm would build on until there is no memory, or a model
+    without layers or channels, which learns nothing."""
     most = MOST_LAYERS if "depth" in name or "layer" in name else MOST_NUMBER
-    for one in value if isinstance(value, tuple) else (value,):
-        if isinstance(one, tuple):
-            _check_numbers(name, one)
-        elif isinstance(one, (int, float)) and not abs(one) <= most:
+    numbers = _numbers(value)
+    for one in numbers:
+        if not abs(one) <= most:
             raise ConfigError(f"model_args has {name}={_text(one)}; expected a number up to {most}", "model_args")
+    words = set(name.removesuffix("_size").split("_"))
+    # of several stages some may have no layer
+    is_stage = isinstance(value, tuple) and bool(words & LAYERS) and any(one > 0 for one in numbers)
+    if (words & SIZES or name == "mlp_ratio") and any(one < 0 or (one == 0 and not is_stage) for one in numbers):
+        kind = "numbers" if isinstance(value, tuple) else "a number"
+        raise ConfigError(
+            f"model_args has {name}={_text(value)}, a model with nothing to learn; expected {kind} over 0", "model_args"
+        )
+
+
+def _numbers(value: Any) -> list[float]:
+    """All numbers in a value, at any depth."""
+    if isinstance(value, tuple):
+        return [number for one in value for number in _numbers(one)]
+    return [value] if isinstance(value, int | float) and not isinstance(value, bool) else []
 
 
 def _value(text: str) -> Any:

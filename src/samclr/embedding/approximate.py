@@ -35,14 +35,23 @@ def nearest_by_index(
     Raises:
         UsageError: Faiss is not installed. EvaluationError: a query has no direction.
     """
-    if importlib.util.find_spec("faiss") is None:
-        raise UsageError(f"{option_of('index')} faiss needs a package: pip install 'samclr[faiss]'")
-    import faiss
+    _faiss()
+    matrix = vectors.matrix(kind)
+    path = vectors._made(f"{kind}.{SUFFIX}", lambda _, order, place: build_index(matrix, place), is_sealed=False)
+    return nearest_in_index(path, matrix, queries, k)
 
-    matrix, unit = vectors.matrix(kind), unit_rows(queries)
+
+def nearest_in_index(
+    path: Path, matrix: Float[np.ndarray, "m d"], queries: Float[np.ndarray, "n d"], k: int
+) -> tuple[Float[np.ndarray, "n k"], Int[np.ndarray, "n k"]]:
+    """Likewise of an index that `build_index` made of `matrix`.
+
+    Raises:
+        UsageError: Faiss is not installed. EvaluationError: a query has no direction.
+    """
+    faiss, unit = _faiss(), unit_rows(queries)
     k = min(k, len(matrix))
-    path = vectors._made(f"{kind}.{SUFFIX}", lambda _, order, place: _build(faiss, matrix, place))
-    index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+    index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
     index.nprobe = max(math.ceil(index.nlist * LOOKED_AT), min(index.nlist, 8))
     _, candidates = index.search(unit, min(MORE * k, len(matrix)))
     similarity = np.full(candidates.shape, -np.inf)
@@ -56,8 +65,9 @@ def nearest_by_index(
     )
 
 
-def _build(faiss: Any, matrix: Float[np.ndarray, "n d"], path: Path) -> None:
-    num, width = matrix.shape
+def build_index(matrix: Float[np.ndarray, "n d"], path: Path) -> None:
+    """Write an index of rows of unit length. Raises UsageError if Faiss is not installed."""
+    faiss, (num, width) = _faiss(), matrix.shape
     num_centres = max(min(round(4 * math.sqrt(num)), num // 39), 1)
     tell(f"building an index of {num:,} vectors with {num_centres:,} centres")
     index = faiss.index_factory(width, f"IVF{num_centres},SQfp16", faiss.METRIC_INNER_PRODUCT)
@@ -67,3 +77,11 @@ def _build(faiss: Any, matrix: Float[np.ndarray, "n d"], path: Path) -> None:
         index.add(widened(np.ascontiguousarray(matrix[first : first + ROWS_AT_ONCE])))
     with replacing_path(path) as beside:
         faiss.write_index(index, str(beside))
+
+
+def _faiss() -> Any:
+    if importlib.util.find_spec("faiss") is None:
+        raise UsageError(f"{option_of('index')} faiss needs a package: pip install 'samclr[faiss]'")
+    import faiss
+
+    return faiss

@@ -83,6 +83,8 @@ def embed(
         config=config or EmbedConfig(),
         filter=filter,
         regions=None if regions is None else Path(regions).absolute(),
+        scenes=tuple(map(Path, [scenes] if isinstance(scenes, str | Path) else scenes)),
+        image_column=image_column,
     )
     usual = default_workers(device) or os.cpu_count() or 1
     options = FillOptions(retry_errors=retry_errors, num_workers=workers or unstated_workers(usual))

@@ -2,7 +2,7 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -23,6 +23,7 @@ THRESHOLD = 0.95
 MAX_GROUP = 100
 THUMBS_KEPT = 50_000  # of 4 KB
 PAIRS_AT_ONCE = 65_536
+Watch = Callable[[int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +45,13 @@ def find_copies(
     kind: Kind = "image",
     max_group: int = MAX_GROUP,
     refs: Sequence[SceneRef] | None = None,
+    watch: Watch | None = None,
 ) -> Copies:
     """Groups of near-duplicates; each keeps the image, or region, of most pixels, the first where equal.
 
     refs: the scenes, whose pictures then have to be the same, too (samclr.embedding.same_picture); None goes by the
-    vectors alone.
+    vectors alone. watch: told again and again how many pairs of pictures were compared or are now; what it raises ends
+    the search.
 
     Raises:
         UsageError: there are no vectors of this kind. PartsError: a part is damaged.
@@ -57,7 +60,7 @@ def find_copies(
     refuse_none(vectors, kind)
     table = vectors.rows(kind)
     order = np.argsort(-table["area_px"].to_numpy(), kind="stable")
-    pictures = None if refs is None else _Pictures(vectors, kind, refs)
+    pictures = None if refs is None else _Pictures(vectors, kind, refs, watch or _let_be)
     found = find_groups(vectors.matrix(kind), threshold, order=order, max_group=max_group, check=pictures)
     if pictures is not None and pictures.unreadable:
         told = [f"{image_id} ({text})" for image_id, text in sorted(pictures.unreadable.items())]
@@ -72,6 +75,10 @@ def find_copies(
     return Copies(groups=sorted(groups, key=lambda group: -len(group)), num_split=found.num_split)
 
 
+def _let_be(num_pairs: int) -> None:
+    """Watch nothing."""
+
+
 class _Pictures:
     """Tells of pairs of rows whether their pictures are the same; keeps thumbs of the rows looked at last.
 
@@ -79,7 +86,7 @@ class _Pictures:
         unreadable: why, by id, of images that could not be decoded; they are the same as none.
     """
 
-    def __init__(self, vectors: Vectors, kind: Kind, refs: Sequence[SceneRef]):
+    def __init__(self, vectors: Vectors, kind: Kind, refs: Sequence[SceneRef], watch: Watch):
         by_id = {ref.image_id: ref for ref in refs}
         missing = sorted(set(vectors.rows("image")["id"].to_pylist()) - by_id.keys())
         if missing:
@@ -89,6 +96,7 @@ class _Pictures:
                 f"{name_some(missing)}; name the scenes that it was made of"
             )
         self._vectors, self._kind, self._refs = vectors, kind, by_id
+        self._watch, self._num_pairs = watch, 0
         self._thumbs: OrderedDict[int, Thumb | None] = OrderedDict()
         self.unreadable: dict[str, str] = {}
 
@@ -96,6 +104,7 @@ class _Pictures:
         answers = np.zeros(len(first), bool)
         for start in range(0, len(first), PAIRS_AT_ONCE):
             one, other = first[start : start + PAIRS_AT_ONCE], second[start : start + PAIRS_AT_ONCE]
+            self._num_pairs += len(one)
             rows = np.unique(np.concatenate([one, other]))
             self._read(rows)
             thumbs = {row: thumb for row in rows.tolist() if (thumb := self._thumbs[row]) is not None}
@@ -123,6 +132,7 @@ class _Pictures:
 
     def _decode(self, item: tuple[str, list[tuple[int, Place]]]) -> dict[int, Thumb | None]:
         image_id, rows = item
+        self._watch(self._num_pairs)
         try:
             pixels = load_scene(self._refs[image_id]).pixels
         except DecodeError as error:

@@ -12,6 +12,7 @@ from samclr.embedding.mapped import Kind
 from samclr.embedding.store import WHOLE_IMAGE
 from samclr.embedding.vectors import Vectors
 from samclr.errors import ScenesError, UsageError, did_you_mean, name_some
+from samclr.scenes.refs import portable
 
 IDS_COMPARED = 20_000  # names that an unknown one is compared with letter by letter
 
@@ -46,7 +47,7 @@ def places_of(vectors: Vectors, kind: Kind, rows: Sequence[int] | Int[np.ndarray
 
 def has_image(vectors: Vectors, image_id: str) -> bool:
     """Whether an image has a vector."""
-    return bool(pc.index(vectors.rows("image")["id"], image_id).as_py() >= 0)
+    return bool(pc.index(vectors.rows("image")["id"], portable(image_id)).as_py() >= 0)
 
 
 def row_of(vectors: Vectors, image_id: str, region: int | None = None) -> int:
@@ -55,7 +56,7 @@ def row_of(vectors: Vectors, image_id: str, region: int | None = None) -> int:
     Raises:
         ScenesError: there is no such image, or it has no such region.
     """
-    table = vectors.rows("all")
+    table, image_id = vectors.rows("all"), portable(image_id)
     first = int(pc.index(table["id"], image_id).as_py())
     if first < 0:
         raise ScenesError(f"{vectors.path} has no image {image_id}{nearest_names(vectors, image_id)}")
@@ -70,7 +71,7 @@ def row_of(vectors: Vectors, image_id: str, region: int | None = None) -> int:
 
 def nearest_names(vectors: Vectors, image_id: str) -> str:
     """The end of a message about an id that no image has: the nearest that are known."""
-    ids = vectors.rows("image")["id"]
+    ids, image_id = vectors.rows("image")["id"], portable(image_id)
     name = image_id.rpartition("/")[2]
     same_file = ids.filter(pc.equal(pc.replace_substring_regex(ids, "^.*/", ""), name)).to_pylist()
     return did_you_mean(image_id, same_file or ids.slice(0, IDS_COMPARED).to_pylist())

@@ -13,7 +13,7 @@ from numpy.lib.format import open_memmap
 
 from samclr.embedding.store import WHOLE_IMAGE, rows_schema
 from samclr.errors import PartsError
-from samclr.storage.checksums import read_parquet
+from samclr.storage.checksums import read_parquet, seal, size_without_seal
 from samclr.storage.files import replacing_path, take_room
 from samclr.storage.parts import OK, PartsFolder, command_of
 
@@ -73,7 +73,7 @@ def starts(order: Order, kind: Kind) -> Int[np.ndarray, "n_plus_1"]:
 
 
 def make_rows(folder: PartsFolder, order: Order, path: Path) -> None:
-    """Write the table of all rows without their vectors, as an Arrow file."""
+    """Write the table of all rows without their vectors, as a sealed Arrow file."""
     num = int(order.counts.sum())
     boxes = np.zeros((num, 4), np.int32)
     columns: dict[str, Any] = {name: np.zeros(num, np.int32) for name in ("region", "width_px", "height_px")}
@@ -85,16 +85,20 @@ def make_rows(folder: PartsFolder, order: Order, path: Path) -> None:
     columns["id"] = order.ids.take(pa.array(np.repeat(np.arange(len(order.ids)), order.counts)))
     columns["box_xyxy"] = pa.FixedSizeListArray.from_arrays(pa.array(boxes.reshape(-1)), 4)
     table = pa.table({name: columns[name] for name in SHOWN})
-    with (
-        replacing_path(path, table.nbytes) as beside,
-        pa.OSFile(str(beside), "wb") as sink,
-        pa.ipc.new_file(sink, table.schema) as writer,
-    ):
-        writer.write_table(table)
+    with replacing_path(path, table.nbytes) as beside:
+        with pa.OSFile(str(beside), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+        seal(beside)
+
+
+def read_rows(path: Path) -> pa.Table:
+    """What `make_rows` wrote, memory-mapped."""
+    with pa.memory_map(str(path)) as file:
+        return pa.ipc.open_file(pa.BufferReader(file.read_buffer(size_without_seal(path)))).read_all()
 
 
 def make_matrix(folder: PartsFolder, order: Order, kind: Kind, path: Path) -> None:
-    """Write the rows' vectors at unit length, [n d] in the folder's own dtype.
+    """Write the rows' vectors at unit length, [n d] in the folder's own dtype, as a sealed file.
 
     Raises:
         PartsError: a vector is zero or not finite, or a part is damaged; the message names it.
@@ -104,6 +108,7 @@ def make_matrix(folder: PartsFolder, order: Order, kind: Kind, path: Path) -> No
         if num == 0:  # an empty file cannot be mapped
             with beside.open("wb") as file:
                 np.save(file, np.zeros((0, width), dtype))
+            seal(beside)
             return
         whole = open_memmap(beside, "w+", dtype, (num, width))
         take_room(beside)
@@ -111,6 +116,8 @@ def make_matrix(folder: PartsFolder, order: Order, kind: Kind, path: Path) -> No
             vectors = rows["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
             whole[place] = _unit(vectors, rows, folder)
         whole.flush()
+        del whole
+        seal(beside)
 
 
 def _unit(vectors: Float[np.ndarray, "n d"], rows: pa.Table, folder: PartsFolder) -> Float[np.ndarray, "n d"]:

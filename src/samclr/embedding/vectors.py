@@ -14,13 +14,18 @@ import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
 from samclr.config.cache import cache_folder
-from samclr.embedding.mapped import Kind, Order, make_matrix, make_rows, order_of
+from samclr.embedding.mapped import Kind, Order, make_matrix, make_rows, order_of, read_rows
+from samclr.embedding.origin import Origin, read_origin
 from samclr.embedding.store import WHOLE_IMAGE
 from samclr.errors import PartsError, UsageError, one_of
+from samclr.log import say
+from samclr.storage.checksums import is_whole
 from samclr.storage.locks import locked
 from samclr.storage.parts import MANIFEST, OK, VECTORS, PartsFolder
 
 KINDS = ("image", "region", "all")
+MAPPED_FORMAT = 1  # of the files that are made of the parts
+CHECKED_BYTES = 2_000_000_000  # of such a file
 
 
 class Vectors:
@@ -54,10 +59,21 @@ class Vectors:
         self._paths = self._folder.part_paths()
         self._tables: dict[str, pa.Table] = {}
         self._arrays: dict[str, np.ndarray] = {}
+        self._checked: set[Path] = set()
+
+    @property
+    def origin(self) -> Origin | None:
+        """Where scenes and backbone were when the vectors were made; None of folders of before that was remembered.
+
+        Raises:
+            PartsError: the file that says so is damaged.
+        """
+        return read_origin(self.path)
 
     @property
     def errors(self) -> dict[str, str]:
         """Why there are no vectors, by id, of the images that could not be embedded."""
+        self._refuse_changed()
         states: dict[str, str] = {}
         for _, images in self._folder.parts(["image_id", "status"], self._paths):
             states |= dict(zip(images["image_id"].to_pylist(), images["status"].to_pylist(), strict=True))
@@ -77,8 +93,7 @@ class Vectors:
         """
         _check(kind)
         if kind not in self._tables:
-            place = self._made("rows.arrow", make_rows)
-            table = pa.ipc.open_file(pa.memory_map(str(place))).read_all()
+            table = read_rows(self._made("rows.arrow", make_rows))
             if kind != "all":
                 compare = pc.equal if kind == "image" else pc.not_equal
                 table = table.filter(compare(table["region"], WHOLE_IMAGE))
@@ -129,24 +144,45 @@ class Vectors:
     @cached_property
     def _place(self) -> Path:
         """The folder for what is made of the parts, which has their fingerprint as its name."""
-        mark = self._folder.fingerprint(self._paths)
+        self._refuse_changed()
+        mark = f"{self._folder.fingerprint(self._paths)}-{MAPPED_FORMAT}"
         if os.access(self.path, os.W_OK | os.X_OK):
             return self.path / "mapped" / mark
         own = hashlib.sha256(json.dumps(str(self.path.resolve())).encode()).hexdigest()[:16]
         return cache_folder() / "vectors" / own / mark
 
-    def _made(self, name: str, make: Any) -> Path:
-        """A file of `_place`, made if it is not there; what was made of other parts goes."""
+    def _refuse_changed(self) -> None:
+        """Raise PartsError if a part is gone, since what still counted of it was put into another one."""
+        if not all(path.exists() for path in self._paths):
+            raise PartsError(f"vectors were replaced in {self.path} since it was opened; open it again")
+
+    def _made(self, name: str, make: Any, is_sealed: bool = True) -> Path:
+        """A file of `_place`, made if it is not there or damaged; what was made of other parts goes."""
         path = self._place / name
-        if path.exists():
+        if self._is_good(path, is_sealed):
             return path
         with locked(self._place.parent.parent / "locks" / "mapped"):
-            if not path.exists():
+            if not self._is_good(path, is_sealed):
+                self._refuse_changed()
+                if path.exists():
+                    say(f"{path} is damaged, and is made again")
                 for old in self._place.parent.glob("*"):
                     if old.name != self._place.name:
                         shutil.rmtree(old, ignore_errors=True)
                 make(self._folder, self._order, path)
+                self._checked.add(path)
         return path
+
+    def _is_good(self, path: Path, is_sealed: bool) -> bool:
+        """Whether a file is there, and is as it was written, as far as that is looked at: once, and not of the largest,
+        which are read faster than they are checked."""
+        if not path.exists():
+            return False
+        if is_sealed and path not in self._checked and path.stat().st_size <= CHECKED_BYTES:
+            if not is_whole(path):
+                return False
+            self._checked.add(path)
+        return True
 
 
 def _check(kind: str) -> None:

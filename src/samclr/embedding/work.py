@@ -17,6 +17,7 @@ from samclr.config.methods import Weights
 from samclr.config.serialise import to_dict
 from samclr.config.views import FilterConfig
 from samclr.embedding.embedders import Item, crop_vectors, fit_embedding, pooled_vectors
+from samclr.embedding.origin import origin_of, write_origin
 from samclr.embedding.store import (
     IMAGES_SCHEMA,
     create_or_open_vectors,
@@ -49,6 +50,7 @@ class EmbedJob:
     """All that decides what vectors a scene gets, in plain values: each process opens it for itself.
 
     target, given, untrained, seed, which: as `open_target` takes them. regions: the store, None for images alone.
+    scenes, image_column: what the images were listed from, which decides nothing, and is remembered.
     """
 
     target: str
@@ -60,6 +62,8 @@ class EmbedJob:
     config: EmbedConfig = field(default_factory=EmbedConfig)
     filter: FilterConfig = EVERY_REGION
     regions: Path | None = None
+    scenes: tuple[Path, ...] = ()
+    image_column: str | None = None
 
 
 def embed_scenes(
@@ -105,7 +109,10 @@ def open_for_embedding(refs: Sequence[SceneRef], job: EmbedJob, path: Path) -> t
         if differing:
             raise PartsError(f"{path} was made with {_differences(then, maker, differing)}; name another folder")
     tell(f"backbone: {maker['backbone']} on {device}, vectors of width {maker['width']}")
-    return create_or_open_vectors(path, maker, len(refs)), EmbedWork(job=job, fingerprint=maker["fingerprint"])
+    folder = create_or_open_vectors(path, maker, len(refs))
+    seed = _opened(job)[0].seed
+    write_origin(path, origin_of(job.scenes, job.image_column, job.target, job.untrained, seed, job.which))
+    return folder, EmbedWork(job=job, fingerprint=maker["fingerprint"])
 
 
 def default_workers(device: str) -> int | None:

@@ -68,6 +68,17 @@ def _check_training(config: PretrainConfig) -> None:
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         backbone = create_backbone(model, config.group.size_px, model.drop_path)
     freeze(backbone, model.freeze)
+    is_whole = not any(parameter.requires_grad for parameter in backbone.parameters())
+    if is_whole and config.anchor.anchor != "none":
+        raise ConfigError(
+            f"anchor {config.anchor.anchor} holds patches of a backbone that learns, and freeze {model.freeze} leaves "
+            f"it nothing to learn; set {option_of('anchor')} none, or freeze fewer layers",
+            "anchor",
+        )
+    if is_whole and model.lora_rank is not None:
+        raise ConfigError(
+            f"freeze {model.freeze} leaves no layer for {option_of('lora_rank')}; give one of the two", "freeze"
+        )
     if model.lora_rank is not None:
         lora_layers(backbone, model, config.group.size_px)
     if decay is not None:

@@ -5,7 +5,6 @@ files, count failures.
 """
 
 import os
-import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -13,15 +12,17 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
 from samclr.errors import SamclrError, ScenesError, name_some
-from samclr.log import option_of, printable, remarks_are_shown, say
+from samclr.log import option_of, printable, say
 from samclr.processes.stopping import Flag, stop_requested, stop_signals, stopped
 from samclr.processes.workers import shared_flag, worker_processes
 from samclr.scenes.decode import pages_text
+from samclr.scenes.outdated import drop_outdated
+from samclr.scenes.progress import progress_bar
 from samclr.scenes.reading import content_hash, read_bytes
 from samclr.scenes.refs import SceneRef, file_stamp
 from samclr.storage.parts import OK, PartsFolder, command_of
@@ -139,6 +140,7 @@ def fill(folder: PartsFolder, refs: Sequence[SceneRef], work: Work, options: Fil
             add_tally(report.tally, result.tally)
             progress.update(bar, advance=len(buckets[bucket]), note=tally_note(report.tally, report.num_new, start))
         check_stopped(stop, report, folder)
+    drop_outdated(folder, work)
     report.wall_s = time.monotonic() - start
     finish_report(report, folder, refs)
     return report
@@ -370,29 +372,3 @@ def _hash_now(ref: SceneRef) -> str:
         return content_hash(read_bytes(ref))
     except (OSError, ValueError, SamclrError, pa.ArrowException):
         return ""
-
-
-def progress_bar() -> Any:
-    """rich's Progress over images done and to come, with a note for what the work reports."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("images"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not (remarks_are_shown() and sys.stderr.isatty()),
-    )

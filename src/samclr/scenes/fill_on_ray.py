@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import pyarrow as pa
 
@@ -32,24 +32,16 @@ from samclr.scenes.fill import (
     discard_damaged,
     finish_report,
     missing_rows,
-    progress_bar,
     tally_note,
     unfinished_buckets,
 )
+from samclr.scenes.outdated import CompanionWork, drop_outdated
+from samclr.scenes.progress import progress_bar
 from samclr.scenes.refs import SceneRef
 from samclr.storage.parts import PartsFolder
 
 WAIT_S, AFTER_DEATH_S = 1.0, 1.0
 MAX_DEATHS = 3  # of actors at one part; a cluster may lose any number over a long job
-
-
-@runtime_checkable
-class CompanionWork(Work, Protocol):
-    """Work that writes companions of its parts, as a bank's or vectors', and may do so on Ray."""
-
-    def keep_only(self, companion: Path, image_ids: set[str]) -> None:
-        """Leave other images out of a companion that is not put in place yet."""
-        ...
 
 
 def fill_on_ray(
@@ -85,6 +77,7 @@ def fill_on_ray(
             note = tally_note(report.tally, report.num_new, start)
             progress.update(bar, advance=len(made.rows), note=note)
         check_stopped(stop, report, folder)
+    drop_outdated(folder, work)
     report.wall_s = time.monotonic() - start
     finish_report(report, folder, refs)
     return report

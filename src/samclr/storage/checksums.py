@@ -71,6 +71,11 @@ def is_whole(path: Path) -> bool:
         return False
 
 
+def size_without_seal(path: Path) -> int:
+    """Bytes of a sealed file before its checksum."""
+    return path.stat().st_size - _TRAILER.size
+
+
 def without_seal(content: bytes) -> bytes | None:
     """The content of a sealed file, or None if it is not whole."""
     content, trailer = content[: -_TRAILER.size], content[-_TRAILER.size :]

@@ -170,6 +170,18 @@ class PartsFolder:
         for path in self.path.glob(f"b{bucket:05d}-p*.tmp"):
             path.unlink()
 
+    def strays(self) -> dict[int, list[Path]]:
+        """Companions of no part, by bucket, of a kind whose companions others read: of a process that was killed, or,
+        in a bucket that is not locked, of a part that is being published."""
+        if self.kind not in COMPANIONS:
+            return {}
+        place, suffix = COMPANIONS[self.kind]
+        stems, strays = {path.stem for path in self.part_paths()}, dict[int, list[Path]]()
+        for companion in sorted((self.path / place).glob(f"b{'[0-9]' * 5}-p*{suffix}")):
+            if companion.stem not in stems:
+                strays.setdefault(bucket_of_part(companion.stem), []).append(companion)
+        return strays
+
     def paths_by_bucket(self) -> dict[int, list[Path]]:
         """What `part_paths` gives of each bucket that has parts, from one look at the folder."""
         paths: dict[int, list[Path]] = {}

@@ -113,6 +113,23 @@ def test_damage_is_said(tmp_path):
         samclr.open_vectors(tmp_path / "v").matrix()
 
 
+@pytest.mark.parametrize("name", ["rows.arrow", "all.npy"])
+def test_a_damaged_file_of_what_is_mapped_is_made_again(tmp_path, name, caplog):
+    write_vectors(tmp_path / "v", some(["a", "b", "c"]))
+    before = samclr.open_vectors(tmp_path / "v")
+    rows, matrix = before.rows(), np.array(before.matrix())
+    (file,) = (tmp_path / "v" / "mapped").rglob(name)
+    for place in np.linspace(0, file.stat().st_size - 1, 9).astype(int).tolist():
+        content = bytearray(file.read_bytes())
+        content[place] ^= 4
+        file.write_bytes(content)
+        caplog.clear()
+        again = samclr.open_vectors(tmp_path / "v")
+        assert again.rows().equals(rows)
+        np.testing.assert_array_equal(again.matrix(), matrix)
+        assert f"{file} is damaged, and is made again" in caplog.text
+
+
 def test_what_is_not_a_folder_of_vectors_is_refused(tmp_path):
     (tmp_path / "other").mkdir()
     with pytest.raises(PartsError, match=r"is not a folder of vectors: it has no manifest.json"):

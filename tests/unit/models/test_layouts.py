@@ -16,6 +16,7 @@ from support.runs import small_config
 from support.scenes import write_labelled
 
 import samclr
+from samclr.config.anchors import AnchorConfig
 from samclr.config.evaluation import TargetConfig
 from samclr.config.model_args import argument_texts, parse_arguments
 from samclr.config.normalisation import IMAGENET, UNCHANGED, Normalisation
@@ -175,6 +176,8 @@ def test_the_backbone_of_pretrained_weights_is_settled(tmp_path):
     [
         *("patch_size", "=8", "patch size=8", "num_classes=3", "depth=99999", "depths=[2, 99999]", "embed_dim=99999"),
         *("drop_rate=NaN", "drop_rate=-Infinity"),
+        *("depth=0", "depth=-1", "embed_dim=0", "num_heads=0", "num_heads=-3", "mlp_ratio=0", "layers=[0, 0]"),
+        *("depths=[2, -1]", "channels=[0, 0]", "patch_size=0", "patch_size=[16, 0]", "base_width=-1"),
     ],
 )
 def test_arguments_that_cannot_be_are_refused(text):
@@ -182,6 +185,22 @@ def test_arguments_that_cannot_be_are_refused(text):
         ModelConfig(model_args=(text,))
     with pytest.raises(ConfigError, match="model_args has"):
         ModelConfig(model_args=("depth=2", "depth=3"))
+
+
+@pytest.mark.parametrize("text", ["drop_rate=0", "depths=[2, 0, 2]", "init_values=0", "se_ratio=0", "reg_tokens=0"])
+def test_numbers_that_some_models_have_are_taken(text):
+    assert ModelConfig(model_args=(text,)).model_args == (text,)
+
+
+def test_a_backbone_that_is_frozen_whole_has_nothing_for_an_anchor():
+    config = replace(small_config(Path("scenes")), anchor=AnchorConfig(anchor="feature"))
+    for freeze in ("all", 4):  # of the four groups of small-cnn
+        frozen = replace(config, model=replace(config.model, freeze=freeze))
+        said = f"anchor feature holds patches of a backbone that learns, and freeze {freeze} leaves it nothing to learn"
+        with pytest.raises(ConfigError, match=f"{said}; set `anchor` none, or freeze fewer layers"):
+            resolve_config(frozen)
+        resolve_config(replace(frozen, anchor=AnchorConfig()))
+    resolve_config(replace(config, model=replace(config.model, freeze=3)))
 
 
 def test_arguments_survive_the_way_through_text():

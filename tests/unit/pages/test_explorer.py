@@ -218,6 +218,8 @@ def test_a_port_in_use_and_a_wrong_address_are_said():
         server.bound("127.0.0.1", one.getsockname()[1])
     with pytest.raises(UsageError, match=r"host` no\.such\.name is not an address"):
         server.bound("no.such.name", 0)
+    with pytest.raises(UsageError, match=r"host` \.\./x is not an address of this machine \(not a name of a host\)"):
+        server.bound("../x", 0)
 
 
 def test_it_opens_the_browser_and_ctrl_c_ends_it_with_130(made, call, capsys, monkeypatch):

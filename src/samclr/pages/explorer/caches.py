@@ -3,7 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Value = TypeVar("Value")
 
@@ -30,3 +30,21 @@ class ByteCache(Generic[Value]):
             while self.num_bytes > self.limit_bytes and self._kept:
                 self.num_bytes -= self._size_of(self._kept.popitem(last=False)[1])
         return value
+
+
+class Kept:
+    """The results asked for last. One is made at a time, so that requests for the same one wait for it."""
+
+    def __init__(self, most: int):
+        """most: results that are kept."""
+        self._most, self._found, self._making = most, OrderedDict[Hashable, Any](), threading.RLock()
+
+    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """The result of a key, made if it is not there."""
+        with self._making:
+            if key not in self._found:
+                self._found[key] = make()
+                while len(self._found) > self._most:
+                    self._found.popitem(last=False)
+            self._found.move_to_end(key)
+            return self._found[key]

@@ -1,9 +1,6 @@
 """The scenes as the grid shows them: names, sizes, counts of regions; sorted and chosen; counted under a filter."""
 
-import threading
 from bisect import bisect_left
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -13,12 +10,14 @@ from jaxtyping import Bool, Float, Int, UInt8
 from samclr.bank.bank import SceneBank
 from samclr.config.views import FilterConfig
 from samclr.errors import ConfigError
+from samclr.pages.explorer.caches import Kept
 from samclr.pages.explorer.pictures import NO_NUMBER
+from samclr.pages.explorer.twice import NearDuplicates
 from samclr.regions.columns import SCORES, RegionColumns
 from samclr.scenes.refs import SceneRef
 
 Sort = Literal["name", "most", "fewest", "most-kept", "fewest-kept", "largest", "smallest", "worst-score"]
-Show = Literal["all", "errors", "no-regions", "none-kept", "many"]
+Show = Literal["all", "errors", "no-regions", "none-kept", "many", "duplicates"]
 AREA_BINS = np.linspace(-5, 0, 41)  # log10 of the share of the image
 SCORE_BINS = np.linspace(0.5, 1, 41)
 COUNT_BINS = np.array([0, 1, 2, 3, 4, 5, 7, 10, 14, 20, 28, 40, 57, 80, 113, 160, 226, 320, 1000, 10**9])
@@ -50,7 +49,7 @@ class Counted:
 
 
 class Catalogue:
-    """n scenes in the order of their ids, and what store and bank say of them."""
+    """n scenes in the order of their ids, and what store, bank and near-duplicates say of them."""
 
     def __init__(
         self,
@@ -58,7 +57,9 @@ class Catalogue:
         columns: RegionColumns | None,
         bank: SceneBank | None,
         bank_number: Int[np.ndarray, "n"],
+        twice: NearDuplicates | None = None,
     ):
+        self.twice = twice
         self.refs, self.columns = refs, columns
         self.ids = [ref.image_id for ref in refs]
         self.errors = dict(columns.errors) if columns is not None else {}
@@ -68,7 +69,7 @@ class Catalogue:
             self.native_hw[decoded] = bank.native_hw[bank_number[decoded]]
             self.errors |= {number: bank.errors[self.ids[number]] for number in np.flatnonzero(~decoded).tolist()}
         self.num_regions = np.zeros(len(refs), np.int64) if columns is None else np.diff(columns.start)
-        self._results = _Kept(KEPT_RESULTS)
+        self._results = Kept(KEPT_RESULTS)
         self._binned, self._bins = ([], np.zeros((0, 0), np.uint8)) if columns is None else _bins_of(columns)
         self._before = [] if columns is None else self._tally(np.ones(len(columns.area_px), bool))[1]
 
@@ -83,7 +84,8 @@ class Catalogue:
 
     def order(self, choice: Choice, config: FilterConfig) -> Int[np.ndarray, "n"]:
         """Numbers of the scenes shown, in their order."""
-        found: np.ndarray = self._results.get((choice, config), lambda: self._sorted(choice, config))
+        key = choice, config, self._twice().state if choice.show == "duplicates" else None
+        found: np.ndarray = self._results.get(key, lambda: self._sorted(choice, config))
         return found
 
     def _sorted(self, choice: Choice, config: FilterConfig) -> Int[np.ndarray, "n"]:
@@ -97,13 +99,14 @@ class Catalogue:
             "no-regions": (self.num_regions == 0) & ~failed,
             "none-kept": (kept == 0) & ~failed,
             "many": self.num_regions >= choice.least,
+            "duplicates": np.zeros(len(self.ids), bool) if self.twice is None else self.twice.group >= 0,
         }[choice.show]
         if choice.name:
             part = choice.name.casefold()
             shown = shown & np.array([part in image_id.casefold() for image_id in self.ids], bool)
         numbers = np.flatnonzero(shown)
         if choice.sort == "name":
-            return numbers
+            return numbers if choice.show != "duplicates" else numbers[np.argsort(self._twice().rank[numbers])]
         values = {
             "most": -self.num_regions,
             "fewest": self.num_regions,
@@ -113,6 +116,11 @@ class Catalogue:
             "smallest": self.native_hw.prod(1),
         }.get(choice.sort)
         return numbers[np.argsort((self._mean_scores() if values is None else values)[numbers], kind="stable")]
+
+    def _twice(self) -> NearDuplicates:
+        if self.twice is None:
+            raise ConfigError("near-duplicates are known by --vectors or --duplicates: start samclr explore so", "show")
+        return self.twice
 
     def _mean_scores(self) -> Float[np.ndarray, "n"]:
         """Mean predicted IoU of each image's regions, infinite where there is none."""
@@ -161,23 +169,6 @@ class Catalogue:
         per_image, bars = np.zeros(len(self.ids), np.int64), np.zeros((len(self._bins), NO_SCORE + 1), np.int64)
         tally(chosen, self.columns.start, self._bins, per_image, bars)
         return per_image, bars[:, :NO_SCORE].tolist()
-
-
-class _Kept:
-    """The results asked for last. One is made at a time, so that requests for the same one wait for it."""
-
-    def __init__(self, most: int):
-        self._most, self._found, self._making = most, OrderedDict[Hashable, Any](), threading.RLock()
-
-    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """The result of a key, made if it is not there."""
-        with self._making:
-            if key not in self._found:
-                self._found[key] = make()
-                while len(self._found) > self._most:
-                    self._found.popitem(last=False)
-            self._found.move_to_end(key)
-            return self._found[key]
 
 
 def _sums(values: np.ndarray, start: Int[np.ndarray, "n_plus_1"]) -> np.ndarray:

@@ -3,7 +3,6 @@
 import importlib.util
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -33,15 +32,15 @@ class ObjectMap:
 class Objects:
     """The regions' vectors, by scene and region. scene [n]: numbers of the scenes, NO_SCENE of others."""
 
-    def __init__(self, path: Path, image_ids: list[str]):
-        """Open a folder of vectors. Raises PartsError if it is none, or damaged."""
-        self.vectors = Vectors(path)
+    def __init__(self, vectors: Vectors, image_ids: list[str]):
+        """Raises PartsError if a part is damaged."""
+        self.vectors = vectors
         rows = self.vectors.rows("region")
         found = pc.index_in(rows["id"], pa.array(image_ids, pa.string())).combine_chunks()
         self.scene: np.ndarray = pc.fill_null(found, NO_SCENE).to_numpy(zero_copy_only=False)
         self.region: np.ndarray = rows["region"].to_numpy()
         if len(self.scene) and (self.scene == NO_SCENE).any():
-            say(f"{int((self.scene == NO_SCENE).sum()):,} vectors of {path} are of other scenes")
+            say(f"{int((self.scene == NO_SCENE).sum()):,} vectors of {vectors.path} are of other scenes")
         self._maps: dict[str, ObjectMap] = {}
         self._making = threading.Lock()
 

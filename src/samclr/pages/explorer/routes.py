@@ -22,7 +22,7 @@ from samclr.pages.explorer.commands import changed_options
 from samclr.pages.explorer.objects import Objects
 from samclr.pages.explorer.patch_colours import Moment
 from samclr.pages.explorer.pictures import PICTURE_PX, THUMB_PX
-from samclr.pages.explorer.sampling import SceneSampler, Visit
+from samclr.pages.explorer.sampling import SHARES_OVER, SceneSampler, Visit
 from samclr.pages.explorer.source import Source
 from samclr.regions.coarsest import coarsest, padded_boxes
 from samclr.regions.records import ImageRegions
@@ -59,6 +59,7 @@ def make_app(source: Source) -> Starlette:
         "/api/scene/{number:int}": answers.scene,
         "/api/views/{number:int}": answers.views,
         "/api/shares/{number:int}": answers.shares,
+        "/api/set-shares": answers.set_shares,
         "/api/similar/{number:int}": answers.similar,
         "/api/map": answers.map,
         "/object/{row:int}": answers.object,
@@ -121,8 +122,11 @@ class Answers:
 
     def scenes(self, request: Request) -> Response:
         """A stretch of the grid."""
-        query, config = request.query_params, self._filter(request)
-        order = self._catalogue.order(self._choice(request), config)
+        query, config, choice = request.query_params, self._filter(request), self._choice(request)
+        twice = self._catalogue.twice if choice.show == "duplicates" else None
+        if twice is not None:
+            twice.begin()
+        order = self._catalogue.order(choice, config)
         first = whole_number(query, "first", 0, 0, 2**40)
         count = whole_number(query, "count", 60, 1, MOST_ROWS)
         counted = self._catalogue.counted(config)
@@ -133,8 +137,11 @@ class Answers:
             if counted is not None:
                 row |= {"regions": int(self._catalogue.num_regions[number])}
                 row |= {"kept": int(counted.kept_by_limits[number])}
+            if twice is not None:
+                row |= {"group": int(twice.group[number]), "is_kept": bool(twice.kept[number])}
             rows.append(row | {"error": self._catalogue.errors.get(number)})
-        return _json({"total": len(order), "first": first, "rows": rows})
+        about = None if twice is None else {"state": twice.state, "text": twice.text}
+        return _json({"total": len(order), "first": first, "rows": rows, "duplicates": about})
 
     def find(self, request: Request) -> Response:
         """The number of the scene with this id, to the letter."""
@@ -205,7 +212,11 @@ class Answers:
         if isinstance(sampler, str):
             return _json({"why_not": sampler})
         visit: Visit = sampler.visit(whole_number(request.query_params, "step", 0, 0, 10**8))
-        return _json(sampler.shares(visit))
+        return _json({"visits": SHARES_OVER} | vars(sampler.shares(visit)))
+
+    def set_shares(self, request: Request) -> Response:
+        """Likewise of the whole set, by a sample of its scenes."""
+        return _json(self._source.set_shares(self._source.begun.changed(request.query_params)))
 
     def similar(self, request: Request) -> Response:
         """The objects that are most like a region of the scene."""

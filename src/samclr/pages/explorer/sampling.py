@@ -32,6 +32,27 @@ class Visit:
     slots: tuple[int, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shares:
+    """Counts of views and of rows of the plan (pairs): how many views are enlarged, fall back to the central crop, or
+    keep less of the mask than asked for (None where nothing was asked for); how many rows show identical boxes, or the
+    whole image."""
+
+    views: int = 0
+    pairs: int = 0
+    enlarged: int = 0
+    identical: int = 0
+    crop_fallback: int = 0
+    whole_image: int = 0
+    under_coverage: int | None = None
+
+    def __add__(self, other: "Shares") -> "Shares":
+        """Of both together."""
+        counts = {one.name: (getattr(self, one.name), getattr(other, one.name)) for one in fields(self)}
+        added = {name: own if more is None else more + (own or 0) for name, (own, more) in counts.items()}
+        return Shares(**added)
+
+
 class SceneSampler:
     """Rows of the plan that show one image of n.
 
@@ -87,11 +108,12 @@ class SceneSampler:
         numbers = np.array([slot * per_image + k for slot in visit.slots for k in range(per_image)], np.int64)
         return self.planner.plan(visit.step).chosen(numbers), numbers
 
-    def shares(self, visit: Visit) -> dict[str, Any]:
+    def shares(self, visit: Visit, num_visits: int = SHARES_OVER) -> "Shares":
         """Of the views of this and the following visits: how many are enlarged, identical, or fall back."""
         views = pairs = enlarged = identical = fallback = whole = uncovered = 0
         needs = self.sampling.views.min_coverage
-        for _ in range(SHARES_OVER):
+        for number in range(num_visits):
+            visit = visit if number == 0 else self.visit(visit.step + 1)
             plan, _ = self.rows(visit)
             rows = len(plan.region_index)
             whole += int((plan.region_index == WHOLE_IMAGE).sum())
@@ -104,17 +126,15 @@ class SceneSampler:
                     uncovered += sum(share is not None and share < needs for share in self.covers(plan, group))
             first = plan.groups[0].boxes_xyxy
             identical += int((first == first[:, :1]).all((1, 2)).sum())
-            visit = self.visit(visit.step + 1)
-        return {
-            "visits": SHARES_OVER,
-            "views": views,
-            "pairs": pairs,
-            "enlarged": enlarged,
-            "identical": identical,
-            "crop_fallback": fallback,
-            "whole_image": whole,
-            "under_coverage": uncovered if needs > 0 else None,
-        }
+        return Shares(
+            views=views,
+            pairs=pairs,
+            enlarged=enlarged,
+            identical=identical,
+            crop_fallback=fallback,
+            whole_image=whole,
+            under_coverage=uncovered if needs > 0 else None,
+        )
 
     def covers(self, plan: ViewPlan, group: GroupPlan) -> list[float | None]:
         """The share of each view that its region's mask covers, row by row; None of whole images and random boxes."""

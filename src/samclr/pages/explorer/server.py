@@ -46,6 +46,8 @@ def serve(source: Source, config: ExplorerServer) -> None:
             raise
         except KeyboardInterrupt:
             raise Stopped("stopped the explorer; rerun the same command to resume", signal.SIGINT) from None
+        finally:
+            source.close()
 
 
 class _Server(uvicorn.Server):
@@ -69,8 +71,9 @@ def bound(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise UsageError(f"{option_of('host')} {host} is not an address of this machine ({error.strerror})") from None
+    except (OSError, UnicodeError) as error:  # the latter of what cannot be a host's name
+        why = error.strerror if isinstance(error, OSError) else "not a name of a host"
+        raise UsageError(f"{option_of('host')} {host} is not an address of this machine ({why})") from None
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)

@@ -16,24 +16,30 @@ from samclr.config.pretrain import PretrainConfig
 from samclr.config.recipes import RECIPES
 from samclr.datasets.names import short_name
 from samclr.datasets.sources import list_scenes
+from samclr.embedding.own_scenes import scenes_of
+from samclr.embedding.vectors import Vectors
 from samclr.errors import PartsError, RegionError
 from samclr.log import tell
 from samclr.pages.explorer.asked import Sampling
-from samclr.pages.explorer.caches import ByteCache
+from samclr.pages.explorer.caches import ByteCache, Kept
 from samclr.pages.explorer.catalogue import Catalogue
 from samclr.pages.explorer.commands import Commands
 from samclr.pages.explorer.objects import Objects
 from samclr.pages.explorer.patch_colours import PatchColours
 from samclr.pages.explorer.pictures import NO_NUMBER, Pictures
-from samclr.pages.explorer.sampling import SceneSampler
+from samclr.pages.explorer.sampling import SceneSampler, Shares
+from samclr.pages.explorer.twice import NearDuplicates
 from samclr.regions.columns import open_columns
 from samclr.regions.records import ImageRegions, SegmentError
 from samclr.regions.store import open_store, read_bucket, read_regions
 from samclr.runs.saved import load_config
+from samclr.scenes.decode import DecodeError
 from samclr.scenes.refs import SceneRef
 from samclr.storage.parts import PartsFolder
 
 REGION_BYTES = 1000  # of a region in memory, beside its run lengths
+SAMPLE_SCENES, SAMPLE_SEED = 100, 0  # of which the views are counted for the whole set
+KEPT_SHARES = 32
 SCENES_SHARE = 0.25  # of the memory; pictures have the rest
 
 
@@ -52,27 +58,39 @@ class Source:
     def __init__(
         self, scenes: Sequence[Path], data: ExplorerData, *, image_column: str | None = None, memory_mb: int = 256
     ):
-        """Open what was named.
+        """Open what was named. scenes: none where the vectors are to tell theirs.
 
         Raises:
             ScenesError: no scenes. RunError, PartsError: what was named is no run, region store or bank.
         """
         self.run_config: PretrainConfig | None = None if data.run is None else load_config(data.run)
         self.store: PartsFolder | None = None if data.regions is None else open_store(data.regions)
+        vectors = None if data.vectors is None else Vectors(data.vectors)
+        if not scenes and vectors is not None:
+            found = scenes_of(vectors, (), None, "an explorer shows scenes", "name them: samclr explore PATH...")
+            scenes, image_column = found[0], image_column or found[1]
         refs = list_scenes(scenes, image_column)
         columns = None if self.store is None else open_columns(self.store, [ref.image_id for ref in refs])
         self.bank = open_bank(scenes, refs, data.bank, self.run_config)
         limit = memory_mb * 1_000_000
-        self.objects = None if data.vectors is None else Objects(data.vectors, [ref.image_id for ref in refs])
+        self.objects = None if vectors is None else Objects(vectors, [ref.image_id for ref in refs])
         self.patch_colours = None if data.run is None else PatchColours(data.run)
         self.pictures = Pictures(refs, self.bank, int(limit * (1 - SCENES_SHARE)))
-        self.catalogue = Catalogue(refs, columns, self.bank, self.pictures.bank_number)
+        has_any = vectors is not None or data.duplicates is not None
+        self.twice = NearDuplicates(refs, vectors, data.duplicates) if has_any else None
+        self.catalogue = Catalogue(refs, columns, self.bank, self.pictures.bank_number, self.twice)
         self.commands = Commands(scenes, data.regions, data.run, image_column)
         self.name = ", ".join(short_name(path) for path in scenes)
         self.begun = Sampling.of(self.run_config or RECIPES["simclr" if self.store is None else "samclr"].config)
         self.catalogue.counted(self.begun.filter)  # which the first page asks for
         self._scenes = ByteCache[Opened](int(limit * SCENES_SHARE), _bytes_of)
         self._reading = threading.Lock()
+        self._set_shares = Kept(KEPT_SHARES)
+
+    def close(self) -> None:
+        """Let go of what works in the background."""
+        if self.twice is not None:
+            self.twice.close()
 
     @property
     def max_side(self) -> int | None:
@@ -95,6 +113,30 @@ class Source:
             return "backgrounds come from other scenes, which needs a bank: run samclr pack on the scenes first"
         return SceneSampler(image=image, image_hw=self._image_hw(number), found=opened.found, sampling=sampling)
 
+    def set_shares(self, sampling: Sampling) -> dict[str, Any]:
+        """Counts of the views of a sample of the scenes, each as training first shows it, or why there are none."""
+        result: dict[str, Any] = self._set_shares.get(sampling, lambda: self._count_set(sampling))
+        return result
+
+    def _count_set(self, sampling: Sampling) -> dict[str, Any]:
+        decoded = np.flatnonzero(self.pictures.bank_number != NO_NUMBER)
+        drawn = np.random.default_rng(SAMPLE_SEED).permutation(decoded)[:SAMPLE_SCENES]
+        total, num_scenes, why_not = Shares(), 0, dict[str, int]()
+        for number in np.sort(drawn).tolist():
+            try:
+                sampler = self.sampler(number, sampling)
+            except (DecodeError, PartsError, RegionError) as error:  # which the scene itself tells when it is opened
+                sampler = str(error)
+            if isinstance(sampler, str):
+                why_not[sampler] = why_not.get(sampler, 0) + 1
+                continue
+            total, num_scenes = total + sampler.shares(sampler.visit(0), 1), num_scenes + 1
+        left_out = sum(why_not.values())
+        if num_scenes == 0:
+            return {"why_not": next(iter(why_not), "no scene can be decoded")}
+        sample = {"scenes": num_scenes, "left_out": left_out, "of_scenes": len(decoded), "seed": SAMPLE_SEED}
+        return sample | vars(total)
+
     def facts(self) -> dict[str, Any]:
         """What the page says of the whole set."""
         catalogue = self.catalogue
@@ -109,6 +151,7 @@ class Source:
             "has_run": self.run_config is not None,
             "recipe": None if self.run_config is None else self.run_config.recipe,
             "has_vectors": self.objects is not None,
+            "has_duplicates": self.twice is not None,
             "maker": maker,
         }
 
@@ -135,7 +178,9 @@ class Source:
         which decides nothing of its rows."""
         if self.bank is not None:
             return self.bank.native_hw
-        hw = self.pictures.source(number, self.max_side).native_hw[number]
+        hw = self.catalogue.native_hw[number]
+        if not hw.all():
+            hw = self.pictures.source(number, self.max_side).native_hw[number]
         return np.broadcast_to(np.asarray(hw), (len(self.catalogue.ids), 2))
 
 

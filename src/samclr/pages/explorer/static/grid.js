@@ -5,6 +5,7 @@ import { $, ask, el, number, state } from "./page.js";
 const PAGE = 120; // scenes asked for at a time
 const TALLEST = 8_000_000; // px; browsers draw no taller element, beyond it a pixel scrolls further
 const GAP = 10;
+const ASK_AGAIN_MS = 700; // while near-duplicates are looked for
 export const CHOICE = ["sort", "show", "least", "name"];
 
 export class Grid {
@@ -13,6 +14,7 @@ export class Grid {
   #cards = new Map();
   #total = 0;
   #version = 0;
+  #isWorking = false;
 
   /** filter: gives the words of the address that are the filter's. */
   constructor(filter, start) {
@@ -20,6 +22,7 @@ export class Grid {
     this.pane = $("pane");
     this.hasRegions = start.has_regions;
     for (const option of document.querySelectorAll("option.of-regions")) option.disabled = !start.has_regions;
+    for (const option of document.querySelectorAll("option.of-duplicates")) option.disabled = !start.has_duplicates;
     for (const name of CHOICE) {
       const field = $(name);
       field.addEventListener(name === "name" ? "input" : "change", () =>
@@ -96,7 +99,18 @@ export class Grid {
     this.#total = answer.total;
     this.#pages.set(page, answer.rows);
     $("total").textContent = `${number(answer.total)} ${answer.total === 1 ? "scene" : "scenes"}`;
+    this.#tell(answer.duplicates, version);
     this.#draw();
+  }
+
+  /** What is known of near-duplicates; asks again while they are looked for. */
+  #tell(about, version) {
+    const place = $("duplicates");
+    place.hidden = !about;
+    place.textContent = about?.text ?? "";
+    place.classList.toggle("fault", about?.state === "failed");
+    this.#isWorking = about?.state === "working";
+    if (this.#isWorking) setTimeout(() => version === this.#version && !$("scenes").hidden && this.refresh(true), ASK_AGAIN_MS);
   }
 
   #draw() {
@@ -135,8 +149,8 @@ export class Grid {
     }
     this.#order(grid);
     let nothing = $("nothing");
-    if (this.#total === 0 && this.#pages.size && !nothing) grid.append(el("p", { id: "nothing", textContent: "No scene fits." }));
-    if (this.#total > 0) nothing?.remove();
+    if (this.#total === 0 && this.#pages.size && !nothing && !this.#isWorking) grid.append(el("p", { id: "nothing", textContent: "No scene fits." }));
+    if (this.#total > 0 || this.#isWorking) nothing?.remove();
   }
 
   /** Cards stand in the document as they stand on the page, for the tab key and for readers. */
@@ -163,7 +177,9 @@ export class Grid {
     const size = row.width ? `${row.width}×${row.height} px` : "";
     const counts = row.regions === undefined ? "" : `${number(row.kept)} of ${number(row.regions)} regions`;
     const bySize = ["largest", "smallest"].includes(state.get("sort"));
-    const text = row.error ?? ((bySize ? size : counts) || size);
+    const group = row.group === undefined ? "" : row.is_kept ? `group ${row.group + 1}, to keep` : `group ${row.group + 1}`;
+    const usual = row.error ?? ((bySize ? size : counts) || size);
+    const text = !group ? usual : row.error ? `${group}; ${row.error}` : group;
     card.whole.title = [row.id, row.error ?? counts, size].filter(Boolean).join("\n");
     if (card.facts.textContent !== text) card.facts.textContent = text;
     card.facts.classList.toggle("fault", row.error !== null);

@@ -22,6 +22,7 @@ const STRATEGIES = { region: "one region", image: "the whole image", "random-box
 const OTHERS = ["strategy", "crop_scale", "asymmetric", "redraw", "max_window_aspect", "coverage_tries"];
 export const VIEWS = [...Object.keys(NUMBERS), ...Object.keys(SWITCHES), ...OTHERS];
 const MARKS = ["#ffffff", "#ffd400", "#00e5ff", "#ff6bd6", "#9dff57", "#ff9d3c"];
+const REST_MS = 800;
 const JITTER = ["brightness", "contrast", "saturation"];
 
 export class Views {
@@ -29,6 +30,9 @@ export class Views {
   #fields = {};
   #command;
   #steps = {};
+  #asked = null;
+  #askSet;
+  #resting;
 
   /** words: the filter's. mark: draws boxes on the scene. */
   constructor(start, words, mark) {
@@ -39,6 +43,8 @@ export class Views {
     this.#controls(start.has_regions);
     this.#command = copyable($("views-command"), "Training on such views");
     this.refresh = latest(() => this.#refresh());
+    this.#askSet = latest(() => this.#setShares());
+    this.#resting = 0;
     $("step").addEventListener("change", () => $("step").reportValidity() && state.set({ step: $("step").value || null }));
     $("step-before").addEventListener("click", () => state.set({ step: this.#steps.previous_step }));
     $("step-after").addEventListener("click", () => state.set({ step: this.#steps.next_step }));
@@ -109,11 +115,15 @@ export class Views {
       if (scene !== state.get("scene")) return;
       fault($("views-fault"), found.why_not ? new Error(found.why_not) : null);
       this.#show(found);
-      if (!found.why_not) this.#showShares(await ask(`/api/shares/${encodeURIComponent(scene)}`, words));
+      if (found.why_not) return;
+      this.#showShares(await ask(`/api/shares/${encodeURIComponent(scene)}`, words));
+      clearTimeout(this.#resting);
+      this.#resting = setTimeout(() => this.#askSet(), REST_MS); // it counts for a second or two
     } catch (error) {
       fault($("views-fault"), error);
       $("rows").replaceChildren();
       $("shares").textContent = "";
+      this.#clearSet();
     }
   }
 
@@ -126,6 +136,7 @@ export class Views {
     if (!has) {
       $("rows").replaceChildren();
       $("shares").textContent = $("visit").textContent = "";
+      this.#clearSet();
       return;
     }
     if (document.activeElement !== $("step")) $("step").value = found.step;
@@ -169,12 +180,42 @@ export class Views {
   }
 
   #showShares(found) {
+    $("shares").textContent = `Over this and the next ${found.visits - 1} times that training sees this scene: ` +
+      `${this.#counts(found)}`;
+  }
+
+  #counts(found) {
     const of = (count, total) => `${percent(total ? count / total : 0)} (${number(count)} of ${number(total)})`;
     const under = found.under_coverage === null ? "" :
       ` ${of(found.under_coverage, found.views)} keep less of the mask than asked for.`;
-    $("shares").textContent = `Over this and the next ${found.visits - 1} times that training sees this scene: ` +
-      `${of(found.enlarged, found.views)} of the views are enlarged, ${of(found.identical, found.pairs)} of the rows show ` +
+    return `${of(found.enlarged, found.views)} of the views are enlarged, ${of(found.identical, found.pairs)} of the rows show ` +
       `identical boxes, ${of(found.crop_fallback, found.views)} of the crops fall back to the central one, and ` +
       `${of(found.whole_image, found.pairs)} of the rows show the whole image.${under}`;
+  }
+
+  #clearSet() {
+    this.#asked = null;
+    $("set-shares").textContent = "";
+  }
+
+  /** Once a setting decides otherwise than before, which scene is open does not matter. */
+  async #setShares() {
+    const words = { ...this.words(), ...state.some(VIEWS) };
+    const asked = JSON.stringify(words);
+    if (asked === this.#asked) return;
+    $("set-shares").textContent = "Whole set: counting ...";
+    try {
+      const found = await ask("/api/set-shares", words);
+      this.#asked = asked;
+      const isAll = found.scenes === found.of_scenes;
+      const sample = isAll ? `each of its ${number(found.scenes)} scenes` : `by a sample of ${number(found.scenes)} of ` +
+        `${number(found.of_scenes)} scenes (seed ${found.seed}), each`;
+      const left = found.left_out ? ` ${number(found.left_out)} scenes of the sample cannot be used.` : "";
+      $("set-shares").textContent = found.why_not ? "" :
+        `Whole set, ${sample} as training first shows it: ${this.#counts(found)}${left}`;
+    } catch (error) {
+      this.#asked = null;
+      $("set-shares").textContent = `Whole set: ${error.message}`;
+    }
   }
 }
