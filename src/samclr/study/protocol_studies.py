@@ -89,7 +89,7 @@ SMOKE_PROTOCOLS: tuple[ProtocolConfig, ...] = (
     MultilabelConfig(multilabel_px=96, multilabel_costs=(0.01, 0.1, 1.0), multilabel_shots=(8,), multilabel_samples=2),
     ObjectsConfig(objects_px=96, objects_min_area_px=20),
     DetectionConfig(
-        detect_px=96, detect_steps=200, detect_batch_size=4, detect_optimizer="adamw", detect_lr=4e-3, detect_boxes=64
+        detect_px=96, detect_steps=100, detect_batch_size=4, detect_optimizer="adamw", detect_lr=4e-3, detect_boxes=32
     ),
 )
 
