@@ -66,7 +66,7 @@ def read_instances(path: Path) -> Instances:
                 )
             if image_id in sizes:
                 raise ScenesError(f"{path} has two images with the id {image_id}")
-            sizes[image_id] = (name, *(_length(value.get(side)) for side in ("height", "width")))
+            sizes[image_id] = (name, _length(value.get("height")), _length(value.get("width")))
         elif one.key == "annotations":
             image_id = value.get("image_id")
             spans.setdefault(image_id if isinstance(image_id, int) else -1, array("q")).extend((one.offset, one.length))
