@@ -91,7 +91,8 @@ def match(
 
 def as_coco(images: Sequence[ImageInstances], found: Sequence[Detections], num_classes: int) -> tuple[COCO, COCO]:
     """Objects and detections as pycocotools has them; images and classes are numbered from 1."""
-    objects, detections = [], []
+    objects: list[dict[str, Any]] = []
+    detections: list[dict[str, Any]] = []
     for number, (one, detected) in enumerate(zip(images, found, strict=True), 1):
         for which, box in enumerate(one.boxes_xyxy):
             more = {"iscrowd": int(one.is_crowd[which]), **_mask(one.rles, which, one.size)}

@@ -52,14 +52,16 @@ def run_on(work: Callable[[Fabric], bool], device: torch.device, num_devices: in
             if work(fabric):
                 raise stopped(STOPPED)
         return
-    told = multiprocessing.get_context("spawn").SimpleQueue()
+    told, flag, was_stopped = multiprocessing.get_context("spawn").SimpleQueue(), _ToChildren(), False
     try:
-        with stop_signals(_ToChildren()):
-            was_stopped = fabric.launch(_in_child, work, told, remarks_are_shown(), options_are_named())
+        with stop_signals(flag):
+            child: Any = _in_child  # which Fabric says to take no more than itself
+            was_stopped = fabric.launch(child, work, told, remarks_are_shown(), options_are_named())
     except (ProcessRaisedException, ProcessExitedException) as error:
-        text = str(error).strip().splitlines()[-1] if told.empty() else told.get()
-        raise EvaluationError(text) from None
-    if was_stopped:
+        if not flag.is_set():  # else the signal ended a child that had not begun
+            text = str(error).strip().splitlines()[-1] if told.empty() else told.get()
+            raise EvaluationError(text) from None
+    if was_stopped or flag.is_set():
         raise stopped(STOPPED)
 
 
