@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int
 
 from samclr.datasets.scene_lists import read_list
 from samclr.embedding.copies import MAX_GROUP, THRESHOLD, find_copies
