@@ -43,7 +43,7 @@ class NearDuplicates:
         self._refs, self._vectors = refs, vectors
         self.state: State = "waiting"
         self.text = ""
-        self.group: Int[np.ndarray, n] = np.full(len(refs), NO_GROUP)
+        self.group = np.full(len(refs), NO_GROUP)
         self.rank, self.kept = np.arange(len(refs)), np.zeros(len(refs), bool)
         self._beginning, self._is_closed = threading.Lock(), False
         if listed is not None:
