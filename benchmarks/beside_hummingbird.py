@@ -25,7 +25,7 @@ from samclr.config import EvaluationConfig, InContextConfig
 from samclr.config.normalisation import IMAGENET, normalisation_of
 from samclr.config.pretrain import ModelConfig
 from samclr.evaluation.context_memory import cutter
-from samclr.evaluation.inputs import open_dense_sets
+from samclr.evaluation.inputs import open_dense_set
 from samclr.evaluation.patches import feature_map, num_stages
 from samclr.evaluation.protocols.base import DenseTask
 from samclr.evaluation.protocols.in_context import InContext
@@ -76,7 +76,7 @@ def main(clone: str, name: str, side_px: int, size: int) -> None:
         InContextConfig(in_context=True, in_context_px=side_px, in_context_memory=(size,)),
     )
     with tempfile.TemporaryDirectory() as folder:
-        (shapes,) = open_dense_sets([write_shapes(Path(folder, "shapes"), num_train=12, num_test=8)])
+        shapes = open_dense_set(write_shapes(Path(folder, "shapes"), num_train=12, num_test=8))
         task = DenseTask(
             backbone=backbone, config=EvaluationConfig(), device=CPU, cache=Path(folder, "cache"), scenes=shapes
         )

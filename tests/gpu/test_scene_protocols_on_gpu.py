@@ -9,7 +9,7 @@ from support.scenes import write_shapes
 from samclr.config import EvaluationConfig, InContextConfig, IntervalConfig, OverclusterConfig, SegmentLinearConfig
 from samclr.config.pretrain import ModelConfig
 from samclr.config.registry import PROTOCOLS, resolve
-from samclr.evaluation.inputs import open_dense_sets
+from samclr.evaluation.inputs import open_dense_set
 from samclr.evaluation.protocols.base import DenseTask
 from samclr.models.backbone import create_backbone
 
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 )
 def test_scores_are_near_those_of_the_cpu(tmp_path, config):
     torch.manual_seed(0)
-    (shapes,) = open_dense_sets([write_shapes(tmp_path / "shapes", num_train=8, num_test=8)])
+    shapes = open_dense_set(write_shapes(tmp_path / "shapes", num_train=8, num_test=8))
     task = DenseTask(
         backbone=create_backbone(ModelConfig(backbone="small-cnn")).eval(),
         config=EvaluationConfig(interval=IntervalConfig(bootstrap=100)),

@@ -19,7 +19,7 @@ from samclr.config.normalisation import normalisation_of
 from samclr.config.pretrain import ModelConfig
 from samclr.datasets.labelled_scenes import IGNORED
 from samclr.evaluation.context_memory import JITTER, SCALE, context_memory, rarest_first
-from samclr.evaluation.inputs import open_dense_sets
+from samclr.evaluation.inputs import open_dense_set
 from samclr.evaluation.patches import feature_map
 from samclr.evaluation.protocols.base import DenseTask
 from samclr.evaluation.protocols.in_context import InContext
@@ -42,7 +42,7 @@ def backbone():
 
 @pytest.fixture
 def task(tmp_path, backbone):
-    (shapes,) = open_dense_sets([write_shapes(tmp_path / "shapes")])
+    shapes = open_dense_set(write_shapes(tmp_path / "shapes"))
     config = EvaluationConfig(interval=IntervalConfig(bootstrap=100))
     return DenseTask(backbone=backbone, config=config, device=CPU, cache=tmp_path / "cache", scenes=shapes)
 

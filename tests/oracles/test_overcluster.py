@@ -17,7 +17,7 @@ from samclr.config.pretrain import ModelConfig
 from samclr.datasets.labelled_scenes import IGNORED
 from samclr.evaluation import clusters
 from samclr.evaluation.clusters import KmeansSetting, kmeans, lloyd, nearest_centre, principal_components
-from samclr.evaluation.inputs import open_dense_sets
+from samclr.evaluation.inputs import open_dense_set
 from samclr.evaluation.matching import count_pairs, hungarian, many_to_one, matched_counts, pair_table
 from samclr.evaluation.protocols.base import DenseTask
 from samclr.evaluation.protocols.overcluster import Overcluster, cluster_counts, label_squares, square_maps
@@ -34,7 +34,7 @@ CONFIG = OverclusterConfig(
 def task(tmp_path):
     torch.manual_seed(0)
     backbone = create_backbone(ModelConfig(backbone="small-cnn")).eval()
-    (shapes,) = open_dense_sets([write_shapes(tmp_path / "shapes")])
+    shapes = open_dense_set(write_shapes(tmp_path / "shapes"))
     config = EvaluationConfig(interval=IntervalConfig(bootstrap=100))
     return DenseTask(backbone=backbone, config=config, device=CPU, cache=tmp_path / "cache", scenes=shapes)
 

@@ -14,7 +14,7 @@ from samclr.config.normalisation import normalisation_of
 from samclr.config.pretrain import ModelConfig
 from samclr.datasets.labelled_scenes import IGNORED
 from samclr.draws import epoch_order
-from samclr.evaluation.inputs import open_dense_sets
+from samclr.evaluation.inputs import open_dense_set
 from samclr.evaluation.patches import feature_map, resize
 from samclr.evaluation.protocols.base import DenseTask
 from samclr.evaluation.protocols.segment_linear import SegmentLinear, head_of, pixel_loss, train_head
@@ -37,7 +37,7 @@ def backbone():
 
 @pytest.fixture
 def task(tmp_path, backbone):
-    (shapes,) = open_dense_sets([write_shapes(tmp_path / "shapes", num_train=5)])
+    shapes = open_dense_set(write_shapes(tmp_path / "shapes", num_train=5))
     config = EvaluationConfig(interval=IntervalConfig(bootstrap=100))
     return DenseTask(backbone=backbone, config=config, device=CPU, cache=tmp_path / "cache", scenes=shapes)
 
