@@ -80,16 +80,22 @@ SCENES = Study(
 SMOKE_PROTOCOLS: tuple[ProtocolConfig, ...] = (
     KnnConfig(),
     FewShotConfig(few_shot=(0.1,)),
-    CropProbeConfig(crop_probe=True, crop_epochs=3, crop_px=32),
-    FineTuneConfig(fine_tune=True, tune_epochs=3, tune_px=32),
-    DenseConfig(dense_px=96, dense_steps=300),
-    InContextConfig(in_context=True, in_context_px=96, in_context_memory=(4000,), in_context_epochs=1),
-    SegmentLinearConfig(segment_linear=True, segment_px=96, segment_mask_px=48, segment_batch_size=16, segment_lr=0.1),
-    OverclusterConfig(overcluster=(11, 50), overcluster_px=96, overcluster_mask_px=48, overcluster_starts=1),
-    MultilabelConfig(multilabel_px=96, multilabel_costs=(0.01, 0.1, 1.0), multilabel_shots=(8,), multilabel_samples=2),
-    ObjectsConfig(objects_px=96, objects_min_area_px=20),
+    CropProbeConfig(crop_probe=True, crop_epochs=3, crop_px=64),
+    FineTuneConfig(fine_tune=True, tune_epochs=3, tune_px=64),
+    DenseConfig(dense_px=192, dense_steps=300),
+    InContextConfig(in_context=True, in_context_px=192, in_context_memory=(4000,), in_context_epochs=1),
+    SegmentLinearConfig(segment_linear=True, segment_px=192, segment_mask_px=48, segment_batch_size=16, segment_lr=0.1),
+    OverclusterConfig(overcluster=(11, 50), overcluster_px=192, overcluster_mask_px=48, overcluster_starts=1),
+    MultilabelConfig(multilabel_px=192, multilabel_costs=(0.01, 0.1, 1.0), multilabel_shots=(8,), multilabel_samples=2),
+    ObjectsConfig(objects_px=192, objects_min_area_px=20),
     DetectionConfig(
-        detect_px=96, detect_steps=100, detect_batch_size=4, detect_optimizer="adamw", detect_lr=4e-3, detect_boxes=32
+        detect_px=96,
+        detect_steps=80,
+        detect_batch_size=4,
+        detect_optimizer="adamw",
+        detect_lr=4e-3,
+        detect_boxes=32,
+        detect_num_val=40,
     ),
 )
 
@@ -103,11 +109,11 @@ DENSE_SMOKE = Study(
         Grid(methods=("detcon",), strategies=("image",), segmenters=("labels",), temperatures=(0.2,)),
     ),
     seeds=(0,),
-    optim=OptimConfig(global_batch_size=64, steps=150, optimizer="adamw", lr=2e-3, warmup_steps=10),
+    optim=OptimConfig(global_batch_size=64, steps=300, optimizer="adamw", lr=2e-3, warmup_steps=20),
     evaluations=tuple(
         Evaluation(set=GENERATED, kind=kind) for kind in ("labelled", "dense", "multilabel", "objects", "detection")
     ),
-    measuring=EvaluationConfig(data=EvaluationData(image_px=32), protocols=SMOKE_PROTOCOLS),
+    measuring=EvaluationConfig(data=EvaluationData(image_px=64), protocols=SMOKE_PROTOCOLS),
     segmenters=(("labels", SegmenterConfig(segmenter="labels", ignore_label=(0,))),),
     filter=FilterConfig(min_area_px=20, max_area_frac=0.1, padding=1.5),
     augment=AugmentConfig(flip_prob=0.0, jitter_strength=1.0, grey_prob=0.5, blur_prob=0.2, blur_sigma=(0.1, 1.0)),
