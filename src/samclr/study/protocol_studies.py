@@ -17,7 +17,7 @@ from samclr.evaluation.protocols.segment_linear_spec import SegmentLinearConfig
 from samclr.study.plan import GENERATED
 from samclr.study.recipe import ANY, Evaluation, Grid, Reference, Study
 
-OBJECTS = "sam-hq-vit-h"
+OBJECTS, METHODS = "sam-hq-vit-h", ("simclr", "moco", "dino", "detcon")
 AP, NEAREST = ("detection_box_ap", "detection_mask_ap"), ("in_context_miou", "in_context_1024000_miou")
 OWN, QUOTED = "read in its README", "quoted by others"
 # Title, set, and per cent by metric.
@@ -48,10 +48,10 @@ SCENES = Study(
     name="scenes",
     summary="Methods with views of whole images and of regions, in the protocols of papers that learn from scenes.",
     grids=(
-        Grid(scenes=("coco",), methods=("simclr", "moco", "dino", "detcon"), strategies=("image",)),
-        Grid(scenes=("coco",), methods=("simclr", "moco", "dino"), strategies=("region",), segmenters=(OBJECTS,)),
+        Grid(scenes=("coco",), methods=METHODS, strategies=("image",), segmenters=(OBJECTS,)),
+        Grid(scenes=("coco",), methods=METHODS[:3], strategies=("region",), segmenters=(OBJECTS,)),
     ),
-    optim=OptimConfig(global_batch_size=512, steps=46_000, warmup_steps=2_300),  # 200 epochs of train2017
+    optim=OptimConfig(global_batch_size=512, steps=46_000, lr=0.12, warmup_steps=2_300),  # 200 epochs of train2017
     backbone="resnet50",
     size_px=224,
     local_size_px=96,
