@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from samclr.config.kinds import Kind
-from samclr.config.serialise import to_dict
 from samclr.datasets.multilabel import MultilabelSet
 from samclr.evaluation.protocols.base import ConfigT, Protocol, Task
 
@@ -26,15 +25,6 @@ class MultilabelTask(Task):
     def name(self) -> str:
         """The set's name."""
         return self.multilabel.name
-
-    @property
-    def fingerprints(self) -> tuple[str | None, str | None]:
-        """None: it is the protocol that knows its images."""
-        return None, None
-
-    def settings(self) -> dict[str, Any]:
-        """Settings that every protocol has here."""
-        return to_dict(self.config.interval)
 
     def counts(self) -> dict[str, int]:
         """Images and classes."""

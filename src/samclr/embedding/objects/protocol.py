@@ -44,15 +44,6 @@ class ObjectsTask(Task):
         """The set's name."""
         return self.objects.name
 
-    @property
-    def fingerprints(self) -> tuple[str | None, str | None]:
-        """None: it is the protocol that knows its images."""
-        return None, None
-
-    def settings(self) -> dict[str, Any]:
-        """Settings that every protocol has here."""
-        return to_dict(self.config.interval)
-
     def counts(self) -> dict[str, int]:
         """Images and classes; nothing is trained."""
         return {"num_train": 0, "num_test": len(self.objects.refs), "num_classes": len(self.objects.classes)}

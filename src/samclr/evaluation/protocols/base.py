@@ -53,13 +53,13 @@ class Task(ABC):
         """The set's name."""
 
     @property
-    @abstractmethod
     def fingerprints(self) -> tuple[str | None, str | None]:
         """Of the training and the test images with their labels; None where it is the protocol that chooses them."""
+        return None, None
 
-    @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Settings that every protocol has here."""
+        return to_dict(self.config.interval)
 
     @abstractmethod
     def counts(self) -> dict[str, int]:
@@ -141,15 +141,6 @@ class DenseTask(Task):
     def name(self) -> str:
         """The set's name."""
         return self.scenes.name
-
-    @property
-    def fingerprints(self) -> tuple[str | None, str | None]:
-        """None: it is the protocol that knows its images."""
-        return None, None
-
-    def settings(self) -> dict[str, Any]:
-        """Settings that every protocol has here."""
-        return to_dict(self.config.interval)
 
     def counts(self) -> dict[str, int]:
         """Images and classes."""
