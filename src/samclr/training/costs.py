@@ -13,6 +13,7 @@ from samclr.runs.checkpoint import KEPT
 from samclr.scenes.refs import SceneRef
 from samclr.storage.parts import PartsFolder
 from samclr.training.pace import BYTES_A_PARAMETER, TRIAL_STEPS, Pace
+from samclr.training.progress import views_rate
 from samclr.views.data import bank_path, num_workers
 
 
@@ -110,7 +111,7 @@ class Costs:
             "precision": f"{self.precision}, on {self.device}",
             "workers": f"{self.num_workers}",
             "expected time": f"{_duration(self.expected_least_s)} to {_duration(self.expected_most_s)} after packing, "
-            f"at {self.views_per_s_least:,.0f} to {self.views_per_s_most:,.0f} views/s{among}",
+            f"at {views_rate(self.views_per_s_least, self.views_per_s_most)}{among}",
             "bank": str(self.bank),
             "room for bank": f"{self.bank_needed_mb / 1e3:.2f} GB more",
             "free disk": f"{self.free_disk_mb / 1e3:.1f} GB at {self.disk}",

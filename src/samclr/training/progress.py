@@ -10,6 +10,12 @@ from samclr.log import remarks_are_shown, say, tell
 LINE_EVERY_S = 30.0
 
 
+def views_rate(least: float, most: float | None = None) -> str:
+    """Views a second, or a span of them, with a decimal where they are few: "0.6 to 1.1 views/s"."""
+    texts = [f"{value:,.0f}" if value >= 10 else f"{value:.1f}" for value in (least, most) if value is not None]
+    return f"{' to '.join(texts)} views/s"
+
+
 class TrainingProgress:
     """Shows step, loss, views/s and the share of time spent waiting for data."""
 
@@ -41,7 +47,7 @@ class TrainingProgress:
 
     def show(self, row: dict[str, Any]) -> None:
         """Show the latest row of metrics."""
-        state = f"loss {row['loss']:.3f}  {row['views_per_s']:.0f} views/s  waiting {row['wait_frac']:.0%}"
+        state = f"loss {row['loss']:.3f}  {views_rate(row['views_per_s'])}  waiting {row['wait_frac']:.0%}"
         if "knn_top1" in row:
             state += f"  kNN {row['knn_top1']:.1%}"
         done = row["step"] + 1
