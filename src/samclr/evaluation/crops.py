@@ -54,9 +54,16 @@ class LabelledCrops:
         """Batches of an epoch."""
         return len(self._batches(np.arange(len(self._labels))))
 
-    def epoch(self, number: int, device: torch.device) -> Iterator[tuple[Float[Tensor, "b 3 s s"], Int[Tensor, "b"]]]:
-        """All images in a new order and newly cropped, values from 0 to 1; the next batch is cut while one is used."""
-        batches = self._batches(draws.epoch_order(self._seed, number, len(self._labels)))
+    def epoch(
+        self, number: int, device: torch.device, first: int = 0
+    ) -> Iterator[tuple[Float[Tensor, "b 3 s s"], Int[Tensor, "b"]]]:
+        """All images in a new order and newly cropped, values from 0 to 1; the next batch is cut while one is used.
+
+        first: number of the first batch.
+        """
+        batches = self._batches(draws.epoch_order(self._seed, number, len(self._labels)))[first:]
+        if not batches:
+            return
         with ThreadPoolExecutor(1) as pool:
             ahead = pool.submit(self._cut, number, batches[0])
             for place, rows in enumerate(batches):

@@ -1,5 +1,6 @@
 """Few-shot subsets, crops, training protocols, and memory that does not grow with a set."""
 
+import copy
 import tracemalloc
 from dataclasses import replace
 
@@ -35,8 +36,10 @@ from samclr.evaluation.protocols import fine_tune as fine_tuning
 from samclr.evaluation.protocols.crop_probe import crop_probe
 from samclr.evaluation.protocols.few_shot import few_rows, share_name
 from samclr.evaluation.protocols.fine_tune import fine_tune
+from samclr.evaluation.training import save_state
 from samclr.models.backbone import create_backbone
 from samclr.models.fingerprints import weights_fingerprint
+from samclr.processes.stopping import Stopped
 
 CPU = torch.device("cpu")
 PROBE = CropProbeConfig(crop_probe=True, crop_epochs=6, crop_batch_size=5, crop_px=16, crop_lr=20.0)
@@ -186,23 +189,42 @@ def test_it_learns_and_leaves_the_backbone_as_it_was(protocol, config, shades, b
     assert found.ranked[:, 0].tolist() == shades.test.labels.tolist()
 
 
-@pytest.mark.parametrize(("protocol", "config"), [(crop_probe, PROBE), (fine_tune, TUNE)])
-def test_killed_and_started_again_it_ends_in_the_same(protocol, config, shades, backbone, tmp_path, monkeypatch):
-    whole = protocol(backbone, shades, config, CPU, tmp_path / "one")
+class Killed(BaseException):
+    """Nothing catches it."""
+
+
+@pytest.fixture
+def killed_after(monkeypatch):
+    """Every state is saved; after so many the process is killed, or told to stop as by a signal."""
     monkeypatch.setattr(training, "SAVE_EVERY_S", -1.0)
-    save, saved = training._save, []
+    saved: list[dict] = []
 
-    def save_then_die(*arguments):
-        save(*arguments)
-        saved.append(arguments[1])
-        if len(saved) == 2:
-            raise KeyboardInterrupt
+    def after(number, is_told=False):
+        def save(path, state):
+            save_state(path, state)
+            saved.append(copy.deepcopy(state))
+            if len(saved) == number and not is_told:
+                raise Killed
 
-    monkeypatch.setattr(training, "_save", save_then_die)
-    with pytest.raises(KeyboardInterrupt):
+        monkeypatch.setattr(training, "save_state", save)
+        monkeypatch.setattr(training, "stop_requested", lambda: is_told and len(saved) + 1 == number)
+        return saved
+
+    return after
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+@pytest.mark.parametrize(("protocol", "config"), [(crop_probe, PROBE), (fine_tune, TUNE)])
+def test_killed_and_started_again_it_ends_in_the_same(
+    protocol, config, is_told, shades, backbone, tmp_path, killed_after
+):
+    whole = protocol(backbone, shades, config, CPU, tmp_path / "one")
+    saved = killed_after(6, is_told)
+    with pytest.raises(Stopped if is_told else Killed):
         protocol(backbone, shades, config, CPU, tmp_path / "two")
+    assert [(one["epochs"], one["batches"]) for one in saved] == [(0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (1, 2)]
     again = protocol(backbone, shades, config, CPU, tmp_path / "two")
-    assert saved[:3] == [1, 2, 3]
+    assert [(one["epochs"], one["batches"]) for one in saved[6:8]] == [(1, 3), (2, 0)]  # no batch twice
     assert again.top1 == whole.top1
     assert torch.equal(again.ranked, whole.ranked)
     # Finished: read from the cache, without weights in it.
@@ -231,13 +253,13 @@ def test_a_rate_that_is_too_high_is_said(shades, backbone, tmp_path):
 @pytest.mark.parametrize(("still", "moves"), [("tune_backbone_lr", "1."), ("tune_head_lr", "0.")])
 def test_backbone_and_head_have_rates_of_their_own(still, moves, shades, backbone, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "SAVE_EVERY_S", -1.0)
-    monkeypatch.setattr(training, "_save", lambda *arguments: seen.append(arguments[-1]))
+    monkeypatch.setattr(training, "save_state", lambda path, state: seen.append(copy.deepcopy(state)))
     seen: list = []
     config = replace(TUNE, tune_epochs=2, tune_weight_decay=1e-12, **{still: 1e-12})
     nn.init.normal_(head := linear.zero_layer(512, 2).weight)
     monkeypatch.setattr(fine_tuning, "zero_layer", lambda width, num: _with_weight(nn.Linear(width, num), head))
     fine_tune(backbone, shades, config, CPU, tmp_path / "cache")
-    trained = dict(seen[0][0].named_parameters())
+    (trained,) = (one["trained"] for one in seen if (one["epochs"], one.get("batches")) == (1, 0))
     before = {f"0.{name}": value for name, value in backbone.named_parameters()} | {"1.weight": head}
     changed = {name[:2] for name, value in before.items() if not torch.allclose(trained[name], value, atol=1e-6)}
     assert changed == {moves}
