@@ -19,7 +19,7 @@ from samclr.evaluation.dense_features import LOAD_AHEAD, scenes_fingerprint
 from samclr.evaluation.patches import RESIZED
 from samclr.evaluation.protocols.segment_linear_spec import SegmentLinearConfig
 from samclr.evaluation.square_scenes import RandomSquares, resize_labels, stream_squares
-from samclr.evaluation.training import kept, load_state
+from samclr.evaluation.states import kept, load_state
 from samclr.log import option_of
 from samclr.models.fingerprints import cache_key
 

@@ -27,7 +27,7 @@ from samclr.config.normalisation import IMAGENET
 from samclr.config.serialise import from_dict, to_dict
 from samclr.datasets.labelled import open_labelled
 from samclr.errors import ConfigError, EvaluationError
-from samclr.evaluation import features, linear, neighbours, training
+from samclr.evaluation import features, linear, neighbours, states
 from samclr.evaluation.crops import LabelledCrops
 from samclr.evaluation.features import GrowingArray, map_array, split_features
 from samclr.evaluation.linear import linear_probe
@@ -36,10 +36,8 @@ from samclr.evaluation.protocols import fine_tune as fine_tuning
 from samclr.evaluation.protocols.crop_probe import crop_probe
 from samclr.evaluation.protocols.few_shot import few_rows, share_name
 from samclr.evaluation.protocols.fine_tune import fine_tune
-from samclr.evaluation.training import save_state
 from samclr.models.backbone import create_backbone
 from samclr.models.fingerprints import weights_fingerprint
-from samclr.processes.stopping import Stopped
 
 CPU = torch.device("cpu")
 PROBE = CropProbeConfig(crop_probe=True, crop_epochs=6, crop_batch_size=5, crop_px=16, crop_lr=20.0)
@@ -189,52 +187,6 @@ def test_it_learns_and_leaves_the_backbone_as_it_was(protocol, config, shades, b
     assert found.ranked[:, 0].tolist() == shades.test.labels.tolist()
 
 
-class Killed(BaseException):
-    """Nothing catches it."""
-
-
-@pytest.fixture
-def killed_after(monkeypatch):
-    """Every state is saved; after so many the process is killed, or told to stop as by a signal."""
-    monkeypatch.setattr(training, "SAVE_EVERY_S", -1.0)
-    saved: list[dict] = []
-
-    def after(number, is_told=False):
-        def save(path, state):
-            save_state(path, state)
-            saved.append(copy.deepcopy(state))
-            if len(saved) == number and not is_told:
-                raise Killed
-
-        monkeypatch.setattr(training, "save_state", save)
-        monkeypatch.setattr(training, "stop_requested", lambda: is_told and len(saved) + 1 == number)
-        return saved
-
-    return after
-
-
-@pytest.mark.parametrize("is_told", [False, True])
-@pytest.mark.parametrize(("protocol", "config"), [(crop_probe, PROBE), (fine_tune, TUNE)])
-def test_killed_and_started_again_it_ends_in_the_same(
-    protocol, config, is_told, shades, backbone, tmp_path, killed_after
-):
-    whole = protocol(backbone, shades, config, CPU, tmp_path / "one")
-    saved = killed_after(6, is_told)
-    with pytest.raises(Stopped if is_told else Killed):
-        protocol(backbone, shades, config, CPU, tmp_path / "two")
-    assert [(one["epochs"], one["batches"]) for one in saved] == [(0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (1, 2)]
-    again = protocol(backbone, shades, config, CPU, tmp_path / "two")
-    assert [(one["epochs"], one["batches"]) for one in saved[6:8]] == [(1, 3), (2, 0)]  # no batch twice
-    assert again.top1 == whole.top1
-    assert torch.equal(again.ranked, whole.ranked)
-    # Finished: read from the cache, without weights in it.
-    finished = len(saved)
-    assert protocol(backbone, shades, config, CPU, tmp_path / "two").top1 == whole.top1
-    assert len(saved) == finished
-    (file,) = (tmp_path / "two/probes").iterdir()
-    assert set(torch.load(file)) == {"epochs", "top1", "top5", "ranked"}
-
-
 def test_a_damaged_state_is_made_anew_and_said(shades, backbone, tmp_path, capsys):
     whole = crop_probe(backbone, shades, PROBE, CPU, tmp_path / "cache")
     (file,) = (tmp_path / "cache/probes").iterdir()
@@ -252,8 +204,8 @@ def test_a_rate_that_is_too_high_is_said(shades, backbone, tmp_path):
 
 @pytest.mark.parametrize(("still", "moves"), [("tune_backbone_lr", "1."), ("tune_head_lr", "0.")])
 def test_backbone_and_head_have_rates_of_their_own(still, moves, shades, backbone, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "SAVE_EVERY_S", -1.0)
-    monkeypatch.setattr(training, "save_state", lambda path, state: seen.append(copy.deepcopy(state)))
+    monkeypatch.setattr(states, "SAVE_EVERY_S", -1.0)
+    monkeypatch.setattr(states, "save_state", lambda path, state: seen.append(copy.deepcopy(state)))
     seen: list = []
     config = replace(TUNE, tune_epochs=2, tune_weight_decay=1e-12, **{still: 1e-12})
     nn.init.normal_(head := linear.zero_layer(512, 2).weight)

@@ -12,7 +12,7 @@ from torch import nn
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from samclr.errors import EvaluationError, SamclrError
-from samclr.evaluation.training import STOPPED
+from samclr.evaluation.states import STOPPED
 from samclr.log import name_options, option_of, options_are_named, remarks_are_shown, show_remarks
 from samclr.methods.ranks import largest_over_ranks, leave_ranks, num_ranks
 from samclr.processes.stopping import stop_signals, stopped
