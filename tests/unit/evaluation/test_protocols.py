@@ -29,8 +29,9 @@ from samclr.datasets.labelled import open_labelled
 from samclr.errors import ConfigError, EvaluationError
 from samclr.evaluation import features, linear, neighbours, states
 from samclr.evaluation.crops import LabelledCrops
-from samclr.evaluation.features import GrowingArray, map_array, split_features
+from samclr.evaluation.features import split_features
 from samclr.evaluation.linear import linear_probe
+from samclr.evaluation.mapped import GrowingArray, map_array
 from samclr.evaluation.neighbours import USUAL_SETTINGS, knn_ranked
 from samclr.evaluation.protocols import fine_tune as fine_tuning
 from samclr.evaluation.protocols.crop_probe import crop_probe
@@ -324,3 +325,19 @@ def test_any_flip_in_cached_features_is_healed_and_said(tmp_path, capsys):
         assert torch.equal(split_features(backbone, split, 16, CPU, tmp_path / "cache"), expected)
         assert "in the cache is damaged; it is made again" in capsys.readouterr().err
         assert path.read_bytes() == before
+
+
+def test_large_images_go_through_a_backbone_in_smaller_batches(monkeypatch):
+    """Small ones as ever, 256 at a time: batches of other sizes may differ in last digits."""
+    assert [features.images_at_once((px, px)) for px in (16, 128, 224, 448, 4096)] == [256, 256, 83, 20, 1]
+    assert [features.images_at_once((3, px, px), 8) for px in (512, 1024)] == [8, 4]
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (10, 3, 24, 40), np.uint8)
+    torch.manual_seed(0)
+    backbone, seen = create_backbone(ModelConfig(backbone="resnet18")).eval(), []
+    whole = features.pixel_features(backbone, pixels, CPU, IMAGENET)
+    monkeypatch.setattr(features, "PIXELS_AT_ONCE", 3 * 24 * 40 + 1)
+    backbone.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
+    again = features.pixel_features(backbone, pixels, CPU, IMAGENET)
+    assert seen == [3, 3, 3, 1]
+    torch.testing.assert_close(again, whole, atol=1e-5, rtol=1e-5)

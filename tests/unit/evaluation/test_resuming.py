@@ -7,13 +7,28 @@ import pytest
 import torch
 from support.scenes import write_labelled, write_shapes
 
-from samclr.config import CropProbeConfig, FineTuneConfig, ModelConfig, ProbeConfig, SegmentLinearConfig
+from samclr.config import (
+    CropProbeConfig,
+    DenseConfig,
+    EvaluationConfig,
+    FineTuneConfig,
+    InContextConfig,
+    ModelConfig,
+    OverclusterConfig,
+    ProbeConfig,
+    SegmentLinearConfig,
+)
 from samclr.datasets.labelled import open_labelled
-from samclr.evaluation import dense_features, segment_head, square_scenes, states
+from samclr.evaluation import dense_features, features, mapped, segment_head, square_scenes, states
+from samclr.evaluation.context_memory import context_memory
+from samclr.evaluation.dense_features import training_patches
+from samclr.evaluation.features import split_features
 from samclr.evaluation.inputs import open_dense_set
 from samclr.evaluation.linear import Rows, ShuffledRows, linear_probe
+from samclr.evaluation.protocols.base import DenseTask
 from samclr.evaluation.protocols.crop_probe import crop_probe
 from samclr.evaluation.protocols.fine_tune import fine_tune
+from samclr.evaluation.protocols.overcluster import square_maps
 from samclr.evaluation.segment_head import train_head
 from samclr.evaluation.states import save_state
 from samclr.models.backbone import create_backbone
@@ -153,3 +168,55 @@ def test_rows_are_batches_of_any_epoch_alone():
     some = rows.some(np.array([2, 3, 5])).some(np.array([0, 2]))
     assert some.own_labels.tolist() == [2, 5]
     assert torch.cat([*some.chunks(1)])[:, 0].tolist() == [2, 5]
+
+
+def made(what, backbone, shapes, cache):
+    """The arrays of a protocol, made or taken from the cache, seven images or three."""
+    if what == "features":
+        split = open_labelled(shapes).train
+        return [split_features(backbone, split, 16, CPU, cache)]
+    if what == "patches":
+        config = DenseConfig(dense_px=32)
+        return [*training_patches(backbone, shapes.train, range(7), config, CPU, cache)]
+    if what == "memory":
+        config = InContextConfig(in_context=True, in_context_memory=(70,))
+        memory = context_memory(backbone, shapes.train, range(7), config, 32, 0, CPU, cache)
+        return [memory.features, memory.shares, memory.places]
+    config = OverclusterConfig(overcluster=(2,))
+    task = DenseTask(backbone=backbone, config=EvaluationConfig(), device=CPU, cache=cache, scenes=shapes)
+    return [square_maps(task, range(3), config, 32)]
+
+
+@pytest.mark.parametrize("what", ["features", "patches", "memory", "squares"])
+def test_features_are_kept_part_by_part(what, backbone, tmp_path, monkeypatch):
+    """Parts of two images; killed while the last but one is made, those before it are not made again."""
+    if what == "features":
+        shapes = write_labelled(tmp_path / "shades")
+    else:
+        shapes = open_dense_set(write_shapes(tmp_path / "shapes", num_train=7))
+    monkeypatch.setattr(features, "DECODE_BYTES", 2 * 3 * 16**2)
+    monkeypatch.setattr(dense_features, "LOAD_AHEAD", 2)
+    whole = [one.clone() for one in made(what, backbone, shapes, tmp_path / "one")]
+    monkeypatch.setattr(features, "PART_IMAGES", 2)
+    monkeypatch.setattr(dense_features, "PART_SCENES", 2)
+    write, written = mapped._write, []
+
+    def killed(paths, *more):
+        if len(written) == killed_at:
+            raise Killed
+        write(paths, *more)
+        written.append(paths[0].name)
+
+    monkeypatch.setattr(mapped, "_write", killed)
+    killed_at = 1
+    with pytest.raises(Killed):
+        made(what, backbone, shapes, tmp_path / "two")
+    killed_at = -1
+    again = made(what, backbone, shapes, tmp_path / "two")
+    assert all(torch.equal(one, other) for one, other in zip(again, whole, strict=True))
+    assert len({*written}) == len(written)
+    num = {"features": 6, "patches": 4, "memory": 8, "squares": 2}[what]
+    assert sorted(written[:-1]) == [f"{number:06d}-0.npy" for number in range(num)]
+    assert not [*(tmp_path / "two").glob("*/*.parts")]
+    made(what, backbone, shapes, tmp_path / "two")
+    assert len(written) == num + 1
