@@ -13,6 +13,7 @@ from samclr.config import (
     EvaluationConfig,
     FineTuneConfig,
     InContextConfig,
+    IntervalConfig,
     ModelConfig,
     OverclusterConfig,
     ProbeConfig,
@@ -28,6 +29,7 @@ from samclr.evaluation.linear import Rows, ShuffledRows, linear_probe
 from samclr.evaluation.protocols.base import DenseTask
 from samclr.evaluation.protocols.crop_probe import crop_probe
 from samclr.evaluation.protocols.fine_tune import fine_tune
+from samclr.evaluation.protocols.in_context import InContext
 from samclr.evaluation.protocols.overcluster import square_maps
 from samclr.evaluation.segment_head import train_head
 from samclr.evaluation.states import save_state
@@ -220,3 +222,23 @@ def test_features_are_kept_part_by_part(what, backbone, tmp_path, monkeypatch):
     assert not [*(tmp_path / "two").glob("*/*.parts")]
     made(what, backbone, shapes, tmp_path / "two")
     assert len(written) == num + 1
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_what_was_searched_in_context_is_kept(is_told, backbone, tmp_path, killed_after):
+    """Killed after two test images of three, the third alone is searched for."""
+    asked = InContextConfig(in_context=True, in_context_px=48, in_context_memory=(40, 80), in_context_k=5)
+    shapes = open_dense_set(write_shapes(tmp_path / "shapes", num_train=4))
+    config = EvaluationConfig(interval=IntervalConfig(bootstrap=100))
+
+    def run(cache):
+        task = DenseTask(backbone=backbone, config=config, device=CPU, cache=tmp_path / cache, scenes=shapes)
+        return InContext(asked).measure(task)
+
+    whole = run("one")
+    saved = killed_after(2, is_told)
+    with pytest.raises(Stopped if is_told else Killed):
+        run("two")
+    for _ in range(2):
+        assert run("two") == whole
+        assert [len(one["counts"]) for one in saved] == [1, 2, 3]
