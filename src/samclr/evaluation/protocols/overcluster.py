@@ -21,7 +21,7 @@ from samclr.evaluation.dense_features import (
     scene_parts,
     scenes_fingerprint,
 )
-from samclr.evaluation.intervals import bootstrap_intervals
+from samclr.evaluation.intervals import bootstrap_values, interval_ends, resampled_details
 from samclr.evaluation.mapped import is_sound, make_arrays, map_array
 from samclr.evaluation.matching import count_pairs, hungarian, many_to_one, matched_counts, pair_table
 from samclr.evaluation.patches import RESIZED, patch_px, stage_number
@@ -34,6 +34,8 @@ from samclr.evaluation.square_scenes import resize_labels, stream_test_squares, 
 from samclr.log import option_of, tell
 from samclr.models.fingerprints import cache_key
 from samclr.runs.results import Score
+
+MEASURES = ("miou", "pixel_accuracy")
 
 
 class Overcluster(DenseProtocol[OverclusterConfig]):
@@ -161,12 +163,12 @@ def run_scores(runs: Float[np.ndarray, "s n m"], interval: IntervalConfig) -> tu
         return np.mean([miou_and_accuracy(own) for own in sums.reshape(num_runs, -1)], axis=0)
 
     counts = runs.transpose(1, 0, 2).reshape(num_images, -1)
-    values, ends = mean_over_runs(counts.sum(0)), bootstrap_intervals(counts, interval, mean_over_runs)
+    values, drawn = mean_over_runs(counts.sum(0)), bootstrap_values(counts, interval, mean_over_runs)
     scores = {
         measure: Score(value=float(value), low=float(low), high=float(high), n=num_images)
-        for measure, value, (low, high) in zip(("miou", "pixel_accuracy"), values, ends, strict=True)
+        for measure, value, (low, high) in zip(MEASURES, values, interval_ends(drawn), strict=True)
     }
     ious = np.stack([class_ious(own.sum(0)) for own in runs])
     per_class = [float(np.nanmean(one)) if np.isfinite(one).any() else None for one in ious.T]
     by_run = [float(miou_and_accuracy(own.sum(0))[0]) for own in runs]
-    return scores, {"per_class_iou": per_class, "miou_by_run": by_run}
+    return scores, {"per_class_iou": per_class, "miou_by_run": by_run} | resampled_details(MEASURES, drawn)
