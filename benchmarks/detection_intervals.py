@@ -11,7 +11,7 @@ import numpy as np
 
 from samclr.config.evaluation import IntervalConfig
 from samclr.evaluation.detection.instances import ImageInstances
-from samclr.evaluation.detection.precision import Detections, match, precision_intervals, precisions
+from samclr.evaluation.detection.precision import Detections, match, precisions, resampled_precisions
 from samclr.scenes.refs import SceneRef
 
 IMAGES, CLASSES, OBJECTS, FOUND = 5000, 80, 7, 100
@@ -44,7 +44,7 @@ def main() -> None:
     print(f"matching: {time.process_time() - start:.1f} s")
     precisions(matches, np.ones(IMAGES))  # which compiles
     start = time.process_time()
-    precision_intervals(matches, IntervalConfig(bootstrap=100))
+    resampled_precisions(matches, IntervalConfig(bootstrap=100))
     print(f"100 resamples: {time.process_time() - start:.1f} s")
 
 

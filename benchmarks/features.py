@@ -1,10 +1,12 @@
 """kNN and linear probe on cached features, beside scikit-learn: seconds and memory for 1e4 to 1e6 features.
 
-    OMP_NUM_THREADS=2 python benchmarks/features.py [--features 10000 100000 1000000] [--width 512]
+    OMP_NUM_THREADS=2 python benchmarks/features.py [--features 10000 100000 1000000] [--width 512] [--tasks knn ...]
 
 Features are generated and mapped from a file, 1,000 classes, 1,000 test features. kNN finds 200 neighbours by cosine
-similarity, and scikit-learn's brute-force KNeighborsClassifier does the same; the probe trains for one epoch. Each is a
-process of its own; `peak` is the memory without a file behind it (RssAnon) at most, less what it had before it began.
+similarity, and scikit-learn's brute-force KNeighborsClassifier does the same; the probe trains for one epoch, swept for
+one with a fifth held out and one with all, few labels for one with a tenth. Each is a process of its own; `peak` is the
+memory without a file behind it (RssAnon) at most, less what it had before it began. Pages of the mapped file come on
+top where the machine has room for them, and leave when it has not.
 """
 
 import argparse
@@ -20,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 NUM_CLASSES, NUM_TEST, K = 1_000, 1_000, 200
-TASKS = ("knn", "scikit-learn's kNN", "probe")
+TASKS = ("knn", "scikit-learn's kNN", "probe", "swept", "few labels")
 
 
 def write_features(path: Path, count: int, width: int, seed: int) -> None:
@@ -82,13 +84,20 @@ def measure(task: str, train_path: Path, test_path: Path) -> dict[str, float]:
     def probe() -> float:
         return linear_probe(*tensors, NUM_CLASSES, ProbeConfig(probe_epochs=1)).top1[-1]
 
+    def swept() -> float:
+        return linear_probe(*tensors, NUM_CLASSES, ProbeConfig(probe_epochs=1, probe_sweep=(0.1,))).top1[-1]
+
+    def few_labels() -> float:
+        rows = np.sort(np.random.default_rng(0).permutation(len(train))[: len(train) // 10])
+        return linear_probe(*tensors, NUM_CLASSES, ProbeConfig(probe_epochs=1), rows).top1[-1]
+
     def sklearn_knn() -> float:
         model = KNeighborsClassifier(
             K, weights=lambda distance: np.exp((1 - distance) / 0.1), algorithm="brute", metric="cosine"
         )
         return float(model.fit(train, labels).score(test, truth))
 
-    work = dict(zip(TASKS, (knn, sklearn_knn, probe), strict=True))[task]
+    work = dict(zip(TASKS, (knn, sklearn_knn, probe, swept, few_labels), strict=True))[task]
     return watched(work)
 
 
@@ -96,6 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--tasks", nargs="+", default=TASKS[:3], choices=TASKS)
     parser.add_argument("--limit-s", type=float, default=400, help="no peer runs longer")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -110,7 +120,7 @@ def main() -> None:
         for count in arguments.features:
             train = Path(name) / "train.npy"
             write_features(train, count, arguments.width, 2)
-            for task in TASKS:
+            for task in arguments.tasks:
                 command = [sys.executable, __file__, "--one", task, str(train), str(test)]
                 try:
                     done = subprocess.run(

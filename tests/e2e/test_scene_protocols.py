@@ -2,6 +2,7 @@
 say to sets and settings that do not suit them."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 from PIL import Image
+from support.intervals import check_resampled
 from support.scenes import write_shapes
 
 from samclr.evaluation.protocols import in_context
@@ -49,6 +51,9 @@ def test_all_three_stand_in_results_and_details_and_are_replaced(tmp_path, call)
     counted = np.array(details["segment_linear"]["confusion"]).sum()
     assert 0 < counted < 3 * 48 * 48  # void is left out
     assert details["overcluster_k5"]["miou_by_run"]
+    for key, names in {"in_context": 1, "segment_linear": 2, "overcluster_k5": 2}.items():
+        check_resampled(details[key], {name: asdict(score) for name, score in results[key].scores.items()})
+        assert len(details[key]["resampled"]) == names
     assert not any("skip_dense" in result.settings for result in results.values())
     assert call(*command)[0] == 0
     assert json.loads(out.read_text())["results"] == rows

@@ -6,6 +6,7 @@ from sklearn.metrics import average_precision_score
 
 from samclr.config.evaluation import IntervalConfig
 from samclr.evaluation.average_precision import Ranking, mean_average_precisions
+from samclr.evaluation.intervals import interval_ends
 
 
 def by_the_loop(scores, marks):
@@ -73,7 +74,8 @@ def test_intervals_are_those_of_whole_resamples():
     random, config = np.random.default_rng(2), IntervalConfig(bootstrap=100, bootstrap_seed=3)
     marks, scores = random.choice([1, -1, 0], (30, 2), p=[0.3, 0.6, 0.1]), random.normal(size=(30, 2))
     rankings = [[Ranking.of(scores[:, k], marks[:, k]) for k in (0, 1)]]
-    values, ends = mean_average_precisions(rankings, 30, config)
+    values, drawn = mean_average_precisions(rankings, 30, config)
+    ends = interval_ends(drawn)
     assert values == pytest.approx(np.mean([by_the_loop(scores[:, k], marks[:, k]) for k in (0, 1)], 0))
     generator, drawn = np.random.Generator(np.random.PCG64(3)), []
     for _ in range(100):

@@ -24,12 +24,12 @@ from samclr.evaluation.detection.precision import (
     average_precisions,
     class_precisions,
     match,
-    precision_intervals,
     precisions,
+    resampled_precisions,
 )
 from samclr.evaluation.detection.ranks import run_on
 from samclr.evaluation.detection.training import find
-from samclr.evaluation.intervals import resamples
+from samclr.evaluation.intervals import interval_ends, resamples
 from samclr.evaluation.protocols.detection_spec import DetectionConfig
 from samclr.models.backbone import create_backbone
 from samclr.models.freeze import freeze_norm
@@ -138,7 +138,7 @@ def test_an_image_drawn_twice_is_two_images():
         if len(values) <= 8:
             assert values[-1] == pytest.approx(summarized(*copies, 3, "bbox").stats[:3], abs=1e-12)
     expected = np.percentile(values, (2.5, 97.5), axis=0).T
-    np.testing.assert_allclose(precision_intervals(matches, config), expected)
+    np.testing.assert_allclose(interval_ends(resampled_precisions(matches, config)), expected)
 
 
 def test_no_detections_and_no_objects():

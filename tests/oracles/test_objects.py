@@ -53,7 +53,7 @@ def test_means_and_intervals_are_those_of_whole_resamples():
     random, interval = np.random.default_rng(0), IntervalConfig(bootstrap=100, bootstrap_seed=5)
     image, classes = np.sort(random.integers(0, 9, 40)), random.integers(0, 3, 40)
     values = random.random(40)
-    found = _scores({"map": values}, image, classes, 10, 3, interval)
+    found, resampled = _scores({"map": values}, image, classes, 10, 3, interval)
 
     def means(rows):
         some = np.concatenate([np.flatnonzero(image == one) for one in rows])
@@ -63,6 +63,7 @@ def test_means_and_intervals_are_those_of_whole_resamples():
     assert [found[name].value for name in ("map", "map_class")] == pytest.approx(means(range(10)))
     generator = np.random.Generator(np.random.PCG64(5))
     drawn = [means(generator.integers(0, 10, 10)) for _ in range(100)]
+    assert resampled == pytest.approx(np.array(drawn))
     low, high = np.percentile(drawn, (2.5, 97.5), axis=0)
     assert [found[name].low for name in ("map", "map_class")] == pytest.approx(low)
     assert [found[name].high for name in ("map", "map_class")] == pytest.approx(high)

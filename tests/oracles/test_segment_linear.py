@@ -17,7 +17,8 @@ from samclr.draws import epoch_order
 from samclr.evaluation.inputs import open_dense_set
 from samclr.evaluation.patches import feature_map, resize
 from samclr.evaluation.protocols.base import DenseTask
-from samclr.evaluation.protocols.segment_linear import SegmentLinear, head_of, pixel_loss, train_head
+from samclr.evaluation.protocols.segment_linear import SegmentLinear
+from samclr.evaluation.segment_head import head_of, pixel_loss, train_head
 from samclr.evaluation.square_scenes import RandomSquares, resize_labels
 from samclr.models.backbone import create_backbone
 from samclr.scenes.decode import load_scene
@@ -71,7 +72,7 @@ def papers_head(backbone, scenes):
 
 
 def test_training_is_that_of_the_papers_code(task):
-    head = train_head(task.backbone, task.scenes.train, range(5), CONFIG, 48, 0, CPU)
+    head = train_head(task.backbone, task.scenes.train, range(5), CONFIG, 48, 0, CPU, task.cache)
     wanted = papers_head(task.backbone, task.scenes.train)
     torch.testing.assert_close(head.weight, wanted.weight, atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(head.bias, wanted.bias, atol=1e-4, rtol=1e-3)
@@ -79,7 +80,7 @@ def test_training_is_that_of_the_papers_code(task):
 
 def test_the_mious_are_those_of_torchmetrics_at_three_sizes(task):
     (outcome,) = SegmentLinear(CONFIG).measure(task)
-    head = train_head(task.backbone, task.scenes.train, range(5), CONFIG, 48, 0, CPU)
+    head = train_head(task.backbone, task.scenes.train, range(5), CONFIG, 48, 0, CPU, task.cache)
     scenes, found = task.scenes.test, {}
     for name in ("miou", "miou_full_size", "miou_mask_size"):
         index = JaccardIndex("multiclass", num_classes=3, average="macro", ignore_index=IGNORED)
@@ -129,6 +130,6 @@ def test_the_head_is_drawn_as_torch_does_and_leaves_its_generator_alone():
 
 def test_fewer_images_than_a_batch_are_one_batch(task):
     config = replace(CONFIG, segment_batch_size=128)
-    head = train_head(task.backbone, task.scenes.train, range(5), config, 48, 0, CPU)
+    head = train_head(task.backbone, task.scenes.train, range(5), config, 48, 0, CPU, task.cache)
     assert np.isfinite(head.weight.detach().numpy()).all()
     assert not torch.equal(head.weight, head_of(128, 3, 0).weight)

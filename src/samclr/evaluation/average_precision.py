@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from samclr.config.evaluation import IntervalConfig
-from samclr.evaluation.intervals import PERCENTILES, resamples
+from samclr.evaluation.intervals import resamples
 
 RECALLS = np.linspace(0, 1, 11)
 RULES = ("area", "eleven")
@@ -56,8 +56,8 @@ class Ranking:
 
 def mean_average_precisions(
     rankings: Sequence[Sequence[Ranking]], num_images: int, interval: IntervalConfig
-) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2 2"]]:
-    """By area and by eleven points: the mean over classes, and over samples of training images; and the 95 % intervals.
+) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "b 2"]]:
+    """By area and by eleven points: the mean over classes, and over samples of training images; and in each resample.
 
     rankings: of each sample those of its classes, over the same images. A class that has no positive in a resample of
     the images is left out of that resample's mean.
@@ -69,5 +69,4 @@ def mean_average_precisions(
         kept = ~np.isnan(found[:, 0])
         return found[kept].mean(0) if kept.any() else np.zeros(2)
 
-    drawn = np.stack([means(times) for times in resamples(num_images, interval)])
-    return means(None), np.percentile(drawn, PERCENTILES, axis=0).T
+    return means(None), np.stack([means(times) for times in resamples(num_images, interval)])

@@ -1,7 +1,7 @@
 """The memory of in-context segmentation: patches of randomly cropped training images, equally many of each, those with
 rare labels first (Balažević et al., "Towards in-context scene understanding", NeurIPS 2023)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 import samclr.draws as draws
 from samclr.datasets.labelled_scenes import IGNORED, LabelledScenes
-from samclr.errors import EvaluationError
-from samclr.evaluation.dense_features import check_room, scenes_fingerprint
-from samclr.evaluation.features import GrowingArray, is_sound, map_array
+from samclr.evaluation.dense_features import check_room, part_title, scene_parts, scenes_fingerprint
+from samclr.evaluation.mapped import is_sound, make_arrays, map_array
 from samclr.evaluation.patches import RESIZED
 from samclr.evaluation.protocols.in_context_spec import InContextConfig
 from samclr.evaluation.segmentation import patch_shares
@@ -103,32 +102,34 @@ def _make(
     seed = config.in_context_seed
     turns = np.empty((config.in_context_epochs, len(numbers)), np.int64)
     turns.flat[draws.epoch_order(seed, 0, turns.size)] = np.arange(turns.size)
-    with (
-        GrowingArray(paths[0], "<f2") as features,
-        GrowingArray(paths[1], "<f2") as shares,
-        GrowingArray(paths[2], "<i4") as places,
-    ):
-        for epoch, own_turns in enumerate(turns):
-            chosen = np.flatnonzero(own_turns < used).tolist()
-            own = [numbers[place] for place in chosen]
-            cut = cutter(scenes, own, config, side_px, epoch)
-            title = f"memory, pass {epoch + 1} of {config.in_context_epochs}"
-            crops = stream_squares(backbone, scenes, own, cut, stage, device, title)
-            for place, (maps, labels) in zip(chosen, crops, strict=True):
-                found = patch_shares(labels, (maps.shape[1], maps.shape[2]), len(scenes.classes))
-                found = found.reshape(-1, found.shape[-1])
-                lots = draws.uniforms(seed, draws.STREAM_SELECT, epoch, numbers[place], len(found))[0]
-                rows = rarest_first(found, lots)[:per_crop]
-                if len(rows) == 0:
-                    continue
-                if features.num_rows == 0:
-                    needed = 2 * (maps.shape[0] + found.shape[1]) * per_crop * used
-                    check_room(needed, paths[0].parent.parent, "in_context_num_train")
-                features.append(F.normalize(maps.flatten(1).T[torch.from_numpy(rows).to(device)], dim=1).cpu().numpy())
-                shares.append(found[rows] / found[rows].sum(1, keepdims=True))
-                places.append(np.stack([np.full(len(rows), own_turns[place]), np.arange(len(rows))], 1))
-        if features.num_rows == 0:
-            raise EvaluationError(f"none of the {len(numbers)} training label maps has a pixel that counts")
+    chosen = [np.flatnonzero(own_turns < used) for own_turns in turns]
+    parts = [(epoch, part) for epoch, places in enumerate(chosen) for part in scene_parts(len(places))]
+    copies = 1 if len(parts) == 1 else 2
+
+    def rows(of: tuple[int, range]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        epoch, part = of
+        places = chosen[epoch][part.start : part.stop].tolist()
+        own = [numbers[place] for place in places]
+        cut = cutter(scenes, own, config, side_px, epoch)
+        title = part_title(f"memory, pass {epoch + 1} of {config.in_context_epochs}", part, len(chosen[epoch]))
+        is_first = of == parts[0]
+        for place, (maps, labels) in zip(
+            places, stream_squares(backbone, scenes, own, cut, stage, device, title), strict=True
+        ):
+            found = patch_shares(labels, (maps.shape[1], maps.shape[2]), len(scenes.classes))
+            found = found.reshape(-1, found.shape[-1])
+            lots = draws.uniforms(seed, draws.STREAM_SELECT, epoch, numbers[place], len(found))[0]
+            best = rarest_first(found, lots)[:per_crop]
+            if is_first:
+                needed = copies * 2 * (maps.shape[0] + found.shape[1]) * per_crop * used
+                check_room(needed, paths[0].parent.parent, "in_context_num_train")
+                is_first = False
+            features = F.normalize(maps.flatten(1).T[torch.from_numpy(best).to(device)], dim=1).cpu().numpy()
+            shares = found[best] / found[best].sum(1, keepdims=True)
+            yield features, shares, np.stack([np.full(len(best), turns[epoch, place]), np.arange(len(best))], 1)
+
+    none = f"none of the {len(numbers)} training label maps has a pixel that counts"
+    make_arrays(paths, parts, rows, ("<f2", "<f2", "<i4"), none)
 
 
 def cutter(

@@ -7,16 +7,20 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 import samclr.draws as draws
 from samclr.bank.bank import SceneBank, pack_scenes
+from samclr.datasets.labelled import LabelledSet
 from samclr.datasets.labelled_split import LabelledSplit
 from samclr.errors import EvaluationError, name_some
+from samclr.evaluation.squares import SQUARE
+from samclr.models.fingerprints import cache_key
 from samclr.scenes.fill import FillOptions
 from samclr.views.crop import ViewCropper
 from samclr.views.random_crop import NUM_CROP_COLUMNS, random_resized_crops
@@ -54,9 +58,16 @@ class LabelledCrops:
         """Batches of an epoch."""
         return len(self._batches(np.arange(len(self._labels))))
 
-    def epoch(self, number: int, device: torch.device) -> Iterator[tuple[Float[Tensor, "b 3 s s"], Int[Tensor, "b"]]]:
-        """All images in a new order and newly cropped, values from 0 to 1; the next batch is cut while one is used."""
-        batches = self._batches(draws.epoch_order(self._seed, number, len(self._labels)))
+    def epoch(
+        self, number: int, device: torch.device, first: int = 0
+    ) -> Iterator[tuple[Float[Tensor, "b 3 s s"], Int[Tensor, "b"]]]:
+        """All images in a new order and newly cropped, values from 0 to 1; the next batch is cut while one is used.
+
+        first: number of the first batch.
+        """
+        batches = self._batches(draws.epoch_order(self._seed, number, len(self._labels)))[first:]
+        if not batches:
+            return
         with ThreadPoolExecutor(1) as pool:
             ahead = pool.submit(self._cut, number, batches[0])
             for place, rows in enumerate(batches):
@@ -83,3 +94,11 @@ class LabelledCrops:
         if len(batches) > 1 and len(batches[-1]) == 1:
             batches[-2:] = [np.concatenate(batches[-2:])]
         return batches
+
+
+def state_path(
+    kind: str, backbone: nn.Module, labelled: LabelledSet, settings: dict[str, Any], device: torch.device, cache: Path
+) -> Path:
+    """Where the state of a protocol that trains on crops is kept."""
+    images = [labelled.train.fingerprint, labelled.test.fingerprint, len(labelled.classes), CROP_RATIO, BANK_CROPS]
+    return cache / "probes" / f"{kind}-{cache_key(backbone, device, kind, *images, SQUARE, settings)}.pt"

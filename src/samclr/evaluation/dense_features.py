@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from samclr.datasets.labelled_scenes import LabelledScenes
 from samclr.draws import epoch_order
 from samclr.errors import EvaluationError
-from samclr.evaluation.features import GrowingArray, is_sound, map_array
+from samclr.evaluation.features import images_at_once
+from samclr.evaluation.mapped import in_parts, is_sound, make_arrays, map_array
 from samclr.evaluation.patches import RESIZED, input_size, patch_features, patch_px, resize, stage_number
 from samclr.evaluation.protocols.dense_spec import DenseConfig
 from samclr.evaluation.segmentation import patch_shares
@@ -30,6 +31,7 @@ from samclr.storage.files import amount_of
 
 LOAD_AHEAD = 16
 IMAGES_AT_ONCE = 8
+PART_SCENES = 512  # whose features are kept when what comes after them is interrupted
 SAY_EVERY_S = 30.0
 
 Pair = tuple[UInt8[np.ndarray, "3 rows columns"], UInt8[np.ndarray, "h w"]]
@@ -57,7 +59,12 @@ def scenes_fingerprint(scenes: LabelledScenes, numbers: Sequence[int]) -> str:
 
 
 def stream_patches(
-    backbone: nn.Module, scenes: LabelledScenes, numbers: Sequence[int], config: DenseConfig, device: torch.device
+    backbone: nn.Module,
+    scenes: LabelledScenes,
+    numbers: Sequence[int],
+    config: DenseConfig,
+    device: torch.device,
+    title: str = "patch features",
 ) -> Iterator[tuple[Float[Tensor, "d gh gw"], UInt8[np.ndarray, "h w"]]]:
     """Patch features and label map of each scene, in order; says at the end how many have more pages.
 
@@ -71,7 +78,7 @@ def stream_patches(
     def fitted(number: int, pixels: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h w"]) -> Pair:
         return resize(pixels, input_size(labels.shape[0], labels.shape[1], config.dense_px, multiple)), labels
 
-    for loaded in load_ahead(scenes, numbers, fitted, "patch features"):
+    for loaded in load_ahead(scenes, numbers, fitted, title):
         for batch in _equal_sizes(loaded):
             maps = patch_features(backbone, np.stack([pixels for pixels, _ in batch]), stage, device)
             yield from zip(maps, (labels for _, labels in batch), strict=True)
@@ -138,31 +145,44 @@ def training_patches(
     key = cache_key(backbone, device, images, config.dense_px, stage, RESIZED)
     paths = [cache / "patches" / f"{key}-{part}.npy" for part in ("shares", "features")]
     if not all(is_sound(path) for path in paths):
-        first = True
-        with GrowingArray(paths[0]) as shares_file, GrowingArray(paths[1]) as features_file:
-            for maps, labels in stream_patches(backbone, scenes, numbers, config, device):
+        parts = scene_parts(len(numbers))
+        copies = 1 if len(parts) == 1 else 2
+
+        def rows(part: range) -> Iterator[tuple[Float[np.ndarray, "b c"], Float[np.ndarray, "b d"]]]:
+            title = part_title("patch features", part, len(numbers))
+            found = stream_patches(backbone, scenes, numbers[part.start : part.stop], config, device, title)
+            for place, (maps, labels) in enumerate(found):
                 shares = patch_shares(labels, (maps.shape[1], maps.shape[2]), len(scenes.classes))
-                if first:
-                    check_room(4 * (maps.numel() + shares.size) * len(numbers), cache, "dense_num_train")
-                    first = False
+                if part.start + place == 0:
+                    check_room(copies * 4 * (maps.numel() + shares.size) * len(numbers), cache, "dense_num_train")
                 shares = shares.reshape(-1, shares.shape[-1])
                 labelled = np.flatnonzero(shares.any(1))
-                if len(labelled):
-                    shares_file.append(shares[labelled])
-                    features_file.append(maps.flatten(1).T.numpy()[labelled])
-            if features_file.num_rows == 0:
-                raise EvaluationError(f"none of the {len(numbers)} training label maps has a pixel that counts")
+                yield shares[labelled], maps.flatten(1).T.numpy()[labelled]
+
+        none = f"none of the {len(numbers)} training label maps has a pixel that counts"
+        make_arrays(paths, parts, rows, if_none=none)
     return map_array(paths[1]), map_array(paths[0])
 
 
 def _equal_sizes(loaded: list[tuple[np.ndarray, np.ndarray]]) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
     batch: list[tuple[np.ndarray, np.ndarray]] = []
     for item in loaded:
-        if batch and (len(batch) == IMAGES_AT_ONCE or batch[0][0].shape != item[0].shape):
+        most = images_at_once(item[0].shape, IMAGES_AT_ONCE)
+        if batch and (len(batch) == most or batch[0][0].shape != item[0].shape):
             yield batch
             batch = []
         batch.append(item)
     yield batch
+
+
+def scene_parts(num: int) -> list[range]:
+    """So many scenes in parts, whose neighbours go through the backbone together as without parts."""
+    return in_parts(num, PART_SCENES, LOAD_AHEAD)
+
+
+def part_title(title: str, part: range, num: int) -> str:
+    """`title`, and which of so many scenes a part has, where it is not all of them."""
+    return title if len(part) == num else f"{title}, images {part.start + 1:,} to {part.stop:,} of {num:,}"
 
 
 def check_room(needed: int, cache: Path, setting: str, whose: str = "training") -> None:

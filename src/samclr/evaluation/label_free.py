@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, normalize
 
 from samclr.config.normalisation import normalisation_of
+from samclr.evaluation.features import images_at_once
 from samclr.models.freeze import modes_kept
 from samclr.models.maps import features_and_map
 
@@ -33,7 +34,8 @@ def scene_features(backbone: nn.Module, pixels: Any, device: torch.device) -> Sc
     images, patches, normalisation = [], [], normalisation_of(backbone)
     with modes_kept(backbone):
         backbone.eval().to(device)
-        for part in torch.as_tensor(pixels).split(IMAGES_AT_ONCE):
+        at_once = images_at_once(pixels.shape, IMAGES_AT_ONCE)
+        for part in torch.as_tensor(pixels).split(at_once):
             features, maps = features_and_map(backbone, normalisation(part.to(device).float().div_(255.0)))
             images.append(features.float().cpu())
             patches.append(maps.float().flatten(2).transpose(1, 2).cpu())

@@ -24,6 +24,17 @@ class ImageCounts:
     true: Int[np.ndarray, "m"]
     pixels: Int[np.ndarray, "m"]
 
+    @property
+    def packed(self) -> Int[np.ndarray, "3 m"]:
+        """As `unpacked` takes it."""
+        return np.stack([self.predicted, self.true, self.pixels])
+
+    @classmethod
+    def unpacked(cls, rows: Int[np.ndarray, "3 m"]) -> "ImageCounts":
+        """Of what was packed."""
+        predicted, true, pixels = rows
+        return cls(predicted=predicted, true=true, pixels=pixels)
+
 
 def count_pairs(
     labels: UInt8[np.ndarray, "h w"], predicted: Integer[np.ndarray, "h w"], num_classes: int

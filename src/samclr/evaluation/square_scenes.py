@@ -16,6 +16,7 @@ import samclr.draws as draws
 from samclr.datasets.labelled_scenes import LabelledScenes
 from samclr.evaluation.crops import CROP_RATIO
 from samclr.evaluation.dense_features import IMAGES_AT_ONCE, load_ahead
+from samclr.evaluation.features import images_at_once
 from samclr.evaluation.patches import patch_maps, resize
 from samclr.views.random_crop import NUM_CROP_COLUMNS, random_resized_crops
 
@@ -106,8 +107,9 @@ def stream_squares(
         EvaluationError: an image is broken, its label map has another size, or the backbone does not accept squares.
     """
     for loaded in load_ahead(scenes, numbers, make, title):
-        for first in range(0, len(loaded), IMAGES_AT_ONCE):
-            batch = loaded[first : first + IMAGES_AT_ONCE]
+        at_once = images_at_once(loaded[0][0].shape, IMAGES_AT_ONCE)
+        for first in range(0, len(loaded), at_once):
+            batch = loaded[first : first + at_once]
             maps = patch_maps(backbone, np.stack([square for square, _ in batch]), stage, device)
             yield from zip(maps, (labels for _, labels in batch), strict=True)
 
@@ -128,6 +130,7 @@ def stream_test_squares(
     stage: int,
     device: torch.device,
     corners: bool = False,
+    title: str = "test images",
 ) -> Iterator[tuple[Float[Tensor, "d gh gw"], SquareLabels]]:
     """As `stream_squares`, of whole test images; `corners`: as in `resize_labels`."""
     size = (side_px, side_px)
@@ -137,4 +140,4 @@ def stream_test_squares(
     ) -> tuple[np.ndarray, SquareLabels]:
         return resize(pixels, size), SquareLabels(square=resize_labels(labels, size, corners), full=labels)
 
-    yield from stream_squares(backbone, scenes, numbers, whole, stage, device, "test images")
+    yield from stream_squares(backbone, scenes, numbers, whole, stage, device, title)

@@ -1,7 +1,7 @@
 """What a report may compare: one score of several runs, by seed, and differences paired by test image."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -13,7 +13,7 @@ from samclr.config.evaluation import IntervalConfig
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.protocols import ProtocolSpec, Shown, protocols_of
 from samclr.errors import FilesError
-from samclr.evaluation.intervals import bootstrap_intervals
+from samclr.evaluation.intervals import RESAMPLED, bootstrap_intervals, interval_ends
 from samclr.evaluation.segmentation import dense_counts, miou_and_accuracy
 from samclr.runs.results import Result
 from samclr.storage.files import confined, read_json
@@ -48,12 +48,14 @@ class Scored:
         per_image: by seed what each test image adds to the sums that the score is made of: 1 where it was answered
             rightly [n 1], or its counts of pixels [n m]; a seed whose answers are not at hand lacks.
         measure: from the m sums to the score; None where that is the mean over test images.
+        resampled: by seed the score in each resample of the test images, of scores that are no such sums.
     """
 
     label: str
     values: dict[int, float]
     per_image: dict[int, Float[np.ndarray, "n m"]]
     measure: Measure | None = None
+    resampled: dict[int, Float[np.ndarray, "b"]] = field(default_factory=dict)
 
     @property
     def mean(self) -> float:
@@ -85,7 +87,8 @@ def scored(label: str, found: Sequence[Measured], shown: Shown, like: Result) ->
     measure = _measure_of(shown) if like.kind == "dense" else None
     found_of = _right if measure is None else partial(_pixels, measure=measure)
     per_image = {seed: counts for seed, one in fit.items() if (counts := found_of(one, values[seed])) is not None}
-    return Scored(label=label, values=values, per_image=per_image, measure=measure)
+    resampled = {seed: drawn for seed, one in fit.items() if (drawn := _resampled(one, shown.measure)) is not None}
+    return Scored(label=label, values=values, per_image=per_image, measure=measure, resampled=resampled)
 
 
 def _measure_of(shown: Shown) -> Measure | None:
@@ -133,14 +136,28 @@ def _pixels(one: Measured, value: float, measure: Measure) -> Float[np.ndarray, 
     return counts if abs(measure(counts.sum(0)) - value) < 1e-6 else None
 
 
+def _resampled(one: Measured, measure: str) -> Float[np.ndarray, "b"] | None:
+    """The score in each resample of the test images, from the details; None where they do not have it."""
+    if one.result.details is None:
+        return None
+    try:
+        details = read_json(confined(one.run, one.result.details), {})["protocols"][one.result.key]
+        drawn = np.asarray(details[RESAMPLED][measure], np.float64)  # NaN for None
+    except (FilesError, KeyError, TypeError, ValueError):  # removed, damaged, or of another protocol
+        return None
+    return drawn if drawn.shape == (one.result.settings.get("bootstrap"),) else None
+
+
 def mean_interval(ours: Scored, like: Result, shown: Shown) -> Interval | None:
     """The 95 % interval of the mean over seeds, over test images: of one seed as its result has it."""
     if len(ours.values) == 1:
         score = like.scores[shown.measure]
         return None if score.low is None or score.high is None else (score.low, score.high)
-    if ours.per_image.keys() != ours.values.keys():
-        return None
-    return _bootstrapped([*ours.per_image.values()], [], ours.measure, like)
+    if ours.per_image.keys() == ours.values.keys():
+        return _bootstrapped([*ours.per_image.values()], [], ours.measure, like)
+    if ours.resampled.keys() == ours.values.keys():
+        return _ends(np.mean([*ours.resampled.values()], 0))
+    return None
 
 
 def difference(ours: Scored, theirs: Scored, like: Result) -> tuple[float, Interval | None, list[int]]:
@@ -152,10 +169,19 @@ def difference(ours: Scored, theirs: Scored, like: Result) -> tuple[float, Inter
     seeds = (common, common) if common else ([*ours.values], [*theirs.values])
     pairs = tuple(zip((ours, theirs), seeds, strict=True))
     first, second = (fmean(one.values[seed] for seed in some) for one, some in pairs)
-    if not all(seed in one.per_image for one, some in pairs for seed in some):
-        return first - second, None, common
-    mine, other = ([one.per_image[seed] for seed in some] for one, some in pairs)
-    return first - second, _bootstrapped(mine, other, ours.measure, like), common
+    if all(seed in one.per_image for one, some in pairs for seed in some):
+        mine, other = ([one.per_image[seed] for seed in some] for one, some in pairs)
+        return first - second, _bootstrapped(mine, other, ours.measure, like), common
+    if all(seed in one.resampled for one, some in pairs for seed in some):
+        drawn, others = (np.mean([one.resampled[seed] for seed in some], 0) for one, some in pairs)
+        return first - second, _ends(drawn - others), common
+    return first - second, None, common
+
+
+def _ends(drawn: Float[np.ndarray, "b"]) -> Interval:
+    """All sides' resamples are of the same images, as they depend on their number and the seed alone."""
+    ((low, high),) = interval_ends(drawn[:, None])
+    return float(low), float(high)
 
 
 def _bootstrapped(

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.intervals import check_resampled
 from support.scenes import write_labelled_scenes
 from support.true_layouts import write_bsds500, write_camvid
 from support.voc import write_voc
@@ -55,6 +56,7 @@ def test_colours_are_found_by_the_command(tmp_path, call):
     assert scores["map"]["value"] > 0.6  # three colours
     assert row["counts"]["num_queries"] <= row["counts"]["num_objects"]
     details = json.loads((tmp_path / row["details"]).read_text())["protocols"]["objects"]
+    check_resampled(details, scores)
     asked, precision = np.array(details["num_queries_by_class"][:3]), np.array(details["per_class_precision"][:3])
     assert (asked * precision).sum() / asked.sum() == pytest.approx(scores["precision_at_10"]["value"])
     assert precision.mean() == pytest.approx(scores["precision_at_10_class"]["value"])

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from sklearn.model_selection import cross_val_score
 from sklearn.svm import LinearSVC
+from support.intervals import check_resampled
 from support.voc import write_voc
 
 import samclr
@@ -60,6 +61,8 @@ def test_voc_by_the_command(tmp_path, call):
     by_class = details["protocols"]["multilabel"]["per_class_ap"]
     assert np.mean([one for one in by_class if one is not None]) == pytest.approx(full["scores"]["map"]["value"])
     assert len(details["protocols"]["multilabel_k2"]["by_sample"]) == 2
+    for row in (full, rows[2]):
+        check_resampled(details["protocols"][f"multilabel_{row['variant']}".rstrip("_")], row["scores"])
     status, again, _ = call(*command)
     assert [row["scores"] for row in json.loads(again)["results"]] == [row["scores"] for row in rows]
 

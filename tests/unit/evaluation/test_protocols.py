@@ -1,5 +1,6 @@
 """Few-shot subsets, crops, training protocols, and memory that does not grow with a set."""
 
+import copy
 import tracemalloc
 from dataclasses import replace
 
@@ -26,10 +27,11 @@ from samclr.config.normalisation import IMAGENET
 from samclr.config.serialise import from_dict, to_dict
 from samclr.datasets.labelled import open_labelled
 from samclr.errors import ConfigError, EvaluationError
-from samclr.evaluation import features, linear, neighbours, training
+from samclr.evaluation import features, linear, neighbours, states
 from samclr.evaluation.crops import LabelledCrops
-from samclr.evaluation.features import GrowingArray, map_array, split_features
+from samclr.evaluation.features import split_features
 from samclr.evaluation.linear import linear_probe
+from samclr.evaluation.mapped import GrowingArray, map_array
 from samclr.evaluation.neighbours import USUAL_SETTINGS, knn_ranked
 from samclr.evaluation.protocols import fine_tune as fine_tuning
 from samclr.evaluation.protocols.crop_probe import crop_probe
@@ -186,33 +188,6 @@ def test_it_learns_and_leaves_the_backbone_as_it_was(protocol, config, shades, b
     assert found.ranked[:, 0].tolist() == shades.test.labels.tolist()
 
 
-@pytest.mark.parametrize(("protocol", "config"), [(crop_probe, PROBE), (fine_tune, TUNE)])
-def test_killed_and_started_again_it_ends_in_the_same(protocol, config, shades, backbone, tmp_path, monkeypatch):
-    whole = protocol(backbone, shades, config, CPU, tmp_path / "one")
-    monkeypatch.setattr(training, "SAVE_EVERY_S", -1.0)
-    save, saved = training._save, []
-
-    def save_then_die(*arguments):
-        save(*arguments)
-        saved.append(arguments[1])
-        if len(saved) == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(training, "_save", save_then_die)
-    with pytest.raises(KeyboardInterrupt):
-        protocol(backbone, shades, config, CPU, tmp_path / "two")
-    again = protocol(backbone, shades, config, CPU, tmp_path / "two")
-    assert saved[:3] == [1, 2, 3]
-    assert again.top1 == whole.top1
-    assert torch.equal(again.ranked, whole.ranked)
-    # Finished: read from the cache, without weights in it.
-    finished = len(saved)
-    assert protocol(backbone, shades, config, CPU, tmp_path / "two").top1 == whole.top1
-    assert len(saved) == finished
-    (file,) = (tmp_path / "two/probes").iterdir()
-    assert set(torch.load(file)) == {"epochs", "top1", "top5", "ranked"}
-
-
 def test_a_damaged_state_is_made_anew_and_said(shades, backbone, tmp_path, capsys):
     whole = crop_probe(backbone, shades, PROBE, CPU, tmp_path / "cache")
     (file,) = (tmp_path / "cache/probes").iterdir()
@@ -230,14 +205,14 @@ def test_a_rate_that_is_too_high_is_said(shades, backbone, tmp_path):
 
 @pytest.mark.parametrize(("still", "moves"), [("tune_backbone_lr", "1."), ("tune_head_lr", "0.")])
 def test_backbone_and_head_have_rates_of_their_own(still, moves, shades, backbone, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "SAVE_EVERY_S", -1.0)
-    monkeypatch.setattr(training, "_save", lambda *arguments: seen.append(arguments[-1]))
+    monkeypatch.setattr(states, "SAVE_EVERY_S", -1.0)
+    monkeypatch.setattr(states, "save_state", lambda path, state: seen.append(copy.deepcopy(state)))
     seen: list = []
     config = replace(TUNE, tune_epochs=2, tune_weight_decay=1e-12, **{still: 1e-12})
     nn.init.normal_(head := linear.zero_layer(512, 2).weight)
     monkeypatch.setattr(fine_tuning, "zero_layer", lambda width, num: _with_weight(nn.Linear(width, num), head))
     fine_tune(backbone, shades, config, CPU, tmp_path / "cache")
-    trained = dict(seen[0][0].named_parameters())
+    (trained,) = (one["trained"] for one in seen if (one["epochs"], one.get("batches")) == (1, 0))
     before = {f"0.{name}": value for name, value in backbone.named_parameters()} | {"1.weight": head}
     changed = {name[:2] for name, value in before.items() if not torch.allclose(trained[name], value, atol=1e-6)}
     assert changed == {moves}
@@ -350,3 +325,19 @@ def test_any_flip_in_cached_features_is_healed_and_said(tmp_path, capsys):
         assert torch.equal(split_features(backbone, split, 16, CPU, tmp_path / "cache"), expected)
         assert "in the cache is damaged; it is made again" in capsys.readouterr().err
         assert path.read_bytes() == before
+
+
+def test_large_images_go_through_a_backbone_in_smaller_batches(monkeypatch):
+    """Small ones as ever, 256 at a time: batches of other sizes may differ in last digits."""
+    assert [features.images_at_once((px, px)) for px in (16, 128, 224, 448, 4096)] == [256, 256, 83, 20, 1]
+    assert [features.images_at_once((3, px, px), 8) for px in (512, 1024)] == [8, 4]
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (10, 3, 24, 40), np.uint8)
+    torch.manual_seed(0)
+    backbone, seen = create_backbone(ModelConfig(backbone="resnet18")).eval(), []
+    whole = features.pixel_features(backbone, pixels, CPU, IMAGENET)
+    monkeypatch.setattr(features, "PIXELS_AT_ONCE", 3 * 24 * 40 + 1)
+    backbone.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
+    again = features.pixel_features(backbone, pixels, CPU, IMAGENET)
+    assert seen == [3, 3, 3, 1]
+    torch.testing.assert_close(again, whole, atol=1e-5, rtol=1e-5)

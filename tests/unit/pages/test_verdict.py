@@ -10,7 +10,7 @@ import pytest
 from samclr.config.evaluation import IntervalConfig
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.recipes import RECIPES
-from samclr.evaluation.intervals import bootstrap_intervals
+from samclr.evaluation.intervals import bootstrap_intervals, bootstrap_values, resampled_details
 from samclr.evaluation.segmentation import iou_counts, miou_and_accuracy, sparse_counts
 from samclr.pages.counts import count_sentences
 from samclr.pages.verdict import make_verdict
@@ -115,6 +115,28 @@ def test_differences_of_dense_scores_are_paired_by_image(tmp_path):
     assert f"image views ({ends[0]:.1f} to {ends[1]:.1f}" in sentence
     (image / "evaluation/dense-2.json").write_text("{}")  # as samclr 0.1 left it
     (sentence,) = make_verdict(configs, {run: [one] for run, (one, _) in found.items()}).sentences
+    assert "image views (seed 0)" in sentence
+
+
+def test_scores_without_sums_are_paired_by_their_resamples(tmp_path):
+    """As by counts of pixels: resamples depend on the seed and the number of images alone."""
+    runs = {tmp_path / name: seed for seed, name in enumerate(("a", "b", "c"))}
+    found = {run: segmented(run, seed) for run, seed in runs.items()}
+    first, second, image = runs
+    configs = {first: REGION, second: replace(REGION, seed=1), image: IMAGE}
+    results = {run: [one] for run, (one, _) in found.items()}
+    expected = make_verdict(configs, results).sentences
+    assert "interval" in expected[0]
+    config = IntervalConfig(bootstrap=200, bootstrap_seed=0)
+    for run, (one, counts) in found.items():
+        drawn = bootstrap_values(np.stack(counts), config, lambda sums: miou_and_accuracy(sums)[:1])
+        details = {"protocols": {"dense_linear": resampled_details(["miou"], drawn)}}
+        (run / one.result.details).write_text(json.dumps(details))
+    assert make_verdict(configs, results).sentences == expected
+    details["protocols"]["dense_linear"]["resampled"]["miou"] = [0.5] * 199  # of other resamples
+    (image / found[image][0].result.details).write_text(json.dumps(details))
+    (sentence,) = make_verdict(configs, results).sentences
+    assert sentence.split("; 12 test images")[0] == expected[0].split("; 12 test images")[0]
     assert "image views (seed 0)" in sentence
 
 

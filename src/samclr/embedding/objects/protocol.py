@@ -3,6 +3,7 @@
 The vectors are those of `samclr embed`, by the same code. It stands in this room, as evaluation is below it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,7 +20,8 @@ from samclr.embedding.embedders import Item, crop_vectors, fit_embedding, pooled
 from samclr.embedding.objects.find import Found, find_objects, objects_fingerprint, read_scenes
 from samclr.embedding.objects.scores import scored
 from samclr.errors import EvaluationError
-from samclr.evaluation.features import GrowingArray, is_sound, map_array
+from samclr.evaluation.dense_features import PART_SCENES
+from samclr.evaluation.mapped import in_parts, is_sound, make_arrays, map_array
 from samclr.evaluation.protocols.base import Outcome, Protocol, Task
 from samclr.evaluation.protocols.objects_spec import ObjectsConfig
 from samclr.evaluation.sizes import say_fewer
@@ -88,12 +90,16 @@ class Objects(Protocol[ObjectsTask, ObjectsConfig]):
         """Of all objects, image by image, mapped from the cache, where they are put if they were not there."""
         config = self._embedding(task)
         path = task.cache / "objects" / f"{cache_key(task.backbone, task.device, mark, to_dict(config))}.npy"
+
+        def rows(part: range) -> Iterator[tuple[Float[np.ndarray, "r d"]]]:
+            own = slice(part.start, part.stop)
+            for scene, image in zip(read_scenes(task.objects, numbers[own]), found[own], strict=True):
+                if len(image.classes):
+                    item = scene, image.regions, range(len(image.classes))
+                    yield (_of_regions(task.backbone, item, config, task.device),)
+
         if not is_sound(path):
-            with GrowingArray(path) as file:
-                for scene, image in zip(read_scenes(task.objects, numbers), found, strict=True):
-                    if len(image.classes):
-                        item = scene, image.regions, range(len(image.classes))
-                        file.append(_of_regions(task.backbone, item, config, task.device))
+            make_arrays([path], in_parts(len(numbers), PART_SCENES), rows)
         return np.asarray(map_array(path).numpy(), np.float64)
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from samclr.config.evaluation import IntervalConfig
 from samclr.embedding.objects.find import Found, same_segments
 from samclr.embedding.objects.retrieval import Retrieved, retrieve
-from samclr.evaluation.intervals import bootstrap_intervals
+from samclr.evaluation.intervals import bootstrap_values, interval_ends, resampled_details
 from samclr.runs.results import Score
 
 
@@ -32,10 +32,11 @@ def scored(
         got = retrieve(vectors, image * (1 + int(person.max())) + person, same_segments(found))
         measures = {"map": got.average_precision, "same_segment": got.r_precision}
         asking = np.zeros(len(got.queries), np.int64)
-    scores = _scores(measures, image[got.queries], asking, len(found), max(num_classes, 1), interval)
+    scores, drawn = _scores(measures, image[got.queries], asking, len(found), max(num_classes, 1), interval)
     if num_classes == 0:
         scores = {name: score for name, score in scores.items() if not name.endswith("_class")}
-    return scores, {"num_queries": len(got.queries)}, _details(got, asking, num_classes)
+    more = resampled_details([*scores], drawn[:, : len(scores)])
+    return scores, {"num_queries": len(got.queries)}, _details(got, asking, num_classes) | more
 
 
 def _scores(
@@ -45,8 +46,11 @@ def _scores(
     num_images: int,
     num_classes: int,
     interval: IntervalConfig,
-) -> dict[str, Score]:
-    """Of each measure the mean over the objects that ask, and over their classes; images are resampled whole."""
+) -> tuple[dict[str, Score], Float[np.ndarray, "b q"]]:
+    """Of each measure the mean over the objects that ask, and over their classes; images are resampled whole.
+
+    And what they are in each resample.
+    """
     names, cells = list(measures), image * num_classes + classes
     sums = [
         np.bincount(cells, values, num_images * num_classes) for values in (*measures.values(), np.ones(len(cells)))
@@ -61,11 +65,13 @@ def _scores(
         overall = [one.sum() / asked.sum() for one in by_measure]
         return np.array([*overall, *((one[there] / asked[there]).mean() for one in by_measure)])
 
-    values, ends = means(per_image.sum(0)), bootstrap_intervals(per_image, interval, means)
-    return {
+    values, drawn = means(per_image.sum(0)), bootstrap_values(per_image, interval, means)
+    all_names, ends = [*names, *(f"{name}_class" for name in names)], interval_ends(drawn)
+    found = {
         name: Score(value=float(value), low=float(low), high=float(high), n=num_images)
-        for name, value, (low, high) in zip([*names, *(f"{name}_class" for name in names)], values, ends, strict=True)
+        for name, value, (low, high) in zip(all_names, values, ends, strict=True)
     }
+    return found, drawn
 
 
 def _details(got: Retrieved, classes: Int[np.ndarray, "q"], num_classes: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pycocotools.cocoeval import COCOeval, Params
 from samclr.config.evaluation import IntervalConfig
 from samclr.evaluation.detection.counting import IGNORED, RIGHT, WRONG, precisions_of_class
 from samclr.evaluation.detection.instances import ImageInstances
-from samclr.evaluation.intervals import PERCENTILES, resamples
+from samclr.evaluation.intervals import resamples
 
 MOST_DETECTIONS = 100  # of an image, as COCO counts
 
@@ -149,14 +149,13 @@ def class_precisions(found: Float[np.ndarray, "t r k"]) -> list[float | None]:
     return [None if np.isnan(one) else float(one) for one in each]
 
 
-def precision_intervals(matches: Sequence[ClassMatches], config: IntervalConfig) -> Float[np.ndarray, "3 2"]:
-    """95 % intervals of AP, AP50 and AP75 by the bootstrap over images.
+def resampled_precisions(matches: Sequence[ClassMatches], config: IntervalConfig) -> Float[np.ndarray, "b 3"]:
+    """AP, AP50 and AP75 in each resample of the images; NaN in one without any object.
 
-    A resample that draws an image twice counts its detections and objects twice. One without any object is left out.
+    A resample that draws an image twice counts its detections and objects twice.
     """
     num_images = len(matches[0].objects)
-    found = [average_precisions(precisions(matches, times)) for times in resamples(num_images, config)]
-    return np.nanpercentile(np.stack(found), PERCENTILES, axis=0).T
+    return np.stack([average_precisions(precisions(matches, times)) for times in resamples(num_images, config)])
 
 
 def _mean(values: np.ndarray) -> float:

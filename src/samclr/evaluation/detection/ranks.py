@@ -12,12 +12,12 @@ from torch import nn
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from samclr.errors import EvaluationError, SamclrError
+from samclr.evaluation.states import STOPPED
 from samclr.log import name_options, option_of, options_are_named, remarks_are_shown, show_remarks
 from samclr.methods.ranks import largest_over_ranks, leave_ranks, num_ranks
 from samclr.processes.stopping import stop_signals, stopped
 
 PRECISIONS: dict[str, Any] = {"float32": "32-true", "bfloat16": "bf16-mixed"}
-STOPPED = "stopped; rerun the same command to resume"
 
 
 def precision_of(asked: str, device: torch.device) -> str:

@@ -21,7 +21,7 @@ from samclr.evaluation.detection.model import begin_training, build_detector
 from samclr.evaluation.detection.precision import MOST_DETECTIONS, Detections
 from samclr.evaluation.detection.ranks import any_wants, gathered, precision_of, run_on, share_buffers
 from samclr.evaluation.protocols.detection_spec import DetectionConfig
-from samclr.evaluation.training import load_state, save_state
+from samclr.evaluation.states import load_state, save_state
 from samclr.log import option_of, tell
 from samclr.processes.stopping import stop_requested
 

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from samclr.config.evaluation import IntervalConfig
 from samclr.evaluation.intervals import bootstrap_intervals
-from samclr.evaluation.linear import ProbeResult
 from samclr.evaluation.neighbours import hits
 from samclr.evaluation.protocols.base import LabelledTask, Outcome
+from samclr.evaluation.training import ProbeResult
 from samclr.runs.results import Score
 
 DENSE_CLASSES = 200  # whose confusion is a matrix; 10,000 classes would be 100 million numbers

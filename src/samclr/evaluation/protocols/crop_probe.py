@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from samclr.config.normalisation import normalisation_of
 from samclr.datasets.labelled import LabelledSet
-from samclr.evaluation.crops import LabelledCrops
+from samclr.evaluation.crops import LabelledCrops, state_path
 from samclr.evaluation.features import split_features
-from samclr.evaluation.linear import ROWS_AT_ONCE, ProbeResult, zero_layer
+from samclr.evaluation.linear import ROWS_AT_ONCE, zero_layer
 from samclr.evaluation.neighbours import rank
 from samclr.evaluation.protocols.answers import trained
 from samclr.evaluation.protocols.base import LabelledProtocol, LabelledTask, Outcome
 from samclr.evaluation.protocols.crop_probe_spec import CropProbeConfig
-from samclr.evaluation.training import state_path, train_on_crops
+from samclr.evaluation.training import ProbeResult, train_epochs
 from samclr.models.backbone import feature_width
 
 
@@ -57,6 +57,6 @@ def crop_probe(
 
     state = state_path("crop-probe", backbone, labelled, config.settings(), device, cache)
     labels = torch.from_numpy(labelled.test.labels)
-    return train_on_crops(
+    return train_epochs(
         "linear probe on crops", layer, optimizer, logits, answer, labels, crops, config.crop_epochs, state, device
     )

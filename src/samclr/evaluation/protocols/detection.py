@@ -11,11 +11,12 @@ from samclr.evaluation.detection.precision import (
     average_precisions,
     class_precisions,
     match,
-    precision_intervals,
     precisions,
+    resampled_precisions,
 )
 from samclr.evaluation.detection.task import DetectionProtocol, DetectionTask
 from samclr.evaluation.detection.training import detect
+from samclr.evaluation.intervals import RESAMPLED, interval_ends, resampled_details
 from samclr.evaluation.protocols.base import Outcome
 from samclr.evaluation.protocols.detection_spec import DetectionConfig
 from samclr.evaluation.sizes import say_fewer
@@ -44,15 +45,17 @@ class Detection(DetectionProtocol[DetectionConfig]):
         own = {name: value for name, value in config.settings().items() if name != "detect_schedule"}
         key = cache_key(task.backbone, task.device, KIND, FORMAT, *of_images, config.num_steps, own)
         found = detect(task.backbone, instances, config, task.device, task.cache / "probes" / f"{KIND}-{key}.pt")
-        scores, details = {}, {}
+        scores: dict[str, Score] = {}
+        resampled: dict[str, Any] = {}
+        details: dict[str, Any] = {RESAMPLED: resampled}
         for kind, of in (("box", "bbox"), ("mask", "segm"))[: 1 + instances.has_masks]:
             matches = match(instances.val.images, found, len(instances.classes), of)  # type: ignore[arg-type]
             counted = precisions(matches, matches[0].objects * 0 + 1)
-            values, ends = average_precisions(counted), precision_intervals(matches, task.config.interval)
-            for name, value, (low, high) in zip(MEASURES, values, ends, strict=True):
-                scores[f"{kind}_{name}"] = Score(
-                    value=float(value), low=float(low), high=float(high), n=len(instances.val)
-                )
+            values, drawn = average_precisions(counted), resampled_precisions(matches, task.config.interval)
+            names = [f"{kind}_{name}" for name in MEASURES]
+            for name, value, (low, high) in zip(names, values, interval_ends(drawn), strict=True):
+                scores[name] = Score(value=float(value), low=float(low), high=float(high), n=len(instances.val))
+            resampled |= resampled_details(names, drawn)[RESAMPLED]
             details["per_class_ap" if kind == "box" else "per_class_mask_ap"] = class_precisions(counted)
         return [
             Outcome(

@@ -9,6 +9,7 @@ from samclr.evaluation.linear import held_out, linear_probe
 from samclr.evaluation.protocols.answers import trained
 from samclr.evaluation.protocols.base import LabelledProtocol, LabelledTask, Outcome
 from samclr.evaluation.protocols.few_shot_spec import FewShotConfig
+from samclr.evaluation.protocols.linear import probe_state
 from samclr.evaluation.protocols.linear_spec import ProbeConfig
 from samclr.log import option_of
 
@@ -55,9 +56,12 @@ class FewShot(LabelledProtocol[FewShotConfig]):
         found = []
         for share in self.config.few_shot:
             rows = self._rows(task, share)
-            result = linear_probe(train[rows], labels[rows], test, test_labels, len(task.labelled.classes), probe)
             own = {"few_shot": [share], "few_shot_seed": self.config.few_shot_seed}
             settings = {name: value for name, value in probe.settings().items() if name != "skip_linear"} | own
+            result = linear_probe(
+                train, labels, test, test_labels, len(task.labelled.classes), probe, rows,
+                probe_state(task, self.config.name, settings),
+            )  # fmt: skip
             variant, counts = share_name(share), {"num_labels": len(rows)}
             more = {"variant": variant, "settings": settings, "counts": counts, "chosen": {"lr": result.lr}}
             found.append(trained(task, result, **more))

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from samclr.config.normalisation import normalisation_of
 from samclr.datasets.labelled import LabelledSet
 from samclr.errors import EvaluationError
-from samclr.evaluation.crops import LabelledCrops
+from samclr.evaluation.crops import LabelledCrops, state_path
 from samclr.evaluation.features import pixel_features
-from samclr.evaluation.linear import ProbeResult, zero_layer
+from samclr.evaluation.linear import zero_layer
 from samclr.evaluation.neighbours import rank
 from samclr.evaluation.protocols.answers import trained
 from samclr.evaluation.protocols.base import LabelledProtocol, LabelledTask, Outcome
 from samclr.evaluation.protocols.fine_tune_spec import FineTuneConfig
 from samclr.evaluation.squares import decode_square
-from samclr.evaluation.training import state_path, train_on_crops
+from samclr.evaluation.training import ProbeResult, train_epochs
 from samclr.models.backbone import feature_width
 from samclr.models.onnx_file import lacks
 
@@ -74,6 +74,6 @@ def fine_tune(
         return torch.cat(ranked)
 
     labels = torch.from_numpy(test.labels)
-    return train_on_crops(
+    return train_epochs(
         "fine-tuning", model, optimizer, logits, answer, labels, crops, config.tune_epochs, state, device
     )

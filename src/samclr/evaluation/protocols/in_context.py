@@ -3,6 +3,9 @@ et al., "Towards in-context scene understanding", NeurIPS 2023), at the settings
 exact."""
 
 import time
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Float16
@@ -10,18 +13,23 @@ from torch import Tensor
 
 from samclr.errors import EvaluationError
 from samclr.evaluation.context_memory import Memory, context_memory
-from samclr.evaluation.dense_features import chosen_scenes, scenes_fingerprint
+from samclr.evaluation.dense_features import LOAD_AHEAD, chosen_scenes, scenes_fingerprint
 from samclr.evaluation.matching import ImageCounts, count_pairs
 from samclr.evaluation.neighbours import nearest_shares
-from samclr.evaluation.patches import patch_px, stage_number
+from samclr.evaluation.patches import RESIZED, patch_px, stage_number
 from samclr.evaluation.protocols.base import DenseProtocol, DenseTask, Outcome
 from samclr.evaluation.protocols.in_context_spec import InContextConfig
 from samclr.evaluation.protocols.pixels import require_labels, sized_scores
 from samclr.evaluation.segmentation import enlarge_argmax
 from samclr.evaluation.sizes import check_maps, say_fewer
 from samclr.evaluation.square_scenes import stream_test_squares, whole_patches
+from samclr.evaluation.states import kept, load_state
 from samclr.log import option_of, say, tell
+from samclr.models.fingerprints import cache_key
 from samclr.storage.files import amount_of
+
+KIND, FORMAT = "in-context", 1  # of the states in the cache
+SIZES = ("", "_full_size")  # that are counted, as scores are named
 
 
 class InContext(DenseProtocol[InContextConfig]):
@@ -47,15 +55,14 @@ class InContext(DenseProtocol[InContextConfig]):
             tell(f"in context: squares of {side} px, whole patches of {patch_px(task.backbone)} px")
         memory = context_memory(task.backbone, one.train, numbers, config, side, stage, task.device, task.cache)
         banks = {size: Bank(memory, size, one.name, config, task.device) for size in config.in_context_memory}
-        found: dict[int, dict[str, list[ImageCounts]]] = {size: {"": [], "_full_size": []} for size in banks}
         num_classes = len(one.test.classes)
-        for maps, labels in stream_test_squares(
-            task.backbone, one.test, test_numbers, side, stage, task.device, corners=True
-        ):
-            for size, bank in banks.items():
-                shares = bank.shares_of(maps.flatten(1).T).T.reshape(-1, *maps.shape[1:])
-                for name, wanted in (("", labels.square), ("_full_size", labels.full)):
-                    found[size][name].append(count_pairs(wanted, enlarge_argmax(shares, wanted.shape), num_classes))
+        prints = {
+            "train_fingerprint": scenes_fingerprint(one.train, numbers),
+            "test_fingerprint": scenes_fingerprint(one.test, test_numbers),
+        }
+        settings = [side, stage, RESIZED, config.settings()]
+        key = cache_key(task.backbone, task.device, KIND, FORMAT, *prints.values(), *settings)
+        found = self._searched(task, test_numbers, side, stage, banks, task.cache / "probes" / f"{KIND}-{key}.pt")
         require_labels(found[config.in_context_memory[0]]["_full_size"])
         outcomes = []
         for size, bank in banks.items():
@@ -71,11 +78,42 @@ class InContext(DenseProtocol[InContextConfig]):
                         "num_patches": len(bank.features), "voters": bank.voters,
                     },
                     details=details,
-                    train_fingerprint=scenes_fingerprint(one.train, numbers),
-                    test_fingerprint=scenes_fingerprint(one.test, test_numbers),
+                    **prints,
                 )
             )  # fmt: skip
         return outcomes
+
+    def _searched(
+        self, task: DenseTask, numbers: Sequence[int], side: int, stage: int, banks: "dict[int, Bank]", state_file: Path
+    ) -> dict[int, dict[str, list[ImageCounts]]]:
+        """Of each memory and size what was found in each test image, image by image, kept in a file meanwhile.
+
+        Raises:
+            Stopped: by SIGTERM or Ctrl-C; what was found is kept.
+        """
+        scenes, names = task.scenes.test, [(size, name) for size in banks for name in SIZES]
+        state = load_state(state_file) or {"counts": []}
+        counts: list[list[Tensor]] = state["counts"]  # of each image, in the order of names
+        begin = len(counts) // LOAD_AHEAD * LOAD_AHEAD  # the same images go through the backbone together, always
+        with kept(state_file) as keeper:
+            if len(counts) < len(numbers):
+                squares = stream_test_squares(
+                    task.backbone, scenes, numbers[begin:], side, stage, task.device, corners=True
+                )
+                for maps, labels in islice(squares, len(counts) - begin, None):
+                    own: list[Tensor] = []
+                    for bank in banks.values():
+                        shares = bank.shares_of(maps.flatten(1).T).T.reshape(-1, *maps.shape[1:])
+                        for wanted in (labels.square, labels.full):
+                            predicted = enlarge_argmax(shares, wanted.shape)
+                            own.append(torch.from_numpy(count_pairs(wanted, predicted, len(scenes.classes)).packed))
+                    counts.append(own)
+                    keeper.keep(lambda: state, is_whole=len(counts) == len(numbers))
+        found: dict[int, dict[str, list[ImageCounts]]] = {size: {name: [] for name in SIZES} for size in banks}
+        for image in counts:
+            for (size, name), rows in zip(names, image, strict=True):
+                found[size][name].append(ImageCounts.unpacked(rows.numpy()))
+        return found
 
 
 def build(config: InContextConfig) -> InContext:
@@ -129,5 +167,6 @@ class Bank:
 
     def tell_time(self) -> None:
         """Tell what the search took."""
-        each = 1000 * self._seconds / max(self._queries, 1)
-        tell(f"in context: {each:.2f} ms a patch to search {len(self.features):,}")
+        if self._queries:
+            each = 1000 * self._seconds / self._queries
+            tell(f"in context: {each:.2f} ms a patch to search {len(self.features):,}")

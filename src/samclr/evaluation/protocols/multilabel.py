@@ -18,6 +18,7 @@ from samclr.draws import shuffled
 from samclr.errors import EvaluationError, name_some
 from samclr.evaluation.average_precision import Ranking, mean_average_precisions
 from samclr.evaluation.features import split_features
+from samclr.evaluation.intervals import interval_ends, resampled_details
 from samclr.evaluation.linear_svm import FOLDS, cross_validated, in_threads, svm_scores, unit_features
 from samclr.evaluation.multilabel_task import MultilabelProtocol, MultilabelTask
 from samclr.evaluation.protocols.base import Outcome
@@ -25,6 +26,8 @@ from samclr.evaluation.protocols.multilabel_spec import MultilabelConfig
 from samclr.evaluation.sizes import say_fewer
 from samclr.log import say
 from samclr.runs.results import Score
+
+MEASURES = ("map", "map_eleven")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +125,8 @@ class Multilabel(MultilabelProtocol[MultilabelConfig]):
         rankings = _rankings(data, scores)
         by_class = _by_class(len(task.multilabel.classes), data.kept, [rankings])
         named = {task.multilabel.classes[k]: cost for k, cost in zip(data.kept, costs, strict=True)}
-        return "", _scores([rankings], data, task), {"costs": named}, {"per_class_ap": by_class}
+        scores, drawn = _scores([rankings], data, task)
+        return "", scores, {"costs": named}, {"per_class_ap": by_class} | drawn
 
     def _chosen(self, data: Data, marks: Int[np.ndarray, "n c"]) -> list[float]:
         """The cost of each class that is measured; the first of the best."""
@@ -157,8 +161,8 @@ class Multilabel(MultilabelProtocol[MultilabelConfig]):
         _, cost, samples = best
         by_class = _by_class(len(task.multilabel.classes), data.kept, samples)
         by_sample = [float(np.mean([one.average_precision()[0] for one in sample])) for sample in samples]
-        details = {"per_class_ap": by_class, "by_sample": by_sample}
-        return f"k{shots}", _scores(samples, data, task), {"cost": cost}, details
+        scores, drawn = _scores(samples, data, task)
+        return f"k{shots}", scores, {"cost": cost}, {"per_class_ap": by_class, "by_sample": by_sample} | drawn
 
 
 def few_images(
@@ -186,13 +190,16 @@ def _rankings(data: Data, scores: Sequence[Float[np.ndarray, "m"]]) -> list[Rank
     return [Ranking.of(one, data.test_marks[:, k]) for k, one in zip(data.kept, scores, strict=True)]
 
 
-def _scores(samples: Sequence[Sequence[Ranking]], data: Data, task: MultilabelTask) -> dict[str, Score]:
+def _scores(
+    samples: Sequence[Sequence[Ranking]], data: Data, task: MultilabelTask
+) -> tuple[dict[str, Score], dict[str, Any]]:
     num = len(data.test)
-    values, ends = mean_average_precisions(samples, num, task.config.interval)
-    return {
+    values, drawn = mean_average_precisions(samples, num, task.config.interval)
+    found = {
         measure: Score(value=float(value), low=float(low), high=float(high), n=num)
-        for measure, value, (low, high) in zip(("map", "map_eleven"), values, ends, strict=True)
+        for measure, value, (low, high) in zip(MEASURES, values, interval_ends(drawn), strict=True)
     }
+    return found, resampled_details(MEASURES, drawn)
 
 
 def _by_class(num_classes: int, kept: list[int], samples: Sequence[Sequence[Ranking]]) -> list[float | None]:

@@ -2,7 +2,7 @@
 "Self-supervised learning of object parts for semantic segmentation", CVPR 2022)."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,9 +14,15 @@ from samclr.config.evaluation import IntervalConfig
 from samclr.datasets.labelled_scenes import LabelledScenes
 from samclr.errors import EvaluationError
 from samclr.evaluation.clusters import KmeansSetting, kmeans, principal_components
-from samclr.evaluation.dense_features import check_room, chosen_scenes, scenes_fingerprint
-from samclr.evaluation.features import GrowingArray, is_sound, map_array
-from samclr.evaluation.intervals import bootstrap_intervals
+from samclr.evaluation.dense_features import (
+    check_room,
+    chosen_scenes,
+    part_title,
+    scene_parts,
+    scenes_fingerprint,
+)
+from samclr.evaluation.intervals import bootstrap_values, interval_ends, resampled_details
+from samclr.evaluation.mapped import is_sound, make_arrays, map_array
 from samclr.evaluation.matching import count_pairs, hungarian, many_to_one, matched_counts, pair_table
 from samclr.evaluation.patches import RESIZED, patch_px, stage_number
 from samclr.evaluation.protocols.base import DenseProtocol, DenseTask, Outcome
@@ -28,6 +34,8 @@ from samclr.evaluation.square_scenes import resize_labels, stream_test_squares, 
 from samclr.log import option_of, tell
 from samclr.models.fingerprints import cache_key
 from samclr.runs.results import Score
+
+MEASURES = ("miou", "pixel_accuracy")
 
 
 class Overcluster(DenseProtocol[OverclusterConfig]):
@@ -101,11 +109,19 @@ def square_maps(
     key = cache_key(task.backbone, task.device, images, side_px, stage, RESIZED, "squares")
     path = task.cache / "patches" / f"{key}-squares.npy"
     if not is_sound(path):
-        with GrowingArray(path) as file:
-            for maps, _ in stream_test_squares(task.backbone, scenes, numbers, side_px, stage, task.device):
-                if file.num_rows == 0:
-                    check_room(4 * maps.numel() * len(numbers), task.cache, "overcluster_num_test", "test")
-                file.append(maps.permute(1, 2, 0)[None].cpu().numpy())
+        parts = scene_parts(len(numbers))
+        copies = 1 if len(parts) == 1 else 2
+
+        def rows(part: range) -> Iterator[tuple[Float[np.ndarray, "1 gh gw d"]]]:
+            title, own = part_title("test images", part, len(numbers)), numbers[part.start : part.stop]
+            found = stream_test_squares(task.backbone, scenes, own, side_px, stage, task.device, title=title)
+            for place, (maps, _) in enumerate(found):
+                if part.start + place == 0:
+                    needed = copies * 4 * maps.numel() * len(numbers)
+                    check_room(needed, task.cache, "overcluster_num_test", "test")
+                yield (maps.permute(1, 2, 0)[None].cpu().numpy(),)
+
+        make_arrays([path], parts, rows)
     return map_array(path)
 
 
@@ -147,12 +163,12 @@ def run_scores(runs: Float[np.ndarray, "s n m"], interval: IntervalConfig) -> tu
         return np.mean([miou_and_accuracy(own) for own in sums.reshape(num_runs, -1)], axis=0)
 
     counts = runs.transpose(1, 0, 2).reshape(num_images, -1)
-    values, ends = mean_over_runs(counts.sum(0)), bootstrap_intervals(counts, interval, mean_over_runs)
+    values, drawn = mean_over_runs(counts.sum(0)), bootstrap_values(counts, interval, mean_over_runs)
     scores = {
         measure: Score(value=float(value), low=float(low), high=float(high), n=num_images)
-        for measure, value, (low, high) in zip(("miou", "pixel_accuracy"), values, ends, strict=True)
+        for measure, value, (low, high) in zip(MEASURES, values, interval_ends(drawn), strict=True)
     }
     ious = np.stack([class_ious(own.sum(0)) for own in runs])
     per_class = [float(np.nanmean(one)) if np.isfinite(one).any() else None for one in ious.T]
     by_run = [float(miou_and_accuracy(own.sum(0))[0]) for own in runs]
-    return scores, {"per_class_iou": per_class, "miou_by_run": by_run}
+    return scores, {"per_class_iou": per_class, "miou_by_run": by_run} | resampled_details(MEASURES, drawn)

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from samclr.config.evaluation import IntervalConfig
 from samclr.errors import EvaluationError
-from samclr.evaluation.intervals import bootstrap_intervals
+from samclr.evaluation.intervals import bootstrap_intervals, bootstrap_values, interval_ends, resampled_details
 from samclr.evaluation.matching import ImageCounts, matched_counts, pair_table
 from samclr.evaluation.segmentation import class_ious, miou_and_accuracy, sparse_counts
 from samclr.runs.results import Score
@@ -45,10 +45,16 @@ def sized_scores(
     counts = {name: matched_counts(one, np.arange(num_classes), num_classes) for name, one in images.items()}
     first = next(iter(counts))
     scores = pixel_scores(counts[first], interval)
-    for name in [*counts][1:]:
-        scores[f"miou{name}"] = pixel_scores(counts[name], interval)["miou"]
+    others, drawn = [*counts][1:], []
+    for name in others:
+        values = bootstrap_values(counts[name], interval, lambda sums: miou_and_accuracy(sums)[:1])
+        ((low, high),), value = interval_ends(values), float(miou_and_accuracy(counts[name].sum(0))[0])
+        scores[f"miou{name}"] = Score(value=value, low=float(low), high=float(high), n=len(counts[name]))
+        drawn.append(values)
     table = pair_table(images[first], num_classes, num_classes)
-    return scores, {"confusion": table.T.tolist()} | pixel_details(counts[first])
+    details = {"confusion": table.T.tolist()} | pixel_details(counts[first])
+    more = resampled_details([f"miou{name}" for name in others], np.concatenate(drawn, 1)) if drawn else {}
+    return scores, details | more
 
 
 def require_labels(images: Sequence[ImageCounts]) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from support.detectors import SMALL, small_backbone, small_heads
 from support.instance_sets import change_json, write_instances
+from support.intervals import check_resampled
 
 import samclr
 from samclr.config.evaluation import EvaluationConfig, IntervalConfig
@@ -57,7 +58,8 @@ def test_the_command(tmp_path, here):
     (row,) = json.loads((tmp_path / "out.json").read_text())["results"]
     details = json.loads((tmp_path / row["details"]).read_text())
     assert details["classes"] == ["square", "disc"]
-    assert set(details["protocols"]["detection"]) == {"per_class_ap", "per_class_mask_ap"}
+    assert set(details["protocols"]["detection"]) == {"per_class_ap", "per_class_mask_ap", "resampled"}
+    check_resampled(details["protocols"]["detection"], row["scores"])
 
 
 def test_a_set_of_boxes_alone(tmp_path):
