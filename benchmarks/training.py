@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/training.py [--px 64] [--batch 64] [--backbone resnet18] [--steps 8]
         [--precision float32] [--device cpu|cuda] [--workers 1]
 
-Generated 2048x1024 PNG scenes (benchmarks/views.py), SimCLR, the image and the region strategy, whose cost against each
-other is the second question. `waiting` is the share of the time in which the step waits for its views; the rest of what
+Generated 2048x1024 PNG scenes (benchmarks/views.py), SimCLR with the image and the region strategy, whose cost against
+each other is the second question, and DetCon, whose views carry regions. `waiting` is the share of the time in which the step waits for its views; the rest of what
 is lost goes to cropping beside the step (on a CPU both want the same cores) and to augmenting.
 """
 
@@ -43,12 +43,13 @@ WARM_UP = 3
 def config_for(
     px: int, batch: int, backbone: str, precision: str, device: str, strategy: str = "image", bank_on: str = "auto"
 ) -> PretrainConfig:
-    """SimCLR with one strategy; the stem is that of small views where the backbone has one."""
-    recipe = RECIPES["simclr"].config
+    """SimCLR with one strategy, or DetCon (carried); the stem is that of small views where the backbone has one."""
+    carries = strategy == "carried"
+    recipe = RECIPES["detcon" if carries else "simclr"].config
     stem = "conv3x3-stride2" if backbone.startswith("resnet") else "standard"
     return replace(
         recipe,
-        views=replace(recipe.views, strategy=strategy),
+        views=recipe.views if carries else replace(recipe.views, strategy=strategy),
         model=ModelConfig(backbone=backbone, stem=stem),
         group=replace(recipe.group, size_px=px),
         optim=OptimConfig(global_batch_size=batch),
@@ -152,7 +153,7 @@ def main() -> None:
         bank = packed(Path(name), arguments.workers)
         print(f"{arguments.backbone}, {arguments.px} px, batch {arguments.batch}, {arguments.precision}")
         print("strategy   views/s  in memory  of it  waiting")
-        for strategy in ("image", "region"):
+        for strategy in ("image", "region", "carried"):
             found = measure(bank, config_for(*settings, strategy), arguments.workers, arguments.steps)
             print(
                 f"{strategy:8} {found['views_per_s']:9.1f} {found['limit']:10.1f} {found['of_limit']:6.1%} "

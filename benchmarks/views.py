@@ -89,7 +89,7 @@ def random_regions(image_hw: np.ndarray) -> RegionIndex:
         start=np.arange(len(image_hw) + 1) * REGIONS_PER_IMAGE,
         box_xyxy=boxes,
         mask_box_xyxy=boxes,
-        area_px=np.full(n, 400, np.int64),
+        area_px=size.prod(1, dtype=np.int64),
         grid=np.broadcast_to(np.uint8(255), (n, 32, 32)),
         segment_errors=0,
     )

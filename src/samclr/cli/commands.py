@@ -164,6 +164,8 @@ class Pretrain(Settings):
         from samclr.training.pretrain import pretrain  # torch and Lightning, once all that is named is there
 
         result = pretrain(config, self.out, announce=True)
+        if not result.speaks:
+            return stop_status() if result.stopped else 0
         found = read_before_after(self.out)
         state = f"{self.out}: {result.steps_done} of {result.num_steps} steps"
         if self.json:

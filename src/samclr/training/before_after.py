@@ -50,7 +50,7 @@ class Comparison:
         """Raises EvaluationError if a set cannot be opened, ScenesError if none of the scenes held out can be used."""
         self._config, self._run, self._num_steps, self._device = config, run, num_steps, device
         self._parts = measured_parts(config)
-        self._every = config.measuring.measure_every or -(-num_steps // MEASURED_TIMES)
+        self._every = measured_every(config, num_steps)
         settings = fingerprint([without_length(config), data.fingerprint])
         found = read_before_after(run)
         if found is None or found.settings != settings:  # of a run that was started over
@@ -84,8 +84,8 @@ class Comparison:
             self._choose(0, start)
 
     def after(self, steps_done: int, backbone: nn.Module) -> None:
-        """After a step: measure where it is time, and keep the weights if they are the best so far."""
-        if (steps_done % self._every == 0 or steps_done == self._num_steps) and not self._has(steps_done):
+        """After a step that is to be measured: do so, and keep the weights if they are the best so far."""
+        if not self._has(steps_done):
             self._choose(steps_done, backbone)
 
     def finish(self) -> None:
@@ -229,10 +229,11 @@ def _cells(regions: RegionIndex, image: int, box_xyxy: np.ndarray, side: int) ->
     return regions_of_cells(shares, regions.area_px[own])
 
 
-def compare(
-    config: PretrainConfig, run: Path, data: TrainingData, num_steps: int, device: torch.device
-) -> Comparison | None:
-    """The comparison that a run is asked for, if any."""
-    if config.runtime.knn_on is None and config.measuring.dense_on is None and not data.num_held_out:
-        return None
-    return Comparison(config, run, data, num_steps, device)
+def is_compared(config: PretrainConfig, data: TrainingData) -> bool:
+    """Whether a run is asked to measure itself before and after."""
+    return config.runtime.knn_on is not None or config.measuring.dense_on is not None or data.num_held_out > 0
+
+
+def measured_every(config: PretrainConfig, num_steps: int) -> int:
+    """Steps between two measurements."""
+    return config.measuring.measure_every or -(-num_steps // MEASURED_TIMES)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
@@ -34,12 +35,14 @@ def create_fabric(config: PretrainConfig) -> Fabric:
 
     Raises:
         RunError: there is no such device or precision here.
-        ConfigError: the batch does not divide evenly among the ranks, or takes more memory than there is.
+        ConfigError: the batch does not divide evenly among the ranks, or takes more memory than there is; or torchrun
+            started another number of ranks than is asked for.
     """
     runtime = config.runtime
     if runtime.num_threads is not None:
         torch.set_num_threads(runtime.num_threads)
     many = runtime.num_devices * runtime.num_nodes > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1
+    _check_ranks(runtime)
     accelerator, _, number = runtime.device.partition(":")
     if number and many:
         raise ConfigError(f"device is {runtime.device}, but several devices are asked for; give device {accelerator}")
@@ -67,6 +70,20 @@ def create_fabric(config: PretrainConfig) -> Fabric:
         )
     _check_memory(config, fabric)
     return fabric
+
+
+def _check_ranks(runtime: RuntimeConfig) -> None:
+    """Ranks that torchrun started are as many as the settings say, which fitted the batch to them."""
+    if not dist.is_torchelastic_launched():
+        return
+    started, on_this = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    if started != runtime.num_devices * runtime.num_nodes:
+        raise ConfigError(
+            f"num_devices is {runtime.num_devices} and num_nodes {runtime.num_nodes}, but torchrun started {started} "
+            f"ranks, {on_this} of them here; give {option_of('num_devices')} {on_this} and {option_of('num_nodes')} "
+            f"{started // on_this}",
+            "num_devices",
+        )
 
 
 def _check_memory(config: PretrainConfig, fabric: Fabric) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from samclr.config.normalisation import normalisation_of
 from samclr.config.pretrain import PretrainConfig
 from samclr.draws import layers_seed
-from samclr.errors import RunError, SamclrError
+from samclr.errors import RunError
 from samclr.log import option_of, say, tell
 from samclr.methods.create import backbone_of, create_method, follow_weights
 from samclr.methods.ranks import mean_over_ranks
@@ -28,10 +28,11 @@ from samclr.runs.extension import is_stage_of, stages
 from samclr.runs.saved import has_checkpoint, load_config, newest_step, read_config, saved_config
 from samclr.storage.bus_errors import bus_error_is_said
 from samclr.storage.files import room_for
-from samclr.training.before_after import compare
 from samclr.training.devices import advice_on_memory, agree, clip_gradients, create_fabric, set_up, step_optimizer
+from samclr.training.first_rank import FirstRank, lost_ranks_are_said
 from samclr.training.head_warmup import head_alone
 from samclr.training.loggers import close_loggers, create_loggers, log_rows, writers_fail_once
+from samclr.training.measures import Measures
 from samclr.training.micro_batches import backward
 from samclr.training.monitor import CollapseMonitor, identical_pairs_warning, refuse_without_carried, sample_counts
 from samclr.training.optim import create_optimizer, schedule_step, set_rates
@@ -49,13 +50,18 @@ FLUSH_STEPS = 20  # steps whose metrics are fetched from the device at once
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainResult:
-    """The state of a run when `pretrain` returns. `stopped`: SIGTERM or Ctrl-C ended it early."""
+    """The state of a run when `pretrain` returns.
+
+    stopped: SIGTERM or Ctrl-C ended it early.
+    speaks: of the ranks that trained together this is the first, which tells what there is to tell.
+    """
 
     run: Path
     steps_done: int
     num_steps: int
     stopped: bool
     data_counts: dict[str, int]
+    speaks: bool = True
 
 
 def pretrain(config: PretrainConfig, run: Path, announce: bool = False) -> PretrainResult:
@@ -82,7 +88,7 @@ def pretrain(config: PretrainConfig, run: Path, announce: bool = False) -> Pretr
     generators = [fabric.device] if fabric.device.type == "cuda" else []
     quiet = bus_error_is_said(bank), writers_fail_once(), room_for(run), torch.random.fork_rng(generators)
     with _held(run, fabric), ExitStack() as stack:
-        for context in quiet:
+        for context in (*quiet, lost_ranks_are_said()):
             stack.enter_context(context)
         config = open_run(run, config, write=False)
         if fabric.is_global_zero:
@@ -101,16 +107,9 @@ def pretrain(config: PretrainConfig, run: Path, announce: bool = False) -> Pretr
 def _held(run: Path, fabric: Fabric) -> Iterator[None]:
     """The first rank locks the run directory for all; if that is refused, it is refused to all."""
     with ExitStack() as stack:
-        refusal: Exception | None = None
-        if fabric.is_global_zero:
-            try:
+        with FirstRank(fabric).alone() as is_here:
+            if is_here:
                 stack.enter_context(locked_run(run))
-            except (SamclrError, OSError) as error:
-                refusal = error
-        if fabric.world_size > 1 and (told := fabric.broadcast(refusal and str(refusal))):
-            refusal = refusal or RunError(told)
-        if refusal is not None:
-            raise refusal
         yield
 
 
@@ -152,15 +151,13 @@ def _train(fabric: Fabric, config: PretrainConfig, whole: PretrainConfig, run: P
         pin_memory=fabric.device.type == "cuda",
     )
     monitor = CollapseMonitor()
-    loggers = create_loggers(config, run) if fabric.is_global_zero else []
-    probes = _online_probes(config, fabric)
-    comparison = compare(config, run, data, num_steps, fabric.device) if fabric.is_global_zero else None
-    if comparison is not None:
-        comparison.begin(backbone_of(method.module, config.exported), first_step)
-    metrics_log = MetricsLog(run, first_step) if fabric.is_global_zero else None  # last: from here on it is closed
+    measures = Measures(fabric, config, run, data, num_steps)
+    measures.begin(backbone_of(method.module, config.exported), first_step)
+    with (first := FirstRank(fabric)).alone() as is_here:
+        loggers = create_loggers(config, run) if is_here else []
+        metrics_log = MetricsLog(run, first_step) if is_here else None  # last: from here on it is closed
     pending_rows: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
     chance_loss: float | None = None
-    knn_every = config.runtime.knn_every * max(data.bank.num_images // config.optim.global_batch_size, 1)
     last_saved = time.monotonic()
     steps_done = first_step
 
@@ -183,11 +180,13 @@ def _train(fabric: Fabric, config: PretrainConfig, whole: PretrainConfig, run: P
 
     def save() -> None:
         flush()
-        if fabric.is_global_zero:
-            _save(run, method, optimizer, config, steps_done, totals)
+        with first.alone() as is_here:
+            if is_here:
+                _save(run, method, optimizer, config, steps_done, totals)
 
     memory, log_open = advice_on_memory(config.runtime), closing(metrics_log) if metrics_log else nullcontext()
-    with TrainingProgress(num_steps, first_step) as progress, stop_signals() as stop, memory, log_open:
+    bar = TrainingProgress(num_steps, first_step, fabric.is_global_zero)
+    with bar as progress, stop_signals() as stop, memory, log_open:
         step_end = time.perf_counter()
         for plan, crops in loader:
             rate = set_rates(optimizer, schedule_step(plan.step, config.extensions), num_steps, config.optim)
@@ -207,13 +206,11 @@ def _train(fabric: Fabric, config: PretrainConfig, whole: PretrainConfig, run: P
                 totals[name] = totals.get(name, 0) + count
             row = {"step": plan.step, "epoch": _epoch(plan.step, config, data), "lr": rate}
             row |= plan.counts | _speed(plan, loader, step_end)
-            if probes is not None and (steps_done % knn_every == 0 or steps_done == num_steps):
-                row |= probes.measure(backbone_of(method.module, config.exported))
+            row |= measures.row(steps_done, backbone_of(method.module, config.exported))
             pending_rows.append((row, {"loss": output.loss, "gradient_norm": gradient_norm} | output.metrics))
             if len(pending_rows) == FLUSH_STEPS or fabric.device.type == "cpu":
                 flush()
-            if comparison is not None:
-                comparison.after(steps_done, backbone_of(method.module, config.exported))
+            measures.after(steps_done, backbone_of(method.module, config.exported))
             stopping, saving = agree(
                 fabric, plan.step, stop.is_set(), time.monotonic() - last_saved >= config.runtime.checkpoint_every_s
             )
@@ -225,16 +222,16 @@ def _train(fabric: Fabric, config: PretrainConfig, whole: PretrainConfig, run: P
             step_end = time.perf_counter()
         else:
             save()
-            if comparison is not None:
-                comparison.finish()
+            measures.finish()
     counts = data.counts()
     summary: dict[str, Any] = data.facts() | {"plan_counts": totals}
     summary |= {"steps_done": steps_done, "num_steps": num_steps, "torch": torch.__version__}
     if metrics_log is not None:
         close_loggers(loggers)
         write_json(run / SUMMARY_FILE, summary | {"errors": data.bank.errors}, sealed=True)
+    stopped, speaks = steps_done < num_steps, fabric.is_global_zero
     return PretrainResult(
-        run=run, steps_done=steps_done, num_steps=num_steps, stopped=steps_done < num_steps, data_counts=counts
+        run=run, steps_done=steps_done, num_steps=num_steps, stopped=stopped, data_counts=counts, speaks=speaks
     )
 
 
@@ -292,12 +289,3 @@ def _speed(plan: ViewPlan, loader: ViewLoader, step_start: float) -> dict[str, f
     views = sum(group.boxes_xyxy.shape[0] * group.boxes_xyxy.shape[1] for group in plan.groups)
     seconds = time.perf_counter() - step_start
     return {"views_per_s": round(views / seconds, 1), "wait_frac": round(loader.last_wait_s / seconds, 4)}
-
-
-def _online_probes(config: PretrainConfig, fabric: Fabric) -> Any:
-    """The OnlineProbes asked for, if any: on the first rank, which writes the log; the others wait at the next step."""
-    if config.runtime.knn_on is None or not fabric.is_global_zero:
-        return None
-    from samclr.evaluation.online import OnlineProbes
-
-    return OnlineProbes(config.runtime.knn_on, config.evaluation, config.knn, fabric.device)

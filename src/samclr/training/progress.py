@@ -17,13 +17,14 @@ def views_rate(least: float, most: float | None = None) -> str:
 
 
 class TrainingProgress:
-    """Shows step, loss, views/s and the share of time spent waiting for data."""
+    """Shows step, loss, views/s and the share of time spent waiting for data; of several ranks, the first does."""
 
-    def __init__(self, num_steps: int, first_step: int):
+    def __init__(self, num_steps: int, first_step: int, is_shown: bool = True):
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self._num_steps, self._has_bar = num_steps, remarks_are_shown() and sys.stderr.isatty()
+        self._num_steps, self._is_shown = num_steps, is_shown
+        self._has_bar = is_shown and remarks_are_shown() and sys.stderr.isatty()
         self._bar = Progress(
             TextColumn("pre-training"),
             BarColumn(),
@@ -47,6 +48,8 @@ class TrainingProgress:
 
     def show(self, row: dict[str, Any]) -> None:
         """Show the latest row of metrics."""
+        if not self._is_shown:
+            return
         state = f"loss {row['loss']:.3f}  {views_rate(row['views_per_s'])}  waiting {row['wait_frac']:.0%}"
         if "knn_top1" in row:
             state += f"  kNN {row['knn_top1']:.1%}"
@@ -59,4 +62,5 @@ class TrainingProgress:
 
     def warn(self, text: str) -> None:
         """Say something above the bar."""
-        say(f"warning: {text}")
+        if self._is_shown:
+            say(f"warning: {text}")
