@@ -6,13 +6,15 @@ unpack them: SegmentationClassAug/ID.png and a list train_aug.txt or trainaug.tx
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from samclr.datasets.catalogue import (
+    Boxes,
     DataSetSpec,
     FindLabels,
+    LabelledBox,
     Multilabel,
     PixelClasses,
     Split,
@@ -33,6 +35,7 @@ AUGMENTED_LISTS = tuple(
     for name in ("train_aug", AUGMENTED)
 )
 MARKS = {"1": 1, "-1": -1, "0": 0}
+ANNOTATION = "Annotations/{stem}.xml"
 IDS = {2007: re.compile(r"\d{6}"), 2012: re.compile(r"\d{4}_\d{6}")}
 CITED = "photographs are Flickr's, under its terms; cite Everingham et al. 2010"
 
@@ -66,6 +69,39 @@ def read_marks(root: Path, split: str, stems: Sequence[str]) -> tuple[tuple[str,
             raise EvaluationError(f"{path} lacks {len(without):,} images of the split {split}: {name_some(without)}")
         marks[:, number] = [found[stem] for stem in stems]
     return CLASSES, marks
+
+
+def read_boxes(
+    root: Path, split: str, image_ids: Sequence[str], sizes_hw: Sequence[tuple[int, int]]
+) -> Iterator[Sequence[LabelledBox]]:
+    """The objects of Annotations/ID.xml, beside the folder of the image. See samclr.datasets.voc_boxes."""
+    from samclr.datasets.voc_boxes import read_objects
+
+    for image_id, size in zip(image_ids, sizes_hw, strict=True):
+        yield read_objects(annotation_of(root, image_id), CLASSES, size)
+
+
+def annotation_of(root: Path, image_id: str) -> Path:
+    """The XML of an image: of ID.jpg, or of VOC2007/JPEGImages/ID.jpg where several years have one root."""
+    year, _, name = image_id.rpartition("JPEGImages/")
+    return root / year / ANNOTATION.format(stem=name.removesuffix(".jpg"))
+
+
+def boxes_of(*train: str, test: str) -> Boxes:
+    """See DataSetSpec.boxes."""
+    return Boxes(train=train, test=test, classes=lambda root: CLASSES, objects=read_boxes, by_voc=True)
+
+
+def lacks_annotations(listed: Any) -> Any:
+    """See DataSetSpec.faults_of: images of the lists for detection that have no XML."""
+
+    def faults_of(root: Path, split: str | None) -> list[str]:
+        if split is None or split.startswith(SEGMENTED) or split == AUGMENTED:
+            return []
+        without = [name for name in listed(root, split) if not annotation_of(root, name).is_file()]
+        return [f"{len(without):,} images have no {ANNOTATION.format(stem='ID')}: {name_some(without)}"] * bool(without)
+
+    return faults_of
 
 
 def find_class_labels(*folders: str) -> FindLabels:
@@ -128,7 +164,7 @@ def downloader(year: int, *sets: str) -> Any:
 
 def voc(
     year: int, splits: Sequence[Split], *, signs: tuple[str, ...], class_folders: tuple[str, ...], archives: str,
-    dense_splits: tuple[tuple[str, ...], str], measured: tuple[str, str], fetched: tuple[str, ...],
+    dense_splits: tuple[tuple[str, ...], str], measured: tuple[str, str], boxes: Boxes, fetched: tuple[str, ...],
 ) -> DataSetSpec:  # fmt: skip
     """The set of a year. measured: splits for multi-label classification. fetched: torchvision's names of archives."""
     augmented = ", and SBD as SegmentationClassAug/ID.png with ImageSets/Segmentation/train_aug.txt (trainaug)"
@@ -139,8 +175,8 @@ def voc(
         holds="JPEGImages",
         splits=tuple(splits),
         scene_split="trainval",
-        uses=("scenes", "regions", "dense", "multilabel"),
-        layout=f"VOCdevkit/VOC{year}/{{JPEGImages/ID.jpg,ImageSets/{{Main,Segmentation}}/*.txt,"
+        uses=("scenes", "regions", "dense", "multilabel", "detection"),
+        layout=f"VOCdevkit/VOC{year}/{{JPEGImages/ID.jpg,Annotations/ID.xml,ImageSets/{{Main,Segmentation}}/*.txt,"
         f"SegmentationClass/ID.png,SegmentationObject/ID.png}}{augmented if year == 2012 else ''}",
         got_at=f"the Pascal VOC page of Oxford, {archives}",
         terms=CITED,
@@ -155,5 +191,7 @@ def voc(
         pixel_classes=pixel_classes,
         dense_splits=dense_splits,
         multilabel=Multilabel(train=measured[0], test=measured[1], marks=read_marks),
+        boxes=boxes,
+        faults_of=lacks_annotations(lister(year)),
         download=downloader(year, *fetched),
     )
