@@ -1,8 +1,9 @@
 """Pascal VOC (Everingham et al., IJCV 2010; 2015) in the layout of its archives, which torchvision has, too.
 
 Splits of its classification and detection are called train, val, trainval, test; those of its segmentation seg_train
-and so on. Of 2012 there is `trainaug`, too, where the label maps of SBD (Hariharan et al., ICCV 2011) lie as people
-unpack them: SegmentationClassAug/ID.png and a list train_aug.txt or trainaug.txt.
+and so on. Of 2012 there is `trainaug`, too, with the label maps of SBD (Hariharan et al., ICCV 2011), which either lie
+as people unpack them, SegmentationClassAug/ID.png and a list train_aug.txt or trainaug.txt, or as its own archive
+unpacks beside VOCdevkit: then it is VOC's train and all of SBD without VOC's val.
 """
 
 import re
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from samclr.datasets import sbd
 from samclr.datasets.catalogue import (
     Boxes,
     DataSetSpec,
@@ -34,6 +36,7 @@ AUGMENTED_LISTS = tuple(
     for folder in ("Segmentation", "SegmentationAug")
     for name in ("train_aug", AUGMENTED)
 )
+SBD_MAPS = f"../../{sbd.ROOT}/cls"  # from VOCdevkit/VOC2012
 MARKS = {"1": 1, "-1": -1, "0": 0}
 ANNOTATION = "Annotations/{stem}.xml"
 IDS = {2007: re.compile(r"\d{6}"), 2012: re.compile(r"\d{4}_\d{6}")}
@@ -108,7 +111,8 @@ def find_class_labels(*folders: str) -> FindLabels:
     """The label map of an image's stem in the first of the folders that has one."""
 
     def find(root: Path, image_id: str) -> Path | None:
-        paths = (root / folder / f"{image_id.removesuffix('.jpg')}.png" for folder in folders)
+        stem = image_id.removesuffix(".jpg")
+        paths = (root / folder / f"{stem}{'.mat' if folder == SBD_MAPS else '.png'}" for folder in folders)
         return next((path for path in paths if path.is_file()), None)
 
     return for_each(find)
@@ -122,9 +126,12 @@ def lister(year: int) -> Any:
         usual = f"ImageSets/{'Segmentation' if segmented else 'Main'}/{split.removeprefix(SEGMENTED)}.txt"
         names = AUGMENTED_LISTS if split == AUGMENTED else (usual,)
         file = next((root / name for name in names if (root / name).is_file()), None)
+        if file is None and split == AUGMENTED and (root / SBD_MAPS).is_dir():
+            return _augmented_by_sbd(root, listed)
         if file is None:
+            beside = f", or {sbd.ROOT} beside VOCdevkit" if split == AUGMENTED else ""
             raise ScenesError(
-                f"the split {split} of {title_of(year)} has no list in {root}: expected {' or '.join(names)}; "
+                f"the split {split} of {title_of(year)} has no list in {root}: expected {' or '.join(names)}{beside}; "
                 f"samclr data check voc{year} --root {root} tells where to get it"
             )
         lines = [line.split()[0] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -137,6 +144,13 @@ def lister(year: int) -> Any:
         return [f"{stem}.jpg" for stem in stems]
 
     return listed
+
+
+def _augmented_by_sbd(root: Path, listed: Any) -> list[str]:
+    """VOC's train, then those of SBD that are not in it nor in VOC's val, in their order."""
+    train, val = listed(root, f"{SEGMENTED}train"), set(listed(root, f"{SEGMENTED}val"))
+    of_sbd = {name for split in sbd.LABELLED for name in sbd.listed((root / SBD_MAPS).parent, split)}
+    return [*train, *sorted(of_sbd - val - set(train))]
 
 
 def title_of(year: int) -> str:
@@ -167,7 +181,10 @@ def voc(
     dense_splits: tuple[tuple[str, ...], str], measured: tuple[str, str], boxes: Boxes, fetched: tuple[str, ...],
 ) -> DataSetSpec:  # fmt: skip
     """The set of a year. measured: splits for multi-label classification. fetched: torchvision's names of archives."""
-    augmented = ", and SBD as SegmentationClassAug/ID.png with ImageSets/Segmentation/train_aug.txt (trainaug)"
+    augmented = (
+        ", and SBD as SegmentationClassAug/ID.png with ImageSets/Segmentation/train_aug.txt (trainaug), or as "
+        f"{sbd.ROOT} beside VOCdevkit"
+    )
     return DataSetSpec(
         name=f"voc{year}",
         title=title_of(year),
