@@ -101,12 +101,13 @@ KINDS: dict[Kind, EvaluationKind] = {
             name="detection",
             setting="detect_on",
             sets="sets of instances",
-            help="Sets of instances (COCO's JSON), for detection by fine-tuning, which takes hours or days.",
-            opens="samclr.evaluation.detection.instances:open_instances",
+            help="Sets of instances (COCO's JSON) or boxes (voc0712@ROOT), for detection by fine-tuning, which takes "
+            "hours or days.",
+            opens="samclr.evaluation.detection.opening:open_detection_set",
             task="samclr.evaluation.detection.task:DetectionTask",
             table="detection in",
             caption="Average precision of a fine-tuned detector, with 95% intervals over validation images.",
-            per_class="box AP of Mask R-CNN",
+            per_class="box AP of the detector",
         ),
     )
 }

@@ -7,7 +7,7 @@ that `samclr data list` and --help are instant; functions that need arrays impor
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from samclr.config.registry import Registry
 from samclr.errors import ScenesError
@@ -91,6 +91,40 @@ class Multilabel:
     marks: ImageMarks
 
 
+class LabelledBox(NamedTuple):
+    """An object. box_xyxy: half-open, in px of the upright image, and as annotated, so that it may reach beyond it.
+
+    is_difficult: no matter whether it is found; is_crowd: several objects in one box.
+    """
+
+    box_xyxy: tuple[float, float, float, float]
+    label: int
+    is_difficult: bool = False
+    is_crowd: bool = False
+
+
+ObjectBoxes = Callable[[Path, str, Sequence[str], Sequence[tuple[int, int]]], Iterator[Sequence[LabelledBox]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boxes:
+    """Sets whose objects have a box and a class each, for detection.
+
+    Attributes:
+        train: splits that may be trained on, the usual one first. test: the one that is measured on.
+        classes: from the root to their names.
+        objects: from the root, a split, its images' ids and their heights and widths to each image's objects, in this
+            order. Raises EvaluationError where annotations are missing, malformed or those of other images.
+        by_voc: whether Pascal VOC's own rules are counted as well.
+    """
+
+    train: tuple[str, ...]
+    test: str
+    classes: Callable[[Path], tuple[str, ...]]
+    objects: ObjectBoxes
+    by_voc: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class LabelKind:
     """One kind of labels that regions are made of.
@@ -126,7 +160,7 @@ class DataSetSpec:
         holds: what must lie in that folder for it to be this set; also_holds: what may lie there instead.
         splits: in the layout's own words. scene_split: the one that NAME@ROOT means.
         uses: scenes (pre-training), regions (labels for --segmenter labels), dense, labelled (a class for each image),
-            multilabel (several).
+            multilabel (several), detection.
         layout, got_at, terms: as `samclr data list --json` tells them.
         native_px: shorter side of its images, where all are alike.
         images: folder of the splits below the root; image ids are relative to it. images_also: other folders that may
@@ -156,7 +190,8 @@ class DataSetSpec:
             labels [n] of both; by default the folders in a split are the classes.
         instances: from the root and a split to its JSON of instances in COCO's format, whether or not it is there; None
             of splits without. Its images are named as in the split's folder.
-        faults_of: what is wrong with the files of a split, or for None of the set, as their checksums tell.
+        boxes: splits and boxes of objects, of sets without such a JSON.
+        faults_of: what is wrong with the files of a split, or for None of the set: their checksums, or what lacks.
         download: fetches it into a folder, where that can be done without registration.
     """
 
@@ -194,6 +229,7 @@ class DataSetSpec:
     multilabel: Multilabel | None = None
     image_classes: ImageClasses | None = None
     instances: FindInstances | None = None
+    boxes: Boxes | None = None
     faults_of: Callable[[Path, str | None], list[str]] = no_faults
     download: Callable[[Path], None] | None = None
 

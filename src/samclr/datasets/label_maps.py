@@ -10,6 +10,8 @@ from jaxtyping import Int
 from PIL import Image
 
 from samclr.datasets.catalogue import DATASETS
+from samclr.datasets.mat_files import SUFFIX as MAT_SUFFIX
+from samclr.datasets.mat_files import MatError, read_mat
 from samclr.errors import FilesError, ScenesError, name_some
 from samclr.log import option_of, say, say_once
 from samclr.scenes.decode import ORIENTATION, ORIENTATIONS
@@ -73,14 +75,17 @@ def read_label_regions(label: LabelFile, image_hw: tuple[int, int]) -> Int[np.nd
 
 
 def read_values(path: Path, image_hw: tuple[int, int] | None, num_channels: int = 1) -> Any:
-    """A label file's ids as they stand, int64 [h w], or [h w 3] for three channels: palette indices, 1 to 32 bits.
+    """A label file's ids as they stand, int64 [h w], or [h w 3] for three channels: palette indices, 1 to 32 bits; or
+    the label map of a MATLAB file.
 
-    Type and size are looked at in the header, before any pixel is decoded. image_hw: rows and columns of the upright
-    image; None where it is not known.
+    An image's type and size are looked at in the header, before any pixel is decoded. image_hw: rows and columns of the
+    upright image; None where it is not known.
 
     Raises:
         LabelError: the file is broken, holds no ids, or is of another size than its image.
     """
+    if path.suffix == MAT_SUFFIX and num_channels == 1:
+        return _of_mat(path, image_hw)
     try:
         with open_image(path) as image:
             _check_header(image, path.name, image_hw, num_channels)
@@ -94,18 +99,36 @@ def read_values(path: Path, image_hw: tuple[int, int] | None, num_channels: int 
         raise LabelError(f"cannot decode label map {path.name}: no such file") from None
     except Exception as error:  # as in decode: Pillow raises anything on broken bytes
         raise LabelError(f"cannot decode label map {path.name}: {type(error).__name__}: {error}") from error
-    if values.min(initial=0) < 0:
-        raise LabelError(f"label map {path.name} has the value {values.min()}; expected ids of 0 to 2147483647")
+    _check_values(values, path.name)
     return values
+
+
+def _of_mat(path: Path, image_hw: tuple[int, int] | None) -> Int[np.ndarray, "h w"]:
+    try:
+        values = read_mat(path)
+    except MatError as error:
+        raise LabelError(f"cannot read label map {path.name}: {error}") from None
+    _check_size(path.name, values.shape, image_hw)
+    _check_values(values, path.name)
+    return values
+
+
+def _check_values(values: Any, name: str) -> None:
+    if values.min(initial=0) < 0:
+        raise LabelError(f"label map {name} has the value {values.min()}; expected ids of 0 to 2147483647")
+
+
+def _check_size(name: str, size_hw: tuple[int, ...], image_hw: tuple[int, int] | None) -> None:
+    if image_hw is not None and size_hw != image_hw:
+        raise LabelError(
+            f"label map {name} is {size_hw[1]}x{size_hw[0]} px, its image {image_hw[1]}x{image_hw[0]} px; "
+            f"they belong to different releases of the data set, or one was resized or turned"
+        )
 
 
 def _check_header(image: Image.Image, name: str, image_hw: tuple[int, int] | None, num_channels: int) -> None:
     width, height = image.size
-    if image_hw is not None and (height, width) != image_hw:
-        raise LabelError(
-            f"label map {name} is {width}x{height} px, its image {image_hw[1]}x{image_hw[0]} px; "
-            f"they belong to different releases of the data set, or one was resized or turned"
-        )
+    _check_size(name, (height, width), image_hw)
     if width * height > MAX_IMAGE_PX:
         raise LabelError(f"label map {name} is {width}x{height} px; at most {MAX_IMAGE_PX:,} px are read")
     if image.mode not in (ID_MODES if num_channels == 1 else ("RGB",)):

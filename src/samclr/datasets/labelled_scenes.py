@@ -52,8 +52,8 @@ class LabelledScenes:
             values = read_values(path, None if header is None else (header.height, header.width))
         except LabelError as error:
             raise EvaluationError(f"{error} ({path})") from None
-        table = np.full(256, IGNORED, np.int64)
         known = len(self.classes) if self.lookup is None else len(self.lookup)
+        table = np.full(max(1 + IGNORED, known), IGNORED, np.int64)
         table[:known] = range(known) if self.lookup is None else self.lookup
         largest = int(values[values != IGNORED].max(initial=0))
         if largest >= known:

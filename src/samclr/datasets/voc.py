@@ -1,18 +1,22 @@
 """Pascal VOC (Everingham et al., IJCV 2010; 2015) in the layout of its archives, which torchvision has, too.
 
 Splits of its classification and detection are called train, val, trainval, test; those of its segmentation seg_train
-and so on. Of 2012 there is `trainaug`, too, where the label maps of SBD (Hariharan et al., ICCV 2011) lie as people
-unpack them: SegmentationClassAug/ID.png and a list train_aug.txt or trainaug.txt.
+and so on. Of 2012 there is `trainaug`, too, with the label maps of SBD (Hariharan et al., ICCV 2011), which either lie
+as people unpack them, SegmentationClassAug/ID.png and a list train_aug.txt or trainaug.txt, or as its own archive
+unpacks beside VOCdevkit: then it is VOC's train and all of SBD without VOC's val.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from samclr.datasets import sbd
 from samclr.datasets.catalogue import (
+    Boxes,
     DataSetSpec,
     FindLabels,
+    LabelledBox,
     Multilabel,
     PixelClasses,
     Split,
@@ -32,7 +36,9 @@ AUGMENTED_LISTS = tuple(
     for folder in ("Segmentation", "SegmentationAug")
     for name in ("train_aug", AUGMENTED)
 )
+SBD_MAPS = f"../../{sbd.ROOT}/cls"  # from VOCdevkit/VOC2012
 MARKS = {"1": 1, "-1": -1, "0": 0}
+ANNOTATION = "Annotations/{stem}.xml"
 IDS = {2007: re.compile(r"\d{6}"), 2012: re.compile(r"\d{4}_\d{6}")}
 CITED = "photographs are Flickr's, under its terms; cite Everingham et al. 2010"
 
@@ -68,11 +74,45 @@ def read_marks(root: Path, split: str, stems: Sequence[str]) -> tuple[tuple[str,
     return CLASSES, marks
 
 
+def read_boxes(
+    root: Path, split: str, image_ids: Sequence[str], sizes_hw: Sequence[tuple[int, int]]
+) -> Iterator[Sequence[LabelledBox]]:
+    """The objects of Annotations/ID.xml, beside the folder of the image. See samclr.datasets.voc_boxes."""
+    from samclr.datasets.voc_boxes import read_objects
+
+    for image_id, size in zip(image_ids, sizes_hw, strict=True):
+        yield read_objects(annotation_of(root, image_id), CLASSES, size)
+
+
+def annotation_of(root: Path, image_id: str) -> Path:
+    """The XML of an image: of ID.jpg, or of VOC2007/JPEGImages/ID.jpg where several years have one root."""
+    year, _, name = image_id.rpartition("JPEGImages/")
+    return root / year / ANNOTATION.format(stem=name.removesuffix(".jpg"))
+
+
+def boxes_of(*train: str, test: str) -> Boxes:
+    """See DataSetSpec.boxes."""
+    return Boxes(train=train, test=test, classes=lambda root: CLASSES, objects=read_boxes, by_voc=True)
+
+
+def lacks_annotations(listed: Any) -> Any:
+    """See DataSetSpec.faults_of: images of the lists for detection that have no XML."""
+
+    def faults_of(root: Path, split: str | None) -> list[str]:
+        if split is None or split.startswith(SEGMENTED) or split == AUGMENTED:
+            return []
+        without = [name for name in listed(root, split) if not annotation_of(root, name).is_file()]
+        return [f"{len(without):,} images have no {ANNOTATION.format(stem='ID')}: {name_some(without)}"] * bool(without)
+
+    return faults_of
+
+
 def find_class_labels(*folders: str) -> FindLabels:
     """The label map of an image's stem in the first of the folders that has one."""
 
     def find(root: Path, image_id: str) -> Path | None:
-        paths = (root / folder / f"{image_id.removesuffix('.jpg')}.png" for folder in folders)
+        stem = image_id.removesuffix(".jpg")
+        paths = (root / folder / f"{stem}{'.mat' if folder == SBD_MAPS else '.png'}" for folder in folders)
         return next((path for path in paths if path.is_file()), None)
 
     return for_each(find)
@@ -86,9 +126,12 @@ def lister(year: int) -> Any:
         usual = f"ImageSets/{'Segmentation' if segmented else 'Main'}/{split.removeprefix(SEGMENTED)}.txt"
         names = AUGMENTED_LISTS if split == AUGMENTED else (usual,)
         file = next((root / name for name in names if (root / name).is_file()), None)
+        if file is None and split == AUGMENTED and (root / SBD_MAPS).is_dir():
+            return _augmented_by_sbd(root, listed)
         if file is None:
+            beside = f", or {sbd.ROOT} beside VOCdevkit" if split == AUGMENTED else ""
             raise ScenesError(
-                f"the split {split} of {title_of(year)} has no list in {root}: expected {' or '.join(names)}; "
+                f"the split {split} of {title_of(year)} has no list in {root}: expected {' or '.join(names)}{beside}; "
                 f"samclr data check voc{year} --root {root} tells where to get it"
             )
         lines = [line.split()[0] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -101,6 +144,13 @@ def lister(year: int) -> Any:
         return [f"{stem}.jpg" for stem in stems]
 
     return listed
+
+
+def _augmented_by_sbd(root: Path, listed: Any) -> list[str]:
+    """VOC's train, then those of SBD that are not in it nor in VOC's val, in their order."""
+    train, val = listed(root, f"{SEGMENTED}train"), set(listed(root, f"{SEGMENTED}val"))
+    of_sbd = {name for split in sbd.LABELLED for name in sbd.listed((root / SBD_MAPS).parent, split)}
+    return [*train, *sorted(of_sbd - val - set(train))]
 
 
 def title_of(year: int) -> str:
@@ -128,10 +178,13 @@ def downloader(year: int, *sets: str) -> Any:
 
 def voc(
     year: int, splits: Sequence[Split], *, signs: tuple[str, ...], class_folders: tuple[str, ...], archives: str,
-    dense_splits: tuple[tuple[str, ...], str], measured: tuple[str, str], fetched: tuple[str, ...],
+    dense_splits: tuple[tuple[str, ...], str], measured: tuple[str, str], boxes: Boxes, fetched: tuple[str, ...],
 ) -> DataSetSpec:  # fmt: skip
     """The set of a year. measured: splits for multi-label classification. fetched: torchvision's names of archives."""
-    augmented = ", and SBD as SegmentationClassAug/ID.png with ImageSets/Segmentation/train_aug.txt (trainaug)"
+    augmented = (
+        ", and SBD as SegmentationClassAug/ID.png with ImageSets/Segmentation/train_aug.txt (trainaug), or as "
+        f"{sbd.ROOT} beside VOCdevkit"
+    )
     return DataSetSpec(
         name=f"voc{year}",
         title=title_of(year),
@@ -139,8 +192,8 @@ def voc(
         holds="JPEGImages",
         splits=tuple(splits),
         scene_split="trainval",
-        uses=("scenes", "regions", "dense", "multilabel"),
-        layout=f"VOCdevkit/VOC{year}/{{JPEGImages/ID.jpg,ImageSets/{{Main,Segmentation}}/*.txt,"
+        uses=("scenes", "regions", "dense", "multilabel", "detection"),
+        layout=f"VOCdevkit/VOC{year}/{{JPEGImages/ID.jpg,Annotations/ID.xml,ImageSets/{{Main,Segmentation}}/*.txt,"
         f"SegmentationClass/ID.png,SegmentationObject/ID.png}}{augmented if year == 2012 else ''}",
         got_at=f"the Pascal VOC page of Oxford, {archives}",
         terms=CITED,
@@ -155,5 +208,7 @@ def voc(
         pixel_classes=pixel_classes,
         dense_splits=dense_splits,
         multilabel=Multilabel(train=measured[0], test=measured[1], marks=read_marks),
+        boxes=boxes,
+        faults_of=lacks_annotations(lister(year)),
         download=downloader(year, *fetched),
     )

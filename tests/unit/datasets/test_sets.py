@@ -197,6 +197,7 @@ def test_every_set_says_how_it_is_read():
         assert ("dense" in data_set.uses) == (data_set.pixel_classes is not None)
         assert ("labelled" in data_set.uses) == (data_set.image_classes is not None)
         assert ("multilabel" in data_set.uses) == (data_set.multilabel is not None)
+        assert ("detection" in data_set.uses) == (data_set.instances is not None or data_set.boxes is not None)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ SPEC = DataSetSpec(
     also_holds=HELD,
     splits=SPLITS,
     scene_split="train2017",
-    uses=("scenes", "regions"),
+    uses=("scenes", "regions", "detection"),
     layout="{train,val,unlabeled,test}2017/*.jpg, also below images/, annotations/instances_{train,val}2017.json, "
     "annotations/panoptic_{train,val}2017/*.png",
     got_at="the COCO site: train2017.zip, val2017.zip and annotations_trainval2017.zip; where wanted, "

@@ -1,7 +1,7 @@
 """Pascal VOC 2007 (Everingham et al., IJCV 2010), the last year whose test labels are public."""
 
 from samclr.datasets.catalogue import Split
-from samclr.datasets.voc import voc
+from samclr.datasets.voc import boxes_of, voc
 
 SPEC = voc(
     2007,
@@ -20,5 +20,6 @@ SPEC = voc(
     archives="VOCtrainval_06-Nov-2007.tar and VOCtest_06-Nov-2007.tar",
     dense_splits=(("seg_trainval", "seg_train"), "seg_test"),
     measured=("trainval", "test"),
+    boxes=boxes_of("trainval", "train", test="test"),
     fetched=("trainval", "test"),
 )

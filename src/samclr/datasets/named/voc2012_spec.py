@@ -1,7 +1,7 @@
 """Pascal VOC 2012 (Everingham et al., IJCV 2015), whose test labels are not public; with SBD's label maps, if there."""
 
 from samclr.datasets.catalogue import Split
-from samclr.datasets.voc import voc
+from samclr.datasets.voc import SBD_MAPS, boxes_of, voc
 
 SPEC = voc(
     2012,
@@ -15,9 +15,10 @@ SPEC = voc(
         Split(name="trainaug", num_images=10582, required=False),
     ),
     signs=("JPEGImages", "ImageSets/Main", "ImageSets/Action"),
-    class_folders=("SegmentationClass", "SegmentationClassAug"),
+    class_folders=("SegmentationClass", "SegmentationClassAug", SBD_MAPS),
     archives="VOCtrainval_11-May-2012.tar; SBD's label maps from the SBD page of Berkeley",
     dense_splits=(("seg_train", "trainaug", "seg_trainval"), "seg_val"),
     measured=("train", "val"),
+    boxes=boxes_of("train", test="val"),
     fetched=("trainval",),
 )

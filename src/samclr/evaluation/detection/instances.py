@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from samclr.datasets.catalogue import DATASETS
 from samclr.datasets.names import DATA_VARIABLE, as_named
 from samclr.draws import epoch_order
-from samclr.errors import EvaluationError, FilesError, PartsError, RegionError, ScenesError, name_some
+from samclr.errors import EvaluationError, FilesError, PartsError, RegionError, ScenesError, name_some, one_of
 from samclr.log import say_once
 from samclr.regions.annotation_files import Entry, read_coco
 from samclr.regions.annotations import as_object, is_crowd, is_number, read_annotation, short
@@ -47,6 +48,7 @@ class ImageInstances:
         labels: numbers of classes, from 0.
         is_crowd: several objects in one: not trained on, and neither right nor wrong to find.
         rles: a mask for each object, in COCO's compressed run lengths; empty in a set of boxes.
+        is_difficult: trained on, and neither right nor wrong to find; None where no object is.
     """
 
     ref: SceneRef
@@ -55,6 +57,12 @@ class ImageInstances:
     labels: Int[np.ndarray, "n"]
     is_crowd: Bool[np.ndarray, "n"]
     rles: tuple[bytes, ...]
+    is_difficult: Bool[np.ndarray, "n"] | None = None
+
+    @property
+    def counts(self) -> Bool[np.ndarray, "n"]:
+        """Whether each object is to be found: it is neither a crowd nor difficult."""
+        return ~self.is_crowd if self.is_difficult is None else ~(self.is_crowd | self.is_difficult)
 
     @property
     def clipped_xyxy(self) -> Float[np.ndarray, "n 4"]:
@@ -85,8 +93,8 @@ class InstanceSplit:
 
     @property
     def num_objects(self) -> int:
-        """Objects that are not crowds."""
-        return sum(int((~one.is_crowd).sum()) for one in self.images)
+        """Objects that are to be found: neither crowds nor difficult."""
+        return sum(int(one.counts.sum()) for one in self.images)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -96,18 +104,24 @@ class InstanceSplit:
             digest.update(repr((one.ref.image_id, one.size, file_stamp(one.ref)[0], one.rles)).encode())
             for values in (one.boxes_xyxy, one.labels, one.is_crowd):
                 digest.update(values.tobytes())
+            if one.is_difficult is not None:
+                digest.update(one.is_difficult.tobytes())
         return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceSet:
-    """A training and a validation split over the same classes. has_masks: not a set of boxes alone."""
+    """A training and a validation split over the same classes.
+
+    has_masks: not a set of boxes alone. by_voc: Pascal VOC's own rules are counted as well.
+    """
 
     name: str
     classes: tuple[str, ...]
     has_masks: bool
     train: InstanceSplit
     val: InstanceSplit
+    by_voc: bool = False
 
 
 def clipped(boxes_xyxy: Float[np.ndarray, "n 4"], size: Size) -> Float[np.ndarray, "n 4"]:
@@ -157,7 +171,7 @@ def _root(name_or_path: Path) -> Path:
     except ScenesError as error:
         raise EvaluationError(str(error)) from None
     if named is not None and named.data_set.instances is None:
-        raise EvaluationError(f"{named.data_set.title} has no instances; {EXPECTED}")
+        raise EvaluationError(f"{named.data_set.title} has no instances; use {_names()}, or a folder: {EXPECTED}")
     if named is not None:
         return named.root
     variable = os.environ.get(DATA_VARIABLE)
@@ -165,10 +179,15 @@ def _root(name_or_path: Path) -> Path:
     root = next((path for path in places if path.is_dir()), None)
     if root is None:
         raise EvaluationError(
-            f"no set of instances at {name_or_path}: {EXPECTED}; a name is looked up in the folder that "
-            f"${DATA_VARIABLE} names"
+            f"no set of instances at {name_or_path}: {EXPECTED}; or {_names()} as NAME@ROOT; a name is looked up in "
+            f"the folder that ${DATA_VARIABLE} names"
         )
     return root
+
+
+def _names() -> str:
+    known = (one for one in DATASETS.values() if one.instances is not None or one.boxes is not None)
+    return one_of(one.name for one in known)
 
 
 def _split_files(root: Path, folders: Sequence[str]) -> tuple[Path, Path]:

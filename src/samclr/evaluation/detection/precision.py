@@ -5,7 +5,7 @@ summarize) is computed here, since a resample of the images does not move the ma
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +22,10 @@ from samclr.evaluation.detection.instances import ImageInstances
 from samclr.evaluation.intervals import resamples
 
 MOST_DETECTIONS = 100  # of an image, as COCO counts
+NO_AREA = -1.0  # of no range of areas, so that COCOeval takes an object as neither right nor wrong to find
+
+
+Rule = Callable[[Sequence["ClassMatches"], Float[np.ndarray, "n"]], Float[np.ndarray, "t r k"]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +51,8 @@ class ClassMatches:
 
     Attributes:
         images: number of each detection's image.
-        outcomes: RIGHT, WRONG, or IGNORED: on a crowd.
-        objects: how many each image has, crowds aside.
+        outcomes: RIGHT, WRONG, or IGNORED: on a crowd, or on a difficult object.
+        objects: how many each image has that are to be found.
     """
 
     images: Int[np.ndarray, "d"]
@@ -90,13 +94,19 @@ def match(
 
 
 def as_coco(images: Sequence[ImageInstances], found: Sequence[Detections], num_classes: int) -> tuple[COCO, COCO]:
-    """Objects and detections as pycocotools has them; images and classes are numbered from 1."""
+    """Objects and detections as pycocotools has them; images and classes are numbered from 1.
+
+    A difficult object is matched as others are, by its whole box and once, and then left out of the count, like those
+    beyond a range of areas; a crowd (iscrowd) would take any number of detections that lie in it.
+    """
     objects: list[dict[str, Any]] = []
     detections: list[dict[str, Any]] = []
     for number, (one, detected) in enumerate(zip(images, found, strict=True), 1):
         for which, box in enumerate(one.boxes_xyxy):
             more = {"iscrowd": int(one.is_crowd[which]), **_mask(one.rles, which, one.size)}
             objects.append(_annotation(len(objects) + 1, number, int(one.labels[which]) + 1, box, more))
+            if one.is_difficult is not None and one.is_difficult[which]:
+                objects[-1]["area"] = NO_AREA
         for which, box in enumerate(detected.boxes_xyxy):
             more = {"score": float(detected.scores[which]), **_mask(detected.rles, which, one.size)}
             detections.append(_annotation(len(detections) + 1, number, int(detected.labels[which]) + 1, box, more))
@@ -123,12 +133,14 @@ def _mask(rles: tuple[bytes, ...], which: int, size: tuple[int, int]) -> dict[st
     return {"segmentation": {"size": list(size), "counts": rles[which]}} if rles else {}
 
 
-def precisions(matches: Sequence[ClassMatches], times: Float[np.ndarray, "n"]) -> Float[np.ndarray, "t r k"]:
-    """Precision at each threshold of IoU and each of COCO's 101 recalls, of each class; -1 where it has no object.
+def precisions(
+    matches: Sequence[ClassMatches], times: Float[np.ndarray, "n"], recalls: Float[np.ndarray, "r"] | None = None
+) -> Float[np.ndarray, "t r k"]:
+    """Precision at each threshold of IoU and each recall, of each class; -1 where it has no object.
 
-    times: how often each image counts.
+    times: how often each image counts. recalls: by default COCO's 101.
     """
-    recalls = Params("bbox").recThrs
+    recalls = Params("bbox").recThrs if recalls is None else recalls
     num_thresholds = len(matches[0].outcomes)
     found = np.full((num_thresholds, len(recalls), len(matches)), -1.0)
     for number, one in enumerate(matches):
@@ -149,13 +161,15 @@ def class_precisions(found: Float[np.ndarray, "t r k"]) -> list[float | None]:
     return [None if np.isnan(one) else float(one) for one in each]
 
 
-def resampled_precisions(matches: Sequence[ClassMatches], config: IntervalConfig) -> Float[np.ndarray, "b 3"]:
+def resampled_precisions(
+    matches: Sequence[ClassMatches], config: IntervalConfig, rule: Rule = precisions
+) -> Float[np.ndarray, "b 3"]:
     """AP, AP50 and AP75 in each resample of the images; NaN in one without any object.
 
     A resample that draws an image twice counts its detections and objects twice.
     """
     num_images = len(matches[0].objects)
-    return np.stack([average_precisions(precisions(matches, times)) for times in resamples(num_images, config)])
+    return np.stack([average_precisions(rule(matches, times)) for times in resamples(num_images, config)])
 
 
 def _mean(values: np.ndarray) -> float:

@@ -1,13 +1,16 @@
 """Detection and instance segmentation by fine-tuning (He et al., "Mask R-CNN", ICCV 2017, with the pyramid of Lin et
 al., CVPR 2017), as MoCo and SlotCon measure backbones: all weights are trained, COCO's AP is counted."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from samclr.errors import EvaluationError
 from samclr.evaluation.detection.instances import InstanceSet
 from samclr.evaluation.detection.model import check_detection
 from samclr.evaluation.detection.precision import (
+    ClassMatches,
+    Rule,
     average_precisions,
     class_precisions,
     match,
@@ -16,6 +19,7 @@ from samclr.evaluation.detection.precision import (
 )
 from samclr.evaluation.detection.task import DetectionProtocol, DetectionTask
 from samclr.evaluation.detection.training import detect
+from samclr.evaluation.detection.voc_precision import VOC_RULES, match_by_voc
 from samclr.evaluation.intervals import RESAMPLED, interval_ends, resampled_details
 from samclr.evaluation.protocols.base import Outcome
 from samclr.evaluation.protocols.detection_spec import DetectionConfig
@@ -26,6 +30,7 @@ from samclr.runs.results import Score
 
 KIND, FORMAT = "detection", 1
 MEASURES = ("ap", "ap50", "ap75")
+BOXES_AND_MASKS: tuple[Literal["bbox", "segm"], ...] = ("bbox", "segm")  # as COCOeval calls them
 
 
 class Detection(DetectionProtocol[DetectionConfig]):
@@ -36,36 +41,53 @@ class Detection(DetectionProtocol[DetectionConfig]):
         check_detection(task.backbone)
 
     def measure(self, task: DetectionTask) -> list[Outcome]:
-        """One outcome: box_ap, box_ap50, box_ap75, and those of masks where the set has them."""
+        """box_ap, box_ap50, box_ap75, and those of masks where the set has them; of a set by VOC's rules, too, two more
+        outcomes with those of boxes by each rule."""
         config, instances = self.config, self._subset(task.instances)
         left_out = len(instances.train) - len(instances.train.trained)
         if left_out:
             tell(f"{instances.name}: {left_out:,} training images without an object are left out")
         of_images = [instances.train.fingerprint, instances.val.fingerprint, instances.classes]
         own = {name: value for name, value in config.settings().items() if name != "detect_schedule"}
+        own |= config.schedule.other_rates
         key = cache_key(task.backbone, task.device, KIND, FORMAT, *of_images, config.num_steps, own)
         found = detect(task.backbone, instances, config, task.device, task.cache / "probes" / f"{KIND}-{key}.pt")
+        images, num_classes = instances.val.images, len(instances.classes)
+        by_coco = [match(images, found, num_classes, of) for of in BOXES_AND_MASKS[: 1 + instances.has_masks]]
+        outcomes = [self._outcome(task, instances, by_coco)]
+        if instances.by_voc:
+            matches = match_by_voc(images, found, num_classes)
+            outcomes += [self._outcome(task, instances, [matches], rule, name) for name, rule in VOC_RULES.items()]
+        counts = self._counts(instances, left_out)
+        return [replace(one, counts=counts) for one in outcomes]
+
+    def _outcome(
+        self,
+        task: DetectionTask,
+        instances: InstanceSet,
+        matches: Sequence[Sequence[ClassMatches]],
+        rule: Rule = precisions,
+        variant: str = "",
+    ) -> Outcome:
+        """AP by a rule of the matches of boxes, and of masks where there are some."""
         scores: dict[str, Score] = {}
         resampled: dict[str, Any] = {}
         details: dict[str, Any] = {RESAMPLED: resampled}
-        for kind, of in (("box", "bbox"), ("mask", "segm"))[: 1 + instances.has_masks]:
-            matches = match(instances.val.images, found, len(instances.classes), of)  # type: ignore[arg-type]
-            counted = precisions(matches, matches[0].objects * 0 + 1)
-            values, drawn = average_precisions(counted), resampled_precisions(matches, task.config.interval)
+        for kind, own in zip(("box", "mask"), matches, strict=False):
+            counted = rule(own, own[0].objects * 0 + 1)
+            values, drawn = average_precisions(counted), resampled_precisions(own, task.config.interval, rule)
             names = [f"{kind}_{name}" for name in MEASURES]
             for name, value, (low, high) in zip(names, values, interval_ends(drawn), strict=True):
                 scores[name] = Score(value=float(value), low=float(low), high=float(high), n=len(instances.val))
             resampled |= resampled_details(names, drawn)[RESAMPLED]
             details["per_class_ap" if kind == "box" else "per_class_mask_ap"] = class_precisions(counted)
-        return [
-            Outcome(
-                scores=scores,
-                counts=self._counts(instances, left_out),
-                details=details,
-                train_fingerprint=instances.train.fingerprint,
-                test_fingerprint=instances.val.fingerprint,
-            )
-        ]
+        return Outcome(
+            scores=scores,
+            variant=variant,
+            details=details,
+            train_fingerprint=instances.train.fingerprint,
+            test_fingerprint=instances.val.fingerprint,
+        )
 
     def _subset(self, whole: InstanceSet) -> InstanceSet:
         config = self.config

@@ -1,15 +1,41 @@
 """Detection and instance segmentation by fine-tuning: settings and titles."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from samclr.config.protocols import ProtocolConfig, ProtocolSpec, Shown
 from samclr.config.serialise import BatchSize, Bounds, Count, InputSide, PositiveShare, Rate, Seed, Steps
 
 SOURCE_BATCH = 16  # images that learning rates and schedules are stated for
-SCHEDULES = {"1x": 90_000, "short": 9_000}  # steps of SOURCE_BATCH images
-WARM_UP, WARM_UP_FROM = 1000, 1e-3  # steps, and the share of the rate that they begin with
-DECAYS = (2 / 3, 8 / 9)  # of the steps: 60,000 and 80,000 of 90,000
+WARM_UP_FROM = 1e-3  # the share of the rate that a warm-up begins with
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How long is trained and how the rate falls.
+
+    Attributes:
+        num_steps: of SOURCE_BATCH images.
+        decays: shares of the steps, from each of which on the rate is a tenth of what it was.
+        warm_up: steps in which it rises, a tenth of all at most.
+    """
+
+    num_steps: int
+    decays: tuple[float, float] = (2 / 3, 8 / 9)
+    warm_up: int = 1000
+
+    @property
+    def other_rates(self) -> dict[str, Any]:
+        """What of its rates is not as in the first schedule that there was."""
+        usual = Schedule(num_steps=self.num_steps)
+        return {} if self == usual else {"decays": self.decays, "warm_up": self.warm_up}
+
+
+SCHEDULES = {
+    "1x": Schedule(num_steps=90_000),  # the rate falls at 60,000 and 80,000
+    "short": Schedule(num_steps=9_000),
+    "24k": Schedule(num_steps=24_000, decays=(18 / 24, 22 / 24), warm_up=100),  # MoCo's pascal_voc_R_50_C4_24k.yaml
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,9 +43,10 @@ class DetectionConfig(ProtocolConfig):
     """Detection and instance segmentation by fine-tuning: Mask R-CNN with a feature pyramid, all weights trained.
 
     Attributes:
-        detect_schedule: 1x: 90,000 steps of 16 images, 12 epochs of COCO (He et al. 2019); short: a tenth of that.
-            Another batch size has as many images in all.
-        detect_steps: Steps instead of a schedule's; the rate falls at 2/3 and 8/9 of them.
+        detect_schedule: 1x: 90,000 steps of 16 images, 12 epochs of COCO (He et al. 2019); short: a tenth of that;
+            24k: 24,000 steps, MoCo's for Pascal VOC. Another batch size has as many images in all.
+        detect_steps: Steps instead of a schedule's; the rate falls at the same shares of them (2/3 and 8/9; of 24k,
+            3/4 and 11/12).
         detect_batch_size: Images per step, on all devices together.
         detect_micro_batch: Images in memory at a time on each device; by default its whole share of the batch. Batch
             norm sees them alone.
@@ -40,7 +67,7 @@ class DetectionConfig(ProtocolConfig):
 
     name: ClassVar[str] = "detection"
 
-    detect_schedule: Literal["1x", "short"] = "1x"
+    detect_schedule: Literal["1x", "short", "24k"] = "1x"
     detect_steps: Steps | None = None
     detect_batch_size: BatchSize = SOURCE_BATCH
     detect_micro_batch: BatchSize | None = None
@@ -58,9 +85,14 @@ class DetectionConfig(ProtocolConfig):
     detect_seed: Seed = 0
 
     @property
+    def schedule(self) -> Schedule:
+        """The one that is named."""
+        return SCHEDULES[self.detect_schedule]
+
+    @property
     def num_steps(self) -> int:
         """Steps in all."""
-        return self.detect_steps or max(SCHEDULES[self.detect_schedule] * SOURCE_BATCH // self.detect_batch_size, 1)
+        return self.detect_steps or max(self.schedule.num_steps * SOURCE_BATCH // self.detect_batch_size, 1)
 
     @property
     def sides_px(self) -> tuple[int, ...]:
@@ -74,17 +106,17 @@ class DetectionConfig(ProtocolConfig):
         return self.detect_px * 5 // 3
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step: a linear warm-up, then a tenth and a hundredth from DECAYS on."""
+        """The learning rate of a step: a linear warm-up, then a tenth and a hundredth of it."""
         usual = self.detect_lr or {"sgd": 0.02, "adamw": 1e-4}[self.detect_optimizer]
         rate, steps = usual * self.detect_batch_size / SOURCE_BATCH, self.num_steps
-        warm_up = min(WARM_UP, steps // 10)
+        warm_up = min(self.schedule.warm_up, steps // 10)
         if step < warm_up:
             return rate * (WARM_UP_FROM + (1 - WARM_UP_FROM) * step / warm_up)
-        return rate * 0.1 ** sum(step >= round(share * steps) for share in DECAYS)
+        return rate * 0.1 ** sum(step >= round(share * steps) for share in self.schedule.decays)
 
 
 SPEC = ProtocolSpec(
-    title="Mask R-CNN",
+    title="detector",
     config=DetectionConfig,
     build="samclr.evaluation.protocols.detection:build",
     measures={
@@ -95,6 +127,8 @@ SPEC = ProtocolSpec(
         Shown(measure="box_ap", title="box AP"),
         Shown(measure="box_ap50", title="box AP50"),
         Shown(measure="mask_ap", title="mask AP"),
+        Shown(measure="box_ap50", title="VOC's AP50, 11 points", variant="voc_11_points"),
+        Shown(measure="box_ap50", title="VOC's AP50, area", variant="voc_area"),
     ),
     prefix="detect_",
     kind="detection",

@@ -7,6 +7,7 @@ import torch
 from support.detectors import SMALL, small_backbone, small_heads
 from support.instance_sets import change_json, write_instances
 from support.intervals import check_resampled
+from support.voc import write_voc
 
 import samclr
 from samclr.config.evaluation import EvaluationConfig, IntervalConfig
@@ -52,7 +53,7 @@ def test_the_command(tmp_path, here):
     more = ("--bootstrap", 100, "--device", "cpu", "--out", tmp_path / "out.json")
     done = here("evaluate", "small-cnn", "--untrained", "--detect-on", root, *options, *more)
     assert done.returncode == 0, done.stderr
-    assert "Mask R-CNN" in done.stdout
+    assert "detector " in done.stdout
     assert "2 training and 2 test images" in done.stdout
     assert "1 training images without an object are left out" in done.stderr
     (row,) = json.loads((tmp_path / "out.json").read_text())["results"]
@@ -71,6 +72,25 @@ def test_a_set_of_boxes_alone(tmp_path):
     )
     (result,) = samclr.evaluate("small-cnn", untrained=True, detect_on=root, config=config, device="cpu")
     assert list(result.scores) == ["box_ap", "box_ap50", "box_ap75"]
+
+
+def test_pascal_voc(tmp_path, here):
+    """Boxes alone, by COCO's rule and both of VOC's: no figure of masks at all."""
+    write_voc(tmp_path, count=4)
+    options = ("--detect-schedule", "24k", "--detect-steps", 2, "--detect-px", 64, "--detect-batch-size", 2)
+    more = ("--detect-boxes", 16, "--bootstrap", 100, "--device", "cpu", "--out", tmp_path / "out.json")
+    done = here("evaluate", "small-cnn", "--untrained", "--detect-on", f"voc2007@{tmp_path}", *options, *more)
+    assert done.returncode == 0, done.stderr
+    assert "small-cnn (untrained) on voc2007: 7 training and 4 test images" in done.stdout
+    assert "detector voc 11 points" in done.stdout
+    assert "mask" not in done.stdout
+    rows = json.loads((tmp_path / "out.json").read_text())["results"]
+    assert [row["variant"] for row in rows] == ["", "voc_11_points", "voc_area"]
+    for row in rows:
+        assert list(row["scores"]) == ["box_ap", "box_ap50", "box_ap75"]
+        assert row["counts"]["num_objects"] == 4  # the fifth is difficult
+        details = json.loads((tmp_path / row["details"]).read_text())
+    assert set(details["protocols"]) == {"detection", "detection_voc_11_points", "detection_voc_area"}
 
 
 def test_killed_and_resumed_it_finds_the_same(tmp_path, monkeypatch):
@@ -184,3 +204,15 @@ def test_schedules():
     assert usual.longest_px == 1333
     assert DetectionConfig(detect_schedule="short", detect_batch_size=8).num_steps == 18_000
     assert DetectionConfig(detect_batch_size=8).rate(5000) == pytest.approx(0.01)
+
+
+def test_schedule_of_pascal_voc():
+    """MoCo's pascal_voc_R_50_C4_24k.yaml: STEPS (18000, 22000), MAX_ITER 24000, WARMUP_ITERS 100."""
+    voc = DetectionConfig(detect_schedule="24k", detect_min_scale=0.6)
+    assert voc.num_steps == 24_000
+    steps = (0, 50, 100, 17_999, 18_000, 21_999, 22_000)
+    assert [voc.rate(step) for step in steps] == pytest.approx([2e-5, 0.01001, 0.02, 0.02, 0.002, 0.002, 0.0002])
+    assert (voc.sides_px[0], voc.sides_px[-1]) == (480, 800)
+    assert DetectionConfig(detect_schedule="24k", detect_batch_size=8).num_steps == 48_000
+    others = [DetectionConfig(detect_schedule=name).schedule.other_rates for name in ("1x", "short", "24k")]
+    assert others == [{}, {}, {"decays": (0.75, 22 / 24), "warm_up": 100}]

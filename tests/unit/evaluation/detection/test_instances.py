@@ -209,5 +209,5 @@ def test_coco_by_its_name(tmp_path, monkeypatch):
     assert sum(int(one.is_crowd.sum()) for one in found.train.images) == 2
     monkeypatch.setenv("SAMCLR_DATA", str(tmp_path))
     assert open_instances(Path("coco")).val.fingerprint == found.val.fingerprint
-    with pytest.raises(EvaluationError, match="CamVid has no instances; expected"):
+    with pytest.raises(EvaluationError, match=r"CamVid has no instances; use coco, .*voc2012, or a folder: expected"):
         open_instances(Path(f"camvid@{write_labelled_scenes(tmp_path / 'camvid')}"))
