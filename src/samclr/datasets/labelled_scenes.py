@@ -12,6 +12,7 @@ from samclr.datasets.catalogue import DATASETS, IGNORED, DataSetSpec, PixelClass
 from samclr.datasets.label_maps import LabelError, read_values, say_turned
 from samclr.datasets.layouts import find_class_labels, list_named, recognise_in
 from samclr.datasets.names import DATA_VARIABLE, NamedSource, as_named, find_root
+from samclr.datasets.text_files import read_text
 from samclr.errors import EvaluationError, ScenesError, name_some
 from samclr.log import say_once
 from samclr.scenes.decode import DecodeError, Header, read_header
@@ -133,10 +134,7 @@ def _find(name_or_path: Path) -> tuple[DataSetSpec, Path, PixelClasses | None, s
 
 def _own_classes(file: Path) -> PixelClasses:
     """The classes of a set of one's own: line k names the class of the value k - 1, or is NO_CLASS."""
-    try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").rstrip().split("\n")]
-    except (OSError, UnicodeDecodeError) as error:
-        raise EvaluationError(f"cannot read {file}: {error}; expected the name of a class a line, in UTF-8") from None
+    lines = [line.strip() for line in read_text(file).rstrip().split("\n")]
     names = tuple(name for name in lines if name not in ("", NO_CLASS))
     if not names or len(lines) > IGNORED:
         raise EvaluationError(f"{file} names {len(names)} classes; expected one a line, 1 to {IGNORED} of them")

@@ -45,6 +45,10 @@ def _list_files(source: NamedSource) -> Iterator[SceneRef]:
 
 def _list_listed(source: NamedSource, listed: ListSplit) -> Iterator[SceneRef]:
     names, base = listed(source.root, source.split), source.root / source.data_set.images
+    if twice := len(names) - len(set(names)):
+        raise ScenesError(
+            f"the split {source.split} of {source.data_set.title} lists {twice:,} images twice; restore it"
+        )
     missing = [name for name in names if not (base / name).is_file()]
     if missing:
         raise ScenesError(

@@ -5,7 +5,6 @@ each image: its path below the folder, then for each class 1 (the image has it),
 count for the class, as what is difficult in VOC).
 """
 
-import csv
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from samclr.datasets.labelled_split import ImageSplit
 from samclr.datasets.layouts import list_named, recognise_in
 from samclr.datasets.names import DATA_VARIABLE, NamedSource, as_named, find_root, refuse_split
 from samclr.datasets.sources import list_scenes
+from samclr.datasets.text_files import read_rows
 from samclr.errors import EvaluationError, ScenesError, name_some
 from samclr.log import say_once
 from samclr.scenes.refs import SceneRef, stem_of
@@ -138,11 +138,7 @@ def _own_split(path: Path, name: str, rows: dict[str, list[int]]) -> MultilabelS
 
 def _read_labels(file: Path) -> tuple[tuple[str, ...], dict[str, list[int]]]:
     """Names of classes, and the marks of each image by its path."""
-    try:
-        with open(file, encoding="utf-8-sig", newline="") as opened:
-            lines = [line for line in csv.reader(opened, strict=True) if line]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise EvaluationError(f"cannot read {file}: {error}; expected CSV in UTF-8") from None
+    lines = [line for line in read_rows(file) if line]
     head = [name.strip() for name in lines[0]] if lines else []
     classes = tuple(head[1:])
     if not classes or head[0] != IMAGE_COLUMN or not all(classes):
