@@ -84,10 +84,17 @@ def _import_everything() -> None:
     import samclr.demo.demo
     import samclr.embedding.chosen
     import samclr.embedding.copies
+    import samclr.embedding.objects.protocol
     import samclr.embedding.query
     import samclr.embedding.work
+    import samclr.evaluation.detection.task
     import samclr.evaluation.evaluate
     import samclr.evaluation.protocols.dense
+    import samclr.evaluation.protocols.detection
+    import samclr.evaluation.protocols.in_context
+    import samclr.evaluation.protocols.multilabel
+    import samclr.evaluation.protocols.overcluster
+    import samclr.evaluation.protocols.segment_linear
     import samclr.pages.explorer.server
     import samclr.pages.look
     import samclr.pages.pictures

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from runner import samclr
-from support.scenes import write_labelled, write_scenes
+from support.instance_sets import write_instances
+from support.scenes import write_labelled, write_scenes, write_shapes
+from support.voc import write_voc
 
 from samclr.config.recipes import RECIPES
 
@@ -19,6 +21,13 @@ TINY = ("--backbone", "small-cnn", "--size-px", 24, "--global-batch-size", 8, "-
 TINY_RUN = (*TINY, "--warmup-steps", 0, "--device", "cpu", "--workers", 1)
 SMALL = ("--backbone", "small-cnn", "--image-px", 24, "--device", "cpu", "--workers", 1)
 HANG_S = 120
+PLACE_OF_KINDS = "kinds"  # of the small sets that `evaluate` measures protocols on scenes with
+PROTOCOLS = {  # the options that count with a kind of sets; `evaluate` itself has the others
+    "evaluate dense": ("--dense-", "--in-context", "--segment-", "--overcluster"),
+    "evaluate objects": ("--objects-",),
+    "evaluate several classes": ("--multilabel-",),
+    "evaluate detection": ("--detect-",),
+}
 REFUSED = ("data check", "demo")  # as they would take long
 
 
@@ -34,6 +43,7 @@ def commands(place: Path) -> dict[str, tuple[Any, ...]]:
         **{f"pretrain {name}": ("pretrain", name, *pretrain, "--dry-run") for name in RECIPES},
         "pretrain from-config": ("pretrain", "from-config", place / "run", "--out", out, "--dry-run"),
         "evaluate": ("evaluate", "small-cnn", "--untrained", *measured),
+        **evaluations(place),
         "embed": ("embed", scenes, "--regions", store, *SMALL, "--out", out),
         "similar": ("similar", place / "vectors", "--to", place / "query.png", "--device", "cpu"),
         "duplicates": ("duplicates", place / "vectors", "--out", place / "twice.txt"),
@@ -55,6 +65,26 @@ def commands(place: Path) -> dict[str, tuple[Any, ...]]:
     }
 
 
+def evaluations(place: Path) -> dict[str, tuple[Any, ...]]:
+    """Protocols on sets of each kind, each as quick as it may be."""
+    shapes, instances = place / PLACE_OF_KINDS / "shapes", place / PLACE_OF_KINDS / "instances"
+    voc = f"voc2007@{place / PLACE_OF_KINDS}"
+    usual = ("evaluate", "small-cnn", "--untrained", "--bootstrap", 100, "--device", "cpu", "--out", place / "r.json")
+    papers = (
+        *("--dense-px", 48, "--dense-steps", 5, "--in-context", "--in-context-px", 48, "--in-context-memory", 40),
+        *("--segment-linear", "--segment-px", 48, "--segment-epochs", 1, "--segment-mask-px", 20),
+        *("--overcluster", 3, "--overcluster-px", 48, "--overcluster-mask-px", 20, "--overcluster-runs", 1),
+    )
+    detect = ("--detect-px", 64, "--detect-steps", 1, "--detect-batch-size", 1, "--detect-boxes", 4)
+    few = ("--multilabel-px", 24, "--multilabel-costs", 1, "--multilabel-shots", 1)
+    return {
+        "evaluate dense": (*usual, "--dense-on", shapes, *papers),
+        "evaluate objects": (*usual, "--objects-on", shapes, "--objects-px", 48),
+        "evaluate several classes": (*usual, "--multilabel-on", voc, *few),
+        "evaluate detection": (*usual, "--detect-on", instances, *detect, "--detect-num-val", 2),
+    }
+
+
 def options_of(words: tuple[Any, ...], cache: Path) -> list[str]:
     """Options that take a value."""
     depth = 2 if words[0] in ("pretrain", "regions", "data", "study") else 1
@@ -63,10 +93,21 @@ def options_of(words: tuple[Any, ...], cache: Path) -> list[str]:
     return sorted(name for name in found if name not in ("--out", "--bank", "--page"))
 
 
+def options_for(name: str, words: tuple[Any, ...], cache: Path) -> list[str]:
+    """The options that are tried with a command; those of kinds of sets with the sets that they count with."""
+    prefixes = PROTOCOLS.get(name, ())
+    others = tuple(one for own in PROTOCOLS.values() for one in own) if name == "evaluate" else ()
+    found = options_of(words, cache)
+    return [one for one in found if (not prefixes or one.startswith(prefixes)) and not one.startswith(others or "?")]
+
+
 def make_sound(sound: Path, cache: Path) -> None:
     """Scenes, labelled images, a store and a run, which the commands work on."""
     write_scenes(sound / "scenes", 8, labels=sound / "labels")
     write_labelled(sound / "shades")
+    write_voc(sound / PLACE_OF_KINDS)
+    write_shapes(sound / PLACE_OF_KINDS / "shapes")
+    write_instances(sound / PLACE_OF_KINDS / "instances")
     samclr("segment", sound / "scenes", "--min-size", 20, "--out", sound / "store", cache=cache)
     run = ("--scenes", sound / "scenes", "--regions", sound / "store", *TINY_RUN, "--out", sound / "run")
     assert samclr("pretrain", "samclr", *run, cache=cache).status == 0
@@ -91,7 +132,7 @@ def try_all(folder: Path, step: int = 1, kind: str | None = None) -> Iterator[di
             continue
         counts = dict.fromkeys(("refused", "accepted", "silent", "hang", "crash", "unexpected"), 0)
         odd, number = [], 0
-        options = options_of(words, cache)
+        options = options_for(name, words, cache)
         shutil.rmtree(sound / "out", ignore_errors=True)
         as_it_stands = samclr(*words, cache=cache, hang_s=HANG_S)
         if as_it_stands.status and name not in REFUSED:

@@ -84,6 +84,10 @@ def places(place: Path) -> dict[str, tuple[Any, ...]]:
         "evaluate TARGET": ("evaluate", None, "--on", shades, *measured),
         "evaluate --on": ("evaluate", "small-cnn", "--on", None, *measured),
         "evaluate --dense-on": ("evaluate", "small-cnn", "--dense-on", None, *measured),
+        **{
+            f"evaluate --{name}-on": ("evaluate", "small-cnn", f"--{name}-on", None, *measured)
+            for name in ("multilabel", "objects", "detect")
+        },
         "evaluate --out": ("evaluate", "small-cnn", "--on", shades, *measured, "--out", None),
         "export RUN": ("export", None, "--out", out),
         **{f"export {layout} --out": ("export", run, "--layout", layout, "--out", None) for layout in ("timm", "onnx")},

@@ -137,5 +137,6 @@ def show_results(results: Sequence["Result"]) -> None:
         columns |= dict.fromkeys(cells, "")
         lines.append({"protocol": f"{spec.title} {result.variant.replace('_', ' ')}".strip()} | cells)
     first = results[0]
-    sizes = f"{first.counts['num_train']:,} training and {first.counts['num_test']:,} test images"
+    trained = f"{first.counts['num_train']:,} training and " if first.counts["num_train"] else ""
+    sizes = f"{trained}{first.counts['num_test']:,} test images"
     show_table(f"{first.target} on {first.on}: {sizes}", [columns | line for line in lines])

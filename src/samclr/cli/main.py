@@ -15,7 +15,7 @@ from samclr.cli.help import help_text
 from samclr.cli.old_words import renewed
 from samclr.cli.parse import MistypedError, parsed
 from samclr.cli.tree import Node, follow
-from samclr.config.serialise import idle_settings
+from samclr.config.serialise import empty_settings, idle_settings
 from samclr.errors import ConfigError, SamclrError, UsageError
 from samclr.log import fail, printable_stderr, remarks_on_stderr, say, show_all_letters
 from samclr.processes.stopping import Stopped, ended_by_sigterm
@@ -93,6 +93,8 @@ def _carry_out(given: list[str]) -> int:
         command = _parsed(given)
     if command is None:
         return 0
+    if empty := empty_settings(command, _typed(given)):
+        raise UsageError(f"{empty[0]} has no value; name at least one, or leave it out")
     for remark in idle_settings(command, _typed(given)):
         say(remark)
     return int(command.run())

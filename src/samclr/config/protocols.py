@@ -72,7 +72,7 @@ class Shown:
     Attributes:
         measure: its name among the result's scores.
         title: of the column.
-        variant: of which result of the protocol; None: of each, with the variant after the title.
+        variant: of which result of the protocol; None: of each that no other names, with the variant after the title.
     """
 
     measure: str
@@ -97,7 +97,7 @@ class ProtocolSpec:
             class each; dense, on images with a class for each pixel; and so on.
         per_class: name in the details of each class's share, for a study's page.
         side: the setting that is the side of its images, px.
-        told: settings of note with their titles, for model cards.
+        told: settings and counts of note with their titles, for model cards.
         order: place among the others: the smaller comes first.
     """
 

@@ -157,6 +157,20 @@ def idle_settings(command: Any, typed: Container[str]) -> list[str]:
     ]
 
 
+def empty_settings(command: Any, typed: Container[str]) -> list[str]:
+    """The options among `typed` that take several values and got none, though none is what they have by default."""
+    groups = [command]
+    found = []
+    for config in groups:  # which grows
+        for one in fields(config):
+            value = getattr(config, one.name)
+            if isinstance(value, Settings):
+                groups.append(value)
+            elif value == () and one.default == () and one.name in typed:
+                found.append(f"--{one.name.replace('_', '-')}")
+    return found
+
+
 def _with_conditions(config: Any, outer: tuple[CountsWith, ...]) -> Iterator[tuple[str, Any, tuple[CountsWith, ...]]]:
     """Name, value and conditions of every setting, those of its groups among them."""
     kind_of: Any = type(config)

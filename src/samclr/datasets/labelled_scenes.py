@@ -8,17 +8,18 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from samclr.datasets.catalogue import DATASETS, IGNORED, DataSetSpec
+from samclr.datasets.catalogue import DATASETS, IGNORED, DataSetSpec, PixelClasses
 from samclr.datasets.label_maps import LabelError, read_values, say_turned
-from samclr.datasets.layouts import find_class_labels, list_named, recognise
+from samclr.datasets.layouts import find_class_labels, list_named, recognise_in
 from samclr.datasets.names import DATA_VARIABLE, NamedSource, as_named, find_root
+from samclr.datasets.text_files import read_text
 from samclr.errors import EvaluationError, ScenesError, name_some
 from samclr.log import say_once
 from samclr.scenes.decode import DecodeError, Header, read_header
 from samclr.scenes.notes import ListingNotes
 from samclr.scenes.refs import SceneRef
 
-CLASSES_FILE = "classes.txt"
+CLASSES_FILE, NO_CLASS = "classes.txt", "-"
 TRAIN_NAMES, TEST_NAMES = ("train", "training"), ("test", "val", "validation")
 
 
@@ -29,12 +30,14 @@ class LabelledScenes:
     Attributes:
         classes: names; class k is called classes[k].
         lookup: from a file's value to its class, IGNORED where it has none; None where values are classes.
+        own: of a set of one's own, whose label maps hold nothing but classes.
     """
 
     refs: Sequence[SceneRef]
     label_paths: Sequence[Path]
     classes: tuple[str, ...]
     lookup: tuple[int, ...] | None
+    own: bool = False
 
     def __len__(self) -> int:
         return len(self.refs)
@@ -72,11 +75,9 @@ def open_labelled_scenes(name_or_path: Path) -> tuple[LabelledScenes, LabelledSc
         EvaluationError: there is no such set, it has no classes, a split is missing, or images lack their label maps.
     """
     try:
-        data_set, root, own_classes, asked = _find(name_or_path)
-        own = bool(own_classes)
-        splits = [_train_and_test(data_set, root, names, own, asked) for names in (TRAIN_NAMES, TEST_NAMES)]
-        classes, lookup = (own_classes, None) if own else _classes(data_set, root)
-        train, test = (_open_split(split, classes, lookup) for split in splits)
+        data_set, root, own, asked = _find(name_or_path)
+        splits = [_train_and_test(data_set, root, names, own is not None, asked) for names in (TRAIN_NAMES, TEST_NAMES)]
+        train, test = (_open_split(split, own) for split in splits)
     except ScenesError as error:
         raise EvaluationError(str(error)) from None
     return train, test
@@ -89,19 +90,18 @@ def open_validation_scenes(name_or_path: Path) -> LabelledScenes | None:
         EvaluationError: as `open_labelled_scenes`.
     """
     try:
-        data_set, root, own_classes, _ = _find(name_or_path)
-        test = _train_and_test(data_set, root, TEST_NAMES, bool(own_classes))
+        data_set, root, own, _ = _find(name_or_path)
+        test = _train_and_test(data_set, root, TEST_NAMES, own is not None)
         named = (one for name in TEST_NAMES[1:] if (one := data_set.split(name)) is not None and one.labelled)
         split = next((one.name for one in named if (root / data_set.images / one.name).is_dir()), None)
         if split is None or split == test.split:
             return None
-        classes, lookup = (own_classes, None) if own_classes else _classes(data_set, root)
-        return _open_split(replace(test, split=split), classes, lookup)
+        return _open_split(replace(test, split=split), own)
     except ScenesError as error:
         raise EvaluationError(str(error)) from None
 
 
-def _find(name_or_path: Path) -> tuple[DataSetSpec, Path, tuple[str, ...], str | None]:
+def _find(name_or_path: Path) -> tuple[DataSetSpec, Path, PixelClasses | None, str | None]:
     """The set whose layout it has, its root, the classes that a classes.txt names, and the split that is named."""
     named, asked = as_named(name_or_path), None
     if named is not None:
@@ -114,8 +114,7 @@ def _find(name_or_path: Path) -> tuple[DataSetSpec, Path, tuple[str, ...], str |
                 f"no labelled scenes at {name_or_path}{f' or {path}' if path != name_or_path else ''}: expected a root "
                 f"of {_dense_names()}; a name is looked up in the folder that ${DATA_VARIABLE} names"
             )
-        candidates = [path, *(path / folder for known in DATASETS.values() for folder in known.folders)]
-        found = next(((known, place) for place in candidates if (known := recognise(place)) is not None), None)
+        found = recognise_in(path, lambda one: one.pixel_classes)
         if found is None:
             raise EvaluationError(
                 f"{path} has no known layout: expected a root of {_dense_names()}, or images/ and labels/ with "
@@ -123,15 +122,31 @@ def _find(name_or_path: Path) -> tuple[DataSetSpec, Path, tuple[str, ...], str |
                 f"found {name_some(sorted(os.listdir(path))) or 'nothing'}"
             )
         data_set, root = found[0], find_root(*found)
+        if data_set.own_layout and root.resolve().name not in data_set.folders and not (root / CLASSES_FILE).is_file():
+            say_once(f"{root} has no {CLASSES_FILE}: its labels are taken for those of {data_set.title}")
     if data_set.pixel_classes is None:
         raise EvaluationError(f"{data_set.title} has no pixel classes to evaluate; use {_dense_names()} instead")
     listed = root / CLASSES_FILE
     if not data_set.own_layout or not listed.is_file():
-        return data_set, root, (), asked
-    names = tuple(name.strip() for name in listed.read_text(encoding="utf-8").splitlines() if name.strip())
-    if not 0 < len(names) <= IGNORED:
-        raise EvaluationError(f"{listed} names {len(names)} classes; expected one a line, 1 to {IGNORED} of them")
-    return replace(data_set, title=f"the set {root.name}"), root, names, asked
+        return data_set, root, None, asked
+    return replace(data_set, title=f"the set {root.name}"), root, _own_classes(listed), asked
+
+
+def _own_classes(file: Path) -> PixelClasses:
+    """The classes of a set of one's own: line k names the class of the value k - 1, or is NO_CLASS."""
+    lines = [line.strip() for line in read_text(file).rstrip().split("\n")]
+    names = tuple(name for name in lines if name not in ("", NO_CLASS))
+    if not names or len(lines) > IGNORED:
+        raise EvaluationError(f"{file} names {len(names)} classes; expected one a line, 1 to {IGNORED} of them")
+    if "" in lines:
+        raise EvaluationError(
+            f"{file}: line {lines.index('') + 1} is empty; expected the name of the class of the value "
+            f"{lines.index('')}, or {NO_CLASS} where its pixels are ignored"
+        )
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise EvaluationError(f"{file} names {twice[0]} twice; expected each class once")
+    numbers = iter(range(len(names)))
+    return PixelClasses(names=names, lookup=tuple(IGNORED if name == NO_CLASS else next(numbers) for name in lines))
 
 
 def _train_and_test(
@@ -149,10 +164,12 @@ def _train_and_test(
         return NamedSource(data_set=data_set, split=tested if names == TEST_NAMES else str(train), root=root)
     wanted = [found.name for name in names if (found := data_set.split(name)) is not None and found.labelled]
     present = [name for name in wanted if (root / data_set.images / name).is_dir()]
+    if asked not in (None, data_set.scene_split) and asked not in wanted[:1] and names == TRAIN_NAMES:
+        raise EvaluationError(f"dense tasks on {data_set.title} train on {wanted[0]}, not on {asked}")
     return NamedSource(data_set=data_set, split=(present if own and present else wanted)[0], root=root)
 
 
-def _open_split(split: NamedSource, classes: tuple[str, ...], lookup: tuple[int, ...] | None) -> LabelledScenes:
+def _open_split(split: NamedSource, own: PixelClasses | None) -> LabelledScenes:
     notes = ListingNotes()
     refs = list_named(split, notes)
     for line in notes.lines():
@@ -164,15 +181,15 @@ def _open_split(split: NamedSource, classes: tuple[str, ...], lookup: tuple[int,
             f"{len(without)} of {len(refs)} images of {split.data_set.title}, split {split.split}, have no label map: "
             f"{name_some(without)}; samclr data check {split.data_set.name} --root {split.root} lists what is missing"
         )
+    assert split.data_set.pixel_classes is not None
+    found = own or split.data_set.pixel_classes(split.root)
     return LabelledScenes(
-        refs=refs, label_paths=[path for path in paths if path is not None], classes=classes, lookup=lookup
+        refs=refs,
+        label_paths=[path for path in paths if path is not None],
+        classes=found.names,
+        lookup=None if own is not None and IGNORED not in own.lookup else found.lookup,  # as fingerprints have it
+        own=own is not None,
     )
-
-
-def _classes(data_set: DataSetSpec, root: Path) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    assert data_set.pixel_classes is not None
-    found = data_set.pixel_classes(root)
-    return found.names, found.lookup
 
 
 def _header(ref: SceneRef) -> Header | None:

@@ -1,6 +1,6 @@
 """Where the images and labels of the known data sets lie below their roots, and which set a folder is a root of."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from samclr.datasets.catalogue import DATASETS, DataSetSpec, ListSplit
@@ -45,6 +45,10 @@ def _list_files(source: NamedSource) -> Iterator[SceneRef]:
 
 def _list_listed(source: NamedSource, listed: ListSplit) -> Iterator[SceneRef]:
     names, base = listed(source.root, source.split), source.root / source.data_set.images
+    if twice := len(names) - len(set(names)):
+        raise ScenesError(
+            f"the split {source.split} of {source.data_set.title} lists {twice:,} images twice; restore it"
+        )
     missing = [name for name in names if not (base / name).is_file()]
     if missing:
         raise ScenesError(
@@ -118,6 +122,24 @@ def recognise(folder: Path) -> DataSetSpec | None:
         if data_set.signs and data_set.is_in(folder) and all((folder / sign).is_dir() for sign in data_set.signs):
             return data_set
     return None
+
+
+def recognise_in(folder: Path, fits: Callable[[DataSetSpec], object]) -> tuple[DataSetSpec, Path] | None:
+    """The set whose root a folder is, else the only one that lies in it under a name of its own, with its place.
+
+    fits: whether a set is of the kind that is looked for; another is given only where the folder has none of those.
+
+    Raises:
+        ScenesError: several fit, so that one must be named.
+    """
+    if (own := recognise(folder)) is not None:
+        return own, folder
+    places = dict.fromkeys(folder / name for one in DATASETS.values() for name in one.folders)
+    within = {one.name: (one, place) for place in places if (one := recognise(place)) is not None}
+    fitting = {name: found for name, found in within.items() if fits(found[0])}
+    if len(fitting) > 1:
+        raise ScenesError(f"{folder} holds several sets: type {' or '.join(f'{name}@{folder}' for name in fitting)}")
+    return next(iter((fitting or within).values()), None)
 
 
 def refuse_labels_as_scenes(folder: Path) -> None:

@@ -5,7 +5,6 @@ each image: its path below the folder, then for each class 1 (the image has it),
 count for the class, as what is difficult in VOC).
 """
 
-import csv
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from samclr.datasets.catalogue import DATASETS, DataSetSpec
+from samclr.datasets.catalogue import DATASETS
 from samclr.datasets.labelled import TEST_NAMES, TRAIN_NAMES, download_named, folder_of
 from samclr.datasets.labelled_split import ImageSplit
-from samclr.datasets.layouts import list_named, recognise
-from samclr.datasets.names import DATA_VARIABLE, NamedSource, as_named, find_root
+from samclr.datasets.layouts import list_named, recognise_in
+from samclr.datasets.names import DATA_VARIABLE, NamedSource, as_named, find_root, refuse_split
 from samclr.datasets.sources import list_scenes
+from samclr.datasets.text_files import read_rows
 from samclr.errors import EvaluationError, ScenesError, name_some
 from samclr.log import say_once
 from samclr.scenes.refs import SceneRef, stem_of
@@ -67,7 +67,7 @@ def open_multilabel(name_or_path: Path, download: bool = False) -> MultilabelSet
                 f"folder with train/, test/ and a {LABELS_FILE}; a name is looked up in the folder that "
                 f"${DATA_VARIABLE} names"
             )
-        return _open_named(named.data_set, named.root)
+        return _open_named(named)
     except ScenesError as error:
         raise EvaluationError(str(error)) from None
 
@@ -77,19 +77,19 @@ def _names() -> str:
 
 
 def _recognised(path: Path) -> NamedSource | None:
-    """The set whose root a folder is, or in which it lies under its own name."""
-    known = [one for one in DATASETS.values() if one.multilabel is not None]
-    for place in (path, *(path / folder for one in known for folder in one.folders)):
-        found = recognise(place) if place.is_dir() else None
-        if found is not None:
-            return NamedSource(data_set=found, split=found.scene_split, root=find_root(found, place))
-    return None
+    """The set whose root a folder is, or that lies in it under its own name."""
+    found = recognise_in(path, lambda one: one.multilabel)
+    if found is None:
+        return None
+    data_set, place = found
+    return NamedSource(data_set=data_set, split=data_set.scene_split, root=find_root(data_set, place))
 
 
-def _open_named(data_set: DataSetSpec, root: Path) -> MultilabelSet:
-    spec = data_set.multilabel
+def _open_named(named: NamedSource) -> MultilabelSet:
+    data_set, root, spec = named.data_set, named.root, named.data_set.multilabel
     if spec is None:
         raise EvaluationError(f"{data_set.title} does not say several classes of an image; use {_names()}")
+    refuse_split(named, spec.train, spec.test)
     splits = []
     for name in (spec.train, spec.test):
         refs = list_named(NamedSource(data_set=data_set, split=name, root=root))
@@ -112,7 +112,8 @@ def _open_own(path: Path) -> MultilabelSet:
             say_once(f"{path} has several splits to choose from: {there[0]} is taken, not {name_some(there[1:])}")
         taken[there[0]] = _own_split(path, there[0], rows)
     known = {f"{name}/{ref.image_id}" for name, split in taken.items() for ref in split.refs}
-    stray = [name for name in rows if name not in known and name.split("/")[0] in taken]
+    splits = {name for name in (*TRAIN_NAMES, *TEST_NAMES) if (path / name).is_dir()} - taken.keys()
+    stray = [name for name in rows if name not in known and name.split("/")[0] not in splits]
     if stray:
         raise EvaluationError(
             f"{path / LABELS_FILE} has {len(stray):,} rows without an image in {path}: {name_some(stray)}; "
@@ -137,11 +138,7 @@ def _own_split(path: Path, name: str, rows: dict[str, list[int]]) -> MultilabelS
 
 def _read_labels(file: Path) -> tuple[tuple[str, ...], dict[str, list[int]]]:
     """Names of classes, and the marks of each image by its path."""
-    try:
-        with open(file, encoding="utf-8-sig", newline="") as opened:
-            lines = [line for line in csv.reader(opened, strict=True) if line]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise EvaluationError(f"cannot read {file}: {error}; expected CSV in UTF-8") from None
+    lines = [line for line in read_rows(file) if line]
     head = [name.strip() for name in lines[0]] if lines else []
     classes = tuple(head[1:])
     if not classes or head[0] != IMAGE_COLUMN or not all(classes):

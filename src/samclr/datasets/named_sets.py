@@ -7,7 +7,7 @@ from typing import Any
 from samclr.datasets.catalogue import DATASETS, DataSetSpec
 from samclr.datasets.class_labels import folder_classes, match_classes
 from samclr.datasets.layouts import list_named
-from samclr.datasets.names import NamedSource
+from samclr.datasets.names import NamedSource, refuse_split
 from samclr.errors import EvaluationError
 from samclr.log import say_once
 from samclr.scenes.notes import ListingNotes
@@ -48,6 +48,7 @@ def read_named(source: NamedSource) -> tuple[tuple[str, ...], Labelled, Labelled
             f"{', '.join(one.name for one in DATASETS.values() if 'labelled' in one.uses)}"
         )
     names = ("train", "val") if data_set.split("val") else ("train", "test")
+    refuse_split(source, *names)
     notes = ListingNotes()
     train, test = (list_named(_source(data_set, root, name), notes) for name in names)
     for line in notes.lines():

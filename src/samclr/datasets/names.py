@@ -76,6 +76,15 @@ def parse_named(source: Path) -> tuple[DataSetSpec, str, Path | None] | None:
     return data_set, split, Path(root).expanduser() if root else None
 
 
+def refuse_split(named: NamedSource, *measured: str) -> None:
+    """Raise ScenesError where a split is named of a set that is always measured on the same ones."""
+    if named.split not in (named.data_set.scene_split, measured[0]):
+        raise ScenesError(
+            f"{named.data_set.title} is measured on {' and '.join(measured)}, not on {named.split}; "
+            f"type {named.data_set.name}@{named.root}"
+        )
+
+
 def find_root(data_set: DataSetSpec, root: Path | None) -> Path:
     """The folder that holds what `data_set.holds` names: the root given, or a folder of the set's name in it.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from samclr.datasets.catalogue import DATASETS, IGNORED, DataSetSpec
+from samclr.datasets.catalogue import IGNORED, DataSetSpec
 from samclr.datasets.label_maps import (
     NO_REGION,
     LabelError,
@@ -18,8 +18,8 @@ from samclr.datasets.label_maps import (
 )
 from samclr.datasets.labelled import folder_of
 from samclr.datasets.labelled_scenes import LabelledScenes, open_labelled_scenes
-from samclr.datasets.layouts import list_named, recognise
-from samclr.datasets.names import NamedSource, as_named, find_root
+from samclr.datasets.layouts import list_named, recognise_in
+from samclr.datasets.names import NamedSource, as_named, find_root, refuse_split
 from samclr.errors import EvaluationError, ScenesError, name_some
 from samclr.log import say_once
 from samclr.scenes.refs import SceneRef, stem_of
@@ -61,8 +61,7 @@ class ObjectScenes:
                 return [(one, np.zeros_like(one)) for one in values]
             classes = self.scenes.label_map(number).astype(np.int64)
             label = self.refs[number].label
-            own = self.scenes.lookup is None or label is None  # of one's own set, whose classes are all there is
-            regions = classes if own or label is None else read_label_regions(label, image_hw)
+            regions = classes if self.scenes.own or label is None else read_label_regions(label, image_hw)
             return [(np.where(classes == IGNORED, NO_REGION, regions), classes)]
         except LabelError as error:
             raise EvaluationError(f"{error} ({self.refs[number].image_id})") from None
@@ -90,14 +89,12 @@ def _people_of(name_or_path: Path) -> tuple[DataSetSpec, Path] | None:
     """The set that people segmented, and its root; None if it is another."""
     named = as_named(name_or_path)
     if named is not None:
+        if named.data_set.people:
+            refuse_split(named, TEST)
         return (named.data_set, named.root) if named.data_set.people else None
     path = folder_of(name_or_path)
-    folders = [folder for one in DATASETS.values() if one.people for folder in one.folders]
-    for place in () if path is None else (path, *(path / folder for folder in folders)):
-        found = recognise(place)
-        if found is not None:
-            return (found, find_root(found, place)) if found.people else None
-    return None
+    found = None if path is None else recognise_in(path, lambda one: one.people or one.pixel_classes)
+    return (found[0], find_root(*found)) if found is not None and found[0].people else None
 
 
 def _open_people(data_set: DataSetSpec, root: Path) -> ObjectScenes:

@@ -23,6 +23,7 @@ from samclr.datasets.catalogue import (
     for_each,
     same_stem,
 )
+from samclr.datasets.text_files import read_lines
 from samclr.errors import EvaluationError, ScenesError, name_some
 
 CLASSES = (
@@ -61,7 +62,7 @@ def read_marks(root: Path, split: str, stems: Sequence[str]) -> tuple[tuple[str,
         path = root / "ImageSets" / "Main" / f"{name}_{split}.txt"
         if not path.is_file():
             raise EvaluationError(f"{path} is missing: it says which images of the split {split} show the class {name}")
-        rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        rows = [line.split() for line in read_lines(path)]
         odd = [" ".join(row) for row in rows if len(row) != 2 or row[1] not in MARKS]
         if odd:
             raise EvaluationError(f"{path} has the line {odd[0]!r}; expected an image and 1, -1 or 0")
@@ -134,7 +135,7 @@ def lister(year: int) -> Any:
                 f"the split {split} of {title_of(year)} has no list in {root}: expected {' or '.join(names)}{beside}; "
                 f"samclr data check voc{year} --root {root} tells where to get it"
             )
-        lines = [line.split()[0] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line.split()[0] for line in read_lines(file)]
         stems = [line.rsplit("/", 1)[-1].removesuffix(".jpg") for line in lines]
         if odd := [stem for stem in stems if not IDS[year].fullmatch(stem)]:
             other = next((f"{title_of(one)}'s" for one, ids in IDS.items() if ids.fullmatch(odd[0])), "no image's")

@@ -226,8 +226,10 @@ def _evaluate(group: Group, like: Result, *more: str) -> str:
 
 
 def _of(kind: Any, settings: Mapping[str, Any]) -> Any:
-    names = {one.name for one in fields(kind)}
-    return from_dict(kind, {name: value for name, value in settings.items() if name in names})
+    """Settings of this kind; a result has one of several values where each has a result of its own."""
+    several = {one.name: isinstance(one.default, tuple) for one in fields(kind)}
+    given = {name: value for name, value in settings.items() if name in several}
+    return from_dict(kind, {n: [v] if several[n] and not isinstance(v, list) else v for n, v in given.items()})
 
 
 def _line(*words: str) -> str:

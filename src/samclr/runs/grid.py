@@ -1,7 +1,9 @@
 """Results side by side: a line for each backbone and set, a column for each score that a protocol wants shown."""
 
+import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from samclr.config.kinds import Kind
 from samclr.config.protocols import Shown, protocols_of
@@ -40,13 +42,21 @@ class Line:
 
     @property
     def settings(self) -> str:
-        """Settings of note, in words."""
-        found = {}
-        for result in self.results:
+        """Settings and counts of note, in words; of a protocol with variants those of the first."""
+        found: dict[str, str] = {}
+        for result in sorted(self.results, key=lambda one: one.variant != ""):
             for name, title in PROTOCOLS[result.protocol].told.items():
-                if name in result.settings:
-                    found[name] = f"{title} {result.settings[name]:g}"
+                value = result.settings.get(name, result.counts.get(name))
+                if value is not None:
+                    found.setdefault(name, f"{title} {_plain(value)}")
         return ", ".join(found.values())
+
+
+def _plain(value: Any) -> str:
+    """A setting as it is typed: 0.07, 90000, sgd, 100 500."""
+    if isinstance(value, list):
+        return " ".join(map(_plain, value))
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +86,7 @@ def result_grid(kind: Kind, results: Sequence[tuple[Hashable, Result]]) -> Grid:
         line.cells |= cells
     used = {column for _, line in lines for column in line.cells}
     order = [(spec.name, one) for spec in protocols_of(kind) for one in spec.shown]
-    columns = [c for name, one in order for c in sorted(used, key=lambda c: c.variant) if _is_of(c, name, one)]
+    columns = [c for name, one in order for c in sorted(used, key=_place_of_variant) if _is_of(c, name, one)]
     return Grid(columns=tuple(columns), lines=tuple(line for _, line in lines))
 
 
@@ -91,12 +101,25 @@ def _columns_of(result: Result, kind: Kind) -> list[Column]:
             title=one.title if one.variant is not None else f"{one.title}, {result.variant}",
         )
         for one in PROTOCOLS[result.protocol].shown
-        if one.variant in (None, result.variant) and one.measure in result.scores
+        if one.measure in result.scores and _shows(result.protocol, one, result.variant)
     ]
 
 
 def _is_of(column: Column, protocol: str, one: Shown) -> bool:
-    return (column.protocol, column.measure) == (protocol, one.measure) and one.variant in (None, column.variant)
+    named = (column.protocol, column.measure) == (protocol, one.measure)
+    return named and _shows(protocol, one, column.variant)
+
+
+def _shows(protocol: str, one: Shown, variant: str) -> bool:
+    """Whether it shows this variant: what is shown of every variant leaves out those that are named by themselves."""
+    if one.variant is not None:
+        return one.variant == variant
+    return not any((other.measure, other.variant) == (one.measure, variant) for other in PROTOCOLS[protocol].shown)
+
+
+def _place_of_variant(column: Column) -> tuple[int | str, ...]:
+    """Numbers in a name count as such: k2 before k16."""
+    return tuple(int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", column.variant))
 
 
 def _place(owner: Hashable, result: Result) -> Hashable:

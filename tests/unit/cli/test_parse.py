@@ -83,6 +83,14 @@ def test_it_is_two_lines(call, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("words", ["--dense-on --on x", "--on x --overcluster", "--on x --few-shot --seed 1"])
+def test_an_option_of_several_values_wants_one(call, words):
+    status, out, text = call("evaluate", "small-cnn", *words.split())
+    option = next(word for word in ("--dense-on", "--overcluster", "--few-shot") if word in words)
+    assert (status, out) == (2, "")
+    assert text == f"samclr: error: {option} has no value; name at least one, or leave it out\n"
+
+
 def test_what_tyro_alone_refuses_is_two_lines_too(call, monkeypatch):
     monkeypatch.setattr("samclr.cli.parse.check", lambda node, given: follow(node, given))
     status, _, text = call("pretrain", "simclr", "--steps", "abc", "--out", "r")

@@ -5,12 +5,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support.true_layouts import write_ade20k, write_ade20k_full, write_bsds500, write_camvid, write_cityscapes
+from support.true_layouts import (
+    write_ade20k,
+    write_ade20k_full,
+    write_bsds500,
+    write_camvid,
+    write_cityscapes,
+    write_imagenette,
+)
+from support.voc import write_voc
 from torchvision.datasets import Cityscapes
 
 from samclr.datasets.catalogue import IGNORED
+from samclr.datasets.labelled import open_labelled
 from samclr.datasets.labelled_scenes import open_labelled_scenes
+from samclr.datasets.multilabel import open_multilabel
 from samclr.datasets.named import cityscapes_spec
+from samclr.datasets.objects import open_objects
 from samclr.errors import EvaluationError
 from samclr.evaluation.dense_features import scenes_fingerprint
 from samclr.scenes.decode import load_scene
@@ -64,6 +75,76 @@ def test_a_folder_of_ones_own_with_its_classes(tmp_path):
     (tmp_path / "own/classes.txt").write_text("\n")
     with pytest.raises(EvaluationError, match=r"classes.txt names 0 classes; expected one a line, 1 to 255 of them"):
         open_labelled_scenes(tmp_path / "own")
+
+
+def test_a_value_of_no_class_is_ignored(tmp_path):
+    root = write_camvid(tmp_path / "own", void=11)
+    (root / "classes.txt").write_text("\ufeff-\r\n" + "".join(f"thing {k}\r\n" for k in range(11)), encoding="utf-8")
+    train, test = open_labelled_scenes(root)
+    assert (train.classes[0], len(train.classes), train.lookup) == ("thing 0", 11, (IGNORED, *range(11)))
+    assert np.unique(test.label_map(0)).tolist() == [2, 9, 10, IGNORED]  # 0, 3, 10 and 11 in the file
+    assert open_objects(root).maps(0, test.label_map(0).shape)[0][0].max() == 10  # 11 is no void here
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"road\n\ncar\n", r"classes.txt: line 2 is empty; expected the name of the class of the value 1, or - where"),
+        (b"road\ncar\nroad\n", r"classes.txt names road twice"),
+        (b"stra\xdfe\n", r"classes.txt is not text in UTF-8; fix or restore it"),
+        (b"-\n-\n", r"classes.txt names 0 classes"),
+        (b"a\n" * 300, r"classes.txt names 300 classes"),
+    ],
+)
+def test_odd_lists_of_classes_are_refused(tmp_path, text, message):
+    (write_camvid(tmp_path / "own") / "classes.txt").write_bytes(text)
+    with pytest.raises(EvaluationError, match=message):
+        open_labelled_scenes(tmp_path / "own")
+
+
+def test_without_a_list_of_classes_it_is_said_what_labels_are_taken_for(tmp_path, caplog):
+    write_camvid(tmp_path / "photos")
+    open_labelled_scenes(tmp_path / "photos")
+    assert "photos has no classes.txt: its labels are taken for those of CamVid" in caplog.text
+
+
+def test_of_several_sets_in_a_folder_one_must_be_named(tmp_path):
+    write_camvid(tmp_path / "camvid")
+    assert open_labelled_scenes(tmp_path)[0].classes[0] == "sky"
+    write_bsds500(tmp_path / "bsds500")
+    assert open_labelled_scenes(tmp_path)[0].classes[0] == "sky"  # BSDS500 has no classes
+    with pytest.raises(EvaluationError, match=r"holds several sets: type bsds500@.* or camvid@|camvid@.* or bsds500@"):
+        open_objects(tmp_path)
+    write_cityscapes(tmp_path / "cityscapes")
+    with pytest.raises(EvaluationError, match=r"holds several sets: type ca.*@.* or c.*@"):
+        open_labelled_scenes(tmp_path)
+    for year in (2007, 2012):
+        write_voc(tmp_path / "voc", year)
+    with pytest.raises(EvaluationError, match=r"holds several sets: type voc2007@.* or voc2012@"):
+        open_multilabel(tmp_path / "voc")
+
+
+@pytest.mark.parametrize(
+    ("opens", "source", "message"),
+    [
+        (open_labelled_scenes, "camvid:val", r"dense tasks on CamVid train on train, not on val"),
+        (open_objects, "bsds500:val", r"BSDS500 is measured on test, not on val; type bsds500@"),
+        (
+            open_multilabel,
+            "voc2007:train",
+            r"Pascal VOC 2007 is measured on trainval and test, not on train; type voc2",
+        ),
+        (open_labelled, "imagenette-160:val", r"is measured on train and val, not on val; type imagenette-160@"),
+    ],
+)
+def test_a_split_that_would_not_be_measured_is_refused(tmp_path, opens, source, message):
+    write_camvid(tmp_path / "camvid")
+    write_bsds500(tmp_path / "bsds500")
+    write_voc(tmp_path, 2007)
+    write_imagenette(tmp_path)
+    opens(Path(f"{source.partition(':')[0]}@{tmp_path}"))
+    with pytest.raises(EvaluationError, match=message):
+        opens(Path(f"{source}@{tmp_path}"))
 
 
 def test_a_pair_that_cannot_be_read_is_named(tmp_path):

@@ -111,6 +111,7 @@ def test_few_images_are_so_many_of_each_class():
         ({"train/3.png": "1"}, "image,red,blue", "row 5: 2 cells; expected 3 cells"),
         ({"train/0.png,1,1\ntrain/0.png": "1,1"}, "image,red,blue", r"row 26: train/0.png has a row already"),
         ({"test/none.png": "1,1"}, "image,red,blue", r"has 1 rows without an image in .*: test/none.png"),
+        ({"tset/0.png": "1,1"}, "image,red,blue", r"has 1 rows without an image in .*: tset/0.png"),
         ({}, "image,red,red", "has the class red in several columns"),
         ({}, "picture,red,blue", r"begins with 'picture,red,blue'; expected image,CLASS,CLASS"),
         ({}, "image", "begins with 'image'; expected image,CLASS"),

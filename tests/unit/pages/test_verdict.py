@@ -166,6 +166,16 @@ def test_what_is_missing_is_said_with_its_command(tmp_path):
     assert earlier.text.startswith("Only earlier weights have been measured")
 
 
+def test_the_command_has_the_one_of_several_numbers_that_the_result_is_of(tmp_path):
+    run = tmp_path / "region"
+    dense = {"protocol": "in_context", "kind": "dense", "scores": {"miou": Score(value=0.5, low=0.4, high=0.6, n=9)}}
+    for name, value in (("in_context_memory", 50), ("overcluster", 3)):
+        dense |= {"protocol": name.removesuffix("_memory"), "settings": {"bootstrap": 1000, name: value}}
+        verdict = make_verdict({run: REGION}, {run: [measured(run, 90, **dense)]})
+        option = f"--{name.replace('_', '-')} {value}"
+        assert option in verdict.missing[0].command, verdict.missing[0].command
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from samclr.datasets.catalogue import IGNORED, DataSetSpec, PixelClasses, Split, same_stem
+from samclr.datasets.text_files import read_lines
 
 NUM_CLASSES, NAMES_FILE = 150, "objectInfo150.txt"
 
@@ -10,8 +11,8 @@ NUM_CLASSES, NAMES_FILE = 150, "objectInfo150.txt"
 def pixel_classes(root: Path) -> PixelClasses:
     """First names of the release's own list, else numbers from 1 on; 0 is unlabelled."""
     listed = root / NAMES_FILE
-    lines = listed.read_text(encoding="utf-8").splitlines()[1:] if listed.is_file() else []
-    names = tuple(line.split("\t")[-1].split(",")[0].strip() for line in lines if line.strip())
+    lines = read_lines(listed)[1:] if listed.is_file() else []
+    names = tuple(line.split("\t")[-1].split(",")[0].strip() for line in lines)
     numbers = tuple(str(k + 1) for k in range(NUM_CLASSES))
     return PixelClasses(names=names if len(names) == NUM_CLASSES else numbers, lookup=(IGNORED, *range(NUM_CLASSES)))
 

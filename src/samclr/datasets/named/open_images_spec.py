@@ -4,12 +4,13 @@ A split's masks are PNG files, one an object, not 0 where it is; a table names e
 SPLIT-annotations-object-segmentation.csv. Images outside the table have no masks, and most of the release's have none.
 """
 
-import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from samclr.datasets.catalogue import DataSetSpec, LabelKind, Split
+from samclr.datasets.text_files import read_rows
 from samclr.errors import ScenesError, name_some
+from samclr.storage.files import is_portable
 
 TABLE = "{split}-annotations-object-segmentation.csv"
 TABLE_FOLDERS = ("", "annotations/", "{split}/")
@@ -34,22 +35,24 @@ def mask_files(table: Path) -> Iterator[tuple[str, str]]:
     """
     split = table.name.removesuffix(TABLE.format(split=""))
     roots = [table.parent] if table.parent.name not in ("annotations", split) else [table.parent.parent, table.parent]
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
-        missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
-        if missing:
-            raise ScenesError(f"{table} has no column {name_some(missing)}; expected {', '.join(COLUMNS)}")
-        folder: str | None = None
-        for row in rows:
-            name = row["MaskPath"]
+    rows = read_rows(table)
+    head = next(rows, [])
+    missing = [column for column in COLUMNS if column not in head]
+    if missing:
+        raise ScenesError(f"{table} has no column {name_some(missing)}; expected {', '.join(COLUMNS)}")
+    mask, image = map(head.index, COLUMNS)
+    folder: str | None = None
+    for number, row in enumerate(rows, 2):
+        if not row:
+            continue
+        if len(row) != len(head) or not row[image] or not is_portable(name := row[mask]):
+            raise ScenesError(f"{table}, row {number} is {','.join(row)[:80]!r}; expected {','.join(head)[:80]}")
+        if folder is None:
+            folder = next((one for one in _folders(roots, split) if Path(one.format(name[0]), name).is_file()), None)
             if folder is None:
-                folder = next(
-                    (one for one in _folders(roots, split) if Path(one.format(name[0]), name).is_file()), None
-                )
-                if folder is None:
-                    places = [f"{split}-masks/", f"{split}-masks/{split}-masks-{name[0]}/", f"masks/{split}/"]
-                    raise ScenesError(f"{table} names the mask {name}, which is in none of {', '.join(places)}")
-            yield row["ImageID"], f"{folder.format(name[0])}/{name}"
+                places = [f"{split}-masks/", f"{split}-masks/{split}-masks-{name[0]}/", f"masks/{split}/"]
+                raise ScenesError(f"{table} names the mask {name}, which is in none of {', '.join(places)}")
+        yield row[image], f"{folder.format(name[0])}/{name}"
 
 
 def _folders(roots: Sequence[Path], split: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from samclr.datasets.catalogue import IGNORED, DataSetSpec, PixelClasses, Split, same_stem
+from samclr.datasets.text_files import read_lines
 from samclr.errors import ScenesError
 
 CLASSES = (
@@ -25,7 +26,7 @@ def listed(root: Path, split: str) -> Sequence[str]:
     file = root / LISTS.format(split=split)
     if not file.is_file():
         raise ScenesError(f"the split {split} of Pascal Context has no list: expected {file}")
-    return [f"{line.strip()}.jpg" for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [f"{line}.jpg" for line in read_lines(file)]
 
 
 def pixel_classes(root: Path) -> PixelClasses:

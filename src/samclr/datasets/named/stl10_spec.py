@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from samclr.datasets.catalogue import DataSetSpec, Split
+from samclr.datasets.text_files import read_text
 from samclr.errors import EvaluationError
 from samclr.scenes.refs import SceneRef
 
@@ -20,7 +21,7 @@ def image_classes(root: Path, train: Sequence[SceneRef], test: Sequence[SceneRef
     """The release's names of classes where they are there, and the labels of *_y.bin, which count from 1."""
     listed = root / CLASS_NAMES_FILE
     numbers = tuple(str(k + 1) for k in range(NUM_CLASSES))
-    classes = tuple(listed.read_text(encoding="utf-8").split()) if listed.is_file() else numbers
+    classes = tuple(read_text(listed).split()) if listed.is_file() else numbers
     return classes, *(
         _labels(root, split, len(refs), len(classes)) for split, refs in (("train", train), ("test", test))
     )

@@ -1,7 +1,7 @@
 """Images and objects as the detector takes them: which images make a step is a pure function of (seed, step)."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -12,12 +12,28 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from samclr.draws import STREAM_FLIP, epoch_order, uniforms
-from samclr.errors import EvaluationError
+from samclr.errors import EvaluationError, name_some
 from samclr.evaluation.detection.instances import ImageInstances, InstanceSplit
+from samclr.evaluation.protocols.detection_spec import DetectionConfig
+from samclr.log import option_of
 from samclr.scenes.decode import DecodeError, load_scene
 
 STEPS_AHEAD = 2
 Target = dict[str, Tensor]
+
+
+def refuse_slim(images: Sequence[ImageInstances], config: DetectionConfig) -> None:
+    """Raise EvaluationError where an image is so long that no pixel is left of its shorter side once it is resized."""
+    slim = []
+    for one in images:
+        shorter, longer = sorted(one.size)
+        if shorter * min(config.sides_px[0] / shorter, config.longest_px / longer) < 1:
+            slim.append(f"{one.ref.image_id} ({one.size[1]}x{one.size[0]} px)")
+    if slim:
+        raise EvaluationError(
+            f"{len(slim):,} images have a side of less than a pixel at {option_of('detect_px')} {config.detect_px}, "
+            f"where the longer side has at most {config.longest_px}: {name_some(slim)}; take more px, or remove them"
+        )
 
 
 class TrainingBatches:

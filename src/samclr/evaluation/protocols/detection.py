@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from samclr.errors import EvaluationError
+from samclr.evaluation.detection.batches import refuse_slim
 from samclr.evaluation.detection.instances import InstanceSet
 from samclr.evaluation.detection.model import check_detection
 from samclr.evaluation.detection.precision import (
@@ -37,8 +38,10 @@ class Detection(DetectionProtocol[DetectionConfig]):
     """See `samclr.evaluation.detection.training.detect`."""
 
     def check(self, task: DetectionTask) -> None:
-        """The backbone has maps for a pyramid."""
+        """The backbone has maps for a pyramid, and images are left something of."""
         check_detection(task.backbone)
+        for split in (task.instances.train, task.instances.val):
+            refuse_slim(split.images, self.config)
 
     def measure(self, task: DetectionTask) -> list[Outcome]:
         """box_ap, box_ap50, box_ap75, and those of masks where the set has them; of a set by VOC's rules, too, two more

@@ -134,6 +134,6 @@ SPEC = ProtocolSpec(
     kind="detection",
     per_class="per_class_ap",
     side="detect_px",
-    told={"detect_schedule": "schedule", "detect_norm": "batch norm"},
+    told={"num_steps": "steps", "detect_norm": "batch norm"},
     order=10,
 )  # fmt: skip

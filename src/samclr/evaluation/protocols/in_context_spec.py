@@ -72,6 +72,6 @@ SPEC = ProtocolSpec(
     kind="dense",
     per_class="per_class_iou",
     side="in_context_px",
-    told={"in_context_k": "k", "in_context_temperature": "temperature"},
+    told={"in_context_memory": "memory", "in_context_k": "k", "in_context_temperature": "temperature"},
     order=60,
 )

@@ -66,6 +66,6 @@ SPEC = ProtocolSpec(
     kind="dense",
     per_class="per_class_iou",
     side="overcluster_px",
-    told={"overcluster_components": "components"},
+    told={"overcluster": "clusters", "overcluster_components": "components"},
     order=80,
 )

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 from support.detectors import SMALL, small_backbone, small_heads
 from support.instance_sets import change_json, write_instances
 from support.intervals import check_resampled
@@ -216,3 +217,17 @@ def test_schedule_of_pascal_voc():
     assert DetectionConfig(detect_schedule="24k", detect_batch_size=8).num_steps == 48_000
     others = [DetectionConfig(detect_schedule=name).schedule.other_rates for name in ("1x", "short", "24k")]
     assert others == [{}, {}, {"decays": (0.75, 22 / 24), "warm_up": 100}]
+
+
+@pytest.mark.parametrize(("px", "size"), [(1, (96, 64)), (64, (2000, 3))])
+def test_an_image_of_which_no_pixel_is_left_is_refused_before_training(tmp_path, here, px, size):
+    root = write_instances(tmp_path / "shapes", train=3, val=2, px=64)
+    if size[0] > 1000:
+        Image.new("RGB", size).save(root / "val/val_001.png")
+        change_json(root, "val", lambda file: file["images"][1].update(width=size[0], height=size[1]))
+        kept = lambda one: one["image_id"] != 101  # noqa: E731
+        change_json(root, "val", lambda file: file.update(annotations=list(filter(kept, file["annotations"]))))
+    done = here("evaluate", "small-cnn", "--detect-on", root, "--detect-steps", 1, "--detect-px", px, "--device", "cpu")
+    assert done.returncode == 1
+    assert f"images have a side of less than a pixel at --detect-px {px}, where the longer" in done.stderr
+    assert f"({size[0]}x{size[1]} px)" in done.stderr
