@@ -3,11 +3,14 @@ instance discrimination", CVPR 2018), chunk by chunk over queries and bank: memo
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from samclr.evaluation.states import Keeper, load_state
 
 QUERIES_AT_ONCE = 1024
 BANK_AT_ONCE = 16_384
@@ -39,14 +42,18 @@ def knn_ranked(
     num_classes: int,
     settings: Sequence[KnnSetting],
     device: torch.device | None = None,
+    state_file: Path | None = None,
 ) -> list[Int[Tensor, "n r"]]:
     """For each setting the (at most five) classes of most votes, best first; all settings share one search.
 
     A class that no neighbour votes for is no answer: its place holds NO_CLASS. Equal votes go to the lower class.
+    state_file: where what was found is kept now and then, if the search takes long; None keeps nothing.
     """
     largest = max(setting.k for setting in settings)
-    ranked: list[list[Tensor]] = [[] for _ in settings]
-    for chunk in queries.split(QUERIES_AT_ONCE):
+    state = (None if state_file is None else load_state(state_file)) or {"ranked": [[] for _ in settings]}
+    ranked: list[list[Tensor]] = state["ranked"]
+    keeper, done = Keeper(state_file), sum(map(len, ranked[0]))
+    for chunk in queries[done:].split(QUERIES_AT_ONCE) if done < len(queries) else ():
         similarity, neighbours = nearest(chunk, bank, largest, device)
         for place, setting in zip(ranked, settings, strict=True):
             near, labels = similarity[:, : setting.k], bank_labels[neighbours[:, : setting.k]]
@@ -56,6 +63,7 @@ def knn_ranked(
             for weight, label in zip(weights.split(at_once), labels.split(at_once), strict=True):
                 votes = torch.zeros(len(label), num_classes).scatter_add_(1, label, weight)
                 place.append(rank(votes, torch.zeros_like(votes).scatter_(1, label, 1.0) > 0))
+        keeper.keep(lambda: state)
     return [torch.cat(place) for place in ranked]
 
 

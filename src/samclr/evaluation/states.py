@@ -19,10 +19,10 @@ STOPPED = "stopped; rerun the same command to resume"
 
 
 class Keeper:
-    """Keeps where work stands: now and then, at its end, and when it is told to stop. See `kept`."""
+    """Keeps where work stands: now and then, at its end, and, if `kept` made it, when it is told to stop."""
 
-    def __init__(self, path: Path | None):
-        self._path, self._last_saved = path, time.monotonic()
+    def __init__(self, path: Path | None, stops: bool = False):
+        self._path, self._stops, self._last_saved = path, stops, time.monotonic()
 
     def keep(self, state: Callable[[], dict[str, Any] | None], *, is_whole: bool = False) -> None:
         """Call it after each step, and as often as one likes between two. state: as of now; None saves nothing.
@@ -32,7 +32,7 @@ class Keeper:
         """
         if self._path is None:
             return
-        is_told = stop_requested()
+        is_told = self._stops and stop_requested()
         if is_whole or is_told or time.monotonic() - self._last_saved > SAVE_EVERY_S:
             found = state()
             if found is not None:
@@ -49,7 +49,7 @@ def kept(path: Path | None) -> Iterator[Keeper]:
     None: nothing is kept, and signals do what they did.
     """
     with nullcontext() if path is None else stop_signals():
-        yield Keeper(path)
+        yield Keeper(path, stops=True)
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:

@@ -20,12 +20,13 @@ from samclr.config import (
     SegmentLinearConfig,
 )
 from samclr.datasets.labelled import open_labelled
-from samclr.evaluation import dense_features, features, mapped, segment_head, square_scenes, states
+from samclr.evaluation import dense_features, features, mapped, neighbours, segment_head, square_scenes, states
 from samclr.evaluation.context_memory import context_memory
 from samclr.evaluation.dense_features import training_patches
 from samclr.evaluation.features import split_features
 from samclr.evaluation.inputs import open_dense_set
 from samclr.evaluation.linear import Rows, ShuffledRows, linear_probe
+from samclr.evaluation.neighbours import USUAL_SETTINGS, knn_ranked
 from samclr.evaluation.protocols.base import DenseTask
 from samclr.evaluation.protocols.crop_probe import crop_probe
 from samclr.evaluation.protocols.fine_tune import fine_tune
@@ -242,3 +243,18 @@ def test_what_was_searched_in_context_is_kept(is_told, backbone, tmp_path, kille
     for _ in range(2):
         assert run("two") == whole
         assert [len(one["counts"]) for one in saved] == [1, 2, 3]
+
+
+def test_what_knn_has_found_is_kept(tmp_path, killed_after, monkeypatch):
+    monkeypatch.setattr(neighbours, "QUERIES_AT_ONCE", 4)
+    random = torch.Generator().manual_seed(0)
+    bank, queries = torch.randn(30, 5, generator=random), torch.randn(11, 5, generator=random)
+    asked = bank, torch.arange(30) % 7, 7, USUAL_SETTINGS
+    whole = knn_ranked(queries, *asked)
+    saved = killed_after(2)
+    with pytest.raises(Killed):
+        knn_ranked(queries, *asked, None, tmp_path / "knn.pt")
+    for _ in range(2):
+        again = knn_ranked(queries, *asked, None, tmp_path / "knn.pt")
+        assert all(torch.equal(one, other) for one, other in zip(again, whole, strict=True))
+        assert [sum(map(len, one["ranked"][0])) for one in saved] == [4, 8, 11]

@@ -5,6 +5,7 @@ from samclr.errors import name_some
 from samclr.evaluation.neighbours import USUAL_SETTINGS, KnnSetting, knn_ranked
 from samclr.evaluation.protocols.answers import answered
 from samclr.evaluation.protocols.base import LabelledProtocol, LabelledTask, Outcome
+from samclr.evaluation.protocols.linear import probe_state
 from samclr.log import say
 
 
@@ -21,7 +22,9 @@ class Knn(LabelledProtocol[KnnConfig]):
             shown = name_some([*map(str, too_large)])
             say(f"{task.labelled.name} has {num} training images: all of them vote where kNN's k is {shown}")
         train, test = task.features
-        ranked = knn_ranked(test, train, task.labels[0], len(task.labelled.classes), settings, task.device)
+        asked_for = {"settings": [setting.name for setting in settings]}
+        state = probe_state(task, self.config.name, asked_for)
+        ranked = knn_ranked(test, train, task.labels[0], len(task.labelled.classes), settings, task.device, state)
         named = [("", asked), *((setting.name, setting) for setting in settings)]
         return [
             answered(
