@@ -4,8 +4,9 @@
         [--precision float32] [--device cpu|cuda] [--workers 1]
 
 Generated 2048x1024 PNG scenes (benchmarks/views.py), SimCLR with the image and the region strategy, whose cost against
-each other is the second question, and DetCon, whose views carry regions. `waiting` is the share of the time in which the step waits for its views; the rest of what
-is lost goes to cropping beside the step (on a CPU both want the same cores) and to augmenting.
+each other is the second question, and DetCon, whose views carry regions. `waiting` is the share of the time in which
+the step waits for its views; the rest of what is lost goes to cropping beside the step (on a CPU both want the same
+cores) and to augmenting.
 """
 
 import argparse
