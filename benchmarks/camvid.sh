@@ -16,7 +16,7 @@ train() { # recipe, its further options
         $samclr pretrain "$recipe" --scenes "$scenes" "$@" --bank "$out/bank" --out "$out/runs/$recipe-$seed" \
             --seed $seed --stem conv3x3-stride2 --size-px 64 --crop-scale 0.2 1 --global-batch-size 128 --epochs 60 \
             --optimizer adamw --lr 1e-3 --temperature 0.2 --min-area-px 0 --min-area-frac 0.005 --padding 1.0 \
-            --num-threads 1 --num-workers 1
+            --num-threads 1 --workers 1
     done
 }
 train simclr &

@@ -407,8 +407,8 @@ ORIGINALS = {
     dinov3_convnext_of_meta: ("convnext_tiny", (32, 64), "from ConvNeXt's own layout; 2 tensors left over (norms)"),
     dino: (VIT_S, (32, 64, 48), "taken from teacher, backbone, not student; 2 tensors left over (head)"),
     dino_alone: (VIT_S, (32, 64, 24), "what is published of a ViT of timm's names layout is assumed"),
-    ibot: (VIT_S, (32, 48), "taken from state_dict, backbone; 1 tensors left over (masked_embed)"),
-    dinov2_alone: ("vit_small_patch14_dinov2", (32, 64, 24), "1 tensors left over (mask_token)"),
+    ibot: (VIT_S, (32, 48), "taken from state_dict, backbone; 1 tensor left over (masked_embed)"),
+    dinov2_alone: ("vit_small_patch14_dinov2", (32, 64, 24), "1 tensor left over (mask_token)"),
     dinov2_of_training: ("vit_small_patch14_dinov2", (32, 48), "28 of 35 tensors renamed from DINOv2's own layout"),
     dinov2_of_four_registers: ("vit_small_patch14_reg4_dinov2", (32, 64, 24), "1 of 36 tensors renamed"),
     mae: (VIT_S, (32, 48), "over (mask_token, decoder_embed, decoder_blocks, decoder_pos_embed)"),
@@ -417,7 +417,7 @@ ORIGINALS = {
     convnext_of_torchvision: ("convnext_tiny", (32, 64), "torchvision's ConvNeXt layout; 2 tensors left over"),
     resnet_of_torchvision: (RESNET, (32, 64), "the classifier is left out (fc.weight, fc.bias)"),
     moco_v2: (RESNET, (32, 64), "encoder_q, not encoder_k; 124 tensors left over (encoder_k, queue, queue_ptr)"),
-    simclr_of_lightly: (RESNET, (32, 64), "a ResNet as a sequence layout; 1 tensors left over (projection_head)"),
+    simclr_of_lightly: (RESNET, (32, 64), "a ResNet as a sequence layout; 1 tensor left over (projection_head)"),
     resnet_of_lightly: (RESNET, (32,), "from lightly's ResNet layout; 2 tensors left over (linear)"),
 }
 

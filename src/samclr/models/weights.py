@@ -195,7 +195,9 @@ def _remarks(found: Found, renamed: Renamed | None) -> tuple[str, ...]:
     roots = [re.sub(r"^(module\.)*", "", name).split(".")[0] for name in found.left_over]
     roots += [re.split(r"\.(?:\d|weight|bias)", name)[0] for name in needless]
     if roots:
-        remarks.append(f"{len(roots)} tensors left over ({name_some(list(dict.fromkeys(roots)))})")
+        remarks.append(
+            f"{len(roots)} tensor{'s' if len(roots) > 1 else ''} left over ({name_some(list(dict.fromkeys(roots)))})"
+        )
     return tuple(remarks)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from samclr.config.pretrain import ModelConfig
 from samclr.errors import ConfigError, name_some
-from samclr.log import option_of, say
+from samclr.log import option_of, say_once
 from samclr.models.names import architecture
 from samclr.models.positions import resampled
 from samclr.models.weights import COUNTERS, Facts
@@ -48,7 +48,7 @@ def load_weights(
     if left_out:
         said.append(f"the classifier is left out ({name_some(left_out)})")
     if said:
-        say(f"the weights {source}: {'; '.join(said)}")
+        say_once(f"the weights {source}: {'; '.join(said)}")
     backbone.load_state_dict(fitting, strict=False)
 
 

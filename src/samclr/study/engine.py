@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from samclr.config.registry import PROTOCOLS
+from samclr.log import option_of
 from samclr.processes.stopping import stop_signals
 from samclr.study.folder import StudyFolder
 from samclr.study.plan import Plan, Run
@@ -156,7 +157,10 @@ def _note_death(folder: StudyFolder, name: str, status: int) -> None:
     """A process that could not say why it ended."""
     if not folder.state(name).get("error"):
         words = next((line for line in reversed(read_log_tail(folder.log(name)).splitlines()) if line.strip()), "none")
-        text = f"its process ended with status {status}; the last lines of {folder.log(name)}: {words[:300]}"
+        how = f"ended with status {status}" if status >= 0 else f"was ended by signal {-status}"
+        if status == -9:
+            how += f", as where memory runs out (then give a smaller {option_of('parallel')}, or smaller batches)"
+        text = f"its process {how}; the last line of {folder.log(name)}: {words[:300]}"
         folder.update_state(name, error=text)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from samclr.config.kinds import KINDS
+from samclr.config.pretrain import PretrainConfig
 from samclr.config.registry import METHODS, SEGMENTERS
 from samclr.config.segmenters import SegmenterConfig, segmenter_spec
 from samclr.config.serialise import fingerprint
@@ -133,8 +134,7 @@ def _arms_of(study: Study, grid: Grid, scenes: str, given: Given, stores: dict[s
                 for temperature in grid.temperatures:
                     for padding in _NONE if of_image else grid.paddings:
                         config = study.config(method, strategy, temperature, grid.steps)
-                        if given.steps is not None:
-                            config = replace(config, optim=replace(config.optim, steps=given.steps))
+                        config = _of_steps(config, given.steps)
                         if padding is not None:
                             config = replace(config, filter=replace(config.filter, padding=padding))
                         paths, column = given.scenes.get(scenes, ()), given.image_columns.get(scenes)
@@ -154,13 +154,21 @@ def _arms_of(study: Study, grid: Grid, scenes: str, given: Given, stores: dict[s
                         yield _with_store(study, replace(arm, name=arm_name(arm)), given, stores)
 
 
+def _of_steps(config: PretrainConfig, steps: int | None) -> PretrainConfig:
+    """With another budget, of which warm-ups keep their share."""
+    optim = config.optim
+    if steps is None or optim.steps is None:
+        return config
+    warmups = {name: getattr(optim, name) * steps // optim.steps for name in ("warmup_steps", "head_warmup_steps")}
+    return replace(config, optim=replace(optim, steps=steps, **warmups))
+
+
 def _of_variant(study: Study, variant: Variant, scenes: str, given: Given) -> Arm:
     config, start = study.measured(variant.config), given.start
     if start is not None:
         named = replace(config.model, backbone=start.backbone, pretrained=start.pretrained)
         config = replace(config, model=replace(named, mean=start.mean, std=start.std))
-    if given.steps is not None:
-        config = replace(config, optim=replace(config.optim, steps=given.steps))
+    config = _of_steps(config, given.steps)
     paths, column = given.scenes.get(scenes, ()), given.image_columns.get(scenes)
     data = replace(config.data, scenes=paths, image_column=column, held_out=0.0)  # all arms train on the same scenes
     return Arm(

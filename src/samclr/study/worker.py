@@ -28,7 +28,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 def carry_out_task(folder: Path, name: str) -> int:
     """Execute a run or make a store; returns the outcome as an exit status. Remarks go to the task's log."""
     show_remarks()
-    name_options(True)
+    name_options(False)  # a study's settings stand in its file; few of them are options
     study, plan = open_study(folder)
     try:
         for run in plan.runs():

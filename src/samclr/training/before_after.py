@@ -169,10 +169,11 @@ class Comparison:
         return merged(backbone.state_dict(), self._config.model.lora_scale)
 
     def _say(self) -> None:
+        every = f"every {self._every:,} steps" if self._every > 1 else "every step"
         for part in self._parts:
             if part.part == "validation":
                 tell(
-                    f"before and after on {part.on}: the start, every {self._every:,} steps and the end on "
+                    f"before and after on {part.on}: the start, {every} and the end on "
                     f"{part.title}, never on its test images until the end"
                 )
         if self._found.chosen_by is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch.distributed as dist
 from lightning_fabric import Fabric
@@ -18,7 +19,8 @@ class FirstRank:
 
     def __init__(self, fabric: Fabric, waits_long: bool = False):
         """waits_long: the work may take hours; all ranks say so together."""
-        self.is_here, self._group = fabric.is_global_zero, None
+        self.is_here = fabric.is_global_zero
+        self._group: Any = None  # of all ranks
         if waits_long and num_ranks() > 1:
             self._group = dist.new_group(backend="gloo", timeout=LONGEST_WAIT)
 

@@ -1,7 +1,10 @@
 """What a run is measured by while it trains: by its first rank alone, for which the others wait."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 from torch import nn
 
@@ -32,7 +35,7 @@ class Measures:
     def begin(self, backbone: nn.Module, first_step: int) -> None:
         """Before the first step of a run or of a resumption. Raises as Comparison.begin."""
         if self._compared_every is not None:
-            with self._first.alone():
+            with self._first.alone(), _uncompiled():
                 if self._comparison is not None:
                     self._comparison.begin(backbone, first_step)
 
@@ -40,13 +43,13 @@ class Measures:
         """What metrics.jsonl has of a step, where it is time: on the first rank."""
         if not self._is_due(steps_done, self._probes_every):
             return {}
-        with self._first.alone():
+        with self._first.alone(), _uncompiled():
             return {} if self._probes is None else self._probes.measure(backbone)
 
     def after(self, steps_done: int, backbone: nn.Module) -> None:
         """After a step."""
         if self._is_due(steps_done, self._compared_every):
-            with self._first.alone():
+            with self._first.alone(), _uncompiled():
                 if self._comparison is not None:
                     self._comparison.after(steps_done, backbone)
 
@@ -60,3 +63,8 @@ class Measures:
     def _is_due(self, steps_done: int, every: int | None) -> bool:
         """Alike on all ranks."""
         return every is not None and (steps_done % every == 0 or steps_done == self._num_steps)
+
+
+def _uncompiled() -> AbstractContextManager[Any]:
+    """A compiled backbone is measured as it is written: images come in sizes and numbers that training has not."""
+    return torch.compiler.set_stance("force_eager")

@@ -66,7 +66,7 @@ def test_a_failed_run_stops_no_other(study):
     assert tally.names("failed") == [f"{IMAGE}.seed0"]
     assert len(tally.names("done")) == 5
     error = study[0].state(f"{IMAGE}.seed0")["error"]
-    assert error.startswith("its process ended with status -9; the last lines of ")
+    assert error.startswith("its process was ended by signal 9, as where memory runs out (then give a smaller ")
     assert error.endswith("seed0.log: MemoryError")
     assert f"failed: {IMAGE}.seed0: {error}" in said
 

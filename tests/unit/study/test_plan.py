@@ -226,6 +226,13 @@ def test_variants_continue_the_weights_that_the_command_names():
     assert pairs[: len(others)] == [("adapt", name) for name in others]
     assert all(baseline == "" for _, baseline in pairs[len(others) :])  # the start
     assert from_dict(Plan, to_dict(plan), "plan") == plan
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(4, 0), (60, 6), (1200, 120)])
+def test_warm_ups_keep_their_share_of_other_steps(steps, warmup):
+    plan = plan_of(ADAPT, replace(PHOTOS, start=WEIGHTS, steps=steps))
+    optim = next(arm.config.optim for arm in plan.arms if arm.variant == "adapt")
+    assert (optim.steps, optim.warmup_steps, optim.head_warmup_steps) == (steps, warmup, warmup)
     assert with_paths_of(Given(), plan).start == WEIGHTS
 
 
