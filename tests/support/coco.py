@@ -13,10 +13,13 @@ from support.scenes import box_scene
 COUNTS = {"train2017": 3, "val2017": 2, "unlabeled2017": 2, "test2017": 1}
 THING_IDS = (1, 18, 90)  # person, dog, toothbrush
 CATEGORIES = [{"id": 1, "name": "person"}, {"id": 18, "name": "dog"}, {"id": 90, "name": "toothbrush"}]
+PALETTE = [channel for value in range(256) for channel in (value * 37 % 256, value * 91 % 256, value * 53 % 256)]
 SKY, CROWD_ID = 157, 900_000_000_001  # sky-other
 
 
-def write_coco(root: Path, images: str = ".", panoptic: bool = True, stuff: bool = True) -> Path:
+def write_coco(
+    root: Path, images: str = ".", panoptic: bool = True, stuff: bool = True, pixelmaps: bool = False
+) -> Path:
     """Images named by their number, as COCO's; those of unlabeled2017 and test2017 have no annotations."""
     for split, count in COUNTS.items():
         numbers = [100 * len(split) + number for number in range(count)]
@@ -26,12 +29,24 @@ def write_coco(root: Path, images: str = ".", panoptic: bool = True, stuff: bool
             write_instances(root, split, numbers)
             if panoptic:
                 write_panoptic(root, split, numbers)
+            if pixelmaps:
+                for number in numbers:
+                    name = f"annotations/stuff_{split}_pixelmaps/{number:012d}.png"
+                    save(root / name, stuff_alone(box_scene(number)[1]), PALETTE)
             if stuff:
                 for number in numbers:
                     fine = np.array([SKY, *THING_IDS], np.uint8)[box_scene(number)[1]] - 1
                     fine[:2] = 255
                     save(root / "stuffthingmaps" / split / f"{number:012d}.png", fine)
     return root
+
+
+def stuff_alone(boxes: np.ndarray) -> np.ndarray:
+    """As COCO's stuff task has its maps: ids of categories, 0 without a label, things merged into 183. Box 1 of a
+    scene is a thing, box 2 a banner (92), box 3 wood (182)."""
+    values = np.array([SKY, 183, 92, 182], np.uint8)[boxes]
+    values[:2] = 0
+    return values
 
 
 def write_instances(root: Path, split: str, numbers: list[int]) -> None:
@@ -85,10 +100,14 @@ def coloured(ids: np.ndarray) -> np.ndarray:
     return np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8)
 
 
-def save(path: Path, pixels: np.ndarray) -> None:
+def save(path: Path, pixels: np.ndarray, palette: list[int] | None = None) -> None:
     """An image file, in folders that are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
+    image = Image.fromarray(pixels)
+    if palette is not None:
+        image = Image.fromarray(pixels, "P")
+        image.putpalette(palette)
+    image.save(path)
 
 
 def dump(root: Path, name: str, value: Any) -> None:

@@ -1,7 +1,8 @@
 """COCO 2017 and COCO-Stuff (Caesar et al., CVPR 2018): where their files lie, and their tables of classes.
 
 Things have the category ids 1 to 90, eleven of which COCO never used; stuff has 92 to 182. A map of things and stuff
-(stuffthingmaps) holds the category id less 1, and 255 where there is no label.
+(stuffthingmaps) holds the category id less 1, and 255 where there is no label. A map of stuff alone (pixelmaps, of
+COCO's stuff task) holds the category id, 183 where there are things, "other", and 0 where there is no label.
 
 The 27 coarse classes are those of IIC (Ji et al., ICCV 2019), PiCIE (Cho et al., CVPR 2021) and STEGO (Hamilton et al.,
 ICLR 2022): COCO-Stuff's twelve supercategories of things and fifteen of stuff, in the order of `fine_to_coarse` in
@@ -10,6 +11,7 @@ STEGO's data.py.
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,6 +77,8 @@ UNUSED_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)
 THING_IDS = tuple(number for number in range(1, 91) if number not in UNUSED_IDS)
 STUFF_IDS = tuple(range(92, 183))
 NUM_VALUES = 182  # of a map of things and stuff
+UNLABELLED, OTHER = 0, 183  # values of a map of stuff alone
+NUM_COARSE_THINGS = 12  # of COARSE, the first
 
 LABELLED = ("train2017", "val2017")
 SPLITS = (
@@ -86,10 +90,11 @@ IMAGE_FOLDERS = ("images",)  # beside the root itself
 HELD = (*LABELLED[1:], "unlabeled2017", "test2017", *(f"images/{split.name}" for split in SPLITS))
 FOLDERS = ("coco", "COCO", "coco2017")
 STUFF_MAPS = ("stuffthingmaps", "stuffthingmaps_trainval2017", "annotations")  # each with folders of the splits
+PIXEL_MAPS = ("annotations/stuff_{split}_pixelmaps", "stuff_{split}_pixelmaps")
 PANOPTIC_MAPS = ("annotations/panoptic_{split}", "panoptic_{split}")
 LABEL_FOLDERS = (
     *(f"annotations/{kind}" for split in LABELLED for kind in (f"panoptic_{split}", f"stuff_{split}_pixelmaps", split)),
-    *(f"panoptic_{split}" for split in LABELLED),
+    *(f"{kind}_{split}{end}" for split in LABELLED for kind, end in (("panoptic", ""), ("stuff", "_pixelmaps"))),
     *STUFF_MAPS[:2],
 )
 TERMS = "annotations CC BY 4.0; photographs are Flickr's, under its terms; cite Lin et al. 2014"
@@ -150,6 +155,37 @@ def coarse_classes(root: Path) -> PixelClasses:
     """The 27 coarse classes."""
     of_value = {value: k for k, values in enumerate(COARSE.values()) for value in values}
     return PixelClasses(names=tuple(COARSE), lookup=tuple(of_value[value] for value in range(NUM_VALUES)))
+
+
+def stuff_classes(root: Path) -> PixelClasses:
+    """The 91 kinds of stuff, and `other`, as COCO's stuff task has them."""
+    of_value = {OTHER: len(STUFF), **{number: k for k, number in enumerate(STUFF_IDS)}}
+    return PixelClasses(
+        names=(*STUFF, "other"), lookup=tuple(of_value.get(value, IGNORED) for value in range(1 + OTHER))
+    )
+
+
+def coarse_stuff_classes(root: Path) -> PixelClasses:
+    """The fifteen coarse classes of stuff; things are ignored."""
+    groups = dict(list(COARSE.items())[NUM_COARSE_THINGS:])
+    of_value = {1 + value: k for k, values in enumerate(groups.values()) for value in values}
+    return PixelClasses(names=tuple(groups), lookup=tuple(of_value.get(v, IGNORED) for v in range(1 + OTHER)))
+
+
+def pixelmap_set(name: str, title: str, classes: Callable[[Path], PixelClasses]) -> DataSetSpec:
+    """A set of COCO's images with its maps of stuff alone."""
+    folder = PIXEL_MAPS[0]
+    return replace(
+        stuff_set(name, title, classes),
+        layout="{train,val}2017/*.jpg, also below images/, annotations/stuff_{train,val}2017_pixelmaps/*.png (or there "
+        "without annotations/)",
+        got_at="the COCO site: train2017.zip, val2017.zip and stuff_annotations_trainval2017.zip, with the archives in "
+        "it unpacked",
+        region_labels=maps_in(*PIXEL_MAPS),
+        class_labels=maps_in(*PIXEL_MAPS),
+        void=(UNLABELLED, OTHER),
+        label_files=(folder, ".png"),
+    )
 
 
 def stuff_set(

@@ -7,6 +7,7 @@ train and val are not VOC's: some of train are in VOC 2012's val, which train_no
 from pathlib import Path
 
 from samclr.datasets.catalogue import FindLabels, for_each
+from samclr.datasets.text_files import read_lines
 from samclr.errors import ScenesError
 
 ROOT = "benchmark_RELEASE/dataset"
@@ -17,7 +18,7 @@ def read_list(file: Path) -> list[str]:
     """The stems that a list names. Raises ScenesError where it is not there."""
     if not file.is_file():
         raise ScenesError(f"SBD has no list {file.name} in {file.parent}")
-    return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return read_lines(file)
 
 
 def listed(root: Path, split: str) -> list[str]:

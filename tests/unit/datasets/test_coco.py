@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support.coco import COUNTS, coloured, save, write_coco
+from support.coco import COUNTS, coloured, save, stuff_alone, write_coco
+from support.scenes import box_scene
 
 from samclr.datasets.annotation_index import indexed, place_of, read_instances
 from samclr.datasets.catalogue import DATASETS, IGNORED
 from samclr.datasets.check import check_set
 from samclr.datasets.coco import COARSE, STUFF, STUFF_IDS, THING_IDS, THINGS, panoptic_segments
+from samclr.datasets.label_maps import NO_REGION, read_label_regions
 from samclr.datasets.labelled_scenes import open_labelled_scenes
 from samclr.datasets.sources import list_scenes
 from samclr.errors import EvaluationError, ScenesError
@@ -222,6 +224,40 @@ def test_dense_evaluation_trains_on_train_and_tests_on_val(tmp_path, name, folde
 
 def test_coco_itself_has_no_classes_for_dense_evaluation(tmp_path):
     with pytest.raises(
-        EvaluationError, match=r"COCO 2017 has no pixel classes to evaluate; use .*coco-stuff, coco-stuff27"
+        EvaluationError,
+        match=r"COCO 2017 has no pixel classes to evaluate; use .*coco-stuff15, coco-stuff27",
     ):
         open_labelled_scenes(Path(f"coco@{write_coco(tmp_path)}"))
+
+
+def test_stuff_alone(tmp_path):
+    """Maps of COCO's stuff task: its 92 ids, or the fifteen supercategories that the maps of both have."""
+    write_coco(tmp_path, stuff=False, pixelmaps=True)
+    names, values = ("coco-stuff91", "coco-stuff15"), stuff_alone(box_scene(900)[1])
+    for name, sky, thing, banner, wood in zip(
+        names, ("sky-other", "sky"), ("other", None), ("banner", "textile"), ("wood", "solid"), strict=True
+    ):
+        train, val = open_labelled_scenes(Path(f"{name}@{tmp_path}"))
+        assert (len(train), len(val), len(train.classes)) == (3, 2, {names[0]: 92, names[1]: 15}[name])
+        number = [ref.image_id for ref in train.refs].index("train2017/000000000900.jpg")
+        expected = {0: IGNORED, 157: sky, 183: thing, 92: banner, 182: wood}
+        found = train.label_map(number)
+        for value, own in expected.items():
+            place = own if own == IGNORED else IGNORED if own is None else train.classes.index(own)
+            assert set(found[values == value].tolist()) == {place}
+    of_both = DATASETS["coco-stuff27"].pixel_classes(tmp_path)
+    alone = DATASETS["coco-stuff15"].pixel_classes(tmp_path)
+    for value in STUFF_IDS:  # a map of both holds the id less 1
+        assert alone.names[alone.lookup[value]] == of_both.names[of_both.lookup[value - 1]]
+    assert set(alone.lookup[:92]) | {alone.lookup[183]} == {IGNORED}
+    refs = list_scenes([Path(f"coco-stuff91:val2017@{tmp_path}")])
+    regions = read_label_regions(refs[0].label, (48, 64))
+    values = np.asarray(Image.open(refs[0].label.path)).astype(int)
+    assert (regions == np.where(np.isin(values, (0, 183)), NO_REGION, values)).all()
+    assert check_set(tiny("coco-stuff91"), tmp_path).complete
+    with pytest.raises(EvaluationError, match="3 of 3 images of COCO-Stuff, 15 classes of stuff, split train2017"):
+        open_labelled_scenes(Path(f"coco-stuff15@{write_coco(tmp_path / 'both')}"))
+    for split in ("train2017", "val2017"):
+        (tmp_path / f"annotations/stuff_{split}_pixelmaps").rename(tmp_path / "annotations" / split)
+    with pytest.raises(EvaluationError, match=r"has the value 183; expected 0 to 181, or 255 for unlabelled"):
+        open_labelled_scenes(Path(f"coco-stuff@{tmp_path}"))[0].label_map(0)
