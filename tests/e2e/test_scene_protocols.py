@@ -13,7 +13,7 @@ from PIL import Image
 from support.intervals import check_resampled
 from support.scenes import write_shapes
 
-from samclr.evaluation.protocols import in_context
+from samclr.evaluation.protocols import in_context, overcluster
 from samclr.runs.results import Result
 
 PAPERS = (
@@ -60,6 +60,30 @@ def test_all_three_stand_in_results_and_details_and_are_replaced(tmp_path, call)
     status, shown, _ = call(*command)
     assert "in context 100" in shown
     assert "mIoU, full size" in shown
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_what_was_measured_before_a_protocol_failed_is_kept_and_shown(tmp_path, call, monkeypatch, interrupted):
+    out = tmp_path / "results.json"
+    command = ("evaluate", "small-cnn", "--dense-on", write_shapes(tmp_path / "shapes"), *IN_CONTEXT, "--out", out)
+    with monkeypatch.context() as patched:
+        if interrupted:
+            patched.setattr(overcluster, "square_maps", interrupt)
+        status, shown, said = call(*command, "--overcluster", 60_000, "--overcluster-px", 48)
+    assert status == (130 if interrupted else 1)
+    assert ("interrupted; rerun" if interrupted else "cannot be put into 60000 clusters") in said
+    (row,) = json.loads(out.read_text())["results"]
+    assert (row["protocol"], "in context" in shown) == ("in_context", True)
+    assert "in_context" in json.loads((tmp_path / row["details"]).read_text())["protocols"]
+    status, shown, said = call(*command, "--overcluster", 3, "--overcluster-px", 48, "--overcluster-runs", 1)
+    assert status == 0, said
+    rows = json.loads(out.read_text())["results"]
+    assert [one["protocol"] for one in rows] == ["in_context", "overcluster"]
+    assert rows[0]["scores"] == row["scores"]
+
+
+def interrupt(*arguments: object) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("options", [IN_CONTEXT, LINEAR, CLUSTERS])

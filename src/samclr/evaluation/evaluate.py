@@ -39,8 +39,9 @@ def evaluate_each(
     """Yield the results on each set when it is done. All sets, and the file of results, are opened before the first.
 
     sets: by kind (samclr.config.kinds), each a path or as the kind's opener gives it.
-    Results are added to `out` (or the run's results.json) set by set; one of the same `identity` is replaced. What is
-    too long for a row (confusion, each class's accuracy, predictions) lies in the file that it names.
+    Results are added to `out` (or the run's results.json) set by set, and where a protocol fails or is interrupted
+    those of the protocols before it; one of the same `identity` is replaced. What is too long for a row (confusion,
+    each class's accuracy, predictions) lies in the file that it names.
 
     Raises:
         UsageError: no protocol is asked for on a set.
@@ -66,15 +67,21 @@ def evaluate_each(
             protocol.check(task)
     identity = target.identity() if tasks else {}
     for task in tasks:
-        results, details = [], task.details()
-        for protocol in protocols[task.kind]:
-            for outcome in protocol.measure(task):
-                result = _result(identity | {"source": str(target.source)}, task, protocol, outcome)
-                results.append(result)
-                details["protocols"][result.key] = outcome.details
+        results, details, failed = [], task.details(), None
+        try:
+            for protocol in protocols[task.kind]:
+                for outcome in protocol.measure(task):
+                    result = _result(identity | {"source": str(target.source)}, task, protocol, outcome)
+                    results.append(result)
+                    details["protocols"][result.key] = outcome.details
+        except BaseException as error:  # of whatever kind: what was measured before it is kept
+            failed = error
         if place is not None and results:
             results = add_results(place, results, details, target.source, target.which)
-        yield results
+        if results or failed is None:
+            yield results
+        if failed is not None:
+            raise failed
 
 
 def _result(identity: dict[str, Any], task: Task, protocol: Protocol[Any, Any], outcome: Outcome) -> Result:
