@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float16
@@ -56,7 +57,7 @@ class InContext(DenseProtocol[InContextConfig]):
         memory = context_memory(task.backbone, one.train, numbers, config, side, stage, task.device, task.cache)
         banks = {size: Bank(memory, size, one.name, config, task.device) for size in config.in_context_memory}
         num_classes = len(one.test.classes)
-        prints = {
+        prints: dict[str, Any] = {
             "train_fingerprint": scenes_fingerprint(one.train, numbers),
             "test_fingerprint": scenes_fingerprint(one.test, test_numbers),
         }

@@ -125,8 +125,8 @@ class Multilabel(MultilabelProtocol[MultilabelConfig]):
         rankings = _rankings(data, scores)
         by_class = _by_class(len(task.multilabel.classes), data.kept, [rankings])
         named = {task.multilabel.classes[k]: cost for k, cost in zip(data.kept, costs, strict=True)}
-        scores, drawn = _scores([rankings], data, task)
-        return "", scores, {"costs": named}, {"per_class_ap": by_class} | drawn
+        found, resampled = _scores([rankings], data, task)
+        return "", found, {"costs": named}, {"per_class_ap": by_class} | resampled
 
     def _chosen(self, data: Data, marks: Int[np.ndarray, "n c"]) -> list[float]:
         """The cost of each class that is measured; the first of the best."""
@@ -161,8 +161,8 @@ class Multilabel(MultilabelProtocol[MultilabelConfig]):
         _, cost, samples = best
         by_class = _by_class(len(task.multilabel.classes), data.kept, samples)
         by_sample = [float(np.mean([one.average_precision()[0] for one in sample])) for sample in samples]
-        scores, drawn = _scores(samples, data, task)
-        return f"k{shots}", scores, {"cost": cost}, {"per_class_ap": by_class, "by_sample": by_sample} | drawn
+        found, resampled = _scores(samples, data, task)
+        return f"k{shots}", found, {"cost": cost}, {"per_class_ap": by_class, "by_sample": by_sample} | resampled
 
 
 def few_images(
