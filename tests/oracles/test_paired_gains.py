@@ -50,5 +50,9 @@ def test_the_sentence_says_what_was_gained_and_forgotten():
         "The end, step 9, has gained 20.0 points of kNN on set (10.0 to 30.0) and has forgotten 2.0 points of kNN on "
         "set (0.0 to 6.0, not told apart), against its start."
     )
+    found.best_step = 0
+    assert found.sentence().startswith("No step was better than the start. The end, step 9, has gained 20.0 points of ")
+    alone = BeforeAfter(settings="", table=[compared(rows[0], rows[0], None), table[0]], end_step=9)
+    assert alone.sentence().endswith("(10.0 to 30.0) and has kept kNN on set, against its start.")
     cells = found.cells()[1]
     assert (cells["start"], cells["end"], cells["end over start"]) == ("40.0", "38.0", "-2.0 (-6.0 to +0.0)")

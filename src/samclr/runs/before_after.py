@@ -121,20 +121,31 @@ class BeforeAfter:
         return [line.cells(self.best_step) for line in self.table]
 
     def sentence(self) -> str:
-        """What the end, or the best step where that is another one, gained over the start and what it forgot."""
-        is_best = self.best_step not in (None, self.end_step)
+        """What the end, or the best step where that is another one, gained over the start and what it forgot.
+
+        Where the start is the best, it says so, and speaks of the end.
+        """
+        is_best = self.best_step not in (None, 0, self.end_step)
         what = f"The best step, {self.best_step:,}," if is_best else f"The end, step {self.end_step:,},"
+        if self.best_step == 0:
+            what = f"No step was better than the start. {what}"
         gained: list[str] = []
         forgotten: list[str] = []
+        kept: list[str] = []
         for line in self.table:
             gain = line.best_gain if is_best else line.end_gain
             if gain is None or not line.is_share or line.on == HELD_OUT:
                 continue
-            (forgotten if gain[0] < 0 else gained).append(_words(line, gain))
-        if not gained and not forgotten:
+            if abs(gain[0]) < LEAST_SHOWN:
+                kept.append(f"{line.title} on {line.on}")
+            else:
+                (forgotten if gain[0] < 0 else gained).append(_words(line, gain))
+        if not (gained or forgotten or kept):
             return ""
         parts = [
-            f"has {verb} {' and '.join(some)}" for verb, some in (("gained", gained), ("forgotten", forgotten)) if some
+            f"has {verb} {' and '.join(some)}"
+            for verb, some in (("gained", gained), ("forgotten", forgotten), ("kept", kept))
+            if some
         ]
         return f"{what} {' and '.join(parts)}, against its start."
 
@@ -144,6 +155,7 @@ class BeforeAfter:
 
 
 HELD_OUT = "scenes held out"
+LEAST_SHOWN = 0.0005  # less is 0.0 points
 
 
 def _words(line: Compared, gain: tuple[float, float | None, float | None]) -> str:
