@@ -82,6 +82,21 @@ def test_what_was_measured_before_a_protocol_failed_is_kept_and_shown(tmp_path, 
     assert rows[0]["scores"] == row["scores"]
 
 
+def test_squares_of_a_single_patch(tmp_path, call):
+    """A batch norm that is trained takes no single value a channel; one that is measured does."""
+    command = (
+        "evaluate",
+        "resnet10t",
+        "--untrained",
+        "--dense-on",
+        write_shapes(tmp_path / "shapes"),
+        "--device",
+        "cpu",
+    )
+    status, _, said = call(*command, *IN_CONTEXT, "--in-context-px", 32, "--in-context-k", 1, "--out", tmp_path / "out")
+    assert status == 0, said
+
+
 def interrupt(*arguments: object) -> None:
     raise KeyboardInterrupt
 

@@ -19,6 +19,7 @@ from samclr.scenes.decode import DecodeError, Header, read_header
 from samclr.scenes.notes import ListingNotes
 from samclr.scenes.refs import SceneRef
 
+OWN_LAYOUT = "images/{train,test}/*, labels/{train,test}/*.png of the same stem (or val for test)"
 CLASSES_FILE, NO_CLASS = "classes.txt", "-"
 TRAIN_NAMES, TEST_NAMES = ("train", "training"), ("test", "val", "validation")
 
@@ -129,7 +130,8 @@ def _find(name_or_path: Path) -> tuple[DataSetSpec, Path, PixelClasses | None, s
     listed = root / CLASSES_FILE
     if not data_set.own_layout or not listed.is_file():
         return data_set, root, None, asked
-    return replace(data_set, title=f"the set {root.name}"), root, _own_classes(listed), asked
+    own = replace(data_set, title=f"the set {root.name}", layout=OWN_LAYOUT, got_at="")
+    return own, root, _own_classes(listed), asked
 
 
 def _own_classes(file: Path) -> PixelClasses:
@@ -177,9 +179,11 @@ def _open_split(split: NamedSource, own: PixelClasses | None) -> LabelledScenes:
     paths = find_class_labels(split, [ref.image_id for ref in refs])
     without = [ref.image_id for ref, path in zip(refs, paths, strict=True) if path is None]
     if without:
+        known = f"samclr data check {split.data_set.name} --root {split.root} lists what is missing"
+        advice = known if own is None else f"expected {OWN_LAYOUT}"
         raise EvaluationError(
             f"{len(without)} of {len(refs)} images of {split.data_set.title}, split {split.split}, have no label map: "
-            f"{name_some(without)}; samclr data check {split.data_set.name} --root {split.root} lists what is missing"
+            f"{name_some(without)}; {advice}"
         )
     assert split.data_set.pixel_classes is not None
     found = own or split.data_set.pixel_classes(split.root)

@@ -112,6 +112,8 @@ def _unshared(source: NamedSource, image_ids: Sequence[str], found: list[Path | 
 
 
 def _advice(source: NamedSource) -> str:
+    if not source.data_set.got_at:  # of one's own
+        return "see to its files"
     return f"samclr data check {source.data_set.name} --root {source.root} tells where to get it"
 
 

@@ -12,6 +12,7 @@ from samclr.errors import EvaluationError
 from samclr.evaluation.patches import feature_map, patch_px, stage_number
 from samclr.evaluation.protocols.dense_spec import DenseConfig
 from samclr.log import say
+from samclr.models.freeze import modes_kept
 from samclr.models.sizes import InputSizes, reason_of
 
 
@@ -69,8 +70,8 @@ def check_maps(backbone: nn.Module, short_px: int, stage: int, what: str, square
     rows = max(round(short_px / patch), 1) * patch
     columns = rows if square else rows + patch
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            found = feature_map(sizes.trial, torch.zeros(1, 3, rows, columns, device="meta"), stage)
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), modes_kept(sizes.trial):
+            found = feature_map(sizes.trial.eval(), torch.zeros(1, 3, rows, columns, device="meta"), stage)
     except Exception as error:  # asserts, views and products of shapes that do not fit
         raise EvaluationError(
             f"{sizes.name} does not accept images of {columns}x{rows} px ({reason_of(error)}); "

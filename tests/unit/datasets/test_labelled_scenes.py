@@ -69,12 +69,24 @@ def test_a_folder_of_ones_own_with_its_classes(tmp_path):
     assert np.unique(test.label_map(0)).tolist() == [0, 3, 10, IGNORED]
     test.label_paths[0].unlink()
     with pytest.raises(
-        EvaluationError, match=r"1 of 3 images of the set own, split val, have no label map: val/0001TP"
+        EvaluationError, match=r"1 of 3 images of the set own, split val, have no label map: val/0001TP.*; expected im"
     ):
         open_labelled_scenes(tmp_path / "own")
     (tmp_path / "own/classes.txt").write_text("\n")
     with pytest.raises(EvaluationError, match=r"classes.txt names 0 classes; expected one a line, 1 to 255 of them"):
         open_labelled_scenes(tmp_path / "own")
+
+
+def test_a_set_of_ones_own_is_not_sent_to_where_camvid_is_got(tmp_path):
+    root = write_camvid(tmp_path / "own", splits=("train",))
+    (root / "classes.txt").write_text("\n".join(f"thing {k}" for k in range(12)) + "\n")
+    with pytest.raises(EvaluationError, match=r"the set own has no split test .*; found train; see to its files$"):
+        open_labelled_scenes(root)
+    (root / "images/val").mkdir()
+    with pytest.raises(
+        EvaluationError, match=r"has no image in .*: expected images/{train,test}/\*, labels/.*; see to"
+    ):
+        open_labelled_scenes(root)
 
 
 def test_a_value_of_no_class_is_ignored(tmp_path):
