@@ -253,7 +253,10 @@ def largest_of_knn_and_probe(tmp_path, num):
     labels = torch.arange(num) % 3
     with LargestResult() as seen:
         knn_ranked(bank[:40], bank, labels, 3, USUAL_SETTINGS)
-        linear_probe(bank, labels, bank, labels, 3, ProbeConfig(probe_epochs=1, probe_batch_size=100))
+        config = ProbeConfig(probe_epochs=1, probe_batch_size=100)
+        linear_probe(bank, labels, bank, labels, 3, config)
+        swept = replace(config, probe_sweep=(0.1,))
+        linear_probe(bank, labels, bank, labels, 3, swept, np.arange(0, num, 2))
     return seen.largest, bank.nbytes
 
 
