@@ -69,7 +69,12 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything that the study's folder must know to be resumed, shown and compared."""
+    """Everything that the study's folder must know to be resumed, shown and compared.
+
+    Attributes:
+        steps: of each run, where the command stated them.
+        own_seeds: the study's, where the command stated none.
+    """
 
     study: str
     source: str
@@ -89,6 +94,8 @@ class Plan:
     image_columns: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, Path], ...] = ()
     ignore_label: tuple[int, ...] = ()
+    steps: int | None = None
+    own_seeds: tuple[int, ...] = ()
 
     def runs(self) -> list["Run"]:
         """All runs, also those of missing arms: the seeds one after another, so that a further seed comes last."""

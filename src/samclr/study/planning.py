@@ -67,6 +67,8 @@ def make_plan(study: Study, source: str, given: Given, num_threads: int) -> Plan
         image_columns=tuple(given.image_columns.items()),
         labels=tuple(given.labels.items()),
         ignore_label=given.ignore_label,
+        steps=given.steps,
+        own_seeds=study.seeds,
     )
 
 

@@ -46,7 +46,7 @@ def questions_of(differences: Sequence[Difference]) -> list[Question]:
         asked.setdefault(d.pair.differing, []).append(d)
     return [
         Question(
-            title=TITLES.get(factors, f"Several at once: {', '.join(factors)}"),
+            title=_title(factors, group),
             counts=_counts(group),
             charts=_charts(group, several=len({d.pair.arm.scenes for d in differences}) > 1),
             sentences=tuple(phrase(d) for verdict in WORDS for d in group if d.verdict == verdict),
@@ -55,6 +55,12 @@ def questions_of(differences: Sequence[Difference]) -> list[Question]:
         )
         for number, (factors, group) in enumerate(asked.items())
     ]
+
+
+def _title(factors: tuple[str, ...], group: Sequence[Difference]) -> str:
+    if factors == ("training",) and group[0].pair.baseline.config.model.pretrained is not None:
+        return "Is continuing better than the start?"
+    return TITLES.get(factors, f"Several at once: {', '.join(factors)}")
 
 
 def _counts(group: Sequence[Difference]) -> str:

@@ -241,6 +241,13 @@ def test_the_command_of_the_whole_study_parses(files, tmp_path, begun):
     assert command._given().labels == {"boxes": files.labels}
 
 
+def test_the_command_of_a_study_has_the_steps_and_seeds_that_were_stated(files, tmp_path):
+    folder, plan = again(files, tmp_path, steps=9, seeds=(3,))
+    assert study_command(folder, plan).endswith(" --steps 9 --seeds 3")
+    folder, plan = again(files, tmp_path, steps=9)
+    assert study_command(folder, plan).endswith(f" --steps 9 --seeds 3 {' '.join(map(str, files.study.seeds))}")
+
+
 def test_the_image_column_of_a_study_s_scenes(files, tmp_path):
     table = pa.table({"mask": [b"no image"] * 12, "image": [path.read_bytes() for path in files.scenes.rglob("*.png")]})
     pq.write_table(table, tmp_path / "boxes.parquet")
