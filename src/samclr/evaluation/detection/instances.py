@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from samclr.datasets.catalogue import DATASETS
-from samclr.datasets.names import DATA_VARIABLE, as_named
+from samclr.datasets.names import DATA_VARIABLE, as_named, refuse_split
 from samclr.draws import epoch_order
 from samclr.errors import EvaluationError, FilesError, PartsError, RegionError, ScenesError, name_some, one_of
 from samclr.log import say_once
@@ -168,6 +168,8 @@ def open_instances(name_or_path: Path) -> InstanceSet:
 def _root(name_or_path: Path) -> Path:
     try:
         named = as_named(name_or_path)
+        if named is not None and named.data_set.instances is not None:
+            refuse_split(named, VAL_FOLDERS[0])
     except ScenesError as error:
         raise EvaluationError(str(error)) from None
     if named is not None and named.data_set.instances is None:
