@@ -221,7 +221,7 @@ def test_what_is_exported_is_settled_once(scenes, tmp_path):
     with pytest.raises(ConfigError, match=r"ema_decay is 0.9; expected none: moco has a momentum encoder"):
         replace(moco, optim=replace(moco.optim, ema_decay=0.9))
     with pytest.raises(ConfigError, match="head_warmup_steps is 4; expected fewer than the run's 4 steps"):
-        replace(moco.optim, head_warmup_steps=4)
+        replace(moco, optim=replace(moco.optim, head_warmup_steps=4))
     with pytest.raises(ConfigError, match="freeze all leaves no layer for `lora_rank`"):
         ModelConfig(freeze="all", lora_rank=2)
 

@@ -25,7 +25,7 @@ from samclr.config.model import AUTO
 from samclr.config.pretrain import Codec, Extension, OpenSetting, PretrainConfig
 from samclr.config.recipes import RECIPES
 from samclr.config.serialise import Bounds, InputSide, Seeds, Settings, Side
-from samclr.config.sizing import left_open
+from samclr.config.sizing import OPEN_SETTINGS, left_open
 from samclr.errors import UsageError
 from samclr.log import say, show, show_fill, show_json, show_table
 from samclr.processes.stopping import stop_status
@@ -114,7 +114,10 @@ AnyRecipe = Any
 if not TYPE_CHECKING:
     AnyRecipe = (
         tyro.extras.subcommand_type_from_defaults(
-            {name: RecipeOptions(**_shallow(recipe.config)) for name, recipe in RECIPES.items()},
+            {
+                name: RecipeOptions(**_shallow(replace(recipe.config, auto=OPEN_SETTINGS)))
+                for name, recipe in RECIPES.items()
+            },
             {
                 name: f"{recipe.summary}.\n\nPaper: {recipe.paper}.\nOverrides: {recipe.overrides}.\n"
                 f"Cost: {recipe.cost}.\nExpected: {recipe.expected}.\nExample: {recipe.command}"

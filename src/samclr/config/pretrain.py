@@ -3,6 +3,7 @@
 Nothing here imports torch or numpy, so that the command line shows every default at once.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -148,16 +149,15 @@ class OptimConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.epochs is None:
-            self._check_warmup(self.steps)
         if self.clip_per == "parameter" and self.clip_norm is None:
             raise ConfigError(
                 f"clip_per parameter clips nothing without a {option_of('clip_norm')}; give both", "clip_per"
             )
 
-    def _check_warmup(self, num_steps: int) -> None:
+    def check_warmups(self, num_steps: int, but: Container[str] = ()) -> None:
+        """Raise ConfigError if a warm-up is not over by the end of the run. but: those that are yet to be fitted."""
         for name in ("warmup_steps", "head_warmup_steps"):
-            if getattr(self, name) >= num_steps:
+            if getattr(self, name) >= num_steps and name not in but:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)}; expected fewer than the run's {num_steps} steps", name
                 )
@@ -166,12 +166,12 @@ class OptimConfig(Settings):
         """Steps of the whole run; a folder smaller than a batch counts one step an epoch.
 
         Raises:
-            ConfigError: the warm-up is not over by the end of the epochs.
+            ConfigError: the warm-up is not over by the end.
         """
-        if self.epochs is None:
-            return self.steps
-        steps = max(round(self.epochs * max(num_images // self.global_batch_size, 1)), 1)
-        self._check_warmup(steps)
+        steps = self.steps
+        if self.epochs is not None:
+            steps = max(round(self.epochs * max(num_images // self.global_batch_size, 1)), 1)
+        self.check_warmups(steps)
         return steps
 
 
@@ -277,6 +277,7 @@ class PretrainConfig(Settings):
                 "num_local_views",
             )
         if self.optim.epochs is None and "steps" not in self.auto:
+            self.optim.check_warmups(self.optim.steps, but=self.auto)
             self._check_anchor(self.optim.steps)
         if self.method.wants_regions != (self.views.carried_regions > 0):
             raise ConfigError(

@@ -14,6 +14,7 @@ HOURS = {"cpu": 1.0, "mps": 4.0, "cuda": 24.0}  # the longest run that nobody as
 FEWEST_STEPS = 100
 CPU_BATCH = 64  # so that an hour on a CPU has steps enough
 ADAMW_IMAGES = 1000  # the largest folder that a network learns by AdamW from scratch, where the optimiser is open
+WARMUPS = ("warmup_steps", "head_warmup_steps")
 WARMUP_SHARE = 0.1  # of the steps, where the recipe has no warm-up of its own
 USUAL_RATES = {"sgd": 0.015, "adamw": 1e-3, "lars": 0.075}  # of an optimiser that is not the recipe's, at USUAL_BATCH
 USUAL_BATCH = 64
@@ -42,7 +43,8 @@ def fit_folder(
     """Batch, optimiser, learning rate, precision and workers where they are open; warm-ups, where the steps are not.
 
     The batch is a power of two within the set, at most the recipe's and CPU_BATCH on a CPU, and divides among ranks.
-    A run whose batch and steps are both stated keeps the recipe's optimiser, learning rate and warm-ups. `fit_memory`
+    A run whose batch and steps are both stated keeps the recipe's optimiser, learning rate and warm-ups, but for those
+    that would not be over by its end. `fit_memory`
     (CUDA alone) and `fit_length` come after it.
 
     Args:
@@ -52,7 +54,9 @@ def fit_folder(
     """
     optim, runtime, auto = config.optim, config.runtime, config.auto
     if not {"global_batch_size", "steps"} & {*auto}:
-        auto = tuple(name for name in auto if name not in ("optimizer", "lr", "warmup_steps", "head_warmup_steps"))
+        fitting = (name for name in WARMUPS if getattr(optim, name) < _num_steps(optim, num_images))
+        kept = {"optimizer", "lr", *fitting}
+        auto = tuple(name for name in auto if name not in kept)
         config = replace(config, auto=auto)
     if "global_batch_size" in config.auto:
         ranks = runtime.num_devices * runtime.num_nodes
@@ -64,8 +68,7 @@ def fit_folder(
     if "lr" in auto:
         optim = replace(optim, lr=_fitted_rate(config, optim))
     if "steps" not in auto:
-        num_steps = replace(optim, warmup_steps=0, head_warmup_steps=0).num_steps(num_images)
-        optim = replace(optim, **_warmups(config, num_steps))
+        optim = replace(optim, **_warmups(config, _num_steps(optim, num_images)))
     if "precision" in config.auto and device_kind == "cuda":
         runtime = replace(runtime, precision=half)
     if "workers" in config.auto:
@@ -91,11 +94,15 @@ def _fitted_rate(config: PretrainConfig, fitted: OptimConfig) -> float:
     return float(f"{rate * (share**0.5 if fitted.optimizer == 'adamw' else share):.2g}")
 
 
+def _num_steps(optim: OptimConfig, num_images: int) -> int:
+    return replace(optim, warmup_steps=0, head_warmup_steps=0).num_steps(num_images)
+
+
 def _warmups(config: PretrainConfig, num_steps: int) -> dict[str, Any]:
     """Those that are open: the share of the steps that the recipe has, and where it has none WARMUP_SHARE."""
     counted_for = (config.optim if "steps" in config.auto else _of_recipe(config)).steps
     share_of: dict[str, Any] = {
-        name: getattr(config.optim, name) * num_steps // counted_for for name in config.auto if "warmup" in name
+        name: getattr(config.optim, name) * num_steps // counted_for for name in config.auto if name in WARMUPS
     }
     if share_of.get("warmup_steps") == 0:
         share_of["warmup_steps"] = int(WARMUP_SHARE * num_steps)

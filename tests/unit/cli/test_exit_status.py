@@ -63,7 +63,7 @@ def told(number: int) -> None:
 def test_a_job_that_stops_between_two_steps_has_it_too(number, status, _, call, monkeypatch, tmp_path):
     def pretrain(config, run, announce=False):
         told(number)
-        return SimpleNamespace(run=run, steps_done=3, num_steps=9, stopped=True, data_counts={})
+        return SimpleNamespace(run=run, steps_done=3, num_steps=9, stopped=True, data_counts={}, speaks=True)
 
     monkeypatch.setattr("samclr.training.pretrain.pretrain", pretrain)
     (tmp_path / "scenes").mkdir()

@@ -117,3 +117,13 @@ def test_a_resumed_run_takes_the_run_s_numbers_where_none_are_stated():
     assert filled_from(PretrainConfig(auto=OPEN_SETTINGS), run) == run
     stated = PretrainConfig(auto=left_open(frozenset({"steps"})), optim=OptimConfig(steps=9))
     assert filled_from(stated, run).optim == OptimConfig(steps=9, global_batch_size=32)
+
+
+@pytest.mark.parametrize("batch", [{}, {"global_batch_size": 8}])
+def test_warm_ups_of_a_recipe_are_fitted_to_fewer_steps(batch):
+    """`pretrain adapt --steps 40`, whose recipe has warm-ups of 60."""
+    given = replace(RECIPES["adapt"].config, auto=left_open(frozenset({"steps", *batch})))
+    config = fit_folder(replace(given, optim=replace(given.optim, steps=40, **batch)), 90, "cpu", "float16", 2)
+    assert (config.optim.warmup_steps, config.optim.head_warmup_steps) == (4, 4)
+    longer = fit_folder(replace(given, optim=replace(given.optim, steps=80, **batch)), 90, "cpu", "float16", 2)
+    assert longer.optim.warmup_steps == (60 if batch else 8)
