@@ -295,7 +295,7 @@ def all_void(fields):
     ],
 )
 def test_wrong_scenes_are_one_sentence(harm, more, message, tmp_path, call):
-    fields = write_labelled_scenes(tmp_path / "fields")
+    fields = write_labelled_scenes(tmp_path / "camvid")
     harm(fields)
     status, _, said = call("evaluate", "small-cnn", "--dense-on", fields, *SMALL_DENSE, *more)
     assert status in (1, 2)
