@@ -154,14 +154,6 @@ class OptimConfig(Settings):
                 f"clip_per parameter clips nothing without a {option_of('clip_norm')}; give both", "clip_per"
             )
 
-    def check_warmups(self, num_steps: int, but: Container[str] = ()) -> None:
-        """Raise ConfigError if a warm-up is not over by the end of the run. but: those that are yet to be fitted."""
-        for name in ("warmup_steps", "head_warmup_steps"):
-            if getattr(self, name) >= num_steps and name not in but:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)}; expected fewer than the run's {num_steps} steps", name
-                )
-
     def num_steps(self, num_images: int) -> int:
         """Steps of the whole run; a folder smaller than a batch counts one step an epoch.
 
@@ -171,8 +163,17 @@ class OptimConfig(Settings):
         steps = self.steps
         if self.epochs is not None:
             steps = max(round(self.epochs * max(num_images // self.global_batch_size, 1)), 1)
-        self.check_warmups(steps)
+        _check_warmups(self, steps)
         return steps
+
+
+def _check_warmups(optim: OptimConfig, num_steps: int, but: Container[str] = ()) -> None:
+    """Raise ConfigError if a warm-up is not over by the end of the run. but: those that are yet to be fitted."""
+    for name in ("warmup_steps", "head_warmup_steps"):
+        if getattr(optim, name) >= num_steps and name not in but:
+            raise ConfigError(
+                f"{name} is {getattr(optim, name)}; expected fewer than the run's {num_steps} steps", name
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,7 +278,7 @@ class PretrainConfig(Settings):
                 "num_local_views",
             )
         if self.optim.epochs is None and "steps" not in self.auto:
-            self.optim.check_warmups(self.optim.steps, but=self.auto)
+            _check_warmups(self.optim, self.optim.steps, but=self.auto)
             self._check_anchor(self.optim.steps)
         if self.method.wants_regions != (self.views.carried_regions > 0):
             raise ConfigError(
