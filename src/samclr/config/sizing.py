@@ -44,8 +44,7 @@ def fit_folder(
 
     The batch is a power of two within the set, at most the recipe's and CPU_BATCH on a CPU, and divides among ranks.
     A run whose batch and steps are both stated keeps the recipe's optimiser, learning rate and warm-ups, but for those
-    that would not be over by its end. `fit_memory`
-    (CUDA alone) and `fit_length` come after it.
+    that would not be over by its end. `fit_memory` (CUDA alone) and `fit_length` come after it.
 
     Args:
         device_kind: cpu, cuda or mps.
