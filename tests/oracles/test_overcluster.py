@@ -21,6 +21,7 @@ from samclr.evaluation.inputs import open_dense_set
 from samclr.evaluation.matching import count_pairs, hungarian, many_to_one, matched_counts, pair_table
 from samclr.evaluation.protocols.base import DenseTask
 from samclr.evaluation.protocols.overcluster import Overcluster, cluster_counts, label_squares, square_maps
+from samclr.evaluation.protocols.squares import Squares
 from samclr.evaluation.segmentation import confusion, iou_counts, miou_and_accuracy
 from samclr.models.backbone import create_backbone
 
@@ -149,7 +150,7 @@ def test_clusters_left_over_by_one_to_one_matching_are_of_the_first_class():
 def test_the_miou_is_the_mean_over_seeds_of_what_the_papers_code_counts(task):
     outcomes = Overcluster(CONFIG).measure(task)
     assert [(one.variant, one.settings["overcluster"]) for one in outcomes] == [("", 3), ("k12", 12)]
-    maps = square_maps(task, range(3), CONFIG, 48)
+    maps = square_maps(task, range(3), Squares.of(task.backbone, 48, None, "overcluster_stage"))
     labels = label_squares(task.scenes.test, range(3), 48, 20)
     rows = principal_components(maps.flatten(0, 2), 8, CPU)
     for k, outcome in zip((3, 12), outcomes, strict=True):

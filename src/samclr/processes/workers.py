@@ -52,8 +52,7 @@ def worker_processes(count: int, stop: Flag, doing: str, option: str) -> Iterato
     """
     if current_process().name == NAME and not _Started.as_worker:
         sys.exit(UNGUARDED_STATUS)  # still importing the script; the process that started this one says so
-    if (script := _unguarded_script()) is not None:
-        raise PartsError(_guard_text(script, option))
+    require_guard(option)
     context = _WorkerContext()
     number, threads = context.Value("i", 0), max(1, (os.cpu_count() or 1) // count)
     start = number, threads, stop, remarks_are_shown(), options_are_named()
@@ -70,6 +69,12 @@ def worker_processes(count: int, stop: Flag, doing: str, option: str) -> Iterato
                 raise
     except BrokenProcessPool:
         raise PartsError(_why_broken(processes, doing, option)) from None
+
+
+def require_guard(option: str) -> None:
+    """Raise PartsError for a user's script that other processes could not import. `option` gives fewer processes."""
+    if (script := _unguarded_script()) is not None:
+        raise PartsError(_guard_text(script, option))
 
 
 def unstated_workers(usual: int) -> int:

@@ -17,6 +17,7 @@ from samclr._version import __version__
 from samclr.config.protocols import protocols_of
 from samclr.config.serialise import from_dict, to_dict
 from samclr.errors import ConfigError, RunError
+from samclr.log import say
 from samclr.runs.directory import SUMMARY_FILE, differences
 from samclr.runs.results import Result
 from samclr.runs.saved import checkpoints, has_checkpoint, read_config
@@ -70,6 +71,11 @@ class StudyFolder:
         """Whether a process has this run, or the plan, under way."""
         with self.lock(name) as free:
             return not free
+
+    def has_begun(self, plan: Plan) -> bool:
+        """Whether a run has left something, or a process has one under way."""
+        left = (entry for part in (self.runs, self.path / "states") if part.is_dir() for entry in part.iterdir())
+        return any(left) or any(self.is_locked(run.name) for run in plan.runs())
 
     def missing_measurements(self, plan: Plan, run: Run) -> list[str]:
         """Keys of the evaluations that the run lacks still."""
@@ -144,7 +150,7 @@ def begin_study(path: Path, plan: Plan) -> tuple[StudyFolder, Plan]:
             saved = read_json(path / STUDY_FILE, {}, AGAIN)
             if saved.get("samclr") != __version__:
                 raise RunError(_of_another_version(path, saved))
-            plan = merge(path, before, plan)
+            plan = _extended(folder, before, plan)
         write_json(path / STUDY_FILE, {"format": FORMAT, "samclr": __version__, "plan": to_dict(plan)}, sealed=True)
     for run in plan.runs():
         check_run_directory(folder.run_directory(run), run, folder.stores)
@@ -175,6 +181,17 @@ def merge(path: Path, old: Plan, new: Plan) -> Plan:
         measurements=tuple(measured.values()),
         num_threads=old.num_threads,
     )
+
+
+def _extended(folder: StudyFolder, before: Plan, plan: Plan) -> Plan:
+    """As `merge`; but a plan of which nothing has begun, as `--list` leaves it, gives way to one that differs."""
+    try:
+        return merge(folder.path, before, plan)
+    except RunError:
+        if before.study != plan.study or folder.has_begun(before):
+            raise
+    say(f"{folder.path}: no run of the study had begun; it is planned anew, with the settings given now")
+    return plan
 
 
 def check_run_directory(directory: Path, run: Run, stores: Path) -> None:

@@ -15,7 +15,6 @@ from samclr.config import (
     InContextConfig,
     IntervalConfig,
     ModelConfig,
-    OverclusterConfig,
     ProbeConfig,
     SegmentLinearConfig,
 )
@@ -32,6 +31,7 @@ from samclr.evaluation.protocols.crop_probe import crop_probe
 from samclr.evaluation.protocols.fine_tune import fine_tune
 from samclr.evaluation.protocols.in_context import InContext
 from samclr.evaluation.protocols.overcluster import square_maps
+from samclr.evaluation.protocols.squares import Squares
 from samclr.evaluation.segment_head import train_head
 from samclr.evaluation.states import save_state
 from samclr.models.backbone import create_backbone
@@ -185,9 +185,8 @@ def made(what, backbone, shapes, cache):
         config = InContextConfig(in_context=True, in_context_memory=(70,))
         memory = context_memory(backbone, shapes.train, range(7), config, 32, 0, CPU, cache)
         return [memory.features, memory.shares, memory.places]
-    config = OverclusterConfig(overcluster=(2,))
     task = DenseTask(backbone=backbone, config=EvaluationConfig(), device=CPU, cache=cache, scenes=shapes)
-    return [square_maps(task, range(3), config, 32)]
+    return [square_maps(task, range(3), Squares.of(backbone, 32, None, "overcluster_stage"))]
 
 
 @pytest.mark.parametrize("what", ["features", "patches", "memory", "squares"])

@@ -56,6 +56,19 @@ def test_paths_are_remembered(files, tmp_path, begun):
     assert plan == begun[1]
 
 
+def test_a_plan_of_which_nothing_has_begun_gives_way(files, tmp_path, begun, capsys):
+    """As `--list` leaves it, for an array whose settings are then thought over."""
+    folder, plan = again(files, tmp_path, steps=1)
+    assert open_study(tmp_path / "out")[1] == plan != begun[1]
+    assert capsys.readouterr().err.count("no run of the study had begun; it is planned anew") == 1
+    with folder.lock(plan.runs()[1].name), pytest.raises(RunError, match="holds a study with other settings"):
+        again(files, tmp_path, steps=2)
+    folder.update_state(plan.runs()[1].name, error="stopped")
+    with pytest.raises(RunError, match="holds a study with other settings"):
+        again(files, tmp_path, steps=2)
+    assert open_study(tmp_path / "out")[1] == plan
+
+
 def test_seeds_sets_and_arms_are_added(files, tmp_path, begun):
     assert again(files, tmp_path, seeds=(7,))[1].seeds == (0, 1, 7)
     plan = again(files, tmp_path, on={"more": files.tones})[1]
@@ -67,6 +80,7 @@ def test_seeds_sets_and_arms_are_added(files, tmp_path, begun):
 
 
 def test_other_settings_are_refused(files, tmp_path, begun):
+    begun[0].update_state(begun[1].runs()[0].name, error="stopped")
     with pytest.raises(RunError) as error:
         again(files, tmp_path, steps=9)
     assert "out holds a study with other settings: " in str(error.value)

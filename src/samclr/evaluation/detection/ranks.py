@@ -16,6 +16,7 @@ from samclr.evaluation.states import STOPPED
 from samclr.log import name_options, option_of, options_are_named, remarks_are_shown, show_remarks
 from samclr.methods.ranks import largest_over_ranks, leave_ranks, num_ranks
 from samclr.processes.stopping import stop_signals, stopped
+from samclr.processes.workers import require_guard
 
 PRECISIONS: dict[str, Any] = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 
@@ -33,6 +34,7 @@ def run_on(work: Callable[[Fabric], bool], device: torch.device, num_devices: in
 
     Raises:
         EvaluationError: there are fewer devices, or what `work` raised.
+        PartsError: several are asked for by a script without a guard, which they could not import.
         Stopped: by SIGTERM or Ctrl-C.
     """
     many = num_devices > 1
@@ -40,6 +42,8 @@ def run_on(work: Callable[[Fabric], bool], device: torch.device, num_devices: in
         raise EvaluationError(
             f"{option_of('detect_devices')} is {num_devices}; this machine has {torch.cuda.device_count()}"
         )
+    if many:
+        require_guard(option_of("detect_devices"))
     fabric = Fabric(
         accelerator=device.type,
         devices=num_devices if many or device.index is None else [device.index],

@@ -10,14 +10,15 @@ from torch import Tensor, nn
 
 from samclr.datasets.labelled_scenes import LabelledScenes
 from samclr.draws import epoch_order
-from samclr.evaluation.dense_features import chosen_scenes, scenes_fingerprint, stream_patches, training_patches
+from samclr.evaluation.dense_features import scenes_fingerprint, stream_patches, training_patches
 from samclr.evaluation.linear import Standardiser, zero_layer
 from samclr.evaluation.neighbours import nearest_shares
 from samclr.evaluation.protocols.base import DenseProtocol, DenseTask, Outcome
 from samclr.evaluation.protocols.dense_spec import DenseConfig
 from samclr.evaluation.protocols.pixels import pixel_details, pixel_scores
+from samclr.evaluation.protocols.squares import chosen_parts
 from samclr.evaluation.segmentation import confusion, enlarge_argmax, iou_counts
-from samclr.evaluation.sizes import check_dense, say_fewer
+from samclr.evaluation.sizes import check_dense
 from samclr.log import say
 from samclr.models.schedules import cosine
 
@@ -35,10 +36,7 @@ class Dense(DenseProtocol[DenseConfig]):
         """`linear` and `knn`: miou (over the classes that occur in the test labels) and pixel_accuracy."""
         config, one = self.config, task.scenes
         train, test = one.train, one.test
-        say_fewer(one.name, "training images", config.dense_num_train, len(train))
-        say_fewer(one.name, "test images", config.dense_num_test, len(test))
-        numbers = chosen_scenes(train, config.dense_num_train, config.dense_seed)
-        test_numbers = chosen_scenes(test, config.dense_num_test, config.dense_seed)
+        numbers, test_numbers = chosen_parts(one, config.dense_num_train, config.dense_num_test, config.dense_seed)
         features, shares = training_patches(task.backbone, train, numbers, config, task.device, task.cache)
         voters = min(config.dense_k, config.dense_memory, len(features))
         if voters < config.dense_k:

@@ -14,16 +14,16 @@ from torch import Tensor
 
 from samclr.errors import EvaluationError
 from samclr.evaluation.context_memory import Memory, context_memory
-from samclr.evaluation.dense_features import LOAD_AHEAD, chosen_scenes, scenes_fingerprint
+from samclr.evaluation.dense_features import LOAD_AHEAD, scenes_fingerprint
 from samclr.evaluation.matching import ImageCounts, count_pairs
 from samclr.evaluation.neighbours import nearest_shares
-from samclr.evaluation.patches import RESIZED, patch_px, stage_number
+from samclr.evaluation.patches import RESIZED
 from samclr.evaluation.protocols.base import DenseProtocol, DenseTask, Outcome
 from samclr.evaluation.protocols.in_context_spec import InContextConfig
 from samclr.evaluation.protocols.pixels import require_labels, sized_scores
+from samclr.evaluation.protocols.squares import Squares, chosen_parts
 from samclr.evaluation.segmentation import enlarge_argmax
-from samclr.evaluation.sizes import check_maps, say_fewer
-from samclr.evaluation.square_scenes import stream_test_squares, whole_patches
+from samclr.evaluation.square_scenes import stream_test_squares
 from samclr.evaluation.states import kept, load_state
 from samclr.log import option_of, say, tell
 from samclr.models.fingerprints import cache_key
@@ -38,22 +38,17 @@ class InContext(DenseProtocol[InContextConfig]):
 
     def check(self, task: DenseTask) -> None:
         """The backbone has feature maps of squares."""
-        config = self.config
-        stage = stage_number(task.backbone, config.in_context_stage, "in_context_stage")
-        side = whole_patches(config.in_context_px, patch_px(task.backbone))
-        check_maps(task.backbone, side, stage, "in-context segmentation", square=True)
+        self._squares(task).check(task.backbone, "in-context segmentation")
 
     def measure(self, task: DenseTask) -> list[Outcome]:
         """An outcome for each memory, the first named without a variant."""
         config, one = self.config, task.scenes
-        say_fewer(one.name, "training images", config.in_context_num_train, len(one.train))
-        say_fewer(one.name, "test images", config.in_context_num_test, len(one.test))
-        numbers = chosen_scenes(one.train, config.in_context_num_train, config.in_context_seed)
-        test_numbers = chosen_scenes(one.test, config.in_context_num_test, config.in_context_seed)
-        stage = stage_number(task.backbone, config.in_context_stage, "in_context_stage")
-        side = whole_patches(config.in_context_px, patch_px(task.backbone))
-        if side != config.in_context_px:
-            tell(f"in context: squares of {side} px, whole patches of {patch_px(task.backbone)} px")
+        numbers, test_numbers = chosen_parts(
+            one, config.in_context_num_train, config.in_context_num_test, config.in_context_seed
+        )
+        squares = self._squares(task)
+        squares.tell_rounded("in context", config.in_context_px)
+        side, stage = squares.side_px, squares.stage
         memory = context_memory(task.backbone, one.train, numbers, config, side, stage, task.device, task.cache)
         banks = {size: Bank(memory, size, one.name, config, task.device) for size in config.in_context_memory}
         num_classes = len(one.test.classes)
@@ -84,6 +79,10 @@ class InContext(DenseProtocol[InContextConfig]):
             )  # fmt: skip
         return outcomes
 
+    def _squares(self, task: DenseTask) -> Squares:
+        config = self.config
+        return Squares.of(task.backbone, config.in_context_px, config.in_context_stage, "in_context_stage")
+
     def _searched(
         self, task: DenseTask, numbers: Sequence[int], side: int, stage: int, banks: "dict[int, Bank]", state_file: Path
     ) -> dict[int, dict[str, list[ImageCounts]]]:
@@ -98,10 +97,10 @@ class InContext(DenseProtocol[InContextConfig]):
         begin = len(counts) // LOAD_AHEAD * LOAD_AHEAD  # the same images go through the backbone together, always
         with kept(state_file) as keeper:
             if len(counts) < len(numbers):
-                squares = stream_test_squares(
+                shown = stream_test_squares(
                     task.backbone, scenes, numbers[begin:], side, stage, task.device, corners=True
                 )
-                for maps, labels in islice(squares, len(counts) - begin, None):
+                for maps, labels in islice(shown, len(counts) - begin, None):
                     own: list[Tensor] = []
                     for bank in banks.values():
                         shares = bank.shares_of(maps.flatten(1).T).T.reshape(-1, *maps.shape[1:])

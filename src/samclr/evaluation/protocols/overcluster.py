@@ -16,7 +16,6 @@ from samclr.errors import EvaluationError
 from samclr.evaluation.clusters import KmeansSetting, kmeans, principal_components
 from samclr.evaluation.dense_features import (
     check_room,
-    chosen_scenes,
     part_title,
     scene_parts,
     scenes_fingerprint,
@@ -24,13 +23,13 @@ from samclr.evaluation.dense_features import (
 from samclr.evaluation.intervals import bootstrap_values, interval_ends, resampled_details
 from samclr.evaluation.mapped import is_sound, make_arrays, map_array
 from samclr.evaluation.matching import count_pairs, hungarian, many_to_one, matched_counts, pair_table
-from samclr.evaluation.patches import RESIZED, patch_px, stage_number
+from samclr.evaluation.patches import RESIZED
 from samclr.evaluation.protocols.base import DenseProtocol, DenseTask, Outcome
 from samclr.evaluation.protocols.overcluster_spec import OverclusterConfig
 from samclr.evaluation.protocols.pixels import require_labels
+from samclr.evaluation.protocols.squares import Squares, chosen_part
 from samclr.evaluation.segmentation import class_ious, miou_and_accuracy
-from samclr.evaluation.sizes import check_maps, say_fewer
-from samclr.evaluation.square_scenes import resize_labels, stream_test_squares, whole_patches
+from samclr.evaluation.square_scenes import resize_labels, stream_test_squares
 from samclr.log import option_of, tell
 from samclr.models.fingerprints import cache_key
 from samclr.runs.results import Score
@@ -43,20 +42,15 @@ class Overcluster(DenseProtocol[OverclusterConfig]):
 
     def check(self, task: DenseTask) -> None:
         """The backbone has feature maps of squares."""
-        config = self.config
-        stage = stage_number(task.backbone, config.overcluster_stage, "overcluster_stage")
-        side = whole_patches(config.overcluster_px, patch_px(task.backbone))
-        check_maps(task.backbone, side, stage, "overclustering", square=True)
+        self._squares(task).check(task.backbone, "overclustering")
 
     def measure(self, task: DenseTask) -> list[Outcome]:
         """An outcome for each number of clusters, the first named without a variant."""
         config, one = self.config, task.scenes
-        say_fewer(one.name, "test images", config.overcluster_num_test, len(one.test))
-        numbers = chosen_scenes(one.test, config.overcluster_num_test, config.overcluster_seed)
-        side = whole_patches(config.overcluster_px, patch_px(task.backbone))
-        if side != config.overcluster_px:
-            tell(f"clusters: squares of {side} px, whole patches of {patch_px(task.backbone)} px")
-        maps = square_maps(task, numbers, config, side)
+        numbers = chosen_part(one, "test", config.overcluster_num_test, config.overcluster_seed)
+        squares = self._squares(task)
+        squares.tell_rounded("clusters", config.overcluster_px)
+        maps = square_maps(task, numbers, squares)
         num_patches = maps[..., 0].numel()
         most = max(config.overcluster)
         if num_patches < most:
@@ -64,7 +58,7 @@ class Overcluster(DenseProtocol[OverclusterConfig]):
                 f"{one.name}: {num_patches} patches of {len(numbers)} test images cannot be put into {most} clusters; "
                 f"name fewer ({option_of('overcluster')}) or take more images ({option_of('overcluster_num_test')})"
             )
-        labels = label_squares(one.test, numbers, side, config.overcluster_mask_px)
+        labels = label_squares(one.test, numbers, squares.side_px, config.overcluster_mask_px)
         rows = principal_components(maps.flatten(0, 2), config.overcluster_components, task.device)
         outcomes = []
         for k in config.overcluster:
@@ -90,21 +84,23 @@ class Overcluster(DenseProtocol[OverclusterConfig]):
             )
         return outcomes
 
+    def _squares(self, task: DenseTask) -> Squares:
+        config = self.config
+        return Squares.of(task.backbone, config.overcluster_px, config.overcluster_stage, "overcluster_stage")
+
 
 def build(config: OverclusterConfig) -> Overcluster:
     """See ProtocolSpec.build."""
     return Overcluster(config)
 
 
-def square_maps(
-    task: DenseTask, numbers: Sequence[int], config: OverclusterConfig, side_px: int
-) -> Float[Tensor, "n gh gw d"]:
+def square_maps(task: DenseTask, numbers: Sequence[int], squares: Squares) -> Float[Tensor, "n gh gw d"]:
     """Feature maps of the test squares, mapped from the cache.
 
     Raises:
         EvaluationError: an image or label map is broken, or the disk has too little room.
     """
-    stage, scenes = stage_number(task.backbone, config.overcluster_stage, "overcluster_stage"), task.scenes.test
+    side_px, stage, scenes = squares.side_px, squares.stage, task.scenes.test
     images = scenes_fingerprint(scenes, numbers)
     key = cache_key(task.backbone, task.device, images, side_px, stage, RESIZED, "squares")
     path = task.cache / "patches" / f"{key}-squares.npy"

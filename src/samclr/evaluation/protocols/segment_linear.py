@@ -3,17 +3,16 @@ learning of object parts for semantic segmentation", CVPR 2022; likewise CrOC an
 
 import torch
 
-from samclr.evaluation.dense_features import chosen_scenes, scenes_fingerprint
+from samclr.evaluation.dense_features import scenes_fingerprint
 from samclr.evaluation.matching import ImageCounts, count_pairs
-from samclr.evaluation.patches import patch_px, stage_number
 from samclr.evaluation.protocols.base import DenseProtocol, DenseTask, Outcome
 from samclr.evaluation.protocols.pixels import require_labels, sized_scores
 from samclr.evaluation.protocols.segment_linear_spec import SegmentLinearConfig
+from samclr.evaluation.protocols.squares import Squares, chosen_parts
 from samclr.evaluation.segment_head import train_head
 from samclr.evaluation.segmentation import enlarge_argmax
-from samclr.evaluation.sizes import check_maps, say_fewer
-from samclr.evaluation.square_scenes import resize_labels, stream_test_squares, whole_patches
-from samclr.log import say, tell
+from samclr.evaluation.square_scenes import resize_labels, stream_test_squares
+from samclr.log import say
 
 
 class SegmentLinear(DenseProtocol[SegmentLinearConfig]):
@@ -21,22 +20,17 @@ class SegmentLinear(DenseProtocol[SegmentLinearConfig]):
 
     def check(self, task: DenseTask) -> None:
         """The backbone has feature maps of squares."""
-        config = self.config
-        stage = stage_number(task.backbone, config.segment_stage, "segment_stage")
-        side = whole_patches(config.segment_px, patch_px(task.backbone))
-        check_maps(task.backbone, side, stage, "linear segmentation", square=True)
+        self._squares(task).check(task.backbone, "linear segmentation")
 
     def measure(self, task: DenseTask) -> list[Outcome]:
         """One outcome: miou and pixel_accuracy of the squares, miou at full size and at the size trained on."""
         config, one = self.config, task.scenes
-        say_fewer(one.name, "training images", config.segment_num_train, len(one.train))
-        say_fewer(one.name, "test images", config.segment_num_test, len(one.test))
-        numbers = chosen_scenes(one.train, config.segment_num_train, config.segment_seed)
-        test_numbers = chosen_scenes(one.test, config.segment_num_test, config.segment_seed)
-        stage = stage_number(task.backbone, config.segment_stage, "segment_stage")
-        side = whole_patches(config.segment_px, patch_px(task.backbone))
-        if side != config.segment_px:
-            tell(f"1x1 convolution: squares of {side} px, whole patches of {patch_px(task.backbone)} px")
+        numbers, test_numbers = chosen_parts(
+            one, config.segment_num_train, config.segment_num_test, config.segment_seed
+        )
+        squares = self._squares(task)
+        squares.tell_rounded("1x1 convolution", config.segment_px)
+        side, stage = squares.side_px, squares.stage
         if len(numbers) < config.segment_batch_size:
             say(f"{one.name} has {len(numbers)} training images: a step has them all, not {config.segment_batch_size}")
         head = train_head(task.backbone, one.train, numbers, config, side, stage, task.device, task.cache)
@@ -59,6 +53,10 @@ class SegmentLinear(DenseProtocol[SegmentLinearConfig]):
                 test_fingerprint=scenes_fingerprint(one.test, test_numbers),
             )
         ]
+
+    def _squares(self, task: DenseTask) -> Squares:
+        config = self.config
+        return Squares.of(task.backbone, config.segment_px, config.segment_stage, "segment_stage")
 
 
 def build(config: SegmentLinearConfig) -> SegmentLinear:

@@ -1,6 +1,8 @@
 """Detection: it learns bright shapes, resumes with the same numbers, and stops at what is not finite."""
 
 import json
+import sys
+import types
 
 import pytest
 import torch
@@ -12,11 +14,12 @@ from support.voc import write_voc
 
 import samclr
 from samclr.config.evaluation import EvaluationConfig, IntervalConfig
-from samclr.errors import EvaluationError
+from samclr.errors import EvaluationError, PartsError
 from samclr.evaluation.detection import training
 from samclr.evaluation.detection.batches import TrainingBatches, load_example
 from samclr.evaluation.detection.instances import open_instances
 from samclr.evaluation.detection.model import add_pyramid
+from samclr.evaluation.detection.ranks import run_on
 from samclr.evaluation.detection.training import detect
 from samclr.evaluation.protocols.detection_spec import DetectionConfig
 from samclr.processes.stopping import Stopped
@@ -231,3 +234,12 @@ def test_an_image_of_which_no_pixel_is_left_is_refused_before_training(tmp_path,
     assert done.returncode == 1
     assert f"images have a side of less than a pixel at --detect-px {px}, where the longer" in done.stderr
     assert f"({size[0]}x{size[1]} px)" in done.stderr
+
+
+def test_a_script_without_a_guard_is_told_before_it_would_be_imported(tmp_path, monkeypatch):
+    script = types.ModuleType("__main__")
+    script.__file__ = str(tmp_path / "detect.py")
+    (tmp_path / "detect.py").write_text("import samclr\nsamclr.evaluate('small-cnn', detect_on='shapes')\n")
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    with pytest.raises(PartsError, match=r'has no `if __name__ == "__main__":` .*; add it, or give `detect_devices` 1'):
+        run_on(lambda fabric: False, CPU, 2, "float32")
