@@ -74,17 +74,17 @@ class _Queue:
     not_before: dict[str, float] = field(default_factory=dict)
 
     def next_task(self, running: Sequence[str]) -> str | None:
-        """A run whose store is there, else a store that a run waits for, else one to help with."""
-        waiting = [run for run in self.runs if self.not_before.get(run.name, 0.0) <= time.monotonic()]
-        stores = [run.arm.store for run in waiting]
-        for run in waiting:
-            if run.arm.store is None or run.arm.store in self.ready_stores:
+        """The first run, or the store that it waits for; while this is made a later run, else help with a store."""
+        stores: list[str] = []
+        for run in [run for run in self.runs if self.not_before.get(run.name, 0.0) <= time.monotonic()]:
+            store = run.arm.store
+            if store is None or store in self.ready_stores:
                 self.runs.remove(run)
                 return run.name
-        for store in stores:
-            if store is not None and store not in running:
+            if store not in running:
                 return store
-        return next((store for store in stores if store is not None), None)
+            stores.append(store)
+        return stores[0] if stores else None
 
     def end(self, name: str, outcome: Outcome, tally: Tally) -> None:
         run = next((run for run in self.plan.runs() if run.name == name), None)

@@ -53,6 +53,12 @@ def test_stores_come_before_the_runs_that_need_them(study):
     assert said[-1].startswith("done 8/8: ")
 
 
+def test_seeds_are_run_one_after_the_other(study):
+    """So that what an interrupted study has done can be compared: a store does not wait for runs that need none."""
+    _, started, _ = carry_out(study, {})
+    assert [name[-1] for name in started if ".seed" in name] == ["0"] * 3 + ["1"] * 3
+
+
 def test_finished_runs_are_not_repeated(study):
     carry_out(study, {})
     _, started, _ = carry_out(study, {})
