@@ -60,13 +60,13 @@ def mean_average_precisions(
     """By area and by eleven points: the mean over classes, and over samples of training images; and in each resample.
 
     rankings: of each sample those of its classes, over the same images. A class that has no positive in a resample of
-    the images is left out of that resample's mean.
+    the images is left out of that resample's mean; NaN where this leaves none.
     """
     flat = [one for sample in rankings for one in sample]
 
     def means(times: Float[np.ndarray, "n"] | None) -> Float[np.ndarray, "2"]:
         found = np.array([one.average_precision(times) for one in flat])
         kept = ~np.isnan(found[:, 0])
-        return found[kept].mean(0) if kept.any() else np.zeros(2)
+        return found[kept].mean(0) if kept.any() else np.full(2, np.nan)
 
     return means(None), np.stack([means(times) for times in resamples(num_images, interval)])

@@ -15,6 +15,8 @@ import samclr
 from samclr.config import EvaluationConfig, IntervalConfig, MultilabelConfig
 from samclr.datasets.multilabel import open_multilabel
 from samclr.errors import ConfigError, EvaluationError
+from samclr.evaluation.average_precision import Ranking, mean_average_precisions
+from samclr.evaluation.intervals import interval_ends
 from samclr.evaluation.linear_svm import cross_validated, svm_scores, unit_features
 from samclr.evaluation.protocols.multilabel import Data, few_images
 
@@ -163,12 +165,31 @@ def test_classes_of_few_images(tmp_path, caplog):
     assert [one.counts["num_measured_classes"] for one in measured(own)] == [2]
     assert [one.counts["num_measured_classes"] for one in measured(own, multilabel_costs=(0.1, 1.0))] == [1]
     assert "as fewer than 3 training images have them, fewer than 3 lack them" in caplog.text
-    shots = measured(own, multilabel_shots=(1, 4))
-    assert [one.counts["num_measured_classes"] for one in shots] == [1, 1, 1]
+    full, one_shot, four_shots = measured(own, multilabel_shots=(1, 4))
+    assert [one.counts["num_measured_classes"] for one in (full, one_shot, four_shots)] == [2, 2, 1]
+    assert full == measured(own)[0]  # whatever shots are asked for
+    assert one_shot == measured(own, multilabel_shots=(1,))[1]
+    assert "own, 4 images a class: 1 of 2 classes are left out of the mean, as fewer than 4 training" in caplog.text
     with pytest.raises(EvaluationError, match="no class that can be measured: 7 training images"):
         measured(own, multilabel_shots=(7,))
     with pytest.raises(ConfigError, match="multilabel_costs has a value twice"):
         MultilabelConfig(multilabel_costs=(1.0, 1.0))
+
+
+def test_of_few_images_without_a_class_all_are_taken(tmp_path, caplog):
+    mostly = {f"train/{number}.png": f"{int(number < 10)},{number % 2}" for number in range(12)}
+    measured(write_own(tmp_path / "own", mostly), multilabel_shots=(4,))
+    assert "own, 4 images a class: fewer than 4 training images are known to lack red; all of them are taken" in (
+        caplog.text
+    )
+
+
+def test_a_resample_without_a_positive_is_no_precision_of_zero():
+    ranking = Ranking.of(np.arange(12.0), np.where(np.arange(12) == 11, 1, -1))
+    values, drawn = mean_average_precisions([[ranking]], 12, IntervalConfig(bootstrap=200))
+    assert values.tolist() == [1, 1]
+    assert 20 < np.isnan(drawn[:, 0]).sum() < 120  # of images drawn with replacement, (11 / 12) ** 12 lack it
+    assert interval_ends(drawn).tolist() == [[1, 1], [1, 1]]
 
 
 def test_one_test_image_and_features_that_say_nothing(tmp_path, monkeypatch):

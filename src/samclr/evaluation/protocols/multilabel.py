@@ -7,7 +7,7 @@ best on the test images, so they are optimistic.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,13 +45,14 @@ class Multilabel(MultilabelProtocol[MultilabelConfig]):
     """An SVM for each class, its cost chosen by cross-validation; then with few labels."""
 
     def check(self, task: MultilabelTask) -> None:
-        """Some class has enough images."""
+        """Some class has enough images, for each number of shots."""
         train, test = self._splits(task)
-        if not self._measured(train, test):
-            raise EvaluationError(
-                f"{task.name} has no class that can be measured: {self._needs} of one must have it, "
-                f"{self._least} lack it, and a test image have it"
-            )
+        for shots in (0, *self.config.multilabel_shots):
+            if not self._measured(train, test, shots):
+                raise EvaluationError(
+                    f"{task.name} has no class that can be measured: {shots or self._least} training images must have "
+                    f"it, {1 if shots else self._least} lack it, and a test image have it"
+                )
 
     def measure(self, task: MultilabelTask) -> list[Outcome]:
         """`` with all labels, then `k1`, `k2` and so on with few: map and map_eleven."""
@@ -62,13 +63,15 @@ class Multilabel(MultilabelProtocol[MultilabelConfig]):
             unit_features(split_features(task.backbone, one, config.multilabel_px, task.device, task.cache).numpy())
             for one in (train, test)
         ]
-        kept = self._measured(train, test)
-        self._say_left_out(task, kept)
-        data = Data(train=features[0], test=features[1], train_marks=train.labels, test_marks=test.labels, kept=kept)
+        every_shots = (0, *config.multilabel_shots)  # 0: all labels
+        kept = [self._measured(train, test, shots) for shots in every_shots]
+        self._say_left_out(task, every_shots, kept)
+        data = Data(train=features[0], test=features[1], train_marks=train.labels, test_marks=test.labels, kept=kept[0])
         prints = {"train_fingerprint": train.fingerprint, "test_fingerprint": test.fingerprint}
         found = [self._full(data, task)]
-        found += [self._few(data, task, shots) for shots in config.multilabel_shots]
-        counts = {"num_train": len(train.refs), "num_test": len(test.refs), "num_measured_classes": len(kept)}
+        for shots, own in zip(config.multilabel_shots, kept[1:], strict=True):
+            found.append(self._few(replace(data, kept=own), task, shots))
+        counts = {"num_train": len(train.refs), "num_test": len(test.refs)}
         settings = config.settings()
         few = ("multilabel_shots", "multilabel_samples", "multilabel_seed")
         full_settings = {name: value for name, value in settings.items() if name not in few}
@@ -77,12 +80,12 @@ class Multilabel(MultilabelProtocol[MultilabelConfig]):
                 variant=variant,
                 scores=scores,
                 settings=settings | {"multilabel_shots": [shots]} if shots else full_settings,
-                counts=counts | ({"num_shots": shots} if shots else {}),
+                counts=counts | {"num_measured_classes": len(own)} | ({"num_shots": shots} if shots else {}),
                 chosen=chosen,
                 details=details,
                 **prints,
             )
-            for (variant, scores, chosen, details), shots in zip(found, (0, *config.multilabel_shots), strict=True)
+            for (variant, scores, chosen, details), shots, own in zip(found, every_shots, kept, strict=True)
         ]
 
     def _splits(self, task: MultilabelTask) -> tuple[MultilabelSplit, MultilabelSplit]:
@@ -94,27 +97,33 @@ class Multilabel(MultilabelProtocol[MultilabelConfig]):
         """Training images that must have a class, and that must lack it, for it to be in every fold."""
         return FOLDS if len(self.config.multilabel_costs) > 1 else 1
 
-    @property
-    def _needs(self) -> str:
-        return f"{max(self._least, *self.config.multilabel_shots, 0)} training images"
-
-    def _measured(self, train: MultilabelSplit, test: MultilabelSplit) -> list[int]:
-        """Numbers of the classes that have enough images; the same for all numbers of shots."""
+    def _measured(self, train: MultilabelSplit, test: MultilabelSplit, shots: int) -> list[int]:
+        """Numbers of the classes that have enough images for so many shots, 0 for all labels: what other shots are
+        asked for makes no difference."""
         positives = (train.labels == HAS).sum(0)
-        lacking = len(train.labels) - positives  # as the full training set has it
-        enough = (positives >= max(self._least, *self.config.multilabel_shots, 0)) & (lacking >= self._least)
-        if self.config.multilabel_shots:
+        enough = positives >= (shots or self._least)
+        if shots:
             enough &= (train.labels == LACKS).any(0)
+        else:
+            enough &= len(train.labels) - positives >= self._least  # as the full training set has it
         return np.flatnonzero(enough & (test.labels == HAS).any(0)).tolist()
 
-    def _say_left_out(self, task: MultilabelTask, kept: list[int]) -> None:
-        names = task.multilabel.classes
-        if left := [name for k, name in enumerate(names) if k not in kept]:
-            say(
-                f"{task.name}: {len(left)} of {len(names)} classes are left out of the mean, as fewer than "
-                f"{self._needs} have them, fewer than {self._least} lack them, or no test image has them: "
-                f"{name_some(left)}"
-            )
+    def _say_left_out(self, task: MultilabelTask, every_shots: Sequence[int], kept: Sequence[list[int]]) -> None:
+        names, marks = task.multilabel.classes, self._splits(task)[0].labels
+        for shots, own in zip(every_shots, kept, strict=True):
+            whose = f"{task.name}, {shots} images a class" if shots else task.name
+            if left := [name for k, name in enumerate(names) if k not in own]:
+                say(
+                    f"{whose}: {len(left)} of {len(names)} classes are left out of the mean, as fewer than "
+                    f"{shots or self._least} training images have them, fewer than {1 if shots else self._least} lack "
+                    f"them, or no test image has them: {name_some(left)}"
+                )
+            without = (len(names) - 1) * shots
+            if short := [names[k] for k in own if (marks[:, k] == LACKS).sum() < without]:
+                say(
+                    f"{whose}: fewer than {without:,} training images are known to lack {name_some(short)}; all of "
+                    f"them are taken"
+                )
 
     def _full(self, data: Data, task: MultilabelTask) -> tuple[str, dict[str, Score], dict[str, Any], dict[str, Any]]:
         marks = np.where(data.train_marks == HAS, HAS, LACKS)
@@ -144,12 +153,7 @@ class Multilabel(MultilabelProtocol[MultilabelConfig]):
         config, best = self.config, None
         drawn = list(few_images(data, shots, config.multilabel_samples, config.multilabel_seed))
         for cost in config.multilabel_costs:
-            calls = [
-                (data.train[rows], data.train_marks[rows, k], data.test, cost)
-                for of_class in drawn
-                for k, rows in of_class
-            ]
-            scores = in_threads(svm_scores, calls)
+            scores = in_threads(_few_scores, ((data, k, rows, cost) for of_class in drawn for k, rows in of_class))
             samples = [
                 _rankings(data, scores[first : first + len(data.kept)])
                 for first in range(0, len(scores), len(data.kept))
@@ -183,6 +187,7 @@ def few_images(
 
 
 def _few_scores(data: Data, k: int, rows: Int[np.ndarray, "few"], cost: float) -> Float[np.ndarray, "m"]:
+    """Copies the rows of one SVM alone."""
     return svm_scores(data.train[rows], data.train_marks[rows, k], data.test, cost)
 
 
