@@ -180,7 +180,7 @@ class DataSetSpec:
         label_files: folder below the root and ending of files of which each must belong to an image.
         signs: folders whose presence makes a folder a root of this set, though nobody named it.
         own_layout: sets of one's own, with a classes.txt, may have this layout, too.
-        labels_among_scenes: folders of a root that a plain listing would take for scenes.
+        labels_among_scenes: folders of a root whose label maps a plain listing would take for scenes.
         pixel_classes: from the root to the classes of pixels, for dense evaluation.
         dense_splits: of sets whose splits for dense evaluation have names of their own, those that may be trained on,
             the usual one first, and the one that is measured on.

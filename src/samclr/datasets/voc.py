@@ -38,6 +38,7 @@ AUGMENTED_LISTS = tuple(
     for name in ("train_aug", AUGMENTED)
 )
 SBD_MAPS = f"../../{sbd.ROOT}/cls"  # from VOCdevkit/VOC2012
+LABEL_FOLDERS = ("SegmentationClass", "SegmentationObject", "SegmentationClassAug")
 MARKS = {"1": 1, "-1": -1, "0": 0}
 ANNOTATION = "Annotations/{stem}.xml"
 IDS = {2007: re.compile(r"\d{6}"), 2012: re.compile(r"\d{4}_\d{6}")}
@@ -205,7 +206,7 @@ def voc(
         class_labels=find_class_labels(*class_folders),
         void=(BACKGROUND, VOID),
         signs=signs,
-        labels_among_scenes=("SegmentationClass", "SegmentationObject"),
+        labels_among_scenes=LABEL_FOLDERS,
         pixel_classes=pixel_classes,
         dense_splits=dense_splits,
         multilabel=Multilabel(train=measured[0], test=measured[1], marks=read_marks),

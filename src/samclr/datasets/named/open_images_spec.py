@@ -14,6 +14,8 @@ from samclr.storage.files import is_portable
 
 TABLE = "{split}-annotations-object-segmentation.csv"
 TABLE_FOLDERS = ("", "annotations/", "{split}/")
+MASK_FOLDERS = ("{split}-masks", "masks/{split}", "{split}/masks")
+ARCHIVE = "{split}-masks-"  # and the first character of its masks' names
 COLUMNS = ("MaskPath", "ImageID")
 
 
@@ -58,10 +60,10 @@ def mask_files(table: Path) -> Iterator[tuple[str, str]]:
 def _folders(roots: Sequence[Path], split: str) -> Iterator[str]:
     """Folders that may hold a mask; {} stands for the first character of its name."""
     for root in (str(root).replace("{", "{{").replace("}", "}}") for root in roots):
-        for folder in (f"{split}-masks", f"masks/{split}", f"{split}/masks"):
+        for folder in (one.format(split=split) for one in MASK_FOLDERS):
             yield f"{root}/{folder}"
-            yield f"{root}/{folder}/{split}-masks-{{}}"
-        yield f"{root}/{split}-masks-{{}}"
+            yield f"{root}/{folder}/{ARCHIVE.format(split=split)}{{}}"
+        yield f"{root}/{ARCHIVE.format(split=split)}{{}}"
 
 
 SPEC = DataSetSpec(
@@ -84,6 +86,11 @@ SPEC = DataSetSpec(
     images_also=("images",),
     endings=(".jpg",),
     beside=(".csv",),
+    labels_among_scenes=tuple(
+        folder.format(split=split)
+        for split in ("train", "validation", "test")
+        for folder in (*MASK_FOLDERS, *(ARCHIVE + first for first in "0123456789abcdef"))
+    ),
     label_kinds=(
         LabelKind(
             name="masks", title=TABLE.format(split="SPLIT"), find=tables_of, form="mask files", mask_files=mask_files
