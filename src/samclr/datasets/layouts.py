@@ -120,7 +120,7 @@ def _advice(source: NamedSource) -> str:
 
 def recognise(folder: Path) -> DataSetSpec | None:
     """The set with label maps whose root a folder is, by what lies in it: the one with the most signs of those that
-    fit; the layout of one's own sets comes last."""
+    fit; the layout of one's own sets comes last, and after it a set that would refuse the folder as another's."""
     return next((data_set for data_set in _fitting(folder) if data_set.signs), None)
 
 
@@ -129,7 +129,7 @@ def _fitting(folder: Path) -> list[DataSetSpec]:
     found = [
         one for one in DATASETS.values() if one.is_in(folder) and all((folder / sign).is_dir() for sign in one.signs)
     ]
-    return sorted(found, key=lambda one: (one.own_layout, -len(one.signs)))
+    return sorted(found, key=lambda one: (bool(one.why_other(folder)), one.own_layout, -len(one.signs)))
 
 
 def _places(folder: Path) -> list[Path]:
@@ -148,7 +148,8 @@ def recognise_in(folder: Path, fits: Callable[[DataSetSpec], object]) -> tuple[D
     """
     if (own := recognise(folder)) is not None:
         return own, folder
-    within = {one.name: (one, place) for place in _places(folder) if (one := recognise(place)) is not None}
+    found = [(one, place) for place in _places(folder) if (one := recognise(place)) is not None]
+    within = {one.name: (one, place) for one, place in found if place in [folder / name for name in one.folders]}
     fitting = {name: found for name, found in within.items() if fits(found[0])}
     if len(fitting) > 1:
         raise ScenesError(f"{folder} holds several sets: type {' or '.join(f'{name}@{folder}' for name in fitting)}")
@@ -171,14 +172,13 @@ def _has_label_map(folder: Path) -> bool:
 
 def _named_instead(data_set: DataSetSpec, root: Path, maps: Path) -> str:
     """What is wrong with listing a root, and what to name; of a layout that one's own sets have, too, both ways on."""
-    if data_set.signs and not data_set.own_layout:
+    is_other = bool(data_set.why_other(root))
+    if data_set.signs and not data_set.own_layout and not is_other:
         return (
             f"{root} is a root of {data_set.title}, whose label maps are not scenes: type {data_set.name}@{root} "
             f"for its split {data_set.scene_split}, or name a folder of images in it"
         )
     images = root / data_set.images
     alone = "a folder of images alone" if images == root else f"{images} for its images alone"
-    return (
-        f"{maps} holds label maps, which are not scenes: name {alone}, or type {data_set.name}@{root} "
-        f"if the set is {data_set.title}"
-    )
+    by_name = "" if is_other else f", or type {data_set.name}@{root} if the set is {data_set.title}"
+    return f"{maps} holds label maps, which are not scenes: name {alone}{by_name}"
