@@ -148,8 +148,8 @@ def recognise_in(folder: Path, fits: Callable[[DataSetSpec], object]) -> tuple[D
     """
     if (own := recognise(folder)) is not None:
         return own, folder
-    found = [(one, place) for place in _places(folder) if (one := recognise(place)) is not None]
-    within = {one.name: (one, place) for one, place in found if place in [folder / name for name in one.folders]}
+    known = [(one, place) for place in _places(folder) if (one := recognise(place)) is not None]
+    within = {one.name: (one, place) for one, place in known if place in [folder / name for name in one.folders]}
     fitting = {name: found for name, found in within.items() if fits(found[0])}
     if len(fitting) > 1:
         raise ScenesError(f"{folder} holds several sets: type {' or '.join(f'{name}@{folder}' for name in fitting)}")

@@ -179,21 +179,29 @@ def other_than(year: int) -> Callable[[Path], str]:
 
 
 def downloader(year: int, *sets: str) -> Any:
-    """See DataSetSpec.download: by torchvision, archive by archive, those whose lists and images are not there."""
+    """See DataSetSpec.download: by torchvision, archive by archive, those of which a file is not there."""
 
     def download(root: Path) -> None:
         from torchvision.datasets import VOCDetection
 
-        place, listed = root / "VOCdevkit" / f"VOC{year}", lister(year)
+        place = root / "VOCdevkit" / f"VOC{year}"
         for one in sets:
             try:
-                whole = all((place / "JPEGImages" / name).is_file() for name in listed(place, one))
+                whole = all(path.is_file() for path in _files_of(place, year, one))
             except ScenesError:
                 whole = False
             if not whole:
                 VOCDetection(root, year=str(year), image_set=one, download=True)
 
     return download
+
+
+def _files_of(root: Path, year: int, split: str) -> Iterator[Path]:
+    """An archive's images, XML and label maps, by its lists. Raises ScenesError where a list is not there."""
+    for name in lister(year)(root, split):
+        yield from (root / "JPEGImages" / name, annotation_of(root, f"JPEGImages/{name}"))
+    for name in lister(year)(root, f"{SEGMENTED}{split}"):
+        yield from ((root / folder / name).with_suffix(".png") for folder in OBJECTS_AND_CLASSES)
 
 
 def voc(

@@ -198,3 +198,15 @@ def test_download_asks_torchvision_for_what_is_missing(tmp_path, monkeypatch):
     (folder / "ImageSets/Main/test.txt").unlink()
     DATASETS["voc2007"].download(tmp_path)
     assert asked == ["trainval", "test", "test"]
+
+
+@pytest.mark.parametrize("folder", ["JPEGImages", "Annotations", "SegmentationClass", "SegmentationObject"])
+def test_an_archive_of_which_a_file_is_missing_is_fetched_again(tmp_path, monkeypatch, folder):
+    asked = []
+    monkeypatch.setattr("torchvision.datasets.VOCDetection", lambda root, **given: asked.append(given["image_set"]))
+    root = write_voc(tmp_path)
+    DATASETS["voc2007"].download(tmp_path)
+    assert asked == []
+    next((root / folder).glob("000001.*")).unlink()
+    DATASETS["voc2007"].download(tmp_path)
+    assert asked == ["trainval"]
