@@ -80,13 +80,13 @@ class Check(Settings):
         from samclr.datasets.check import check_set
         from samclr.errors import UsageError
 
-        data_set = DATASETS[self.name]
-        if self.root is None and (self.download or DATA_VARIABLE not in os.environ):
+        data_set, variable = DATASETS[self.name], os.environ.get(DATA_VARIABLE)
+        if self.root is None and variable is None:
             raise UsageError(f"no folder is given for {self.name}: add --root DIR, or set ${DATA_VARIABLE}")
-        if self.download and self.root is not None:
+        if self.download:
             from samclr.datasets.download import download
 
-            download(data_set, self.root)
+            download(data_set, self.root or Path(str(variable)))
         found = check_set(data_set, self.root)
         rows = [
             {"split": one.split, "images": one.images, "expected": one.expected, "labels": one.labels}

@@ -35,6 +35,11 @@ def for_each(find: FindLabel) -> FindLabels:
     return lambda root, image_ids: [find(root, image_id) for image_id in image_ids]
 
 
+def no_others(root: Path) -> str:
+    """Of sets whose signs no other set has."""
+    return ""
+
+
 def no_faults(root: Path, split: str | None) -> list[str]:
     """Of sets whose files have no checksums that are known."""
     return []
@@ -179,8 +184,9 @@ class DataSetSpec:
             of region_labels, label_channels, regions_of and void; the first is taken unless another is asked for.
         label_files: folder below the root and ending of files of which each must belong to an image.
         signs: folders whose presence makes a folder a root of this set, though nobody named it.
+        why_other: from a folder with its signs to why it is another set's, "" where it is not.
         own_layout: sets of one's own, with a classes.txt, may have this layout, too.
-        labels_among_scenes: folders of a root that a plain listing would take for scenes.
+        labels_among_scenes: folders of a root whose label maps a plain listing would take for scenes.
         pixel_classes: from the root to the classes of pixels, for dense evaluation.
         dense_splits: of sets whose splits for dense evaluation have names of their own, those that may be trained on,
             the usual one first, and the one that is measured on.
@@ -221,6 +227,7 @@ class DataSetSpec:
     label_kinds: tuple[LabelKind, ...] = ()
     label_files: tuple[str, str] | None = None
     signs: tuple[str, ...] = ()
+    why_other: Callable[[Path], str] = no_others
     own_layout: bool = False
     labels_among_scenes: tuple[str, ...] = ()
     pixel_classes: Callable[[Path], PixelClasses] | None = None

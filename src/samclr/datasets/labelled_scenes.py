@@ -165,6 +165,12 @@ def _train_and_test(
         train = asked if asked in trained else trained[0]
         return NamedSource(data_set=data_set, split=tested if names == TEST_NAMES else str(train), root=root)
     wanted = [found.name for name in names if (found := data_set.split(name)) is not None and found.labelled]
+    if not wanted:
+        raise EvaluationError(
+            f"{data_set.title} has no split for dense tasks among {' and '.join(names)}: its labelled splits are "
+            f"{name_some([one.name for one in data_set.splits if one.labelled]) or 'none'}; state which are trained on "
+            f"and measured on in the field dense_splits of its DataSetSpec"
+        )
     present = [name for name in wanted if (root / data_set.images / name).is_dir()]
     if asked not in (None, data_set.scene_split) and asked not in wanted[:1] and names == TRAIN_NAMES:
         raise EvaluationError(f"dense tasks on {data_set.title} train on {wanted[0]}, not on {asked}")

@@ -1,10 +1,11 @@
 """Where the images and labels of the known data sets lie below their roots, and which set a folder is a root of."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from samclr.datasets.catalogue import DATASETS, DataSetSpec, ListSplit
-from samclr.datasets.label_maps import refuse_shared, shared_stems
+from samclr.datasets.label_maps import LABEL_SUFFIXES, refuse_shared, shared_stems
 from samclr.datasets.names import NamedSource
 from samclr.errors import ScenesError, name_some
 from samclr.scenes.containers import list_file
@@ -119,11 +120,22 @@ def _advice(source: NamedSource) -> str:
 
 def recognise(folder: Path) -> DataSetSpec | None:
     """The set with label maps whose root a folder is, by what lies in it: the one with the most signs of those that
-    fit; the layout of one's own sets comes last."""
-    for data_set in sorted(DATASETS.values(), key=lambda one: (one.own_layout, -len(one.signs))):
-        if data_set.signs and data_set.is_in(folder) and all((folder / sign).is_dir() for sign in data_set.signs):
-            return data_set
-    return None
+    fit; the layout of one's own sets comes last, and after it a set that would refuse the folder as another's."""
+    return next((data_set for data_set in _fitting(folder) if data_set.signs), None)
+
+
+def _fitting(folder: Path) -> list[DataSetSpec]:
+    """The sets whose root a folder may be, in the order of `recognise`; those without signs by what they hold."""
+    found = [
+        one for one in DATASETS.values() if one.is_in(folder) and all((folder / sign).is_dir() for sign in one.signs)
+    ]
+    return sorted(found, key=lambda one: (bool(one.why_other(folder)), one.own_layout, -len(one.signs)))
+
+
+def _places(folder: Path) -> list[Path]:
+    """The folders in it that have a name of a set's own."""
+    places = dict.fromkeys(folder / name for one in DATASETS.values() for name in one.folders)
+    return [place for place in places if place.is_dir() and os.access(place, os.X_OK)]
 
 
 def recognise_in(folder: Path, fits: Callable[[DataSetSpec], object]) -> tuple[DataSetSpec, Path] | None:
@@ -136,8 +148,8 @@ def recognise_in(folder: Path, fits: Callable[[DataSetSpec], object]) -> tuple[D
     """
     if (own := recognise(folder)) is not None:
         return own, folder
-    places = dict.fromkeys(folder / name for one in DATASETS.values() for name in one.folders)
-    within = {one.name: (one, place) for place in places if (one := recognise(place)) is not None}
+    known = [(one, place) for place in _places(folder) if (one := recognise(place)) is not None]
+    within = {one.name: (one, place) for one, place in known if place in [folder / name for name in one.folders]}
     fitting = {name: found for name, found in within.items() if fits(found[0])}
     if len(fitting) > 1:
         raise ScenesError(f"{folder} holds several sets: type {' or '.join(f'{name}@{folder}' for name in fitting)}")
@@ -145,10 +157,28 @@ def recognise_in(folder: Path, fits: Callable[[DataSetSpec], object]) -> tuple[D
 
 
 def refuse_labels_as_scenes(folder: Path) -> None:
-    """Raise ScenesError for a root whose label maps a plain listing would take for scenes."""
-    data_set = recognise(folder)
-    if data_set is not None and any((folder / name).is_dir() for name in data_set.labels_among_scenes):
-        raise ScenesError(
-            f"{folder} is a root of {data_set.title}, whose label maps are not scenes: type {data_set.name}@{folder} "
+    """Raise ScenesError where a plain listing would take label maps for scenes: a folder is, or holds under a name of
+    its own, a root of a set or of one's own set in such a layout."""
+    for place in (folder, *_places(folder)):
+        for data_set in _fitting(place):
+            maps = next((place / name for name in data_set.labels_among_scenes if _has_label_map(place / name)), None)
+            if maps is not None:
+                raise ScenesError(_named_instead(data_set, place, maps))
+
+
+def _has_label_map(folder: Path) -> bool:
+    return next(walk(folder, LABEL_SUFFIXES, []), None) is not None
+
+
+def _named_instead(data_set: DataSetSpec, root: Path, maps: Path) -> str:
+    """What is wrong with listing a root, and what to name; of a layout that one's own sets have, too, both ways on."""
+    is_other = bool(data_set.why_other(root))
+    if data_set.signs and not data_set.own_layout and not is_other:
+        return (
+            f"{root} is a root of {data_set.title}, whose label maps are not scenes: type {data_set.name}@{root} "
             f"for its split {data_set.scene_split}, or name a folder of images in it"
         )
+    images = root / data_set.images
+    alone = "a folder of images alone" if images == root else f"{images} for its images alone"
+    by_name = "" if is_other else f", or type {data_set.name}@{root} if the set is {data_set.title}"
+    return f"{maps} holds label maps, which are not scenes: name {alone}{by_name}"

@@ -89,7 +89,7 @@ def find_root(data_set: DataSetSpec, root: Path | None) -> Path:
     """The folder that holds what `data_set.holds` names: the root given, or a folder of the set's name in it.
 
     Raises:
-        ScenesError: there is none.
+        ScenesError: there is none, or it is another set's.
     """
     variable = os.environ.get(DATA_VARIABLE)
     if root is None and variable is None:
@@ -101,6 +101,8 @@ def find_root(data_set: DataSetSpec, root: Path | None) -> Path:
     for base in bases:
         for candidate in (base, *(base / folder for folder in data_set.folders)):
             if data_set.is_in(candidate):
+                if why := data_set.why_other(candidate):
+                    raise ScenesError(f"{candidate} is not a root of {data_set.title}: {why}")
                 return candidate
     base = bases[-1]
     if not base.is_dir():

@@ -22,6 +22,7 @@ CLASSES = (
     *("water", "window", "wood"),
 )
 CONVERTED, RAW = "SegmentationClassContext", "trainval"
+OBJECTS_AND_CLASSES = ("SegmentationObject", "SegmentationClass")  # VOC 2010's own, in the same folder
 LISTS = ("ImageSets/SegmentationContext/{split}.txt", "ImageSets/Main/{split}.txt")
 NAMES, FEWER_NAMES = "labels.txt", "{count}_labels.txt"
 OTHERWISE = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"}
@@ -144,8 +145,8 @@ def context_set(
         region_labels=find_maps if is_converted else find_raw_maps,
         class_labels=find_maps if is_converted else find_raw_maps,
         void=(0,),
-        signs=(CONVERTED,) if is_converted else (),
-        labels_among_scenes=(CONVERTED,) if is_converted else (),
+        signs=("JPEGImages",) if is_converted else (),
+        labels_among_scenes=(CONVERTED, *OBJECTS_AND_CLASSES),
         pixel_classes=classes,
         dense_splits=(("train",), "val"),
     )

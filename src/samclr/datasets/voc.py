@@ -7,7 +7,7 @@ unpacks beside VOCdevkit: then it is VOC's train and all of SBD without VOC's va
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from samclr.datasets.catalogue import (
     for_each,
     same_stem,
 )
+from samclr.datasets.pascal_context import CONVERTED, OBJECTS_AND_CLASSES
 from samclr.datasets.text_files import read_lines
 from samclr.errors import EvaluationError, ScenesError, name_some
 
@@ -38,9 +39,11 @@ AUGMENTED_LISTS = tuple(
     for name in ("train_aug", AUGMENTED)
 )
 SBD_MAPS = f"../../{sbd.ROOT}/cls"  # from VOCdevkit/VOC2012
+LABEL_FOLDERS = (*OBJECTS_AND_CLASSES, "SegmentationClassAug")
 MARKS = {"1": 1, "-1": -1, "0": 0}
 ANNOTATION = "Annotations/{stem}.xml"
 IDS = {2007: re.compile(r"\d{6}"), 2012: re.compile(r"\d{4}_\d{6}")}
+OF_A_YEAR = re.compile(r"VOC\d{4}")
 CITED = "photographs are Flickr's, under its terms; cite Everingham et al. 2010"
 
 
@@ -159,22 +162,46 @@ def title_of(year: int) -> str:
     return f"Pascal VOC {year}"
 
 
+def other_than(year: int) -> Callable[[Path], str]:
+    """See DataSetSpec.why_other: images of 2008 to 2012 have ids alike, and their folders hold the same."""
+
+    def why_other(root: Path) -> str:
+        names = [root.name.upper(), root.resolve().name.upper()]
+        if f"VOC{year}" in names:
+            return ""
+        if OF_A_YEAR.fullmatch(names[-1]):
+            return f"it is called {names[-1]}; rename it if it does hold {title_of(year)}"
+        if (root / CONVERTED).is_dir():
+            return f"it holds {CONVERTED}, Pascal Context's maps of VOC 2010; rename it to VOC{year} if it is both"
+        return ""
+
+    return why_other
+
+
 def downloader(year: int, *sets: str) -> Any:
-    """See DataSetSpec.download: by torchvision, archive by archive, those whose lists and images are not there."""
+    """See DataSetSpec.download: by torchvision, archive by archive, those of which a file is not there."""
 
     def download(root: Path) -> None:
         from torchvision.datasets import VOCDetection
 
-        place, listed = root / "VOCdevkit" / f"VOC{year}", lister(year)
+        place = root / "VOCdevkit" / f"VOC{year}"
         for one in sets:
             try:
-                whole = all((place / "JPEGImages" / name).is_file() for name in listed(place, one))
+                whole = all(path.is_file() for path in _files_of(place, year, one))
             except ScenesError:
                 whole = False
             if not whole:
                 VOCDetection(root, year=str(year), image_set=one, download=True)
 
     return download
+
+
+def _files_of(root: Path, year: int, split: str) -> Iterator[Path]:
+    """An archive's images, XML and label maps, by its lists. Raises ScenesError where a list is not there."""
+    for name in lister(year)(root, split):
+        yield from (root / "JPEGImages" / name, annotation_of(root, f"JPEGImages/{name}"))
+    for name in lister(year)(root, f"{SEGMENTED}{split}"):
+        yield from ((root / folder / name).with_suffix(".png") for folder in OBJECTS_AND_CLASSES)
 
 
 def voc(
@@ -205,7 +232,8 @@ def voc(
         class_labels=find_class_labels(*class_folders),
         void=(BACKGROUND, VOID),
         signs=signs,
-        labels_among_scenes=("SegmentationClass", "SegmentationObject"),
+        why_other=other_than(year),
+        labels_among_scenes=LABEL_FOLDERS,
         pixel_classes=pixel_classes,
         dense_splits=dense_splits,
         multilabel=Multilabel(train=measured[0], test=measured[1], marks=read_marks),

@@ -148,6 +148,17 @@ def test_the_root_is_looked_up_in_the_data_folder(tmp_path, capsys, monkeypatch)
     assert "train: 3 images, the release has 367" in call(capsys, "data", "check", "camvid")[1]
 
 
+def test_a_set_is_downloaded_into_the_data_folder(tmp_path, capsys, monkeypatch):
+    places = []
+    monkeypatch.setattr("samclr.datasets.download.download", lambda data_set, root: places.append(root))
+    monkeypatch.setenv("SAMCLR_DATA", str(tmp_path))
+    write_imagenette(tmp_path)
+    _, table, _ = call(capsys, "data", "check", "imagenette-160", "--download")
+    assert "train: 6 images, the release has 9,469" in table
+    call(capsys, "data", "check", "imagenette-160", "--download", "--root", tmp_path / "other")
+    assert places == [tmp_path, tmp_path / "other"]
+
+
 def test_the_list_has_every_set(capsys):
     status, text, _ = call(capsys, "data", "list", "--json")
     rows = json.loads(text)["data_sets"]

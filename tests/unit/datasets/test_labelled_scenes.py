@@ -1,5 +1,6 @@
 """Scenes with a class for each pixel, on tiny sets in their true layouts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,9 @@ from support.true_layouts import (
 from support.voc import write_voc
 from torchvision.datasets import Cityscapes
 
-from samclr.datasets.catalogue import IGNORED
+from samclr.datasets.catalogue import DATASETS, IGNORED, Split
 from samclr.datasets.labelled import open_labelled
-from samclr.datasets.labelled_scenes import open_labelled_scenes
+from samclr.datasets.labelled_scenes import open_labelled_scenes, open_validation_scenes
 from samclr.datasets.multilabel import open_multilabel
 from samclr.datasets.named import cityscapes_spec
 from samclr.datasets.objects import open_objects
@@ -75,6 +76,22 @@ def test_a_folder_of_ones_own_with_its_classes(tmp_path):
     (tmp_path / "own/classes.txt").write_text("\n")
     with pytest.raises(EvaluationError, match=r"classes.txt names 0 classes; expected one a line, 1 to 255 of them"):
         open_labelled_scenes(tmp_path / "own")
+
+
+def test_splits_of_other_names_are_to_be_stated(tmp_path, monkeypatch):
+    """Of a set of another package."""
+    root = write_camvid(tmp_path / "towns", splits=("learn", "exam"))
+    splits = (Split(name="learn", num_images=3), Split(name="exam", num_images=3))
+    towns = replace(DATASETS["camvid"], name="towns", folders=("towns",), splits=splits, scene_split="learn")
+    monkeypatch.setitem(DATASETS._specs, "towns", towns)
+    for opens in (open_labelled_scenes, open_validation_scenes):
+        with pytest.raises(
+            EvaluationError,
+            match=r"has no split for dense tasks among .*: its labelled splits are learn, exam; state .* dense_splits",
+        ):
+            opens(Path(f"towns@{root}"))
+    monkeypatch.setitem(DATASETS._specs, "towns", replace(towns, dense_splits=(("learn",), "exam")))
+    assert len(open_labelled_scenes(Path(f"towns@{root}"))[1]) == 3
 
 
 def test_a_set_of_ones_own_is_not_sent_to_where_camvid_is_got(tmp_path):

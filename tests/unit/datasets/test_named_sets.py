@@ -10,7 +10,10 @@ import torchvision.datasets.utils
 from support.true_layouts import png, write_camvid, write_cifar10, write_imagenette, write_stl10
 from torchvision.datasets import CIFAR10, STL10, Imagenette
 
+from samclr.datasets.catalogue import DATASETS, Split
+from samclr.datasets.download import download
 from samclr.datasets.labelled import open_labelled
+from samclr.datasets.named import imagenette_spec
 from samclr.errors import EvaluationError
 from samclr.evaluation.squares import decode_square
 from samclr.scenes.decode import load_scene
@@ -98,6 +101,26 @@ def test_download_leaves_a_whole_set_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(torchvision.datasets.utils.urllib.request, "urlopen", refuse_connections)
     root = write_stl10(tmp_path, monkeypatch)
     assert len(open_labelled(Path(f"stl10@{root}"), download=True).train.refs) == 5
+
+
+@pytest.mark.parametrize(("name", "write", "file"), [
+    ("imagenette-160", lambda p, patch: write_imagenette(p), "imagenette2-160/train/n01440764/n01440764_0.JPEG"),
+    ("imagenette-160", lambda p, patch: write_imagenette(p), "imagenette2-160/val/n01440764/n01440764_0.JPEG"),
+    ("cifar10", write_cifar10, "cifar-10-batches-py/batches.meta"),
+    ("cifar10", write_cifar10, "cifar-10-batches-py/data_batch_1"),
+])  # fmt: skip
+def test_a_set_whose_unpacking_was_interrupted_is_fetched_again(tmp_path, monkeypatch, name, write, file):
+    asked = []
+    monkeypatch.setattr(
+        torchvision.datasets.utils, "download_and_extract_archive", lambda url, root, **given: asked.append(root)
+    )
+    monkeypatch.setattr(imagenette_spec, "SPLITS", (Split(name="train", num_images=6), Split(name="val", num_images=3)))
+    write(tmp_path, monkeypatch)
+    download(DATASETS[name], tmp_path)
+    assert asked == []
+    (tmp_path / file).unlink()
+    download(DATASETS[name], tmp_path)
+    assert asked == [str(tmp_path)]
 
 
 @pytest.mark.parametrize(

@@ -56,9 +56,27 @@ def test_a_whole_copy_is_complete_and_missing_masks_are_said(tmp_path):
     assert check_set(TINY, root).complete
     assert [one.labels for one in check_set(TINY, root).splits] == [2, 1, 0]
     (root / "train-masks").rename(root / "elsewhere")
-    with pytest.raises(ScenesError, match="which is in none of train-masks/, train-masks/train-masks-"):
+    with pytest.raises(ScenesError, match="of which none is in any of train-masks/, train-masks/train-masks-"):
         segment(root, tmp_path / "out")
-    assert "which is in none of" in check_set(TINY, root).splits[0].faults[0]
+    assert "of which none is in any of" in check_set(TINY, root).splits[0].faults[0]
+
+
+def test_some_of_the_sixteen_archives_are_enough(tmp_path):
+    """Whichever row comes first: masks of the others are their images' errors."""
+    root = write_open_images(tmp_path, "{split}-masks-{first}")
+    first = next(iter(sorted((root / "train").glob("*.jpg")))).stem
+    table = root / "train-annotations-object-segmentation.csv"
+    head, *rows = table.read_text().splitlines()
+    others = [row.replace(first, f"6{first[1:]}") if row.startswith(first) else row for row in rows]
+    assert others[0].startswith("6")
+    table.write_text("\n".join([head, *others]) + "\n")
+    (root / f"train/{first}.jpg").rename(root / f"train/6{first[1:]}.jpg")
+    found, report = segment(root, tmp_path / "out")
+    assert len(found) == 1
+    assert "cannot decode label map" in report.errors[f"train/6{first[1:]}.jpg"]
+    table.write_text(head + "\n")
+    with pytest.raises(ScenesError, match="names none of the images: it has none"):
+        segment(root, tmp_path / "none")
 
 
 def test_masks_of_another_shape_and_missing_files_are_that_images_error(tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 import pytest
 from PIL import Image
+from support.open_images import write_open_images
 from support.scenes import box_scene
 from support.true_layouts import (
     write_ade20k,
@@ -17,6 +18,7 @@ from support.true_layouts import (
     write_imagenette,
     write_stl10,
 )
+from support.voc import write_voc
 from torchvision.datasets import CIFAR10, STL10, Cityscapes
 
 from samclr.bank.bank import SceneBank, pack_scenes
@@ -225,6 +227,40 @@ def test_wrong_roots_and_splits_say_what_to_type(tmp_path, source, message):
     (tmp_path / "stl/stl10_binary/unlabeled_X.bin").unlink()
     with pytest.raises(ScenesError, match=message):
         scenes_of(source.format(p=tmp_path))
+
+
+VOC_ROOT = (
+    r"VOC2007 is a root of Pascal VOC 2007, whose label maps are not scenes: type voc2007@.*VOC2007 for its split"
+)
+NO_SCENES = "holds label maps, which are not scenes: name"
+
+
+@pytest.mark.parametrize(
+    ("write", "source", "message"),
+    [
+        (lambda p: write_bsds500(p / "bsds"), "bsds", "BSDS500, whose label maps are not scenes: type bsds500@"),
+        (lambda p: write_camvid(p / "own"), "own",
+         rf"labels {NO_SCENES} .*images for its images alone, or type camvid@.*own if the set is CamVid$"),
+        (lambda p: write_camvid(p / "camvid"), "", f"labels {NO_SCENES} .*images for"),
+        (write_voc, "", VOC_ROOT),
+        (write_voc, "VOCdevkit", VOC_ROOT),
+        *((lambda p, masks=masks: write_open_images(p, masks), "",
+           f"{NO_SCENES} a folder of images alone, or type open-images@.* if the set is Open Images")
+          for masks in ("{split}-masks", "masks/{split}", "{split}-masks-{first}")),
+    ],
+)  # fmt: skip
+def test_label_maps_are_not_scenes(tmp_path, write, source, message):
+    write(tmp_path)
+    with pytest.raises(ScenesError, match=message):
+        scenes_of(str(tmp_path / source))
+
+
+def test_a_folder_of_labels_without_label_maps_changes_nothing(tmp_path):
+    """YOLO's layout, and one that nobody filled."""
+    write_camvid(tmp_path)
+    for path in (tmp_path / "labels").rglob("*.png"):
+        path.rename(path.with_suffix(".txt"))
+    assert len(scenes_of(str(tmp_path))) == 9
 
 
 def test_sources_of_the_hub_and_of_object_storage_are_known_with_the_separators_of_windows():

@@ -17,6 +17,7 @@ from samclr.datasets.multilabel import open_multilabel
 from samclr.datasets.sources import list_scenes
 from samclr.datasets.voc import CLASSES
 from samclr.errors import EvaluationError, ScenesError
+from samclr.evaluation.detection.opening import open_detection_set
 from samclr.regions.segment import segment_scenes
 from samclr.regions.store import row_to_regions
 from samclr.scenes.decode import load_scene
@@ -25,6 +26,10 @@ from samclr.scenes.fill import FillOptions
 
 def stems(source: str) -> list[str]:
     return [ref.image_id.removesuffix(".jpg") for ref in list_scenes([Path(source)])]
+
+
+def renamed(folder: Path, name: str) -> Path:
+    return folder.rename(folder.parent / name)
 
 
 def test_splits_are_those_of_the_release():
@@ -58,7 +63,7 @@ def test_scenes_of_a_list(tmp_path):
     with pytest.raises(ScenesError, match="is a root of Pascal VOC 2007, whose label maps are not scenes"):
         stems(str(folder))
     with pytest.raises(ScenesError, match=r"'2008_000001', Pascal VOC 2012's id, not one of Pascal VOC 2007"):
-        stems(f"voc2007@{write_voc(tmp_path / 'later', 2012)}")
+        stems(f"voc2007@{renamed(write_voc(tmp_path / 'later', 2012), 'voc')}")
     (folder / "JPEGImages/000003.jpg").unlink()
     with pytest.raises(ScenesError, match=r"the split train of .* lacks 1 of its 8 images in .*: 000003.jpg"):
         stems(f"voc2007:train@{tmp_path}")
@@ -137,6 +142,54 @@ def test_check_counts_lists(tmp_path):
     assert found.splits[-1].state == "absent, optional"
 
 
+def convert(folder: Path) -> None:
+    """Pascal Context as mmsegmentation writes it."""
+    for name in ("SegmentationClassContext", "ImageSets/SegmentationContext"):
+        (folder / name).mkdir()
+    for split in ("train", "val"):
+        listed = (folder / f"ImageSets/Main/{split}.txt").read_text()
+        (folder / f"ImageSets/SegmentationContext/{split}.txt").write_text(listed)
+        for stem in listed.split():
+            Image.new("L", (64, 48), 7).save(folder / f"SegmentationClassContext/{stem}.png")
+
+
+@pytest.mark.parametrize("year", [2010, 2011])
+def test_a_root_of_another_year_is_refused_by_its_name(tmp_path, year):
+    folder = renamed(write_voc(tmp_path, 2012), f"VOC{year}")
+    message = rf"VOC{year} is not a root of Pascal VOC 2012: it is called VOC{year}; rename it if it does hold Pascal V"
+    for opens in (open_labelled_scenes, open_multilabel, open_detection_set):
+        with pytest.raises(EvaluationError, match=message):
+            opens(folder)
+    with pytest.raises(ScenesError, match=message):
+        stems(f"voc2012@{folder}")
+    with pytest.raises(
+        ScenesError, match=r"Object holds label maps, which are not scenes: name .*JPEGImages for its im.*alone$"
+    ):
+        stems(str(folder))
+    assert message[:8] in check_set(DATASETS["voc2012"], folder).faults[0]
+
+
+def test_pascal_context_is_known_by_its_maps(tmp_path):
+    folder = renamed(write_voc(tmp_path, 2012), "VOC2010")
+    convert(folder)
+    assert len(open_labelled_scenes(folder)[0].classes) == 59
+    with pytest.raises(EvaluationError, match=r"Pascal Context, 59 classes does not say several classes of an image"):
+        open_multilabel(folder)
+    for place in (tmp_path, tmp_path / "VOCdevkit"):
+        assert len(open_labelled_scenes(place)[0].classes) == 59
+    with pytest.raises(ScenesError, match=r"is a root of Pascal Context, 59 classes, whose label maps are not scenes"):
+        stems(str(folder))
+    later = write_voc(tmp_path, 2012)
+    with pytest.raises(EvaluationError, match=r"holds several sets: type (pascal-context|voc2012)@.* or "):
+        open_labelled_scenes(tmp_path)
+    assert len(open_labelled_scenes(later)[0].classes) == 21
+    (folder / "SegmentationClassContext").rename(folder / "elsewhere")
+    assert len(open_labelled_scenes(tmp_path)[0].classes) == 21  # VOC2010 is then no set of its own
+    convert(later)
+    assert len(open_labelled_scenes(later)[0].classes) == 21  # called VOC2012
+    assert len(open_labelled_scenes(renamed(later, "context"))[0].classes) == 59
+
+
 def test_download_asks_torchvision_for_what_is_missing(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr("torchvision.datasets.VOCDetection", lambda root, **given: asked.append(given["image_set"]))
@@ -145,3 +198,15 @@ def test_download_asks_torchvision_for_what_is_missing(tmp_path, monkeypatch):
     (folder / "ImageSets/Main/test.txt").unlink()
     DATASETS["voc2007"].download(tmp_path)
     assert asked == ["trainval", "test", "test"]
+
+
+@pytest.mark.parametrize("folder", ["JPEGImages", "Annotations", "SegmentationClass", "SegmentationObject"])
+def test_an_archive_of_which_a_file_is_missing_is_fetched_again(tmp_path, monkeypatch, folder):
+    asked = []
+    monkeypatch.setattr("torchvision.datasets.VOCDetection", lambda root, **given: asked.append(given["image_set"]))
+    root = write_voc(tmp_path)
+    DATASETS["voc2007"].download(tmp_path)
+    assert asked == []
+    next((root / folder).glob("000001.*")).unlink()
+    DATASETS["voc2007"].download(tmp_path)
+    assert asked == ["trainval"]

@@ -43,4 +43,5 @@ SPEC = DataSetSpec(
     region_labels=first_people,
     people=FOLDER,
     signs=("images", FOLDER),
+    labels_among_scenes=(FOLDER,),
 )

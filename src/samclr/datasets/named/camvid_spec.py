@@ -38,5 +38,6 @@ SPEC = DataSetSpec(
     label_files=("labels", ".png"),
     signs=("images", "labels"),
     own_layout=True,
+    labels_among_scenes=("labels",),
     pixel_classes=pixel_classes,
 )

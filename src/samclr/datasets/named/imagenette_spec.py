@@ -9,6 +9,8 @@ from samclr.datasets.catalogue import DataSetSpec, Split
 from samclr.errors import EvaluationError, name_some
 from samclr.scenes.refs import SceneRef
 
+SPLITS = (Split(name="train", num_images=9469), Split(name="val", num_images=3925))
+
 
 def image_classes(
     root: Path, train: Sequence[SceneRef], test: Sequence[SceneRef], *, name: str, folder: str, size: str
@@ -38,11 +40,15 @@ def image_classes(
     return tuple(names[0] for names in read[0].classes), first, second
 
 
-def download(root: Path, *, size: str) -> None:
-    """By torchvision."""
+def download(root: Path, *, folder: str, size: str) -> None:
+    """By torchvision, whose own reader takes any folder of that name for a whole one."""
     from torchvision.datasets import Imagenette
+    from torchvision.datasets.utils import download_and_extract_archive
 
-    Imagenette(root, size=size, download=True)
+    found = {split.name: sum(1 for _ in (root / folder / split.name).glob("*/*.JPEG")) for split in SPLITS}
+    if any(found[split.name] < split.num_images for split in SPLITS):
+        url, md5 = Imagenette._ARCHIVES[size]
+        download_and_extract_archive(url, str(root), md5=md5)
 
 
 def imagenette(native_px: int | None) -> DataSetSpec:
@@ -54,7 +60,7 @@ def imagenette(native_px: int | None) -> DataSetSpec:
         title=f"ImageNette, {f'{native_px} px' if native_px else 'full size'}",
         folders=(folder,),
         holds="train",
-        splits=(Split(name="train", num_images=9469), Split(name="val", num_images=3925)),
+        splits=SPLITS,
         scene_split="train",
         uses=("scenes", "labelled"),
         layout=f"{folder}/{{train,val}}/nXXXXXXXX/*.JPEG",
@@ -63,7 +69,7 @@ def imagenette(native_px: int | None) -> DataSetSpec:
         native_px=native_px,
         endings=(".jpeg",),
         image_classes=partial(image_classes, name=name, folder=folder, size=size),
-        download=partial(download, size=size),
+        download=partial(download, folder=folder, size=size),
     )
 
 
