@@ -3,7 +3,7 @@
 import csv
 import io
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,23 +162,32 @@ def _per_class(folder: StudyFolder, plan: Plan) -> list[dict[str, Any]]:
             states = [folder.state(Run(arm=arm, seed=seed).name) for seed in plan.seeds]
             rows = [state["measured"][m.key]["per_class"] for state in states if m.key in state.get("measured", {})]
             if rows:
-                by_arm[_place(plan, arm)] = {name: statistics.fmean(row[name] for row in rows) for name in rows[0]}
-        if by_arm:
-            classes = list(next(iter(by_arm.values())))
-            if len(classes) > MAX_CLASSES:
-                span = {n: max(r[n] for r in by_arm.values()) - min(r[n] for r in by_arm.values()) for n in classes}
-                classes = sorted(classes, key=lambda name: -span[name])[:MAX_CLASSES]
-            num_classes = len(next(iter(by_arm.values())))
+                by_arm[_place(plan, arm)] = _means(rows)
+        if every := _names(by_arm.values()):
+            classes = every
+            if len(every) > MAX_CLASSES:
+                shares = {name: [row[name] for row in by_arm.values() if name in row] for name in every}
+                classes = sorted(every, key=lambda name: min(shares[name]) - max(shares[name]))[:MAX_CLASSES]
             found.append(
                 {
                     "set": m.set,
                     "classes": classes,
                     "rows": by_arm,
-                    "num_classes": num_classes,
+                    "num_classes": len(every),
                     "by": KINDS[m.kind].per_class,
                 }
             )
     return found
+
+
+def _names(rows: Iterable[dict[str, float]]) -> list[str]:
+    """Classes that any row has: of one without test images, a run has a share only where it predicts the class."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean of each class over the seeds that have a share of it."""
+    return {name: statistics.fmean(row[name] for row in rows if name in row) for name in _names(rows)}
 
 
 def _place(plan: Plan, arm: Arm) -> str:

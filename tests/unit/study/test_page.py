@@ -1,0 +1,56 @@
+"""The page and the tables of states that are written here, as runs leave them."""
+
+import re
+from pathlib import Path
+
+from support.study_files import result
+
+from samclr.study.folder import StudyFolder
+from samclr.study.page import write_study
+from samclr.study.plan import Given
+from samclr.study.planning import make_plan
+from samclr.study.recipe import Grid, Study
+
+TWO = Study(name="two", summary="Views of images and of regions.", grids=(Grid(temperatures=(0.2,)),), seeds=(0, 1))
+UNTRAINED, IMAGE, REGION = "untrained", "simclr.image.t0.2", "simclr.region.felzenszwalb.t0.2.c1.3"
+
+
+def plan_on(*scenes, study=TWO, **given):
+    paths = {name: (Path("/none"),) for name in scenes}
+    return make_plan(study, study.name, Given(scenes=paths, on={"tones": Path("/t")}, **given), num_threads=1)
+
+
+def written(path, plan, arms):
+    """The study's folder with done runs: shares by kNN, or rows of measured sets, of the seeds of each named arm."""
+    folder = StudyFolder(path=path)
+    for arm, seeds in arms.items():
+        for seed, found in enumerate(seeds):
+            if not isinstance(found, dict):
+                row = {"results": [result("knn", "tones", top1=found, top5=1.0)], "per_class": {}, "measure_s": 1.0}
+                found = {"tones/labelled": row}
+            folder.update_state(
+                f"{arm}.seed{seed}", trained=True, train_s=3600.0, device="cpu", threads=1, measured=found
+            )
+    return folder, write_study(folder, plan).read_text()
+
+
+def test_a_class_that_only_some_runs_have(tmp_path):
+    """A class without test pixels has an IoU of 0 where a run predicts it, and none where it does not."""
+    plan = plan_on("photos", dense_on={"streets": Path("/d")})
+    empty = {"results": [], "per_class": {}, "measure_s": 1.0}
+
+    def seed(**shares):
+        return {"tones/labelled": empty, "streets/dense": {**empty, "per_class": shares}}
+
+    arms = {
+        UNTRAINED: [seed(road=0.5), seed(road=0.5)],
+        f"photos.{IMAGE}": [seed(road=0.25), seed(road=0.75, bike=0.0)],
+        f"photos.{REGION}": [seed(road=0.5, kerb=0.25), seed(road=0.5)],
+    }
+    _, page = written(tmp_path, plan, arms)
+    rows = {name: re.findall(f'data-label="{name}"[^>]*>([^<]*)<', page) for name in ("road", "bike", "kerb")}
+    assert rows == {"road": ["50", "50", "50"], "bike": ["-", "0", "-"], "kerb": ["-", "-", "25"]}
+    assert "<h3>tones, kNN" not in page  # no class of it has a share
+    many = {name: [seed(**dict.fromkeys(map(str, range(25)), 0.5), **{name: 0.5})] * 2 for name in arms}
+    _, page = written(tmp_path, plan, many)
+    assert "of 28 classes the 20 on which arms differ most" in page
