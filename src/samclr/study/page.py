@@ -80,14 +80,15 @@ def _shares(folder: StudyFolder, plan: Plan) -> dict[str, dict[tuple[str, str], 
     return shares
 
 
-def _best(tables: Sequence[Table]) -> set[tuple[str, int]]:
-    """(arm, column) of the highest mean in each column."""
+def _best(tables: Sequence[Table]) -> set[tuple[int, str, int]]:
+    """(table, arm, column) of the highest mean in each column of each table, or of all that have it."""
     best = set()
-    for table in tables:
+    for number, table in enumerate(tables):
         for n in range(len(table.columns)):
             means = {row.arm: row.cells[n].mean for row in table.rows if row.cells[n].mean is not None}
             if len(means) > 1:
-                best.add((max(means, key=lambda arm: means[arm] or 0.0), n))
+                highest = max(mean for mean in means.values() if mean is not None)
+                best |= {(number, arm, n) for arm, mean in means.items() if mean == highest}
     return best
 
 

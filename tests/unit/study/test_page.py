@@ -54,3 +54,12 @@ def test_a_class_that_only_some_runs_have(tmp_path):
     many = {name: [seed(**dict.fromkeys(map(str, range(25)), 0.5), **{name: 0.5})] * 2 for name in arms}
     _, page = written(tmp_path, plan, many)
     assert "of 28 classes the 20 on which arms differ most" in page
+
+
+def test_the_best_of_each_table_is_bold(tmp_path):
+    """The floor stands in every table; means that are equal are all bold."""
+    low, high = (
+        {f"{scenes}.{arm}": [share] * 2 for arm in (IMAGE, REGION)} for scenes, share in (("a", 0.25), ("b", 0.75))
+    )
+    _, page = written(tmp_path, plan_on("a", "b"), {UNTRAINED: [0.5, 0.5], **low, **high})
+    assert re.findall(r'<td class="number best"[^>]*>([0-9.]+)', page) == ["50.0", "75.0", "75.0"]
