@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from samclr.study.compare import Difference, Verdict, phrase
+from samclr.study.compare import VIEWS_AND_TEMPERATURE, Difference, Verdict, phrase
 from samclr.study.pictures import IntervalChart, interval_chart
 
 TITLES: dict[tuple[str, ...], str] = {
     ("views",): "Do the views matter?",
+    VIEWS_AND_TEMPERATURE: "Do the views matter, each at its own temperature?",
     ("method",): "Does the method matter?",
     ("temperature",): "Does the temperature matter?",
     ("padding",): "Does the padding matter?",
