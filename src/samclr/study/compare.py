@@ -32,9 +32,13 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Mean of arm less baseline over the seeds that both have; `low` and `high` None for one seed."""
+    """Mean of arm less baseline over the seeds that both have; `low` and `high` None for one seed.
+
+    `scenes` names what the arms trained on, where the study has several.
+    """
 
     pair: Pair
+    scenes: str
     set: str
     metric: str
     by_seed: dict[int, float]
@@ -131,6 +135,7 @@ def compare(plan: Plan, shares: Shares) -> list[Difference]:
                 found.append(
                     Difference(
                         pair=pair,
+                        scenes=pair.arm.scenes if plan.has_several_scenes else "",
                         set=m.set,
                         metric=metric.title,
                         by_seed=by_seed,
@@ -143,10 +148,11 @@ def compare(plan: Plan, shares: Shares) -> list[Difference]:
 
 
 def phrase(difference: Difference) -> str:
-    """The difference in a sentence."""
+    """The difference in a sentence, which no other difference of the study shares."""
     pair, n = difference.pair, len(difference.by_seed)
     points = f"{100 * difference.mean:+.1f} points"
-    where = f"on {difference.set} by {difference.metric}"
+    trained = f", trained on {difference.scenes}" if difference.scenes else ""
+    where = f"on {difference.set} by {difference.metric}{trained}"
     names = f"{pair.arm.title} against {pair.baseline.title} {where}"
     confound = f" They differ in {' and '.join(pair.differing)} at once." if len(pair.differing) > 1 else ""
     if difference.low is None or difference.high is None:

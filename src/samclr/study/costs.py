@@ -58,7 +58,7 @@ def _cost(folder: StudyFolder, plan: Plan, arm: Arm) -> Cost | None:
     images = store.get("images", 0)
     return Cost(
         arm=arm.name,
-        title=arm.title,
+        title=plan.title_of(arm),
         device="GPU" if done[0]["device"] == "cuda" else "CPU",
         num_runs=len(done),
         steps=0 if arm.strategy == "untrained" else arm.config.optim.steps,

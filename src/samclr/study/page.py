@@ -18,7 +18,7 @@ from samclr.storage.files import write_text
 from samclr.study.compare import Difference, compare, phrase
 from samclr.study.costs import Cost, make_costs, total_hours
 from samclr.study.folder import StudyFolder
-from samclr.study.plan import UNTRAINED, Arm, Plan, Run
+from samclr.study.plan import UNTRAINED, Plan, Run
 from samclr.study.questions import questions_of
 from samclr.study.shell import commands_of, study_command
 from samclr.study.tables import Table, make_tables, percent, results_of, spread_text, to_csv, to_markdown
@@ -123,12 +123,13 @@ def against_quoted(tables: Sequence[Table]) -> list[str]:
     sentences = []
     for table in tables:
         for row in table.rows:
+            trained = f", trained on {row.scenes}" if len(tables) > 1 and row.scenes else ""
             for (m, metric), cell in zip(table.columns, row.cells, strict=True):
                 if cell.mean is not None and cell.quoted is not None:
                     gap = 100 * (cell.mean - cell.quoted)
                     word = "above" if gap > 0 else "below" if gap < 0 else "from"
                     sentences.append(
-                        f"{row.title}, {m.set} {metric.title}: ours {percent(cell.mean)}, "
+                        f"{row.title}{trained}, {m.set} {metric.title}: ours {percent(cell.mean)}, "
                         f"quoted {percent(cell.quoted)}; ours is {abs(gap):.1f} points {word} it "
                         f"(n = {len(cell.by_seed)})."
                     )
@@ -139,11 +140,10 @@ def _curves(folder: StudyFolder, plan: Plan) -> list[Chart]:
     charts = []
     runs = [Run(arm=arm, seed=plan.seeds[0]) for arm in plan.arms if arm.name != UNTRAINED]
     metrics = {run.name: read_metrics(folder.run_directory(run)) for run in runs}
-    several = len({run.arm.scenes for run in runs}) > 1
     for name, title, note in CURVES:
         series = [
             Series(
-                label=f"{run.arm.scenes}: {run.arm.title}" if several else run.arm.title,
+                label=plan.title_of(run.arm),
                 colour=number,
                 points=[(row["step"] + 1, row[name]) for row in metrics[run.name] if row.get(name) is not None],
             )
@@ -163,7 +163,7 @@ def _per_class(folder: StudyFolder, plan: Plan) -> list[dict[str, Any]]:
             states = [folder.state(Run(arm=arm, seed=seed).name) for seed in plan.seeds]
             rows = [state["measured"][m.key]["per_class"] for state in states if m.key in state.get("measured", {})]
             if rows:
-                by_arm[_place(plan, arm)] = _means(rows)
+                by_arm[plan.title_of(arm)] = _means(rows)
         if every := _names(by_arm.values()):
             classes = every
             if len(every) > MAX_CLASSES:
@@ -191,11 +191,6 @@ def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: statistics.fmean(row[name] for row in rows if name in row) for name in _names(rows)}
 
 
-def _place(plan: Plan, arm: Arm) -> str:
-    several = len({a.scenes for a in plan.arms if a.name != UNTRAINED}) > 1
-    return f"{arm.scenes}: {arm.title}" if several and arm.name != UNTRAINED else arm.title
-
-
 def _galleries(folder: StudyFolder, plan: Plan) -> list[tuple[str, tuple[GalleryScene, ...], str]]:
     """(arm, scenes, fault) for the first arm of each kind of views that has been trained."""
     found: dict[tuple[str, str], tuple[str, tuple[GalleryScene, ...], str]] = {}
@@ -209,7 +204,7 @@ def _galleries(folder: StudyFolder, plan: Plan) -> list[tuple[str, tuple[Gallery
             scenes = make_gallery(run.config(folder.stores), SCENES_SHOWN, [arm.strategy]).scenes
         except (SamclrError, OSError) as error:
             fault = str(error)
-        found[arm.scenes, arm.views] = _place(plan, arm), scenes, fault
+        found[arm.scenes, arm.views] = plan.title_of(arm), scenes, fault
     return list(found.values())
 
 

@@ -1,15 +1,18 @@
 """The page and the tables of states that are written here, as runs leave them."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from support.study_files import result
 
+from samclr.study.costs import make_costs
 from samclr.study.folder import StudyFolder
-from samclr.study.page import write_study
+from samclr.study.page import against_quoted, write_study
 from samclr.study.plan import Given
 from samclr.study.planning import make_plan
-from samclr.study.recipe import Grid, Study
+from samclr.study.recipe import Grid, Reference, Study
+from samclr.study.tables import make_tables
 
 TWO = Study(name="two", summary="Views of images and of regions.", grids=(Grid(temperatures=(0.2,)),), seeds=(0, 1))
 UNTRAINED, IMAGE, REGION = "untrained", "simclr.image.t0.2", "simclr.region.felzenszwalb.t0.2.c1.3"
@@ -63,3 +66,22 @@ def test_the_best_of_each_table_is_bold(tmp_path):
     )
     _, page = written(tmp_path, plan_on("a", "b"), {UNTRAINED: [0.5, 0.5], **low, **high})
     assert re.findall(r'<td class="number best"[^>]*>([0-9.]+)', page) == ["50.0", "75.0", "75.0"]
+
+
+def test_sentences_of_several_scenes_name_them(tmp_path):
+    references = tuple(
+        Reference(arm=arm, set="tones", key="knn_top1", value=0.5) for arm in (UNTRAINED, f"*.{IMAGE}", f"*.{REGION}")
+    )
+    plan = plan_on("a", "b", study=replace(TWO, references=references, quoted="a paper"))
+    arms = {f"{scenes}.{arm}": [0.5, 0.25] for scenes in "ab" for arm in (IMAGE, REGION)}
+    folder, page = written(tmp_path, plan, {UNTRAINED: [0.25, 0.5], **arms})
+    sentences = [line for line in (tmp_path / "table.md").read_text().splitlines() if line.startswith("- ")]
+    sentences += against_quoted(make_tables(folder, plan))
+    names = [re.split(": (?=ours|better|worse|not)", sentence)[0] for sentence in sentences]
+    assert len(set(names)) == len(names) == 6 + 5
+    assert "- SAMCLR against SimCLR on tones by kNN, trained on a" in names
+    assert "SAMCLR, trained on b, tones kNN" in names
+    assert "before any training, tones kNN" in names
+    assert all(f"<li>{sentence.removeprefix('- ')}</li>" in page for sentence in sentences)
+    titles = ["before any training", *(f"{scenes}: {arm}" for scenes in "ab" for arm in ("SimCLR", "SAMCLR"))]
+    assert [cost.title for cost in make_costs(folder, plan)] == titles
