@@ -240,8 +240,9 @@ def _differences_csv(differences: Sequence[Difference]) -> str:
 def _costs_csv(costs: Sequence[Cost]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["arm", "device", "runs", "steps", "train hours", "measure hours", "segment hours", "region store"])
+    hours = ("train hours", "measure hours", "segment hours")
+    writer.writerow(["arm", "device", "runs", "steps", *hours, "segment device", "region store"])
     for cost in costs:
-        hours = [round(h, 6) for h in (cost.train_h, cost.measure_h, cost.segment_h)]
-        writer.writerow([cost.arm, cost.device, cost.num_runs, cost.steps, *hours, cost.store])
+        found = [round(h, 6) for h in (cost.train_h, cost.measure_h, cost.segment_h)]
+        writer.writerow([cost.arm, cost.device, cost.num_runs, cost.steps, *found, cost.segment_device, cost.store])
     return out.getvalue()

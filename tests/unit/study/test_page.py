@@ -1,12 +1,13 @@
 """The page and the tables of states that are written here, as runs leave them."""
 
+import csv
 import re
 from dataclasses import replace
 from pathlib import Path
 
 from support.study_files import result
 
-from samclr.study.costs import make_costs
+from samclr.study.costs import make_costs, total_hours
 from samclr.study.folder import StudyFolder
 from samclr.study.page import against_quoted, write_study
 from samclr.study.plan import Given
@@ -85,3 +86,26 @@ def test_sentences_of_several_scenes_name_them(tmp_path):
     assert all(f"<li>{sentence.removeprefix('- ')}</li>" in page for sentence in sentences)
     titles = ["before any training", *(f"{scenes}: {arm}" for scenes in "ab" for arm in ("SimCLR", "SAMCLR"))]
     assert [cost.title for cost in make_costs(folder, plan)] == titles
+
+
+def test_segmenting_on_the_cpu_is_no_gpu_time(tmp_path):
+    plan = plan_on("photos", study=replace(TWO, untrained=False, grids=(Grid(paddings=(1.0, 1.3)),)))
+    regions = [arm for arm in plan.arms if arm.store]
+    folder = StudyFolder(path=tmp_path)
+    segmented = {"images": 10, "failed_images": 0, "regions": 9, "segment_s": 36_000.0}
+    folder.update_state(str(regions[0].store), device="cpu", threads=8, **segmented)
+    for arm in regions:
+        facts = {"trained": True, "train_s": 1800.0, "device": "cuda", "threads": 8, "measured": {}}
+        folder.update_state(f"{arm.name}.seed0", **facts)
+    costs = make_costs(folder, plan)
+    assert [cost.hours for cost in costs] == [{"GPU": 0.5, "CPU": 80.0}] * 2
+    assert total_hours(costs) == {"GPU": 1.0, "CPU": 80.0}
+    page = write_study(folder, plan).read_text()
+    assert "1.00 GPU hours, 80.00 CPU hours, segmentation included" in page
+    assert page.count("0.500 GPU<br>80.000 CPU") == 2
+    rows = list(csv.DictReader((tmp_path / "costs.csv").open()))
+    assert [(row["device"], row["segment hours"], row["segment device"]) for row in rows] == [
+        ("GPU", "80.0", "CPU")
+    ] * 2
+    folder.update_state(str(regions[0].store), device="cuda")
+    assert total_hours(make_costs(folder, plan)) == {"GPU": 11.0}
