@@ -13,6 +13,7 @@ from samclr.study.page import against_quoted, write_study
 from samclr.study.plan import Given
 from samclr.study.planning import make_plan
 from samclr.study.recipe import Grid, Reference, Study
+from samclr.study.studies import STUDIES
 from samclr.study.tables import make_tables
 
 TWO = Study(name="two", summary="Views of images and of regions.", grids=(Grid(temperatures=(0.2,)),), seeds=(0, 1))
@@ -21,7 +22,7 @@ UNTRAINED, IMAGE, REGION = "untrained", "simclr.image.t0.2", "simclr.region.felz
 
 def plan_on(*scenes, study=TWO, **given):
     paths = {name: (Path("/none"),) for name in scenes}
-    return make_plan(study, study.name, Given(scenes=paths, on={"tones": Path("/t")}, **given), num_threads=1)
+    return make_plan(study, study.name, Given(scenes=paths, **({"on": {"tones": Path("/t")}} | given)), num_threads=1)
 
 
 def written(path, plan, arms):
@@ -109,3 +110,17 @@ def test_segmenting_on_the_cpu_is_no_gpu_time(tmp_path):
     ] * 2
     folder.update_state(str(regions[0].store), device="cuda")
     assert total_hours(make_costs(folder, plan)) == {"GPU": 11.0}
+
+
+def test_published_rows_claim_what_is_quoted_alone(tmp_path):
+    plan = plan_on("coco", study=STUDIES["scenes"], on={"imagenet": Path("/i")})
+    folder, page = StudyFolder(path=tmp_path), write_study(StudyFolder(path=tmp_path), plan).read_text()
+    (table,) = make_tables(folder, plan)
+    quoted = [row for row in table.rows if row.title in {one.title for one in plan.references}]
+    assert len(quoted) == len({one.title for one in plan.references})
+    cells = [cell for row in quoted for cell in row.cells]
+    assert [cell.quoted is not None for cell in cells] == [cell.state == "quoted, not run" for cell in cells]
+    assert page.count("quoted, not run") == len(plan.references) < len(cells)
+    rows = [row for row in csv.DictReader((tmp_path / "table.csv").open()) if row["state"] == "quoted, not run"]
+    assert len(rows) == len(plan.references)
+    assert all(row["quoted"] for row in rows)
