@@ -75,6 +75,7 @@ def pairs_of(plan: Plan) -> list[Pair]:
         for floor in plan.arms
         if floor.name == UNTRAINED
         for arm in arms
+        if arm.start == floor.start
     ]
     for pair in itertools.chain(_headline_pairs(plan, arms), _pairs_of_grids(arms), floors):
         key = pair.arm.name, pair.baseline.name

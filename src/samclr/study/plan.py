@@ -49,6 +49,12 @@ class Arm:
     adds: str = ""
 
     @property
+    def start(self) -> tuple[object, ...]:
+        """What decides, beside the seed, over the backbone's weights before any training."""
+        model = self.config.model
+        return model.backbone, model.model_args, model.stem, model.pretrained
+
+    @property
     def views(self) -> str:
         """Strategy and segmenter in one."""
         return self.strategy if self.segmenter is None else f"{self.strategy} {self.segmenter}"

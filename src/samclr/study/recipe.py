@@ -158,7 +158,8 @@ class Study:
         references, quoted: numbers published elsewhere, and where.
         headline: the arm (`*` and `?` as in file names) that is compared with every other of its scenes.
         on_request: segmenters whose arms run only where --only names them; the page shows them as missing.
-        untrained: measure the backbone before any training too, as a floor.
+        untrained: measure the backbone before any training too, as a floor; of variants the first one's, with which
+            those of other backbones are not compared.
         generated: the study makes its own scenes, `digits`, with that many scenes; they need no --scenes. Every kind
             of protocol that it names measures on held-out ones.
         device: of all runs; auto takes a GPU where there is one.
