@@ -191,6 +191,8 @@ def test_studies_that_make_no_sense():
         Study(name="x", summary="", grids=())
     with pytest.raises(ConfigError, match="a seed twice"):
         Study(name="x", summary="", grids=(grid,), seeds=(1, 1))
+    with pytest.raises(ConfigError, match="its grids begin with random ones; give them as variants"):
+        Study(name="x", summary="", grids=(grid,), continues=True)
     with pytest.raises(ConfigError, match="counted in steps"):
         Study(name="x", summary="", grids=(grid,), optim=OptimConfig(epochs=3))
     with pytest.raises(ConfigError, match="segmenters of a grid is empty"):
