@@ -155,7 +155,7 @@ def _curves(folder: StudyFolder, plan: Plan) -> list[Chart]:
 
 
 def _per_class(folder: StudyFolder, plan: Plan) -> list[dict[str, Any]]:
-    """For each set the mean kNN accuracy of each class by arm; of many classes those on which arms differ most."""
+    """For each set the mean share of each class by arm; of many classes those on which arms differ most."""
     found = []
     for m in plan.measurements:
         by_arm: dict[str, dict[str, float]] = {}
