@@ -13,12 +13,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from support.browser import open_page
 from support.command import command, samclr
-from support.study_files import IMAGE, LABELS, SAM, write_study_files
+from support.study_files import IMAGE, LABELS, SAM, result, write_study_files
 
 from samclr.config.pretrain import ModelConfig
 from samclr.models.backbone import create_backbone
 from samclr.runs.directory import read_metrics
-from samclr.runs.results import Result, Score
 from samclr.study.folder import open_study
 from samclr.study.job import plan_study, run_one
 from samclr.study.page import write_study
@@ -254,14 +253,6 @@ def test_ray_carries_out_the_same_study(whole, tmp_path):
         if other.is_done(plan, run):
             assert results_of(other, plan, run) == results_of(folder, plan, run)
     assert other.state(f"{IMAGE}.seed0")["trained"]
-
-
-def result(protocol, on, variant="", kind="labelled", **scores):
-    found = {name: Score(value=value, n=10) for name, value in scores.items()}
-    whose = {"target": "run", "source": ".", "untrained": False}
-    return Result(
-        protocol=protocol, variant=variant, kind=kind, on=on, scores=found, settings={}, counts={}, **whose
-    ).to_dict()
 
 
 def test_dense_results_stand_in_the_table_by_their_keys(tmp_path):

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from samclr.config.registry import METHODS
 from samclr.study.compare import compare, pairs_of, phrase, t_interval
 from samclr.study.plan import Given
 from samclr.study.planning import make_plan
+from samclr.study.recipe import Grid, Study
 from samclr.study.studies import CONTROLS, PADDING, PAPER, TEMPERATURE
 from samclr.study.tables import Cell, percent, spread_text
 
@@ -57,6 +59,16 @@ def test_pairs_differ_in_one_factor():
     paddings = names_of(PADDING, PHOTOS)
     assert len(paddings) == 5
     assert {baseline for _, baseline, _ in paddings} == {"SAMCLR, padding 1"}
+
+
+def test_views_are_compared_where_each_has_its_recipe_s_temperature():
+    study = Study(name="recipes", summary="", grids=(Grid(methods=("simclr", "moco")),))
+    assert names_of(study, PHOTOS) == [
+        ("SAMCLR", "SimCLR", ("views", "temperature")),
+        (METHODS["moco"].region_title, "MoCo", ("views",)),
+    ]
+    equal = Study(name="equal", summary="", grids=(*study.grids, Grid(strategies=("image",), temperatures=(0.07,))))
+    assert ("views", "temperature") not in [differing for *_, differing in names_of(equal, PHOTOS)]
 
 
 def test_the_paper_s_comparisons_name_their_confounds():

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from samclr.runs.results import Result, Score
 from samclr.study.load import load_study
 from samclr.study.plan import Given
 from samclr.study.recipe import Study
@@ -65,6 +66,15 @@ class StudyFiles:
     def flags(self) -> list[str]:
         named = ["--scenes", f"boxes={self.scenes}", "--on", f"tones={self.tones}", "--labels", f"boxes={self.labels}"]
         return [*named, "--parallel", "2"]
+
+
+def result(protocol, on, variant="", kind="labelled", **scores):
+    """A result as the state of a run has it; scores are shares."""
+    found = {name: Score(value=value, n=10) for name, value in scores.items()}
+    whose = {"target": "run", "source": ".", "untrained": False}
+    return Result(
+        protocol=protocol, variant=variant, kind=kind, on=on, scores=found, settings={}, counts={}, **whose
+    ).to_dict()
 
 
 def write_study_files(folder: Path) -> StudyFiles:

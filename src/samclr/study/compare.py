@@ -16,6 +16,7 @@ from scipy import stats
 from samclr.study.plan import UNTRAINED, Arm, Plan
 
 CONFIDENCE = 0.95
+VIEWS_AND_TEMPERATURE = ("views", "temperature")
 Verdict = Literal["better", "worse", "open", "one seed"]
 Shares = Mapping[str, Mapping[tuple[str, str], Mapping[int, float]]]  # arm -> (measurement, metric) -> seed -> share
 
@@ -31,9 +32,13 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Mean of arm less baseline over the seeds that both have; `low` and `high` None for one seed."""
+    """Mean of arm less baseline over the seeds that both have; `low` and `high` None for one seed.
+
+    `scenes` names what the arms trained on, where the study has several.
+    """
 
     pair: Pair
+    scenes: str
     set: str
     metric: str
     by_seed: dict[int, float]
@@ -60,8 +65,8 @@ def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
 def pairs_of(plan: Plan) -> list[Pair]:
     """The headline arm against each other of its scenes, pairs that differ in one factor alone, and training or none.
 
-    Temperatures, paddings and methods are compared with their first; kinds of views each with each. Variants are
-    compared with the headline arm alone.
+    Temperatures, paddings and methods are compared with their first; kinds of views each with each, even where each has
+    another temperature alone, as by the recipes. Variants are compared with the headline arm alone.
     """
     found: dict[tuple[str, str], Pair] = {}
     arms = [arm for arm in plan.arms if arm.name != UNTRAINED]
@@ -70,8 +75,9 @@ def pairs_of(plan: Plan) -> list[Pair]:
         for floor in plan.arms
         if floor.name == UNTRAINED
         for arm in arms
+        if arm.start == floor.start
     ]
-    for pair in itertools.chain(_headline_pairs(plan, arms), _single_factor_pairs(arms), floors):
+    for pair in itertools.chain(_headline_pairs(plan, arms), _pairs_of_grids(arms), floors):
         key = pair.arm.name, pair.baseline.name
         if key not in found and key[::-1] not in found:
             found[key] = pair
@@ -86,17 +92,26 @@ def _headline_pairs(plan: Plan, arms: Sequence[Arm]) -> Iterator[Pair]:
                     yield Pair(arm=arm, baseline=other, differing=_differing(arm, other))
 
 
-def _single_factor_pairs(arms: Sequence[Arm]) -> Iterator[Pair]:
+def _pairs_of_grids(arms: Sequence[Arm]) -> Iterator[Pair]:
     firsts: set[tuple[str, str]] = set()
-    for baseline, arm in itertools.combinations([arm for arm in arms if not arm.variant], 2):
+    of_grids = [arm for arm in arms if not arm.variant]
+    for baseline, arm in itertools.combinations(of_grids, 2):
         differing = _differing(arm, baseline)
-        if arm.scenes != baseline.scenes or len(differing) != 1:
+        if arm.scenes != baseline.scenes:
             continue
-        if differing[0] == "views":
+        if differing == ("views",) or (differing == VIEWS_AND_TEMPERATURE and _has_no_nearer(arm, baseline, of_grids)):
             yield Pair(arm=arm, baseline=baseline, differing=differing)
-        elif (arm.name, differing[0]) not in firsts:
+        elif len(differing) == 1 and (arm.name, differing[0]) not in firsts:
             firsts.add((arm.name, differing[0]))
             yield Pair(arm=arm, baseline=baseline, differing=differing)
+
+
+def _has_no_nearer(arm: Arm, baseline: Arm, arms: Sequence[Arm]) -> bool:
+    """Whether no arm has the views of one of the two at the temperature of the other."""
+    factors = {(a.scenes, a.method, a.views, a.temperature) for a in arms}
+    shared = arm.scenes, arm.method
+    crossed = {(*shared, arm.views, baseline.temperature), (*shared, baseline.views, arm.temperature)}
+    return not factors & crossed
 
 
 def _differing(arm: Arm, baseline: Arm) -> tuple[str, ...]:
@@ -121,6 +136,7 @@ def compare(plan: Plan, shares: Shares) -> list[Difference]:
                 found.append(
                     Difference(
                         pair=pair,
+                        scenes=pair.arm.scenes if plan.has_several_scenes else "",
                         set=m.set,
                         metric=metric.title,
                         by_seed=by_seed,
@@ -133,10 +149,11 @@ def compare(plan: Plan, shares: Shares) -> list[Difference]:
 
 
 def phrase(difference: Difference) -> str:
-    """The difference in a sentence."""
+    """The difference in a sentence, which no other difference of the study shares."""
     pair, n = difference.pair, len(difference.by_seed)
     points = f"{100 * difference.mean:+.1f} points"
-    where = f"on {difference.set} by {difference.metric}"
+    trained = f", trained on {difference.scenes}" if difference.scenes else ""
+    where = f"on {difference.set} by {difference.metric}{trained}"
     names = f"{pair.arm.title} against {pair.baseline.title} {where}"
     confound = f" They differ in {' and '.join(pair.differing)} at once." if len(pair.differing) > 1 else ""
     if difference.low is None or difference.high is None:

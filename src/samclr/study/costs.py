@@ -1,7 +1,7 @@
 """What the study cost: hours of GPUs, or of CPU cores, for training, measuring and segmenting."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from samclr.study.folder import StudyFolder
 from samclr.study.plan import Arm, Plan, Run
@@ -13,7 +13,7 @@ HOUR_S = 3600
 class Cost:
     """Of one arm, its seeds added up; hours of GPUs, or of cores times time on the CPU.
 
-    `segment_h` is that of the whole region store, which other arms may share.
+    `segment_h` is that of the whole region store, which other arms may share, on `segment_device`.
     """
 
     arm: str
@@ -24,12 +24,17 @@ class Cost:
     train_h: float
     measure_h: float
     segment_h: float
+    segment_device: str | None
     segment_s_per_image: float | None
     store: str | None
 
     @property
-    def total_h(self) -> float:
-        return self.train_h + self.measure_h + self.segment_h
+    def hours(self) -> dict[str, float]:
+        """Hours by device, segmenting included."""
+        hours = {self.device: self.train_h + self.measure_h}
+        if self.segment_device is not None:
+            hours[self.segment_device] = hours.get(self.segment_device, 0.0) + self.segment_h
+        return hours
 
 
 def make_costs(folder: StudyFolder, plan: Plan) -> list[Cost]:
@@ -42,10 +47,12 @@ def total_hours(costs: Sequence[Cost]) -> dict[str, float]:
     hours: dict[str, float] = {}
     stores: set[str] = set()
     for cost in costs:
-        hours[cost.device] = hours.get(cost.device, 0.0) + cost.train_h + cost.measure_h
-        if cost.store is not None and cost.store not in stores:
+        if cost.store in stores:
+            cost = replace(cost, segment_device=None)
+        for device, more in cost.hours.items():
+            hours[device] = hours.get(device, 0.0) + more
+        if cost.store is not None:
             stores.add(cost.store)
-            hours[cost.device] += cost.segment_h
     return hours
 
 
@@ -58,17 +65,22 @@ def _cost(folder: StudyFolder, plan: Plan, arm: Arm) -> Cost | None:
     images = store.get("images", 0)
     return Cost(
         arm=arm.name,
-        title=arm.title,
-        device="GPU" if done[0]["device"] == "cuda" else "CPU",
+        title=plan.title_of(arm),
+        device=_device(done[0]),
         num_runs=len(done),
         steps=0 if arm.strategy == "untrained" else arm.config.optim.steps,
         train_h=sum(state["train_s"] * _units(state) for state in done) / HOUR_S,
         measure_h=sum(row["measure_s"] * _units(state) for state in done for row in state.get("measured", {}).values())
         / HOUR_S,
         segment_h=store.get("segment_s", 0.0) * _units(store) / HOUR_S if store else 0.0,
+        segment_device=_device(store) if images else None,
         segment_s_per_image=store["segment_s"] / images if images else None,
         store=arm.store,
     )
+
+
+def _device(state: dict[str, object]) -> str:
+    return "GPU" if state.get("device") == "cuda" else "CPU"
 
 
 def _units(state: dict[str, object]) -> int:

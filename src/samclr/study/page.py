@@ -3,7 +3,7 @@
 import csv
 import io
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from samclr.storage.files import write_text
 from samclr.study.compare import Difference, compare, phrase
 from samclr.study.costs import Cost, make_costs, total_hours
 from samclr.study.folder import StudyFolder
-from samclr.study.plan import UNTRAINED, Arm, Plan, Run
+from samclr.study.plan import UNTRAINED, Plan, Run
 from samclr.study.questions import questions_of
 from samclr.study.shell import commands_of, study_command
 from samclr.study.tables import Table, make_tables, percent, results_of, spread_text, to_csv, to_markdown
@@ -80,14 +80,15 @@ def _shares(folder: StudyFolder, plan: Plan) -> dict[str, dict[tuple[str, str], 
     return shares
 
 
-def _best(tables: Sequence[Table]) -> set[tuple[str, int]]:
-    """(arm, column) of the highest mean in each column."""
+def _best(tables: Sequence[Table]) -> set[tuple[int, str, int]]:
+    """(table, arm, column) of the highest mean in each column of each table, or of all that have it."""
     best = set()
-    for table in tables:
+    for number, table in enumerate(tables):
         for n in range(len(table.columns)):
             means = {row.arm: row.cells[n].mean for row in table.rows if row.cells[n].mean is not None}
             if len(means) > 1:
-                best.add((max(means, key=lambda arm: means[arm] or 0.0), n))
+                highest = max(mean for mean in means.values() if mean is not None)
+                best |= {(number, arm, n) for arm, mean in means.items() if mean == highest}
     return best
 
 
@@ -122,12 +123,13 @@ def against_quoted(tables: Sequence[Table]) -> list[str]:
     sentences = []
     for table in tables:
         for row in table.rows:
+            trained = f", trained on {row.scenes}" if len(tables) > 1 and row.scenes else ""
             for (m, metric), cell in zip(table.columns, row.cells, strict=True):
                 if cell.mean is not None and cell.quoted is not None:
                     gap = 100 * (cell.mean - cell.quoted)
                     word = "above" if gap > 0 else "below" if gap < 0 else "from"
                     sentences.append(
-                        f"{row.title}, {m.set} {metric.title}: ours {percent(cell.mean)}, "
+                        f"{row.title}{trained}, {m.set} {metric.title}: ours {percent(cell.mean)}, "
                         f"quoted {percent(cell.quoted)}; ours is {abs(gap):.1f} points {word} it "
                         f"(n = {len(cell.by_seed)})."
                     )
@@ -138,11 +140,10 @@ def _curves(folder: StudyFolder, plan: Plan) -> list[Chart]:
     charts = []
     runs = [Run(arm=arm, seed=plan.seeds[0]) for arm in plan.arms if arm.name != UNTRAINED]
     metrics = {run.name: read_metrics(folder.run_directory(run)) for run in runs}
-    several = len({run.arm.scenes for run in runs}) > 1
     for name, title, note in CURVES:
         series = [
             Series(
-                label=f"{run.arm.scenes}: {run.arm.title}" if several else run.arm.title,
+                label=plan.title_of(run.arm),
                 colour=number,
                 points=[(row["step"] + 1, row[name]) for row in metrics[run.name] if row.get(name) is not None],
             )
@@ -154,7 +155,7 @@ def _curves(folder: StudyFolder, plan: Plan) -> list[Chart]:
 
 
 def _per_class(folder: StudyFolder, plan: Plan) -> list[dict[str, Any]]:
-    """For each set the mean kNN accuracy of each class by arm; of many classes those on which arms differ most."""
+    """For each set the mean share of each class by arm; of many classes those on which arms differ most."""
     found = []
     for m in plan.measurements:
         by_arm: dict[str, dict[str, float]] = {}
@@ -162,28 +163,32 @@ def _per_class(folder: StudyFolder, plan: Plan) -> list[dict[str, Any]]:
             states = [folder.state(Run(arm=arm, seed=seed).name) for seed in plan.seeds]
             rows = [state["measured"][m.key]["per_class"] for state in states if m.key in state.get("measured", {})]
             if rows:
-                by_arm[_place(plan, arm)] = {name: statistics.fmean(row[name] for row in rows) for name in rows[0]}
-        if by_arm:
-            classes = list(next(iter(by_arm.values())))
-            if len(classes) > MAX_CLASSES:
-                span = {n: max(r[n] for r in by_arm.values()) - min(r[n] for r in by_arm.values()) for n in classes}
-                classes = sorted(classes, key=lambda name: -span[name])[:MAX_CLASSES]
-            num_classes = len(next(iter(by_arm.values())))
+                by_arm[plan.title_of(arm)] = _means(rows)
+        if every := _names(by_arm.values()):
+            classes = every
+            if len(every) > MAX_CLASSES:
+                shares = {name: [row[name] for row in by_arm.values() if name in row] for name in every}
+                classes = sorted(every, key=lambda name: min(shares[name]) - max(shares[name]))[:MAX_CLASSES]
             found.append(
                 {
                     "set": m.set,
                     "classes": classes,
                     "rows": by_arm,
-                    "num_classes": num_classes,
+                    "num_classes": len(every),
                     "by": KINDS[m.kind].per_class,
                 }
             )
     return found
 
 
-def _place(plan: Plan, arm: Arm) -> str:
-    several = len({a.scenes for a in plan.arms if a.name != UNTRAINED}) > 1
-    return f"{arm.scenes}: {arm.title}" if several and arm.name != UNTRAINED else arm.title
+def _names(rows: Iterable[dict[str, float]]) -> list[str]:
+    """Classes that any row has: of one without test images, a run has a share only where it predicts the class."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean of each class over the seeds that have a share of it."""
+    return {name: statistics.fmean(row[name] for row in rows if name in row) for name in _names(rows)}
 
 
 def _galleries(folder: StudyFolder, plan: Plan) -> list[tuple[str, tuple[GalleryScene, ...], str]]:
@@ -199,7 +204,7 @@ def _galleries(folder: StudyFolder, plan: Plan) -> list[tuple[str, tuple[Gallery
             scenes = make_gallery(run.config(folder.stores), SCENES_SHOWN, [arm.strategy]).scenes
         except (SamclrError, OSError) as error:
             fault = str(error)
-        found[arm.scenes, arm.views] = _place(plan, arm), scenes, fault
+        found[arm.scenes, arm.views] = plan.title_of(arm), scenes, fault
     return list(found.values())
 
 
@@ -235,8 +240,9 @@ def _differences_csv(differences: Sequence[Difference]) -> str:
 def _costs_csv(costs: Sequence[Cost]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["arm", "device", "runs", "steps", "train hours", "measure hours", "segment hours", "region store"])
+    hours = ("train hours", "measure hours", "segment hours")
+    writer.writerow(["arm", "device", "runs", "steps", *hours, "segment device", "region store"])
     for cost in costs:
-        hours = [round(h, 6) for h in (cost.train_h, cost.measure_h, cost.segment_h)]
-        writer.writerow([cost.arm, cost.device, cost.num_runs, cost.steps, *hours, cost.store])
+        found = [round(h, 6) for h in (cost.train_h, cost.measure_h, cost.segment_h)]
+        writer.writerow([cost.arm, cost.device, cost.num_runs, cost.steps, *found, cost.segment_device, cost.store])
     return out.getvalue()

@@ -49,6 +49,12 @@ class Arm:
     adds: str = ""
 
     @property
+    def start(self) -> tuple[object, ...]:
+        """What decides, beside the seed, over the backbone's weights before any training."""
+        model = self.config.model
+        return model.backbone, model.model_args, model.stem, model.pretrained
+
+    @property
     def views(self) -> str:
         """Strategy and segmenter in one."""
         return self.strategy if self.segmenter is None else f"{self.strategy} {self.segmenter}"
@@ -100,6 +106,15 @@ class Plan:
     def runs(self) -> list["Run"]:
         """All runs, also those of missing arms: the seeds one after another, so that a further seed comes last."""
         return [Run(arm=arm, seed=seed) for seed in self.seeds for arm in self.arms]
+
+    @property
+    def has_several_scenes(self) -> bool:
+        """Whether arms of equal titles may have trained on different scenes."""
+        return len({arm.scenes for arm in self.arms if arm.name != UNTRAINED}) > 1
+
+    def title_of(self, arm: Arm) -> str:
+        """The arm's title, with its scenes where the study has several."""
+        return f"{arm.scenes}: {arm.title}" if self.has_several_scenes and arm.scenes else arm.title
 
     def measurements_of(self, arm: Arm) -> list[Measurement]:
         """What is measured of an arm: the evaluations of its grid whose set has a path."""

@@ -47,7 +47,7 @@ def make_plan(study: Study, source: str, given: Given, num_threads: int) -> Plan
         raise UsageError(f"study {study.name} has no set to measure on: add {wanted}")
     titled = _with_titles(list(arms.values()))
     if study.untrained:
-        titled.insert(0, _untrained(titled[0], study.continues))
+        titled.insert(0, _untrained(titled))
     return Plan(
         study=study.name,
         source=source,
@@ -290,12 +290,18 @@ def _source_title(arm: Arm) -> str:
     return (SEGMENTERS[name].region_title or name) if name in SEGMENTERS else name
 
 
-def _untrained(first: Arm, continues: bool) -> Arm:
+def _untrained(arms: Sequence[Arm]) -> Arm:
+    """The floor: what the first arm begins with, and those of equal backbones and weights."""
+    first = arms[0]
+    model = first.config.model
+    title = "before any training" if model.pretrained is None else "the start"
+    if any(arm.start != first.start for arm in arms):
+        title += f" ({model.backbone})"
     config = replace(first.config, recipe=first.method, data=replace(first.config.data, scenes=(), regions=None))
     config = replace(config, views=replace(config.views, strategy="image"))
     return Arm(
         name=UNTRAINED,
-        title="the start" if continues else "before any training",
+        title=title,
         scenes="",
         method="",
         strategy="untrained",

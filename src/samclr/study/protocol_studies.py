@@ -39,7 +39,7 @@ def _references() -> tuple[Reference, ...]:
         Reference(
             arm=f"coco.{title.split(',')[0].lower()}", set=name, key=key, value=round(value / 100, 4), title=title
         )
-        for number, (title, name, values) in enumerate(PUBLISHED)
+        for title, name, values in PUBLISHED
         for key, value in values.items()
     )
 

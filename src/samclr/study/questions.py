@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from samclr.study.compare import Difference, Verdict, phrase
+from samclr.study.compare import VIEWS_AND_TEMPERATURE, Difference, Verdict, phrase
 from samclr.study.pictures import IntervalChart, interval_chart
 
 TITLES: dict[tuple[str, ...], str] = {
     ("views",): "Do the views matter?",
+    VIEWS_AND_TEMPERATURE: "Do the views matter, each at its own temperature?",
     ("method",): "Does the method matter?",
     ("temperature",): "Does the temperature matter?",
     ("padding",): "Does the padding matter?",
@@ -48,7 +49,7 @@ def questions_of(differences: Sequence[Difference]) -> list[Question]:
         Question(
             title=_title(factors, group),
             counts=_counts(group),
-            charts=_charts(group, several=len({d.pair.arm.scenes for d in differences}) > 1),
+            charts=_charts(group),
             sentences=tuple(phrase(d) for verdict in WORDS for d in group if d.verdict == verdict),
             is_open=number == 0 or len(differences) <= MAX_OPEN,
             is_short=len(group) <= MAX_OPEN,
@@ -68,10 +69,9 @@ def _counts(group: Sequence[Difference]) -> str:
     return ", ".join(f"{counted[verdict]} {word}" for verdict, word in WORDS.items() if counted[verdict])
 
 
-def _charts(group: Sequence[Difference], several: bool) -> tuple[IntervalChart, ...]:
-    """several: scenes, which the titles then name."""
+def _charts(group: Sequence[Difference]) -> tuple[IntervalChart, ...]:
     alike: dict[str, list[Difference]] = {}
     for d in group:
-        scenes = f", trained on {d.pair.arm.scenes}" if several else ""
+        scenes = f", trained on {d.scenes}" if d.scenes else ""
         alike.setdefault(f"{d.set}, {d.metric}{scenes}", []).append(d)
     return tuple(interval_chart(title, some) for title, some in alike.items())

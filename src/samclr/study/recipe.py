@@ -144,8 +144,8 @@ class Study:
         summary: the question, in a sentence.
         grids: joined; an arm that is in two of them is one arm.
         variants: arms beside those of the grids, trained on every set of scenes that the command names.
-        continues: whether all runs continue trained weights, which the command then has to name; what they score before
-            it stands in the place of the untrained backbone.
+        continues: whether all runs, of variants alone, continue trained weights, which the command then has to name;
+            what they score before it stands in the place of the untrained backbone.
         seeds: of the runs; equal seeds share weights, image order and colours, so arms are compared pair by pair.
         optim: the budget. Steps and not epochs, so that arms are comparable.
         evaluations: what is measured of each run.
@@ -158,7 +158,8 @@ class Study:
         references, quoted: numbers published elsewhere, and where.
         headline: the arm (`*` and `?` as in file names) that is compared with every other of its scenes.
         on_request: segmenters whose arms run only where --only names them; the page shows them as missing.
-        untrained: measure the backbone before any training too, as a floor.
+        untrained: measure the backbone before any training too, as a floor; of variants the first one's, with which
+            those of other backbones are not compared.
         generated: the study makes its own scenes, `digits`, with that many scenes; they need no --scenes. Every kind
             of protocol that it names measures on held-out ones.
         device: of all runs; auto takes a GPU where there is one.
@@ -198,6 +199,11 @@ class Study:
             raise ConfigError(f"study {self.name!r} needs at least one grid or variant, one seed and one evaluation")
         if len(set(self.seeds)) < len(self.seeds):
             raise ConfigError(f"study {self.name!r} has a seed twice: {self.seeds}; name each once")
+        if self.continues and self.grids:
+            raise ConfigError(
+                f"study {self.name!r} continues trained weights, but arms of its grids begin with random ones; "
+                "give them as variants"
+            )
         if self.optim.epochs is not None:
             raise ConfigError("a study's budget is counted in steps, so that arms are comparable: give optim.steps")
 

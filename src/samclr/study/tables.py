@@ -22,7 +22,7 @@ from samclr.study.recipe import Metric
 class Cell:
     """One arm's results on one set by one metric: shares by seed. `quoted` is a number published elsewhere.
 
-    `state` is empty where every seed is there, else what is missing.
+    `state` is empty where every seed is there, or where nothing is due, else what is missing.
     """
 
     by_seed: dict[int, float]
@@ -167,9 +167,9 @@ def _quoted_rows(plan: Plan, scenes: str, columns: Sequence[tuple[Measurement, M
     rows = []
     for pattern, title in dict.fromkeys((r.arm, r.title) for r in plan.references if r.title):
         if pattern.split(".")[0] == scenes:
+            figures = [_quoted(plan, pattern, m, metric) for m, metric in columns]
             cells = tuple(
-                Cell(by_seed={}, quoted=_quoted(plan, pattern, m, metric), state="quoted, not run")
-                for m, metric in columns
+                Cell(by_seed={}, quoted=figure, state="" if figure is None else "quoted, not run") for figure in figures
             )
             factors = dict.fromkeys(("method", "strategy", "segmenter", "temperature", "padding"))
             rows.append(TableRow(arm=pattern.rstrip(".*"), title=title, scenes=scenes, factors=factors, cells=cells))
@@ -190,7 +190,7 @@ def spread_text(cell: Cell) -> str:
 
 
 def to_csv(tables: Sequence[Table], seeds: Sequence[int]) -> str:
-    """One line for each arm, set and metric; shares from 0 to 1 with all their digits."""
+    """One line for each arm, set and metric, as far as something is due; shares from 0 to 1 with all their digits."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     factors = ("method", "strategy", "segmenter", "temperature", "padding")
@@ -212,6 +212,8 @@ def to_csv(tables: Sequence[Table], seeds: Sequence[int]) -> str:
     for table in tables:
         for row in table.rows:
             for (m, metric), cell in zip(table.columns, row.cells, strict=True):
+                if not (_shows(cell) or cell.state):
+                    continue
                 state = cell.state or row.missing
                 values = [table.scenes, row.arm, row.title, *(row.factors[name] for name in factors)]
                 values += [m.set, m.kind, metric.key, len(cell.by_seed), cell.mean, cell.deviation, cell.quoted]

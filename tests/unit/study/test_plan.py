@@ -9,6 +9,7 @@ from support.study_files import IMAGE, LABELS, SAM, write_study_files
 
 from samclr.config.model import ModelConfig
 from samclr.config.pretrain import OptimConfig
+from samclr.config.recipes import RECIPES
 from samclr.config.registry import METHODS, PROTOCOLS
 from samclr.config.serialise import from_dict, to_dict
 from samclr.errors import ConfigError, UsageError
@@ -16,7 +17,7 @@ from samclr.study.compare import pairs_of
 from samclr.study.load import load_study
 from samclr.study.plan import Given, Plan
 from samclr.study.planning import make_plan, with_paths_of
-from samclr.study.recipe import Grid, Study
+from samclr.study.recipe import Grid, Study, Variant
 from samclr.study.studies import ADAPT, CONTROLS, PADDING, PAPER, SETS, STUDIES, TEMPERATURE
 
 PATHS = {name: (Path("/data") / name,) for name in ("cityscapes", "ade20k", "imagenette")}
@@ -190,6 +191,8 @@ def test_studies_that_make_no_sense():
         Study(name="x", summary="", grids=())
     with pytest.raises(ConfigError, match="a seed twice"):
         Study(name="x", summary="", grids=(grid,), seeds=(1, 1))
+    with pytest.raises(ConfigError, match="its grids begin with random ones; give them as variants"):
+        Study(name="x", summary="", grids=(grid,), continues=True)
     with pytest.raises(ConfigError, match="counted in steps"):
         Study(name="x", summary="", grids=(grid,), optim=OptimConfig(epochs=3))
     with pytest.raises(ConfigError, match="segmenters of a grid is empty"):
@@ -224,8 +227,26 @@ def test_variants_continue_the_weights_that_the_command_names():
     pairs = [(pair.arm.variant, pair.baseline.variant) for pair in pairs_of(plan)]
     others = [one.name for one in ADAPT.variants if one.name != "adapt"]
     assert pairs[: len(others)] == [("adapt", name) for name in others]
-    assert all(baseline == "" for _, baseline in pairs[len(others) :])  # the start
+    assert pairs[len(others) :] == [(one.name, "") for one in ADAPT.variants]  # the start
     assert from_dict(Plan, to_dict(plan), "plan") == plan
+
+
+def test_the_floor_is_that_of_arms_with_its_backbone():
+    config = RECIPES["simclr"].config
+    vit = replace(config, model=replace(config.model, backbone="vit_tiny_patch16_224"))
+    begun = replace(config, model=replace(config.model, pretrained="timm"))
+    named = {"resnet": config, "vit": vit, "longer": config, "begun": begun}
+    study = Study(
+        name="mine",
+        summary="",
+        variants=tuple(Variant(name=name, title=name, config=config) for name, config in named.items()),
+    )
+    plan = plan_of(study, PHOTOS)
+    assert [pair.arm.variant for pair in pairs_of(plan) if pair.differing == ("training",)] == ["resnet", "longer"]
+    assert plan.arms[0].title == "before any training (resnet18)"
+    alone = plan_of(replace(study, variants=study.variants[-1:]), PHOTOS)
+    assert alone.arms[0].title == "the start"
+    assert [pair.arm.variant for pair in pairs_of(alone)] == ["begun"]
 
 
 @pytest.mark.parametrize(("steps", "warmup"), [(4, 0), (60, 6), (1200, 120)])
