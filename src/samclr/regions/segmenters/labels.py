@@ -3,15 +3,14 @@ file of instances as they were annotated, which may overlap."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int
 from skimage.measure import label as connected_pieces
 
 from samclr.datasets.annotation_index import all_labels, indexed, is_shared, label_of_kind
 from samclr.datasets.catalogue import DATASETS
 from samclr.datasets.label_maps import (
+    AS_THEY_STAND,
     LabelError,
     ValuesHeld,
     check_label_folder,
@@ -66,6 +65,17 @@ class LabelsSegmenter(Segmenter):
             )
 
     @classmethod
+    def label_of(cls, options: LabelsConfig, ref: SceneRef) -> LabelFile | None:
+        """The label map with the image's relative stem in the folder, else the data set's own; None if there is none.
+
+        Raises LabelError for two label maps.
+        """
+        if options.labels is None:
+            return ref.label
+        found = label_of_stem(options.labels, ref.image_id)
+        return None if found is None else LabelFile(path=str(found), rule=AS_THEY_STAND)
+
+    @classmethod
     def settled(cls, options: LabelsConfig, refs: Sequence[SceneRef]) -> LabelsConfig:
         """With the kind of the data set's own labels, where it has several and none was asked for."""
         kinds = {ref.label.kind for ref in refs if ref.label is not None}
@@ -103,9 +113,14 @@ class LabelsSegmenter(Segmenter):
         height, width = scene.pixels.shape[:2]
         if Header(height=height, width=width, orientation=scene.orientation).is_turned_unseen:
             say_turned()
-        if self.options.labels is None and ref.label is not None and is_shared(ref.label):
-            return replace(scene, label_masks=self.masks.read(ref.label, scene))
-        return replace(scene, label_map=read_label_map(ref, self.options.labels, (height, width)))
+        try:
+            label = self.label_of(self.options, ref)
+            if label is not None and is_shared(label):
+                return replace(scene, label_masks=self.masks.read(label, scene))
+            label_map = None if label is None else read_label_regions(label, (height, width))
+        except LabelError as error:
+            raise DecodeError(str(error)) from error
+        return replace(scene, label_map=label_map)
 
     def segment(self, scenes: list[Scene]) -> list[ImageRegions | SegmentError]:
         """See Segmenter. A scene without a label map, or with one of another size, gives a SegmentError."""
@@ -128,15 +143,3 @@ class LabelsSegmenter(Segmenter):
         kept = np.where(np.isin(labels, self.options.ignore_label) | (labels < 0), -1, labels)
         pieces = connected_pieces(kept, background=-1, connectivity=2)
         return regions_of_scene(scene, regions_of_partition(pieces, first=1))
-
-
-def read_label_map(ref: SceneRef, labels: Path | None, image_hw: tuple[int, int]) -> Int[np.ndarray, "h w"] | None:
-    """The label map with the image's relative stem in `labels`, else the data set's own; None if there is none."""
-    label = ref.label
-    try:
-        if labels is not None:
-            found = label_of_stem(labels, ref.image_id)
-            label = None if found is None else LabelFile(path=str(found), rule="values")
-        return None if label is None else read_label_regions(label, image_hw)
-    except LabelError as error:
-        raise DecodeError(str(error)) from error
