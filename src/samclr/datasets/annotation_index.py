@@ -57,7 +57,7 @@ def read_instances(path: Path) -> Instances:
     sizes: dict[int, tuple[str, int, int]] = {}
     spans: dict[int, array[int]] = {}
     lists: set[str] = set()
-    of_category: dict[Any, int] = {}
+    of_category: dict[int | None, int] = {}
     for one in elements(path):
         value = one.value if isinstance(one.value, dict) else {}
         lists.add(one.key)
@@ -73,9 +73,9 @@ def read_instances(path: Path) -> Instances:
         elif one.key == "annotations":
             image_id = value.get("image_id")
             spans.setdefault(image_id if isinstance(image_id, int) else -1, array("q")).extend((one.offset, one.length))
-            category = value.get("category_id")
-            of_category[category if isinstance(category, int) else None] = of_category.get(category, 0) + 1
-        elif one.key == "categories" and isinstance(value.get("id"), int):
+            category = category_of(value)
+            of_category[category] = of_category.get(category, 0) + 1
+        elif one.key == "categories" and type(value.get("id")) is int:
             found.categories[value["id"]] = str(value.get("name"))
     if not {"images", "annotations"} <= lists:
         raise ScenesError(f"{path} is not COCO JSON: expected an object with the lists images and annotations")
@@ -89,11 +89,18 @@ def read_instances(path: Path) -> Instances:
     if lost := sum(len(places) // 2 for places in spans.values()):
         ids = name_some([str(image_id) for image_id in sorted(spans)], 3)
         found.faults.append(f"{lost:,} annotations of {path.name} name images that it does not list: {ids}")
-    unknown = {str(one): n for one, n in of_category.items() if one not in found.categories}
+    unknown = {one: n for one, n in of_category.items() if one not in found.categories}
     if unknown:
-        named, count = name_some(sorted(unknown)), sum(unknown.values())
+        names = ["no whole number" if one is None else str(one) for one in unknown]
+        named, count = name_some(sorted(names)), sum(unknown.values())
         found.faults.append(f"{count:,} annotations of {path.name} have category ids that it does not list: {named}")
     return found
+
+
+def category_of(annotation: dict[str, Any]) -> int | None:
+    """The id of an annotation's category; None of one that is no whole number."""
+    category = annotation.get("category_id")
+    return category if type(category) is int else None
 
 
 def place_of(index: bytes) -> Place:

@@ -116,6 +116,13 @@ def test_categories_can_be_left_out(tmp_path, caplog):
     assert "no label map that was read holds 12 (`ignore_label`); they hold 1, 18, 90" in caplog.text
 
 
+def test_a_category_that_is_no_number_is_not_left_out(tmp_path):
+    root = write_coco(tmp_path / "coco")
+    edited(root, lambda held: held["annotations"][0].update(category_id=[18]))
+    found = segment(root, tmp_path / "out", ignore_label=(18,))
+    assert [len(one.regions) for one in found.values()] == [1, 1, 0]
+
+
 def test_worker_processes_read_their_own_annotations(tmp_path):
     root = write_coco(tmp_path / "coco")
     alone, together = (segment(root, tmp_path / f"{n}", workers=n) for n in (1, 2))
