@@ -61,6 +61,19 @@ def test_a_whole_copy_is_complete_and_missing_masks_are_said(tmp_path):
     assert "which is in none of" in check_set(TINY, root).splits[0].faults[0]
 
 
+@pytest.mark.parametrize("place", [0, 6])
+def test_part_of_the_archives_will_do_whichever_row_comes_first(tmp_path, place):
+    root = write_open_images(tmp_path / "set", "{split}-masks/{split}-masks-{first}")
+    table = root / "train-annotations-object-segmentation.csv"
+    head, *rows = table.read_text().splitlines()
+    unnamed = max((root / "train").glob("*.jpg")).stem
+    rows.insert(place, f"6_m01.png,{unnamed}," + rows[0].split(",", 2)[2])
+    table.write_text("\n".join([head, *rows]) + "\n")
+    found, report = segment(root, tmp_path / "out")
+    assert len(found) == 2
+    assert report.errors == {f"train/{unnamed}.jpg": "cannot decode label map 6_m01.png: no such file"}
+
+
 def test_masks_of_another_shape_and_missing_files_are_that_images_error(tmp_path):
     root = write_open_images(tmp_path)
     first, second = sorted({path.name[:16] for path in (root / "train-masks").iterdir()})

@@ -28,31 +28,52 @@ def tables_of(root: Path, image_ids: Sequence[str]) -> list[Path | None]:
 def mask_files(table: Path) -> Iterator[tuple[str, str]]:
     """The images and mask files that a table names, row by row.
 
-    A mask lies in a folder of its split's masks, whole or as the sixteen archives unpack, by the first character.
+    A mask lies in a folder of its split's masks, whole or as the sixteen archives unpack, by the first character. Some
+    may be missing.
 
     Raises:
         ScenesError: the table lacks a column, or none of its masks is where they should be.
     """
-    split = table.name.removesuffix(TABLE.format(split=""))
-    roots = [table.parent] if table.parent.name not in ("annotations", split) else [table.parent.parent, table.parent]
+    folder = _folder_of(table)
+    for image, name in _named(table):
+        yield image, f"{folder.format(name[0])}/{name}"
+
+
+def _named(table: Path) -> Iterator[tuple[str, str]]:
+    """The image and the mask's name of each row. Raises ScenesError for a malformed table."""
     rows = read_rows(table)
     head = next(rows, [])
     missing = [column for column in COLUMNS if column not in head]
     if missing:
         raise ScenesError(f"{table} has no column {name_some(missing)}; expected {', '.join(COLUMNS)}")
     mask, image = map(head.index, COLUMNS)
-    folder: str | None = None
     for number, row in enumerate(rows, 2):
         if not row:
             continue
         if len(row) != len(head) or not row[image] or not is_portable(name := row[mask]):
             raise ScenesError(f"{table}, row {number} is {','.join(row)[:80]!r}; expected {','.join(head)[:80]}")
-        if folder is None:
-            folder = next((one for one in _folders(roots, split) if Path(one.format(name[0]), name).is_file()), None)
-            if folder is None:
-                places = [f"{split}-masks/", f"{split}-masks/{split}-masks-{name[0]}/", f"masks/{split}/"]
-                raise ScenesError(f"{table} names the mask {name}, which is in none of {', '.join(places)}")
-        yield row[image], f"{folder.format(name[0])}/{name}"
+        yield row[image], name
+
+
+def _folder_of(table: Path) -> str:
+    """The folder of the first mask that is there; {} stands for the first character of its name."""
+    split = table.name.removesuffix(TABLE.format(split=""))
+    roots = [table.parent] if table.parent.name not in ("annotations", split) else [table.parent.parent, table.parent]
+    there: dict[str, list[str]] = {}  # by a first character: few rows are looked up where no folder is there
+    first = ""
+    for _, name in _named(table):
+        first, start = first or name, name[0]
+        if start not in there:
+            there[start] = [one for one in _folders(roots, split) if Path(one.format(start)).is_dir()]
+        found = next((one for one in there[start] if Path(one.format(start), name).is_file()), None)
+        if found is not None:
+            return found
+    if first:
+        places = [f"{split}-masks/", f"{split}-masks/{split}-masks-{first[0]}/", f"masks/{split}/"]
+        raise ScenesError(
+            f"{table} names the mask {first}, which is in none of {', '.join(places)}, and neither is another one"
+        )
+    return ""
 
 
 def _folders(roots: Sequence[Path], split: str) -> Iterator[str]:
