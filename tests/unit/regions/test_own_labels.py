@@ -109,6 +109,15 @@ def test_kinds_that_are_not_there_are_named(tmp_path):
         segment(root, tmp_path / "out")
 
 
+def test_crowds_are_refused_where_they_change_nothing(tmp_path):
+    root = write_coco(tmp_path / "coco")
+    for others in ({"annotations": "panoptic"}, {"labels": root}):
+        with pytest.raises(
+            UsageError, match=r"`crowds` has no effect here: .* \(COCO's\), and these labels are others"
+        ):
+            segment(root, tmp_path / "out", crowds=True, **others)
+
+
 def test_categories_can_be_left_out(tmp_path, caplog):
     root = write_coco(tmp_path / "coco")
     found = segment(root, tmp_path / "out", ignore_label=(18, 12))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from skimage.measure import label as connected_pieces
 
-from samclr.datasets.annotation_index import all_labels, indexed, is_shared, label_of_kind
+from samclr.datasets.annotation_index import all_labels, indexed, is_shared, kind_of, label_of_kind
 from samclr.datasets.catalogue import DATASETS
 from samclr.datasets.label_maps import (
     AS_THEY_STAND,
@@ -46,7 +46,9 @@ class LabelsSegmenter(Segmenter):
 
     @classmethod
     def check(cls, segmenter: str, options: LabelsConfig, refs: Sequence[SceneRef]) -> None:
-        """Raises ScenesError for a missing or ambiguous folder, UsageError where no scene has a label map."""
+        """Raises ScenesError for a missing or ambiguous folder, UsageError where no scene has a label map, or a setting
+        has no effect on those that they have."""
+        own = [] if options.labels is not None else [label_of_kind(ref, options.annotations) for ref in refs]
         if options.labels is not None:
             if options.annotations is not None:
                 raise UsageError(
@@ -55,13 +57,19 @@ class LabelsSegmenter(Segmenter):
             if not options.labels.is_dir():
                 raise ScenesError(f"no such folder of label maps: {options.labels}")
             check_label_folder(options.labels, refs)
-        elif all(label_of_kind(ref, options.annotations) is None for ref in refs):
+        elif all(label is None for label in own):
             kinds = sorted({label.kind for ref in refs for label in all_labels(ref) if label.kind})
             those = f" of the kind {options.annotations}" if options.annotations else ""
             others = f"{option_of('annotations')} {' or '.join(kinds)}, or " if kinds else ""
             raise UsageError(
                 f"the segmenter labels needs ground-truth label maps, and these scenes have none{those}: "
                 f"add {others}{option_of('labels')} DIR"
+            )
+        shared = (label for label in own if label is not None and is_shared(label))
+        if options.crowds and all(kind_of(label).form != "instances" for label in shared):
+            raise UsageError(
+                f"{option_of('crowds')} has no effect here: it is for annotations in a JSON of instances (COCO's), and "
+                f"these labels are others; leave it out"
             )
 
     @classmethod
