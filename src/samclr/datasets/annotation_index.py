@@ -4,6 +4,7 @@ COCO's JSON gives every image the places of its annotations, a table of mask fil
 single annotations from the file, and no process holds the file parsed.
 """
 
+import os
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,9 @@ from typing import Any
 from samclr.datasets.catalogue import DATASETS, LabelKind
 from samclr.datasets.json_lists import elements
 from samclr.errors import ScenesError, name_some
+from samclr.scenes.reading import content_hash
 from samclr.scenes.refs import LabelFile, SceneRef, stem_of
+from samclr.storage.files import regular
 
 NUM_HEAD = 4  # numbers before the places: the file's size and time, the image's height and width (0 if not stated)
 SEPARATOR = b"\n"  # between the paths of mask files
@@ -54,7 +57,7 @@ def read_instances(path: Path) -> Instances:
     sizes: dict[int, tuple[str, int, int]] = {}
     spans: dict[int, array[int]] = {}
     lists: set[str] = set()
-    of_category: dict[Any, int] = {}
+    of_category: dict[int | None, int] = {}
     for one in elements(path):
         value = one.value if isinstance(one.value, dict) else {}
         lists.add(one.key)
@@ -70,9 +73,9 @@ def read_instances(path: Path) -> Instances:
         elif one.key == "annotations":
             image_id = value.get("image_id")
             spans.setdefault(image_id if isinstance(image_id, int) else -1, array("q")).extend((one.offset, one.length))
-            category = value.get("category_id")
-            of_category[category if isinstance(category, int) else None] = of_category.get(category, 0) + 1
-        elif one.key == "categories" and isinstance(value.get("id"), int):
+            category = category_of(value)
+            of_category[category] = of_category.get(category, 0) + 1
+        elif one.key == "categories" and type(value.get("id")) is int:
             found.categories[value["id"]] = str(value.get("name"))
     if not {"images", "annotations"} <= lists:
         raise ScenesError(f"{path} is not COCO JSON: expected an object with the lists images and annotations")
@@ -86,11 +89,18 @@ def read_instances(path: Path) -> Instances:
     if lost := sum(len(places) // 2 for places in spans.values()):
         ids = name_some([str(image_id) for image_id in sorted(spans)], 3)
         found.faults.append(f"{lost:,} annotations of {path.name} name images that it does not list: {ids}")
-    unknown = {str(one): n for one, n in of_category.items() if one not in found.categories}
+    unknown = {one: n for one, n in of_category.items() if one not in found.categories}
     if unknown:
-        named, count = name_some(sorted(unknown)), sum(unknown.values())
+        names = ["no whole number" if one is None else str(one) for one in unknown]
+        named, count = name_some(sorted(names)), sum(unknown.values())
         found.faults.append(f"{count:,} annotations of {path.name} have category ids that it does not list: {named}")
     return found
+
+
+def category_of(annotation: dict[str, Any]) -> int | None:
+    """The id of an annotation's category; None of one that is no whole number."""
+    category = annotation.get("category_id")
+    return category if type(category) is int else None
 
 
 def place_of(index: bytes) -> Place:
@@ -167,6 +177,47 @@ def kind_of(label: LabelFile) -> LabelKind:
 def is_shared(label: LabelFile) -> bool:
     """Whether its file holds the masks of many images; a label map, of a set or from a folder, is its image's own."""
     return label.rule in DATASETS and kind_of(label).form != "map"
+
+
+def stamp_of(label: LabelFile | None) -> tuple[int, int]:
+    """Size in bytes and modification time in ns of the file that holds an image's label, of several their sum and the
+    latest; (0, 0) where one is not there."""
+    try:
+        found = [os.stat(path) for path in _files_of(label)]
+    except OSError:
+        return 0, 0
+    return sum(one.st_size for one in found), max((one.st_mtime_ns for one in found), default=0)
+
+
+def hash_of(label: LabelFile | None) -> str:
+    """Hash of an image's label map or mask files, or of its own annotations in a JSON; "" where they are not there."""
+    parts: list[bytes] = []
+    try:
+        for path in _files_of(label):
+            if label is None or not is_shared(label) or kind_of(label).mask_files is not None:
+                parts.append(regular(path).read_bytes())
+            elif label.index:
+                parts += _annotations_of(path, place_of(label.index))
+    except OSError:
+        return ""
+    return content_hash(b"".join(parts)) if label is not None else ""
+
+
+def _files_of(label: LabelFile | None) -> list[Path]:
+    if label is None:
+        return []
+    if is_shared(label) and kind_of(label).mask_files is not None:
+        return mask_paths(label.index) if label.index else []
+    return [Path(label.path)]
+
+
+def _annotations_of(path: Path, place: Place) -> list[bytes]:
+    found = []
+    with path.open("rb") as file:
+        for offset, length in place.spans:
+            file.seek(offset)
+            found.append(file.read(length))
+    return found
 
 
 def key_of(image_id: str, names: Iterable[str] | dict[str, bytes]) -> str | None:

@@ -32,7 +32,8 @@ class LabelsCheck:
 def check_labels(source: NamedSource, split: Split, refs: Sequence[SceneRef]) -> LabelsCheck:
     """Images without a label, labels without an image, and what is wrong with files of many images' labels.
 
-    Of a set with several kinds the first must be there.
+    Of a set with several kinds the first must be there; of a dense one the maps of classes and, for the splits that are
+    required, those of regions where they are others.
     """
     found, data_set = LabelsCheck(), source.data_set
     is_extra = split.labels_in != "" and (source.root / split.labels_in).is_dir()
@@ -40,12 +41,15 @@ def check_labels(source: NamedSource, split: Split, refs: Sequence[SceneRef]) ->
         return found
     kinds = data_set.kinds()
     image_ids = [ref.image_id for ref in refs]
+    classes: list[Path | None] | None = None
     if "dense" in data_set.uses:
-        _check_maps(found, source, image_ids, find_class_labels(source, image_ids), replace(kinds[0], label_channels=1))
-        return found
+        classes = find_class_labels(source, image_ids)
+        _check_maps(found, source, image_ids, classes, replace(kinds[0], label_channels=1))
+        kinds = tuple(replace(kind, title=f"{kind.title} for regions", label_files=None) for kind in kinds)
+        kinds = kinds if split.required else ()
     for number, kind in enumerate(kinds):
         paths = kind.find(source.root, image_ids)
-        if number and not any(paths):
+        if paths == classes or (number and not any(paths)):
             continue
         if kind.form == "map" or not any(paths):
             _check_maps(found, source, image_ids, paths, kind)

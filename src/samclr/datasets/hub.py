@@ -4,14 +4,15 @@ A set that keeps other files on its main branch is read from the branch on which
 fetched is noted in the cache with its commit, so later runs need no network and see the same images.
 """
 
-import fnmatch
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from samclr.config.cache import cache_folder
 from samclr.datasets.names import EVERY_SPLIT, HubSource
 from samclr.errors import FilesError, SamclrError, ScenesError, name_some
-from samclr.log import option_of, say, tell
+from samclr.log import option_of, say, say_once, tell
 from samclr.storage.files import confined, read_json, write_json
 
 BRANCHES = ("main", "refs/convert/parquet")
@@ -30,6 +31,7 @@ def fetch(source: HubSource) -> dict[str, Path]:
         if known is not None:
             found = {file: confined(Path(known["folder"]), file) for file in known["files"]}
             if all(path.exists() for path in found.values()):
+                _say_configurations(source, found)
                 return found
     except (OSError, KeyError, TypeError, FilesError) as error:
         say(f"{note} is damaged and is being rebuilt ({error})")
@@ -44,6 +46,7 @@ def fetch(source: HubSource) -> dict[str, Path]:
             f"a network, fetch its Parquet files on another machine and name their folder: {option_of('scenes')} DIR"
         ) from error
     write_json(note, {"repo": source.repo, "commit": commit, "folder": str(folder), "files": files})
+    _say_configurations(source, found)
     return found
 
 
@@ -72,8 +75,26 @@ def _download(source: HubSource) -> tuple[Path, list[str], str]:
 
 
 def is_of_split(file: str, split: str) -> bool:
-    """Whether a Parquet file's path is of a split: train-*.parquet, train.parquet or train/*.parquet, at any depth."""
-    patterns = (f"{split}[-._]*", f"{split}/*")
-    return split == EVERY_SPLIT or any(
-        fnmatch.fnmatchcase(file, start + pattern) for pattern in patterns for start in ("", "*/")
-    )
+    """Whether a Parquet file's path is of a split, at any depth: train-*.parquet, train_0.parquet, train.parquet or
+    train/*.parquet; train_extra-*.parquet is of another."""
+    return split == EVERY_SPLIT or _configuration(file, split) is not None
+
+
+def _configuration(file: str, split: str) -> str | None:
+    """The folders above what a path calls by its split, "" where there are none; None of a file of another split."""
+    parts = file.split("/")
+    named = (number for number, part in enumerate(parts) if re.fullmatch(rf"{re.escape(split)}(([-.]|_\d).*)?", part))
+    first = next(named, None)
+    return None if first is None else "/".join(parts[:first])
+
+
+def _say_configurations(source: HubSource, files: Iterable[str]) -> None:
+    """Say that a split's files lie in several folders, as those of several configurations do: all are read."""
+    if source.split != EVERY_SPLIT:
+        folders = sorted({_configuration(file, source.split) or "." for file in files})
+        if len(folders) > 1:
+            say_once(
+                f"{source.repo} has the split {source.split} in {len(folders)} folders, and all are read: "
+                f"{name_some(folders)}; for one of them fetch its Parquet files and name their folder: "
+                f"{option_of('scenes')} DIR"
+            )

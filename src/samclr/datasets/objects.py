@@ -80,9 +80,20 @@ def open_objects(name_or_path: Path) -> ObjectScenes:
     except ScenesError as error:
         raise EvaluationError(str(error)) from None
     _, test = open_labelled_scenes(name_or_path)
+    _refuse_some_regions(test)
     named = as_named(name_or_path)
     name = name_or_path.resolve().name if named is None else named.data_set.name
     return ObjectScenes(name=name, refs=test.refs, scenes=test)
+
+
+def _refuse_some_regions(test: LabelledScenes) -> None:
+    """Raise EvaluationError where some images have a label map of their objects and others would have their classes."""
+    without = [ref.image_id for ref in test.refs if ref.label is None]
+    if 0 < len(without) < len(test.refs):
+        raise EvaluationError(
+            f"{len(without):,} of {len(test.refs):,} images have no label map for regions, which the others have: "
+            f"{name_some(without)}; samclr data check lists what is missing"
+        )
 
 
 def _people_of(name_or_path: Path) -> tuple[DataSetSpec, Path] | None:

@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from samclr.config.segmenters import SegmenterConfig, segmenter_spec
+from samclr.datasets.annotation_index import hash_of, stamp_of
+from samclr.datasets.label_maps import LabelError
 from samclr.errors import PartsError
 from samclr.log import tell
 from samclr.regions.records import SegmentError
@@ -19,7 +21,7 @@ from samclr.regions.store import KIND, STORE_SCHEMA, regions_to_row
 from samclr.scenes.decode import DecodeError, Scene, load_scene
 from samclr.scenes.fill import MORE_PAGES, FillOptions, FillReport, Tally, add_tally, fill
 from samclr.scenes.read_ahead import Row, unread_row, work_through
-from samclr.scenes.refs import SceneRef
+from samclr.scenes.refs import LabelFile, SceneRef
 from samclr.storage.parts import PartsFolder
 
 
@@ -93,7 +95,7 @@ class SegmentWork:
         return pa.Table.from_pylist(rows, schema=STORE_SCHEMA)
 
     def _read(self, ref: SceneRef) -> tuple[Row, Scene | None]:
-        row: Row = unread_row(ref) | {"regions": []}
+        row: Row = unread_row(ref) | {"regions": [], "label_file": self._label_file(ref)}
         try:
             scene = self.segmenter.complete(ref, load_scene(ref))
             height, width = scene.pixels.shape[:2]
@@ -102,6 +104,27 @@ class SegmentWork:
             row["status"] = str(error)
             return row, None
         return row, scene
+
+    def label_stamp(self, ref: SceneRef) -> tuple[int, int]:
+        """See OfLabels."""
+        return stamp_of(self._label(ref))
+
+    def label_hash(self, ref: SceneRef) -> str:
+        """See OfLabels."""
+        return hash_of(self._label(ref))
+
+    def _label(self, ref: SceneRef) -> LabelFile | None:
+        try:
+            return segmenter_class(self.config).label_of(self.config.options, ref)
+        except LabelError:  # which then is its row's status
+            return None
+
+    def _label_file(self, ref: SceneRef) -> Row | None:
+        """Taken before the label is read, as the image's stamp is."""
+        if (label := self._label(ref)) is None:
+            return None
+        size, mtime_ns = stamp_of(label)
+        return {"hash": hash_of(label), "size": size, "mtime_ns": mtime_ns}
 
     def _segment(self, waiting: list[tuple[Row, Scene]]) -> None:
         """Put the regions, or why there are none, into the scenes' rows."""

@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 
 from samclr.errors import RegionError, name_some
 from samclr.regions.records import ImageRegions, Region, SegmentError
-from samclr.storage.parts import HEAD_SCHEMA, OK, PartsFolder, command_of
+from samclr.storage.parts import HEAD_SCHEMA, LABEL_SCHEMA, OK, PartsFolder, command_of
 
 KIND = "region store"
 REGION_TYPE = pa.struct(
@@ -25,7 +25,7 @@ REGION_TYPE = pa.struct(
     ]
 )
 NO_POINT = (math.nan, math.nan)  # written in place of null, which pyarrow before 26 cannot read in lists of one length
-STORE_SCHEMA = pa.schema([*HEAD_SCHEMA, ("regions", pa.list_(REGION_TYPE)), ("segment_s", pa.float32())])
+STORE_SCHEMA = pa.schema([*HEAD_SCHEMA, ("regions", pa.list_(REGION_TYPE)), ("segment_s", pa.float32()), *LABEL_SCHEMA])
 
 
 def open_store(path: Path) -> PartsFolder:

@@ -16,15 +16,15 @@ from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from samclr.errors import SamclrError, ScenesError, name_some
+from samclr.errors import ScenesError, name_some
 from samclr.log import option_of, printable, say
 from samclr.processes.stopping import Flag, stop_requested, stop_signals, stopped
 from samclr.processes.workers import shared_flag, worker_processes
 from samclr.scenes.decode import pages_text
 from samclr.scenes.outdated import drop_outdated
 from samclr.scenes.progress import progress_bar
-from samclr.scenes.reading import content_hash, read_bytes
-from samclr.scenes.refs import SceneRef, file_stamp
+from samclr.scenes.refs import SceneRef
+from samclr.scenes.replaced import ITS_LABEL, STAMP_COLUMNS, Row, has_same_stamps, replaced
 from samclr.storage.parts import OK, PartsFolder, command_of
 
 BUSY_WAIT_S = 0.5
@@ -163,8 +163,9 @@ def finish_report(report: FillReport, folder: PartsFolder, refs: Sequence[SceneR
     Raises ScenesError if files were replaced since their rows were made.
     """
     if report.changed:
+        what = "images or their labels" if any(one.endswith(ITS_LABEL) for one in report.changed) else "images"
         raise ScenesError(
-            f"{len(report.changed)} images were replaced since {folder.path} was made: "
+            f"{len(report.changed)} {what} were replaced since {folder.path} was made: "
             f"{name_some(sorted(report.changed))}; run {redo_command(folder)} with --replace-changed "
             f"to redo their rows, or restore the files"
         )
@@ -272,7 +273,7 @@ def _fill_bucket(
             return _BucketResult(busy=True)
         folder.remove_leftovers(bucket)
         healed = discard_damaged(folder, bucket, work)
-        todo, changed = missing_rows(folder, bucket, refs, options)
+        todo, changed = missing_rows(folder, bucket, refs, options, work)
         result = _BucketResult(changed=changed, healed=healed)
         for first in range(0, len(todo), folder.part_rows):
             if stop_requested():
@@ -332,14 +333,15 @@ def unfinished_buckets(
     def has_work(bucket: int) -> bool:
         if bucket in left:
             return True
-        stamps: dict[str, tuple[int, int] | None] = {}
+        rows: dict[str, Row] = {}
         damaged: dict[Path, str] = {}
-        columns = ["image_id", "status", "file_size", "mtime_ns"]
-        for rows in sound_parts(folder, paths.get(bucket, []), work, columns, damaged):
-            for image_id, status, *stamp in zip(*(column.to_pylist() for column in rows.columns), strict=True):
-                wanted = status == OK or not options.retry_errors
-                stamps[image_id] = (stamp[0], stamp[1]) if wanted else None
-        return bool(damaged) or any(stamps.get(ref.image_id) != file_stamp(ref) for ref in buckets[bucket])
+        for part in sound_parts(folder, paths.get(bucket, []), work, [*STAMP_COLUMNS], damaged):
+            rows |= {row["image_id"]: row for row in part.to_pylist()}
+        if options.retry_errors:
+            rows = {image_id: row for image_id, row in rows.items() if row["status"] == OK}
+        return bool(damaged) or any(
+            ref.image_id not in rows or not has_same_stamps(ref, rows[ref.image_id], work) for ref in buckets[bucket]
+        )
 
     with ThreadPoolExecutor(max(options.num_workers, 1)) as pool:
         found = pool.map(has_work, buckets)
@@ -347,28 +349,19 @@ def unfinished_buckets(
 
 
 def missing_rows(
-    folder: PartsFolder, bucket: int, refs: list[SceneRef], options: FillOptions
+    folder: PartsFolder, bucket: int, refs: list[SceneRef], options: FillOptions, work: Work
 ) -> tuple[list[SceneRef], list[str]]:
-    """Images of a bucket that need a row, and those whose file was replaced and that keep their row."""
-    todo, changed = [], []
-    columns = ["image_id", "status", "content_hash", "file_size", "mtime_ns"]
-    rows = {row["image_id"]: row for row in folder.read(columns, bucket).to_pylist()}
+    """Images of a bucket that need a row, and those of which `replaced` names what was, and that keep their row."""
+    todo, changed, names = list[SceneRef](), list[SceneRef](), list[str]()
+    rows = {row["image_id"]: row for row in folder.read([*STAMP_COLUMNS, "content_hash"], bucket).to_pylist()}
     for ref in refs:
         row = rows.get(ref.image_id)
         if row is None:
             todo.append(ref)
         elif row["status"] != OK:
-            if options.retry_errors or file_stamp(ref) != (row["file_size"], row["mtime_ns"]):
+            if options.retry_errors or not has_same_stamps(ref, row, work):
                 todo.append(ref)
-        elif file_stamp(ref) != (row["file_size"], row["mtime_ns"]) and _hash_now(ref) != row["content_hash"]:
+        elif name := replaced(ref, row, work):
             changed.append(ref)
-    if options.replace_changed:
-        return todo + changed, []
-    return todo, [ref.image_id for ref in changed]
-
-
-def _hash_now(ref: SceneRef) -> str:
-    try:
-        return content_hash(read_bytes(ref))
-    except (OSError, ValueError, SamclrError, pa.ArrowException):
-        return ""
+            names.append(name)
+    return (todo + changed, []) if options.replace_changed else (todo, names)

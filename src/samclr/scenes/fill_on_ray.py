@@ -63,7 +63,7 @@ def fill_on_ray(
         with folder.lock(bucket) as locked:
             if locked:
                 report.healed |= discard_damaged(folder, bucket, work)
-        todo, changed = missing_rows(folder, bucket, members, options)
+        todo, changed = missing_rows(folder, bucket, members, options, work)
         report.changed += changed
         num_todo += len(todo)
         for first in range(0, len(todo), folder.part_rows):
@@ -166,7 +166,7 @@ def _publish(
         with folder.lock(bucket) as locked:
             if locked:
                 folder.remove_leftovers(bucket)
-                wanted = {ref.image_id for ref in missing_rows(folder, bucket, members, options)[0]}
+                wanted = {ref.image_id for ref in missing_rows(folder, bucket, members, options, work)[0]}
                 is_new = [image_id in wanted for image_id in made.rows["image_id"].to_pylist()]
                 keep = made.rows.filter(pa.array(is_new, pa.bool_()))
 

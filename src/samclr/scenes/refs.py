@@ -87,7 +87,12 @@ def image_suffixes() -> tuple[str, ...]:
 
 def is_image_like(name: str) -> bool:
     """Whether a file's name is an image's, of a kind that is read or not; hidden files are none."""
-    return name.lower().endswith(_ALL_SUFFIXES) and not name.rsplit("/", 1)[-1].startswith(".")
+    return name.lower().endswith(_ALL_SUFFIXES) and not is_hidden(name)
+
+
+def is_hidden(relative: str) -> bool:
+    """Whether a file below a source is hidden, or lies in a folder that is, as `walk` leaves them out."""
+    return any(part.startswith(".") and part not in (".", "..") for part in relative.split("/"))
 
 
 def walk(

@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from samclr.errors import ScenesError
+from samclr.scenes.refs import is_hidden
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +41,10 @@ def as_uri(source: Path | str) -> str | None:
 
 
 def list_remote(uri: str) -> Iterator[RemoteFile]:
-    """Every object below a URI, or the one it names. Raises ScenesError if there is none or it cannot be reached."""
+    """Every object below a URI but hidden ones, or the one it names.
+
+    Raises ScenesError if there is none or it cannot be reached.
+    """
     from pyarrow import fs
 
     system, path = _open(uri)
@@ -55,8 +59,11 @@ def list_remote(uri: str) -> Iterator[RemoteFile]:
     except OSError as error:
         raise ScenesError(f"cannot list {uri}: {error}") from None
     for file in files:
-        if file.type == fs.FileType.File:
-            relative = file.path[len(path) :].lstrip("/") if file.path != path else file.base_name
+        if file.type != fs.FileType.File:
+            continue
+        is_named = file.path == path
+        relative = file.base_name if is_named else file.path[len(path) :].lstrip("/")
+        if is_named or not is_hidden(relative):
             yield RemoteFile(uri=root + file.path, relative=relative, size=file.size or 0, mtime_ns=file.mtime_ns or 0)
 
 

@@ -50,8 +50,12 @@ HEAD_SCHEMA = pa.schema(
         ("mtime_ns", pa.int64()),
     ]
 )
-# Columns that parts of older versions lack; they are read as null.
+# Columns that parts of older versions lack, the first two of banks, the last of rows made of labels; read as null.
 ADDED_SCHEMA = pa.schema([("num_bytes", pa.int64()), ("crc32", pa.int64())])
+LABEL_SCHEMA = pa.schema(
+    [("label_file", pa.struct([("hash", pa.string()), ("size", pa.int64()), ("mtime_ns", pa.int64())]))]
+)
+MAY_LACK = pa.schema([*ADDED_SCHEMA, *LABEL_SCHEMA])
 NULL_IN_LISTS = "Expected all lists to be of size"  # Arrow before 26, of a null in a column of lists of one length
 NEVER_EMPTY = ("image_id", "content_hash", "status")
 MANIFEST, MANIFEST_COPY = "manifest.json", "manifest-copy.json"
@@ -198,7 +202,7 @@ class PartsFolder:
     ) -> Iterator[tuple[str, pa.Table]]:
         """Stem and rows of some parts or all, one in memory at a time. Of several rows of an image the last counts.
 
-        Columns of ADDED_SCHEMA that a part lacks are null.
+        Columns of MAY_LACK that a part lacks are null.
 
         damaged: where given, parts that cannot be read are noted here and passed over.
         schema: what their columns must be, as far as it names them.
@@ -210,8 +214,8 @@ class PartsFolder:
             try:
                 rows = read_parquet(path, columns)
                 for name in columns or ():
-                    if name not in rows.column_names and name in ADDED_SCHEMA.names:
-                        rows = rows.append_column(name, pa.nulls(len(rows), ADDED_SCHEMA.field(name).type))
+                    if name not in rows.column_names and name in MAY_LACK.names:
+                        rows = rows.append_column(name, pa.nulls(len(rows), MAY_LACK.field(name).type))
                 rows = rows if columns is None else rows.select(list(columns))
                 _check_columns(rows, schema)
             except (OSError, ValueError, KeyError, pa.ArrowException) as error:

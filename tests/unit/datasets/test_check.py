@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -15,10 +17,12 @@ from support.true_layouts import (
     write_imagenette,
     write_stl10,
 )
+from support.voc import write_voc
 
 from samclr.cli.main import main
 from samclr.datasets.catalogue import DATASETS
 from samclr.datasets.check import check_set
+from samclr.datasets.sources import list_scenes
 
 TINY = {
     "cityscapes": {"train": 4, "val": 2, "test": 2},
@@ -79,6 +83,26 @@ def test_labels_are_held_against_images(tmp_path):
     assert "label map aachen_000001_000019_gtFine_labelIds.png is 9x9 px, its image 64x48 px" in size
     assert (splits["val"].state, splits["val"].labels, splits["test"].labels) == ("complete", 2, None)
     assert splits["train_extra"].faults == ("2 images, the release has 19,998",)
+
+
+def test_missing_label_maps_for_regions_are_named(tmp_path):
+    """Where the maps of classes, which dense evaluation takes, are all there."""
+    root = write_cityscapes(tmp_path / "cs")
+    (root / "gtFine/train/aachen/aachen_000001_000019_gtFine_instanceIds.png").unlink()
+    splits = {one.split: one for one in check_set(tiny("cityscapes"), root).splits}
+    image = "train/aachen/aachen_000001_000019_leftImg8bit.png"
+    assert (splits["train"].labels, splits["val"].state) == (4, "complete")
+    assert splits["train"].faults == (f"1 images have no label map for regions: {image}",)
+    refs = {ref.image_id: ref.label for ref in list_scenes([Path(f"cityscapes@{root}")])}
+    assert [image_id for image_id, label in refs.items() if label is None] == [image]
+    for path in root.glob("gtFine/*/*/*_instanceIds.png"):
+        path.unlink()
+    assert check_set(tiny("cityscapes"), root).splits[0].faults == ()  # classes, for all images alike
+    folder = write_voc(tmp_path)
+    shutil.rmtree(folder / "SegmentationObject")
+    faults = {one.split: one.faults for one in check_set(DATASETS["voc2007"], tmp_path).splits}
+    assert "4 images have no label map for regions: 000001.jpg" in faults["seg_train"][1]
+    assert faults["train"] == ("8 images, the release has 2,501",)
 
 
 def test_damaged_files_are_named_by_their_sums(tmp_path, monkeypatch):

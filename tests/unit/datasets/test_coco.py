@@ -151,6 +151,10 @@ def test_odd_annotations_are_counted_and_named(tmp_path):
         "1 annotations of instances_val2017.json name images that it does not list: 12345",
         "1 annotations of instances_val2017.json have category ids that it does not list: 12",
     ]
+    for category in ("1", [1], None):
+        edited(root, "val2017", lambda held, odd=category: [one.update(category_id=odd) for one in held["annotations"]])
+        said = "3 annotations of instances_val2017.json have category ids that it does not list: no whole number"
+        assert said in faults_of(root)
     path = COCO.instances(root, "val2017")
     path.write_bytes(path.read_bytes()[:-300])
     (said,) = faults_of(root)

@@ -94,7 +94,20 @@ def test_without_a_network_the_local_way_is_named(monkeypatch):
 def test_names_of_splits():
     assert all(is_of_split(f, "train") for f in ("train.parquet", "data/train-0-of-1.parquet", "x/train/0000.parquet"))
     assert not any(is_of_split(f, "train") for f in ("pretrain-0.parquet", "data/test-0.parquet", "training/0.parquet"))
+    others = ("data/train_extra-00000-of-00001.parquet", "train_small.parquet", "train_extra/0.parquet")
+    assert not any(is_of_split(f, "train") for f in others)
+    assert is_of_split("data/train_00000_of_00002.parquet", "train")
+    assert is_of_split(others[0], "train_extra")
     assert is_of_split("anything.parquet", "all")
+
+
+def test_configurations_that_are_read_together_are_named(hub, capsys):
+    folder, _ = hub
+    for name in ("cropped_digits", "full_numbers"):
+        add(folder / f"some/digits/main/{name}/train-00000-of-00001.parquet", 0)
+    assert len(list_scenes([Path("hub:some/digits")])) == 2
+    said = "has the split train in 2 folders, and all are read: cropped_digits, full_numbers; for one of them fetch"
+    assert said in capsys.readouterr().err
 
 
 def test_sources_of_the_hub_stay_as_they_are():

@@ -1,5 +1,6 @@
 """SBD by name, from its own MATLAB files: what torchvision reads is what is read."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,6 +72,10 @@ def test_check(tmp_path):
     faults = [fault for one in check_set(tiny, tmp_path).splits for fault in one.faults]
     assert faults[0].startswith("2008_000002.jpg: label map 2008_000002.mat is 63x48 px, its image 64x48 px")
     assert faults[1] == "1 images have no label map: 2008_000007.jpg"
+    shutil.rmtree(folder / "inst")
+    train, val, _ = check_set(tiny, tmp_path).splits
+    assert "2 images have no label map for regions: 2008_000002.jpg, 2008_000003.jpg" in train.faults
+    assert (val.labels, val.faults) == (0, ("1 images have no label map: 2008_000007.jpg",))  # neither kind, said once
     (folder / "val.txt").unlink()
     with pytest.raises(ScenesError, match=r"SBD has no list val.txt in .*dataset$"):
         list_scenes([Path(f"sbd:val@{tmp_path}")])

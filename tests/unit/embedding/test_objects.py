@@ -92,6 +92,13 @@ def test_instances_and_classes_of_voc(tmp_path):
     assert sum(map(len, names)) == sum((int(ref.image_id[:6]) & 7).bit_count() for ref in objects.refs)
 
 
+def test_objects_of_some_images_are_not_mixed_with_classes_of_others(tmp_path):
+    maps = sorted(write_voc(tmp_path).glob("SegmentationObject/*.png"))
+    maps[-1].unlink()
+    with pytest.raises(EvaluationError, match=rf"1 of 4 images have no label map for regions.*: {maps[-1].stem}.jpg"):
+        open_objects(Path(f"voc2007@{tmp_path}"))
+
+
 def test_a_set_of_ones_own_has_all_its_classes(tmp_path):
     root = write_camvid(tmp_path / "own", void=11)
     (root / "classes.txt").write_text("\n".join(f"thing {k}" for k in range(12)) + "\n")

@@ -109,11 +109,27 @@ def test_kinds_that_are_not_there_are_named(tmp_path):
         segment(root, tmp_path / "out")
 
 
+def test_crowds_are_refused_where_they_change_nothing(tmp_path):
+    root = write_coco(tmp_path / "coco")
+    for others in ({"annotations": "panoptic"}, {"labels": root}):
+        with pytest.raises(
+            UsageError, match=r"`crowds` has no effect here: .* \(COCO's\), and these labels are others"
+        ):
+            segment(root, tmp_path / "out", crowds=True, **others)
+
+
 def test_categories_can_be_left_out(tmp_path, caplog):
     root = write_coco(tmp_path / "coco")
     found = segment(root, tmp_path / "out", ignore_label=(18, 12))
     assert [len(one.regions) for one in found.values()] == [1, 1, 0]
     assert "no label map that was read holds 12 (`ignore_label`); they hold 1, 18, 90" in caplog.text
+
+
+def test_a_category_that_is_no_number_is_not_left_out(tmp_path):
+    root = write_coco(tmp_path / "coco")
+    edited(root, lambda held: held["annotations"][0].update(category_id=[18]))
+    found = segment(root, tmp_path / "out", ignore_label=(18,))
+    assert [len(one.regions) for one in found.values()] == [1, 1, 0]
 
 
 def test_worker_processes_read_their_own_annotations(tmp_path):

@@ -31,6 +31,9 @@ def test_the_same_scenes_as_in_the_folder(tmp_path):
     (folder / "sub").mkdir()
     (folder / "sub" / "deep.png").write_bytes(next(folder.rglob("*.png")).read_bytes())
     (folder / "notes.txt").write_text("no image")
+    for hidden in ("a/._000.png", ".thumbs/000.png", "a/.cache/000.png"):
+        (folder / hidden).parent.mkdir(exist_ok=True)
+        (folder / hidden).write_bytes((folder / "a/000.png").read_bytes())
     local, remote = list_scenes([folder]), list_scenes([Path(f"file://{folder}")])
     assert [ref.image_id for ref in remote] == [ref.image_id for ref in local]
     assert [read_bytes(ref) for ref in remote] == [read_bytes(ref) for ref in local]
@@ -39,6 +42,8 @@ def test_the_same_scenes_as_in_the_folder(tmp_path):
     _, first = segment_scenes(remote, config, tmp_path / "store", FillOptions())
     _, again = segment_scenes(remote, config, tmp_path / "store", FillOptions())
     assert (first.num_new, first.errors, again.num_new) == (5, {}, 0)
+    (named,) = list_scenes([Path(f"file://{folder}/.thumbs/000.png")])  # asked for, as in the folder
+    assert named.image_id == "000.png"
 
 
 def test_parquet_in_object_storage(tmp_path):

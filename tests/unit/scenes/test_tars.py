@@ -49,6 +49,7 @@ def test_one_image_of_a_sample(tmp_path):
         "b.right.png",
         "sub/c.jpeg",
         "sub/.d.png",
+        ".thumbs/g.png",
         "e.cls",
         "./f.webp",
     ]

@@ -1,9 +1,10 @@
 """Cityscapes (Cordts et al., CVPR 2016)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samclr.datasets.catalogue import IGNORED, DataSetSpec, FindLabels, PixelClasses, Split, for_each
+from samclr.datasets.catalogue import IGNORED, DataSetSpec, FindLabels, PixelClasses, Split
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,17 +21,22 @@ NUM_IDS = 34
 
 
 def _labels(*kinds: str) -> FindLabels:
-    """The first of those kinds of label maps that an image has."""
+    """The first of those kinds of label maps that any image of a split has, so that no split mixes two."""
 
-    def find(root: Path, image_id: str) -> Path | None:
-        if image_id.startswith("test/"):  # its label maps are all void
-            return None
-        stem = image_id[: -len(IMAGE_END)]
-        truth = "gtCoarse" if image_id.startswith("train_extra/") else "gtFine"
-        paths = (root / truth / f"{stem}_{truth}_{kind}.png" for kind in kinds)
-        return next((path for path in paths if path.is_file()), None)
+    def find(root: Path, image_ids: Sequence[str]) -> list[Path | None]:
+        of_kinds = ([_label(root, image_id, kind) for image_id in image_ids] for kind in kinds)
+        none: list[Path | None] = [None] * len(image_ids)
+        return next((found for found in of_kinds if any(found)), none)
 
-    return for_each(find)
+    return find
+
+
+def _label(root: Path, image_id: str, kind: str) -> Path | None:
+    if image_id.startswith("test/"):  # its label maps are all void
+        return None
+    truth = "gtCoarse" if image_id.startswith("train_extra/") else "gtFine"
+    path = root / truth / f"{image_id[: -len(IMAGE_END)]}_{truth}_{kind}.png"
+    return path if path.is_file() else None
 
 
 def regions_of(values: "np.ndarray") -> "np.ndarray":

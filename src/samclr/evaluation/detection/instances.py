@@ -300,7 +300,8 @@ class _Reader:
         for number, annotation in enumerate(entry.annotations()):
             where = f"annotation number {number}"
             values = as_object(annotation, where)
-            if (category := values.get("category_id")) not in self.known or isinstance(category, bool):
+            category = values.get("category_id")
+            if isinstance(category, bool | list | dict) or category not in self.known:
                 raise RegionError(f"{where}: category_id is {short(category)}; expected one of the file's categories")
             box, rle = self._box_and_mask(values, photo, where)
             if box is None:

@@ -6,7 +6,7 @@ from typing import Any
 from samclr.config.serialise import Settings
 from samclr.regions.records import ImageRegions, SegmentError
 from samclr.scenes.decode import Scene
-from samclr.scenes.refs import SceneRef
+from samclr.scenes.refs import LabelFile, SceneRef
 
 
 class Segmenter:
@@ -52,6 +52,15 @@ class Segmenter:
     @classmethod
     def check(cls, segmenter: str, options: Any, refs: Sequence[SceneRef]) -> None:
         """Raise an error, before any work, if these scenes cannot be segmented."""
+
+    @classmethod
+    def label_of(cls, options: Any, ref: SceneRef) -> LabelFile | None:
+        """The label that this segmenter reads of a scene beside its image, so that a store notices a replaced one.
+
+        Raises:
+            LabelError: it is not clear which that is.
+        """
+        return None
 
     @classmethod
     def settled(cls, options: Any, refs: Sequence[SceneRef]) -> Settings:

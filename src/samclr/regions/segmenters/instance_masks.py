@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from samclr.datasets.annotation_index import kind_of, mask_paths, place_of
+from samclr.datasets.annotation_index import category_of, kind_of, mask_paths, place_of
 from samclr.datasets.label_maps import LabelError, ValuesHeld, read_values
 from samclr.errors import RegionError, name_some
 from samclr.log import option_of, say
@@ -60,8 +60,8 @@ class MasksRead:
             photo.check(place.size, f"its entry in {Path(label.path).name}")
         regions, categories = [], []
         for value in _annotations(Path(label.path), place.stamp, place.spans):
-            category = value.get("category_id")
-            categories += [category] if type(category) is int else []
+            category = category_of(value)
+            categories += [] if category is None else [category]
             if category in self.held.ignored:
                 continue
             value = value | {"iscrowd": 0} if self.crowds and value.get("iscrowd") == 1 else value

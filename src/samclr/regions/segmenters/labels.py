@@ -3,15 +3,14 @@ file of instances as they were annotated, which may overlap."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int
 from skimage.measure import label as connected_pieces
 
-from samclr.datasets.annotation_index import all_labels, indexed, is_shared, label_of_kind
+from samclr.datasets.annotation_index import all_labels, indexed, is_shared, kind_of, label_of_kind
 from samclr.datasets.catalogue import DATASETS
 from samclr.datasets.label_maps import (
+    AS_THEY_STAND,
     LabelError,
     ValuesHeld,
     check_label_folder,
@@ -47,7 +46,9 @@ class LabelsSegmenter(Segmenter):
 
     @classmethod
     def check(cls, segmenter: str, options: LabelsConfig, refs: Sequence[SceneRef]) -> None:
-        """Raises ScenesError for a missing or ambiguous folder, UsageError where no scene has a label map."""
+        """Raises ScenesError for a missing or ambiguous folder, UsageError where no scene has a label map, or a setting
+        has no effect on those that they have."""
+        own = [] if options.labels is not None else [label_of_kind(ref, options.annotations) for ref in refs]
         if options.labels is not None:
             if options.annotations is not None:
                 raise UsageError(
@@ -56,7 +57,7 @@ class LabelsSegmenter(Segmenter):
             if not options.labels.is_dir():
                 raise ScenesError(f"no such folder of label maps: {options.labels}")
             check_label_folder(options.labels, refs)
-        elif all(label_of_kind(ref, options.annotations) is None for ref in refs):
+        elif all(label is None for label in own):
             kinds = sorted({label.kind for ref in refs for label in all_labels(ref) if label.kind})
             those = f" of the kind {options.annotations}" if options.annotations else ""
             others = f"{option_of('annotations')} {' or '.join(kinds)}, or " if kinds else ""
@@ -64,6 +65,23 @@ class LabelsSegmenter(Segmenter):
                 f"the segmenter labels needs ground-truth label maps, and these scenes have none{those}: "
                 f"add {others}{option_of('labels')} DIR"
             )
+        shared = (label for label in own if label is not None and is_shared(label))
+        if options.crowds and all(kind_of(label).form != "instances" for label in shared):
+            raise UsageError(
+                f"{option_of('crowds')} has no effect here: it is for annotations in a JSON of instances (COCO's), and "
+                f"these labels are others; leave it out"
+            )
+
+    @classmethod
+    def label_of(cls, options: LabelsConfig, ref: SceneRef) -> LabelFile | None:
+        """The label map with the image's relative stem in the folder, else the data set's own; None if there is none.
+
+        Raises LabelError for two label maps.
+        """
+        if options.labels is None:
+            return ref.label
+        found = label_of_stem(options.labels, ref.image_id)
+        return None if found is None else LabelFile(path=str(found), rule=AS_THEY_STAND)
 
     @classmethod
     def settled(cls, options: LabelsConfig, refs: Sequence[SceneRef]) -> LabelsConfig:
@@ -103,9 +121,14 @@ class LabelsSegmenter(Segmenter):
         height, width = scene.pixels.shape[:2]
         if Header(height=height, width=width, orientation=scene.orientation).is_turned_unseen:
             say_turned()
-        if self.options.labels is None and ref.label is not None and is_shared(ref.label):
-            return replace(scene, label_masks=self.masks.read(ref.label, scene))
-        return replace(scene, label_map=read_label_map(ref, self.options.labels, (height, width)))
+        try:
+            label = self.label_of(self.options, ref)
+            if label is not None and is_shared(label):
+                return replace(scene, label_masks=self.masks.read(label, scene))
+            label_map = None if label is None else read_label_regions(label, (height, width))
+        except LabelError as error:
+            raise DecodeError(str(error)) from error
+        return replace(scene, label_map=label_map)
 
     def segment(self, scenes: list[Scene]) -> list[ImageRegions | SegmentError]:
         """See Segmenter. A scene without a label map, or with one of another size, gives a SegmentError."""
@@ -128,15 +151,3 @@ class LabelsSegmenter(Segmenter):
         kept = np.where(np.isin(labels, self.options.ignore_label) | (labels < 0), -1, labels)
         pieces = connected_pieces(kept, background=-1, connectivity=2)
         return regions_of_scene(scene, regions_of_partition(pieces, first=1))
-
-
-def read_label_map(ref: SceneRef, labels: Path | None, image_hw: tuple[int, int]) -> Int[np.ndarray, "h w"] | None:
-    """The label map with the image's relative stem in `labels`, else the data set's own; None if there is none."""
-    label = ref.label
-    try:
-        if labels is not None:
-            found = label_of_stem(labels, ref.image_id)
-            label = None if found is None else LabelFile(path=str(found), rule="values")
-        return None if label is None else read_label_regions(label, image_hw)
-    except LabelError as error:
-        raise DecodeError(str(error)) from error

@@ -137,6 +137,7 @@ REFUSED = {
     "val without images": ("val", _no_images, "names no image"),
     "train without objects": ("train", _no_objects, "has no object with a box"),
     "unknown class": ("val", _star, "has objects of 1 classes that .* does not name: star; a detector cannot find"),
+    "a list as category": ("train", _set("category_id", [1]), r"category_id is \[1\]; expected one of the file's"),
     "no such category": ("train", _set("category_id", 5), "category_id is 5; expected one of the file's categories"),
     "odd box": ("train", _set("bbox", [1, 2, None, 4]), r"bbox is \[1, 2, null, 4\]; expected \[x, y, width, height\]"),
     "odd crowd": ("train", _set("iscrowd", 3), "iscrowd is 3; expected 0 or 1"),

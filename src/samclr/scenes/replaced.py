@@ -1,0 +1,61 @@
+"""Whether what a row was made of was replaced since: its image, and its label where the work reads one.
+
+Stamps are compared first; a file is read and hashed only where they differ. What keeps its size and time passes.
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+import pyarrow as pa
+
+from samclr.errors import SamclrError
+from samclr.scenes.reading import content_hash, read_bytes
+from samclr.scenes.refs import SceneRef, file_stamp
+
+STAMP_COLUMNS = ("image_id", "status", "file_size", "mtime_ns", "label_file")
+ITS_LABEL = " (its label)"  # after the name of an image whose label was replaced
+Row = dict[str, Any]
+
+
+@runtime_checkable
+class OfLabels(Protocol):
+    """Work whose rows are made of images' labels, too, and keep `label_file`; rows without say nothing of a label."""
+
+    def label_stamp(self, ref: SceneRef) -> tuple[int, int]:
+        """Size in bytes and modification time in ns of an image's label; (0, 0) where there is none."""
+        ...
+
+    def label_hash(self, ref: SceneRef) -> str:
+        """Hash of what the label holds of this image; "" where there is none."""
+        ...
+
+
+def has_same_stamps(ref: SceneRef, row: Row, work: object) -> bool:
+    """Whether an image and its label have the sizes and times that its row, with STAMP_COLUMNS, says."""
+    return _has_image_stamp(ref, row) and _has_label_stamp(ref, row, work)
+
+
+def replaced(ref: SceneRef, row: Row, work: object) -> str:
+    """The image's name, with ITS_LABEL where only that was replaced; "" where nothing was."""
+    if not _has_image_stamp(ref, row) and _hash_now(ref) != row["content_hash"]:
+        return ref.image_id
+    if isinstance(work, OfLabels) and not _has_label_stamp(ref, row, work):
+        return f"{ref.image_id}{ITS_LABEL}" if work.label_hash(ref) != row["label_file"]["hash"] else ""
+    return ""
+
+
+def _has_image_stamp(ref: SceneRef, row: Row) -> bool:
+    return file_stamp(ref) == (row["file_size"], row["mtime_ns"])
+
+
+def _has_label_stamp(ref: SceneRef, row: Row, work: object) -> bool:
+    label = row["label_file"]
+    if label is None or not isinstance(work, OfLabels):
+        return True
+    return work.label_stamp(ref) == (label["size"], label["mtime_ns"])
+
+
+def _hash_now(ref: SceneRef) -> str:
+    try:
+        return content_hash(read_bytes(ref))
+    except (OSError, ValueError, SamclrError, pa.ArrowException):
+        return ""
