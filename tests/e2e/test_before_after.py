@@ -1,5 +1,6 @@
 """Measuring a run before and after: what is measured when, which step is kept, and that a kill changes nothing."""
 
+import json
 from dataclasses import replace
 from functools import partial
 
@@ -15,6 +16,7 @@ from samclr.evaluation.before_after import Measured
 from samclr.evaluation.protocols.dense_spec import DenseConfig
 from samclr.runs.before_after import read_before_after
 from samclr.runs.checkpoint import load_checkpoint
+from samclr.storage.files import read_json
 from samclr.training.micro_batches import backward
 from samclr.training.pretrain import pretrain
 
@@ -73,6 +75,37 @@ def test_start_steps_and_end_are_measured_and_the_best_step_is_kept(config, scen
     assert "Before and after: run" in page
     assert found.sentence() in page
     assert found.sentence().startswith("The best step, 2, has ")
+
+
+def test_a_run_that_is_called_with_another_set_keeps_its_best_step(config, tmp_path):
+    """By another figure, or on other images, a worse step would become the best and its weights be lost."""
+    dense = config.measuring
+    config = replace(config, measuring=MeasuringConfig(measure_every=2))
+    run = pretrain(config, tmp_path / "run").run
+    kept = sorted(path.name for path in (run / "kept").iterdir())
+    before = read_before_after(run)
+
+    def is_refused():
+        with pytest.raises(
+            RunError, match=r"run chose its best step, \d, by kNN on labelled, .*by the same figure on "
+        ):
+            pretrain(replace(config, knn=replace(config.knn, knn_k=2)), run)
+        with pytest.raises(RunError, match=r"would now choose by mIoU, linear on dense, .*`measure_by` that it was"):
+            pretrain(replace(config, measuring=dense), run)
+        assert sorted(path.name for path in (run / "kept").iterdir()) == kept
+
+    is_refused()
+    assert read_before_after(run) == before
+    saved = read_json(run / "before-after.json", {})  # without its checksum
+    del saved["chosen"]
+    (run / "before-after.json").write_text(json.dumps(saved))  # as before it was noted
+    is_refused()
+    pretrain(config, run)
+    pretrain(replace(config, measuring=replace(dense, measure_by="knn")), run)  # a set more, to compare on
+    after = read_before_after(run)
+    assert (after.best_step, after.chosen_by) == (before.best_step, before.chosen_by)
+    assert [line.title for line in after.table] == ["kNN", "mIoU, linear", "mIoU, nearest patches"]
+    assert sorted(path.name for path in (run / "kept").iterdir()) == kept
 
 
 class KilledError(Exception):

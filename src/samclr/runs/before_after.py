@@ -100,6 +100,7 @@ class BeforeAfter:
         settings: fingerprint of the run's settings and scenes, but for its length.
         rows: all that was measured.
         chosen_by: the figure that the best step is chosen by, in words; None where none is.
+        chosen: the same as the key of its measurements has it; None in files of before it was noted.
         best_step: steps done when it was best.
         table: the comparison at the end; empty before it.
         end_step: steps of the table's end.
@@ -108,6 +109,7 @@ class BeforeAfter:
     settings: str
     rows: list[Measurement] = field(default_factory=list)
     chosen_by: str | None = None
+    chosen: list[str] | None = None
     best_step: int | None = None
     table: list[Compared] = field(default_factory=list)
     end_step: int | None = None

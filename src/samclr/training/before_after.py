@@ -10,7 +10,7 @@ from torch import nn
 from samclr.bank.bank import SceneBank
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.serialise import fingerprint
-from samclr.errors import ConfigError
+from samclr.errors import ConfigError, RunError
 from samclr.evaluation.before_after import AGREEMENT, Measured, compared, measured_parts
 from samclr.evaluation.label_free import (
     SceneFeatures,
@@ -65,21 +65,20 @@ class Comparison:
 
         Raises:
             ConfigError, EvaluationError: the backbone does not do for what is to be measured.
+            RunError: the best step was chosen by another figure, or on other images.
         """
         if self._held_out is not None and (reason := lacks_maps(backbone, "figures of scenes held out")):
             raise ConfigError(f"{reason}; give {option_of('held_out')} 0", "held_out")
         for part in self._parts:
             part.check(backbone, self._device)
-        chosen = self._chosen()
-        if chosen is not None:
-            part, figure = chosen
-            self._found.chosen_by = f"{part.figures[figure]} on {part.on}, {part.title}"
+        if first_step < self._num_steps or self._found.best_step is not None:  # else there is no step left to choose
+            self._settle_choice(first_step)
         if kept_weights(self._run, "start") is None:
             start = backbone if first_step == 0 else load_backbone(self._run, "start")
             keep_weights(self._run, "start", 0, self._weights(start))
         if first_step == 0:
             self._say()
-        if not self._has(0):
+        if first_step < self._num_steps and not self._has(0):
             start = backbone if first_step == 0 else load_backbone(self._run, "start")
             self._choose(0, start)
 
@@ -91,14 +90,15 @@ class Comparison:
     def finish(self) -> None:
         """Compare start, end and best, once the last checkpoint is saved."""
         found = self._found
-        if found.end_step == self._num_steps and found.table:
+        tests = [part for part in self._parts if part.part == "test"]
+        if found.end_step == self._num_steps and found.table and all(self._has(self._num_steps, one) for one in tests):
             return
         steps = {0: "start", self._num_steps: None} | ({} if found.best_step is None else {found.best_step: "best"})
         steps[0], steps[self._num_steps] = "start", None
         backbones = {step: load_backbone(self._run, which) for step, which in steps.items()}  # type: ignore[arg-type]
         for step, backbone in backbones.items():
-            for part in self._parts:
-                if part.part == "test" and not self._has(step, part):
+            for part in tests:
+                if not self._has(step, part):
                     found.rows += part.measure(backbone, step, self._device)
                     found.write(self._run)
         if self._held_out is not None and not any(
@@ -143,6 +143,28 @@ class Comparison:
         order = {"auto": [*dense, *labelled], "dense": dense, "knn": labelled}[by]
         return (order[0], next(iter(order[0].figures))) if order else None
 
+    def _settle_choice(self, first_step: int) -> None:
+        """Note what the best step is chosen by. Steps that were compared by one figure are not by another."""
+        found, chosen = self._found, self._chosen()
+        if chosen is None:
+            return
+        part, figure = chosen
+        key, words = [part.part, part.on, part.images, figure], f"{part.figures[figure]} on {part.on}, {part.title}"
+        known = found.chosen
+        if known is None and any(row.key == (found.best_step, *key) for row in found.rows):  # of before it was noted
+            known = key
+        if found.best_step is not None and known != key:
+            if first_step > 0:
+                now = f"by {words}" if words != found.chosen_by else "by the same figure on other images or settings"
+                raise RunError(
+                    f"{self._run} chose its best step, {found.best_step:,}, by {found.chosen_by}, and would now choose "
+                    f"{now}; give the sets and {option_of('measure_by')} that it was started with, or none; its start, "
+                    f"end and best step are measured on any set by `samclr evaluate`"
+                )
+            found.best_step = None
+            found.rows = [row for row in found.rows if row.part != "validation"]
+        found.chosen, found.chosen_by = key, words
+
     def _choose(self, step: int, backbone: nn.Module) -> None:
         found, chosen = self._found, self._chosen()
         for part in self._parts:
@@ -152,11 +174,7 @@ class Comparison:
             found.write(self._run)
             return
         part, figure = chosen
-        values = {
-            row.step: row.value
-            for row in found.rows
-            if (row.part, row.on, row.images, row.figure) == (part.part, part.on, part.images, figure)
-        }
+        values = {row.step: row.value for row in found.rows if [*row.key[1:]] == found.chosen}
         tell(f"step {step:,}: {part.figures[figure]} on {part.on} is {values[step]:.1%}, on {part.title}")
         best = max(values, key=lambda one: (values[one], -one))
         if best == step:  # the weights first: whatever a kill leaves fits together
