@@ -30,7 +30,8 @@ from samclr.storage.files import confined
 
 TRAIN_FOLDERS = ("train2017", "train")
 VAL_FOLDERS = ("val2017", "val", "valid", "validation", "test")
-MORE_KEYS = frozenset({"category_id", "bbox", "name"})
+LEAST_SIDE_PX = 0.01  # of a box: thinner ones may be nothing in float32, flipped and resized
+MORE_KEYS = frozenset({"category_id", "bbox", "name", "supercategory"})
 EXPECTED = (
     "expected the folders train/ and val/ (or train2017/ and val2017/) with images, and for each "
     "annotations/instances_FOLDER.json, or _annotations.coco.json in the folder itself"
@@ -127,6 +128,12 @@ class InstanceSet:
 def clipped(boxes_xyxy: Float[np.ndarray, "n 4"], size: Size) -> Float[np.ndarray, "n 4"]:
     """Boxes cut off at the edges of an image of this height and width."""
     return np.clip(boxes_xyxy, 0, np.array([size[1], size[0], size[1], size[0]], np.float64))
+
+
+def has_area(box_xyxy: Sequence[float], size: Size) -> bool:
+    """Whether an image of this height and width has a part of the box that can be trained on."""
+    x0, y0, x1, y1 = clipped(np.array([box_xyxy], np.float64), size)[0]
+    return bool(x1 - x0 >= LEAST_SIDE_PX and y1 - y0 >= LEAST_SIDE_PX)
 
 
 def open_instances(name_or_path: Path) -> InstanceSet:
@@ -343,8 +350,7 @@ class _Reader:
             box = (x, y, x + width, y + height)
         if box is None:
             raise RegionError(f"{where} has no bbox; expected [x, y, width, height] in px")
-        inside = clipped(np.array([box]), (photo.height, photo.width))[0]
-        if not (inside[2] > inside[0] and inside[3] > inside[1]):
+        if not has_area(box, (photo.height, photo.width)):
             self.left_out["objects whose box has no area in the image are left out"] += 1
             return None, None
         return box, None if region is None else region.rle

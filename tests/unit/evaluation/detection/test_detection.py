@@ -4,6 +4,7 @@ import json
 import sys
 import types
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -11,13 +12,14 @@ from support.detectors import SMALL, small_backbone, small_heads
 from support.instance_sets import change_json, write_instances
 from support.intervals import check_resampled
 from support.voc import write_voc
+from torchvision.models.detection.transform import resize_boxes
 
 import samclr
 from samclr.config.evaluation import EvaluationConfig, IntervalConfig
 from samclr.errors import EvaluationError, PartsError
 from samclr.evaluation.detection import training
 from samclr.evaluation.detection.batches import TrainingBatches, load_example
-from samclr.evaluation.detection.instances import open_instances
+from samclr.evaluation.detection.instances import LEAST_SIDE_PX, has_area, open_instances
 from samclr.evaluation.detection.model import add_pyramid
 from samclr.evaluation.detection.ranks import run_on
 from samclr.evaluation.detection.training import detect
@@ -169,6 +171,30 @@ def test_a_flip_mirrors_boxes_and_masks(tmp_path):
     for box, mask in zip(flipped["boxes"], flipped["masks"], strict=True):
         rows, columns = mask.nonzero(as_tuple=True)
         assert box.tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+
+
+@pytest.mark.parametrize("side_px", [31, 128, 1000, 8191, 30_000])
+@pytest.mark.parametrize("longest_px", [5, 106, 1333])
+def test_the_thinnest_box_that_is_kept_survives_float32_flip_and_resize(side_px, longest_px):
+    """torchvision ends the training at a box without area."""
+    size = (side_px, side_px)
+    corners = np.concatenate([np.linspace(0, side_px - 0.011, 500), side_px - np.geomspace(0.011, side_px, 500)])
+    boxes = np.stack([corners, corners, corners + 1.01 * LEAST_SIDE_PX, corners + 1.01 * LEAST_SIDE_PX], 1)
+    assert all(has_area(box, size) for box in boxes.tolist())
+    flipped = np.stack([side_px - boxes[:, 2], boxes[:, 1], side_px - boxes[:, 0], boxes[:, 3]], 1)
+    for some in (boxes, flipped):
+        resized = resize_boxes(torch.from_numpy(some.astype(np.float32)), [*size], [longest_px, longest_px])
+        assert (resized[:, 2:] > resized[:, :2]).all()
+
+
+def test_a_box_as_thin_as_a_box_may_be_trains(tmp_path):
+    root = write_instances(tmp_path / "shapes", train=1, val=1, empty=False)
+    thin = [128 - 1.01 * LEAST_SIDE_PX, 5, 20, 9]
+    change_json(root, "train", lambda content: content["annotations"][0].update(bbox=thin))
+    instances = open_instances(root)
+    assert len(instances.train.images[0].labels) == 2
+    config = DetectionConfig(**SMALL | {"detect_batch_size": 2, "detect_lr": 1e-3}, detect_steps=2)
+    assert len(detect(small_backbone(), instances, config, CPU, tmp_path / "state.pt")) == 1
 
 
 @pytest.mark.parametrize(

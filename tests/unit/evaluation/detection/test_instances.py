@@ -82,6 +82,7 @@ def test_what_is_left_out_is_counted(root, caplog):
         content["annotations"] += [
             first | {"id": 91, "bbox": [5, 5, 0, 3]},
             first | {"id": 92, "bbox": [500, 5, 9, 9]},
+            first | {"id": 96, "bbox": [127.9999999, 5, 20, 9]},  # 128 px wide: nothing in float32
             first | {"id": 93, "segmentation": []},
             first | {"id": 94, "segmentation": [[200, 5, 240, 5, 240, 50]]},  # outside its image
             first | {"id": 95, "image_id": 7},
@@ -93,7 +94,7 @@ def test_what_is_left_out_is_counted(root, caplog):
     assert before.train.num_objects == 6
     assert caplog.messages == [
         "annotations that name no image of the file, left out: 1 (95 (image_id 7))",
-        "instances_train.json: 2 objects whose box has no area in the image are left out",
+        "instances_train.json: 3 objects whose box has no area in the image are left out",
         "instances_train.json: 2 objects without a mask are left out",
         "instances_train.json: 1 classes have no object to train on: star",
     ]
