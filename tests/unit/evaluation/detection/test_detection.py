@@ -147,8 +147,10 @@ def test_micro_batches_and_frozen_norms(tmp_path):
     instances = open_instances(write_instances(tmp_path / "shapes", train=1, val=1, empty=False))
     for more in ({"detect_micro_batch": 1, "detect_norm": "frozen"}, {"detect_optimizer": "adamw"}):
         config = DetectionConfig(**SMALL | {"detect_lr": 1e-3}, detect_steps=1, **more)
-        found = detect(small_backbone(), instances, config, CPU, tmp_path / f"{len(more)}.pt")
+        backbone, draws = small_backbone(), torch.get_rng_state()
+        found = detect(backbone, instances, config, CPU, tmp_path / f"{len(more)}.pt")
         assert len(found) == 1
+        assert torch.equal(torch.get_rng_state(), draws)  # the caller's own go on as if nothing had been trained
 
 
 def test_every_image_once_in_an_epoch(tmp_path):
