@@ -22,7 +22,9 @@ from samclr.evaluation.detection.batches import TrainingBatches, load_example
 from samclr.evaluation.detection.instances import LEAST_SIDE_PX, has_area, open_instances
 from samclr.evaluation.detection.model import add_pyramid
 from samclr.evaluation.detection.ranks import run_on
+from samclr.evaluation.detection.task import DetectionTask
 from samclr.evaluation.detection.training import detect
+from samclr.evaluation.protocols.detection import Detection
 from samclr.evaluation.protocols.detection_spec import DetectionConfig
 from samclr.processes.stopping import Stopped
 
@@ -78,6 +80,25 @@ def test_a_set_of_boxes_alone(tmp_path):
     )
     (result,) = samclr.evaluate("small-cnn", untrained=True, detect_on=root, config=config, device="cpu")
     assert list(result.scores) == ["box_ap", "box_ap50", "box_ap75"]
+    assert result.chosen == {"precision": "float32"}
+
+
+def test_a_training_resumes_in_its_own_precision_alone(tmp_path, monkeypatch):
+    """On a shared cache one GPU's `auto` is bfloat16, another's float32; on a CPU names stay as they were."""
+    instances = open_instances(write_instances(tmp_path / "shapes", train=2, val=1))
+
+    def name(asked, device, has_bfloat16=False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: has_bfloat16)
+        task = DetectionTask(
+            backbone=small_backbone(), config=EvaluationConfig(), device=torch.device(device), cache=tmp_path,
+            instances=instances,
+        )  # fmt: skip
+        return Detection(DetectionConfig(**SMALL, detect_precision=asked))._state_file(task, instances).name
+
+    old, new = name("auto", "cuda"), name("auto", "cuda", has_bfloat16=True)
+    assert old == name("float32", "cuda") == name("float32", "cuda", has_bfloat16=True)
+    assert new == name("bfloat16", "cuda") != old
+    assert len({old, new, name("auto", "cpu"), name("float32", "cpu"), name("bfloat16", "cpu")}) == 5
 
 
 def test_pascal_voc(tmp_path, here):
