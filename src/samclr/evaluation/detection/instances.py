@@ -19,6 +19,7 @@ from samclr.datasets.catalogue import DATASETS
 from samclr.datasets.names import DATA_VARIABLE, as_named, refuse_split
 from samclr.draws import epoch_order
 from samclr.errors import EvaluationError, FilesError, PartsError, RegionError, ScenesError, name_some, one_of
+from samclr.evaluation.detection.categories import read_classes, used_names
 from samclr.log import say_once
 from samclr.regions.annotation_files import Entry, read_coco
 from samclr.regions.annotations import as_object, is_crowd, is_number, read_annotation, short
@@ -150,7 +151,7 @@ def open_instances(name_or_path: Path) -> InstanceSet:
     except (PartsError, RegionError) as error:
         raise EvaluationError(str(error)) from None
     classes = tuple(train_ids.values())
-    if unknown := sorted(set(val_ids.values()) & _used_names(val, val_ids) - set(classes)):
+    if unknown := sorted(set(val_ids.values()) & used_names(val, val_ids) - set(classes)):
         raise EvaluationError(
             f"{files[1][1]} has objects of {len(unknown)} classes that {files[0][1]} does not name: "
             f"{name_some(unknown)}; a detector cannot find what it was not trained on"
@@ -231,23 +232,8 @@ def _read_json(folder: Path, file: Path) -> tuple[list[Entry], dict[Any, str]]:
             say_once(note.line())
     if not source.entries:
         raise EvaluationError(f"{file} names no image; expected those of {folder}")
-    if not isinstance(categories, list) or not categories:
-        raise EvaluationError(f"{file} has no list of categories; expected one of id and name for each class")
-    found: dict[Any, str] = {}
-    for number, category in enumerate(categories):
-        values = as_object(category, f"category number {number} of {file}")
-        own, name = values.get("id"), values.get("name")
-        if type(own) is not int or not isinstance(name, str) or not name:
-            raise EvaluationError(f"category number {number} of {file} is {short(values)}; expected an id and a name")
-        if own in found or name in found.values():
-            raise EvaluationError(f"{file} has the category {own} ({name}) twice; make ids and names unique")
-        found[own] = name
-    return list(source.entries.values()), dict(sorted(found.items()))
-
-
-def _used_names(entries: Sequence[Entry], ids: dict[Any, str]) -> set[str]:
-    used = (one.get("category_id") for entry in entries for one in entry.annotations() if isinstance(one, dict))
-    return {ids[one] for one in used if type(one) is int and one in ids}
+    entries = list(source.entries.values())
+    return entries, read_classes(file, categories, entries)
 
 
 def _has_mask(annotation: Any) -> bool:
