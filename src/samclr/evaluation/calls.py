@@ -67,9 +67,9 @@ def evaluate(
         untrained: measure the same backbone before any training, as a floor. seed: of its weights.
         device: auto, cpu, cuda or cuda:1 and so on.
         image_column: column of Parquet files that holds the images. download: fetch named sets that torchvision has.
-        which: of a run, the weights that were trained (student), their running mean (teacher), or those that it began
-            with (start); by default those that it exports. The others' results stand beside the run's, as another
-            target's; the report compares with the start.
+        which: of a run, the weights that were trained (student), their running mean (teacher), those that it exports as
+            they were at its best step (best), or those that it began with (start); by default those that it exports.
+            The others' results stand beside the run's, as another target's; the report compares with the start.
         out: file that results are added to; by default the run's results.json, else none.
 
     Raises:
