@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 
 from samclr.datasets.catalogue import DATASETS
 from samclr.datasets.names import DATA_VARIABLE, as_named, refuse_split
-from samclr.draws import epoch_order
+from samclr.draws import seeded_subset
 from samclr.errors import EvaluationError, FilesError, PartsError, RegionError, ScenesError, name_some, one_of
 from samclr.evaluation.detection.categories import read_classes, used_names
 from samclr.log import say_once
@@ -85,8 +85,7 @@ class InstanceSplit:
         """A seeded random subset, the same in every run; all images where `num` is None or larger."""
         if num is None or num >= len(self.images):
             return self
-        chosen = sorted(int(number) for number in epoch_order(seed, 0, len(self.images))[:num])
-        return InstanceSplit(images=[self.images[number] for number in chosen])
+        return InstanceSplit(images=[self.images[number] for number in seeded_subset(seed, len(self.images), num)])
 
     @cached_property
     def trained(self) -> "InstanceSplit":
