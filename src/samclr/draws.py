@@ -65,6 +65,13 @@ def epoch_order(seed: int, epoch: int, num_images: int) -> Int[np.ndarray, "n"]:
     return np.argsort(numbers, kind="stable").astype(np.int32 if num_images < 2**31 else np.int64)
 
 
+def seeded_subset(seed: int, num_images: int, num: int | None) -> list[int]:
+    """Numbers of some of the images, in their order, the same in every run; all where `num` is None or larger."""
+    if num is None or num >= num_images:
+        return list(range(num_images))
+    return sorted(epoch_order(seed, 0, num_images)[:num].tolist())
+
+
 def shuffled(seed: int, step: int, count: int) -> Int[np.ndarray, "count"]:
     """A permutation that belongs to a step."""
     return np.argsort(uniforms(seed, STREAM_SHUFFLE, step, np.arange(count), 1)[:, 0], kind="stable")

@@ -159,6 +159,35 @@ def test_segmentation_probe_learns_what_features_say():
         segmentation_probe(features[:4], labels[:4], features[4:] * np.nan, labels[4:])
 
 
+def test_segmentation_probe_refuses_what_does_not_fit():
+    features, labels = np.zeros((3, 8, 2, 2), np.float32), np.zeros((3, 6, 6), np.uint8)
+    for wrong, text in (
+        (
+            (features, labels, features[:2].repeat(2, 1), labels[:2]),
+            r"\[3, 8, 2, 2\], test \[2, 16, 2, 2\]; d must agree",
+        ),
+        (
+            (features, [*labels[..., None]], features, labels),
+            r"train has a label map of uint8 \[6, 6, 1\]; expected uint8",
+        ),
+        (
+            (features, labels, features, [*labels[:2], labels[2, :0]]),
+            r"test has a label map of uint8 \[0, 6\]; .* not empty",
+        ),
+        (
+            (features, labels.astype(int), features, labels),
+            r"train has a label map of int64 \[6, 6\]; expected uint8 \[h w\]",
+        ),
+        ((features, labels[:2], features, labels), "train has features .* and 2 label maps; expected .* n over 0"),
+        (
+            (features[..., :0], labels, features, labels),
+            r"train has features \[3, 8, 2, 0\] and 3 label maps; expected",
+        ),
+    ):
+        with pytest.raises(EvaluationError, match=text):
+            segmentation_probe(*wrong)
+
+
 def test_features_of_any_backbone():
     backbone = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16, 5))
     images = np.random.default_rng(0).integers(0, 256, (7, 3, 4, 4)).astype(np.uint8)

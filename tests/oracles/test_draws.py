@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from samclr.draws import philox, uniforms
+from samclr.draws import epoch_order, philox, seeded_subset, uniforms
 
 ONES = 0xFFFFFFFF
 KNOWN = [
@@ -34,3 +34,8 @@ def test_blocks_continue_each_other():
     whole = uniforms(5, 1, 7, np.arange(10), 12)
     assert (uniforms(5, 1, 7, np.arange(10), 4, first_block=2) == whole[:, 8:]).all()
     assert (uniforms(5, 1, 7, np.arange(4, 6), 12) == whole[4:6]).all()
+
+
+def test_a_subset_is_seeded_and_in_the_order_of_the_images():
+    assert seeded_subset(3, 10, None) == seeded_subset(3, 10, 10) == [*range(10)]
+    assert seeded_subset(3, 10, 4) == sorted(epoch_order(3, 0, 10)[:4].tolist()) != seeded_subset(4, 10, 4)

@@ -121,11 +121,12 @@ def test_a_smaller_memory_is_what_it_would_be_alone(task, sizes):
     assert alone.features.dtype == torch.float16
 
 
-def test_void_is_background_where_a_class_is_called_so_or_is_left_out(task):
-    given = (task.backbone, task.scenes.train, range(4))
+@pytest.mark.parametrize("background", ["background", "Background"])
+def test_void_is_background_where_a_class_is_called_so_or_is_left_out(task, background):
+    assert task.scenes.train.classes == SHAPES
+    given = (task.backbone, replace(task.scenes.train, classes=(background, *SHAPES[1:])), range(4))
     as_background = context_memory(*given, CONFIG, PX, 0, CPU, task.cache)
     left_out = context_memory(*given, replace(CONFIG, in_context_void="left-out"), PX, 0, CPU, task.cache)
-    assert task.scenes.train.classes == SHAPES
     for memory in (as_background, left_out):
         torch.testing.assert_close(memory.shares.float().sum(1), torch.ones(len(memory.shares)), atol=2e-3, rtol=0)
     assert as_background.shares[:, 0].float().mean() > left_out.shares[:, 0].float().mean()

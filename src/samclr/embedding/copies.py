@@ -1,6 +1,5 @@
 """Near-duplicates in a folder of vectors: pairs over a threshold that their pictures confirm, as groups."""
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from samclr.embedding.same_picture import Thumb, are_same, thumb_of
 from samclr.embedding.vectors import Vectors
 from samclr.errors import ScenesError, name_some
 from samclr.log import say
+from samclr.processes.threads import num_threads
 from samclr.scenes.decode import DecodeError, load_scene
 from samclr.scenes.refs import SceneRef
 
@@ -122,7 +122,7 @@ class _Pictures:
         new = [row for row in rows.tolist() if row not in self._thumbs]
         for row, place in zip(new, places_of(self._vectors, self._kind, new), strict=True):
             missing.setdefault(place.id, []).append((row, place))
-        with ThreadPoolExecutor(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(num_threads()) as pool:
             for thumbs in pool.map(self._decode, missing.items()):
                 self._thumbs.update(thumbs)
         for row in rows.tolist():

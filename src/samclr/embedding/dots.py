@@ -5,7 +5,6 @@ rounding depends on place and compiler; the exact one, in float64, does not, and
 """
 
 import itertools
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from samclr.errors import EvaluationError, PartsError
+from samclr.processes.threads import num_threads
 
 SIGN, MAGNITUDE = np.uint32(0x8000), np.uint32(0x7FFF)
 TO_SIGN, TO_EXPONENT = np.uint32(16), np.uint32(13)  # shifts from a float16's places to a float32's
@@ -69,7 +69,7 @@ class QuickDots:
 
     def __init__(self, queries: Float[np.ndarray, "n d"]):
         self._queries = np.ascontiguousarray(queries, np.float32)
-        self._threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)  # as BLAS has it
+        self._threads = num_threads()  # as BLAS has it
         self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 and len(queries) <= FEW_QUERIES else None
 
     def __call__(self, rows: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:

@@ -67,9 +67,9 @@ def evaluate(
         untrained: measure the same backbone before any training, as a floor. seed: of its weights.
         device: auto, cpu, cuda or cuda:1 and so on.
         image_column: column of Parquet files that holds the images. download: fetch named sets that torchvision has.
-        which: of a run, the weights that were trained (student), their running mean (teacher), or those that it began
-            with (start); by default those that it exports. The others' results stand beside the run's, as another
-            target's; the report compares with the start.
+        which: of a run, the weights that were trained (student), their running mean (teacher), those that it exports as
+            they were at its best step (best), or those that it began with (start); by default those that it exports.
+            The others' results stand beside the run's, as another target's; the report compares with the start.
         out: file that results are added to; by default the run's results.json, else none.
 
     Raises:
@@ -220,12 +220,18 @@ def segmentation_probe(
     """
     known, maps = (torch.as_tensor(one).detach().cpu().float() for one in (train, test))
     for name, some, those in (("train", known, train_labels), ("test", maps, test_labels)):
-        if some.ndim != 4 or len(some) == 0 or len(those) != len(some) or any(one.dtype != np.uint8 for one in those):
+        if some.ndim != 4 or some.numel() == 0 or len(those) != len(some):
             raise EvaluationError(
                 f"{name} has features {list(some.shape)} and {len(those)} label maps; "
                 f"expected [n d gh gw] and n label maps [h w] of uint8, n over 0"
             )
+        if odd := [one for one in those if one.dtype != np.uint8 or one.ndim != 2 or one.size == 0]:
+            raise EvaluationError(
+                f"{name} has a label map of {odd[0].dtype} {list(odd[0].shape)}; expected uint8 [h w], not empty"
+            )
         _refuse_infinite(name, some)
+    if known.shape[1] != maps.shape[1]:
+        raise EvaluationError(f"train has features {list(known.shape)}, test {list(maps.shape)}; d must agree")
     present = np.unique(np.concatenate([np.unique(one) for one in (*train_labels, *test_labels)]))
     classes = int(present[present != IGNORED].max(initial=0)) + 1
     grid_hw = int(known.shape[2]), int(known.shape[3])

@@ -78,7 +78,8 @@ def context_memory(
     num_crops = len(numbers) * config.in_context_epochs
     largest = max(config.in_context_memory)
     per_crop, used = max(largest // num_crops, 1), min(largest, num_crops)  # crops that give a patch
-    draw = [config.in_context_epochs, config.in_context_void, config.in_context_seed, SCALE, JITTER, per_crop, used]
+    void = void_class(config, scenes) or config.in_context_void
+    draw = [config.in_context_epochs, void, config.in_context_seed, SCALE, JITTER, per_crop, used]
     key = cache_key(backbone, device, scenes_fingerprint(scenes, numbers), side_px, stage, RESIZED, "memory", *draw)
     paths = [cache / "memories" / f"{key}-{part}.npy" for part in PARTS]
     if not all(is_sound(path) for path in paths):
@@ -132,19 +133,27 @@ def _make(
     make_arrays(paths, parts, rows, ("<f2", "<f2", "<i4"), none)
 
 
+def void_class(config: InContextConfig, scenes: LabelledScenes) -> str | None:
+    """The class that unlabelled pixels of the memory have, background in whatever case; None where they have none."""
+    alike = [name for name in scenes.classes if name.casefold() == BACKGROUND]
+    if config.in_context_void != BACKGROUND or not alike:
+        return None
+    return BACKGROUND if BACKGROUND in alike else alike[0]
+
+
 def cutter(
     scenes: LabelledScenes, numbers: Sequence[int], config: InContextConfig, side_px: int, epoch: int
 ) -> Callable[[int, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """What makes the squares of a pass over the training images: (place in `numbers`, pixels, labels) to both."""
     squares = RandomSquares(side_px=side_px, scale=SCALE, seed=config.in_context_seed, jitter=JITTER, corners=True)
-    as_background = config.in_context_void == BACKGROUND and BACKGROUND in scenes.classes
+    void = void_class(config, scenes)
 
     def cut(
         place: int, pixels: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h w"]
     ) -> tuple[UInt8[np.ndarray, "3 s s"], UInt8[np.ndarray, "s s"]]:
         square, own = squares.cut(epoch, numbers[place], pixels, labels)
-        if as_background:
-            own = np.where(own == IGNORED, scenes.classes.index(BACKGROUND), own).astype(np.uint8)
+        if void is not None:
+            own = np.where(own == IGNORED, scenes.classes.index(void), own).astype(np.uint8)
         return square, own
 
     return cut

@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from samclr.datasets.labelled_scenes import LabelledScenes
-from samclr.draws import epoch_order
+from samclr.draws import seeded_subset
 from samclr.errors import EvaluationError
 from samclr.evaluation.features import images_at_once
 from samclr.evaluation.mapped import in_parts, is_sound, make_arrays, map_array
@@ -40,9 +40,7 @@ MadeT = TypeVar("MadeT")
 
 def chosen_scenes(scenes: LabelledScenes, num: int | None, seed: int) -> list[int]:
     """Numbers of a seeded random subset, the same in every run; all where `num` is None or larger."""
-    if num is None or num >= len(scenes):
-        return list(range(len(scenes)))
-    return sorted(int(number) for number in epoch_order(seed, 0, len(scenes))[:num])
+    return seeded_subset(seed, len(scenes), num)
 
 
 def scenes_fingerprint(scenes: LabelledScenes, numbers: Sequence[int]) -> str:

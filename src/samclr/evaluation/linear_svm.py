@@ -4,7 +4,6 @@ Squared hinge, L2, in the dual; a positive weighs twice a negative; the intercep
 features are scaled to unit length. So does the code of Goyal et al. (ICCV 2019).
 """
 
-import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import LinearSVC
+
+from samclr.processes.threads import num_threads
 
 FOLDS = 3
 MOST_ITERATIONS = 2000  # of liblinear's coordinate descent, over all images each
@@ -58,6 +59,5 @@ def cross_validated(features: Float[np.ndarray, "n d"], marks: Int[np.ndarray, "
 
 def in_threads(work: Callable[..., Any], calls: Iterable[Sequence[Any]]) -> list[Any]:
     """The answers to calls, in their order, by a thread a core (as OMP_NUM_THREADS has it): liblinear needs no lock."""
-    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(num_threads()) as pool:
         return list(pool.map(lambda given: work(*given), calls))

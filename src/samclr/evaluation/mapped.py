@@ -97,8 +97,8 @@ def make_arrays(
 ) -> None:
     """Make .npy files, part by part: killed and started again, it goes on after the last whole part.
 
-    Parts lie in a folder beside the files until these are made of them, which takes their room twice; one part alone is
-    written into the files at once. Of two processes that make the same, one waits for the other.
+    Parts lie in a folder beside the files until these are made of them, which takes their room twice. Of two processes
+    that make the same, one waits for the other. One part alone is written into the files at once, by both of them.
 
     Args:
         paths: of the files.

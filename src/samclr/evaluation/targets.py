@@ -26,9 +26,10 @@ from samclr.models.restore import model_of, trained_backbone
 from samclr.models.sizes import DEFAULT_PX
 from samclr.models.weights import own_normalisation, read_facts, with_normalisation
 from samclr.models.weights_files import ONNX, located
+from samclr.runs.before_after import steps_of
 from samclr.runs.checkpoint import load_backbone
 from samclr.runs.results import UNTRAINED
-from samclr.runs.saved import load_config, newest_step
+from samclr.runs.saved import load_config
 
 FACTS = ("backbone", "model_args", "stem", "mean", "std")
 UNKNOWN = "onnx"  # the backbone of an ONNX file that does not name its own
@@ -68,7 +69,7 @@ class Target:
             "target": self.name,
             "untrained": self.seed is not None,
             "seed": self.seed,
-            "step": None if trained_run is None else newest_step(trained_run),
+            "step": None if trained_run is None else steps_of(trained_run, self.which),
             "backbone_fingerprint": weights_fingerprint(self.backbone),
             "model": self.facts(),
             "samclr": __version__,

@@ -13,10 +13,12 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from samclr.draws import layers_seed
 from samclr.errors import EvaluationError
 from samclr.evaluation.neighbours import hits
 from samclr.evaluation.states import kept, load_state
 from samclr.log import tell
+from samclr.models.devices import own_draws
 from samclr.models.schedules import cosine
 
 SAY_EVERY_S = 30.0
@@ -58,6 +60,7 @@ def train_epochs(
     state_file: Path | None,
     device: torch.device,
     must_be_finite: bool = True,
+    layers_of: int | None = None,
 ) -> ProbeResult:
     """SGD with cosine to zero; what the test images are taken for after every epoch.
 
@@ -72,6 +75,7 @@ def train_epochs(
         state_file: where the state is kept; None keeps none.
         device: of the batches.
         must_be_finite: whether a loss that is not ends the training.
+        layers_of: the seed by which each step seeds random layers, such as drop path; None where there are none.
 
     Raises:
         EvaluationError: the loss is not finite.
@@ -87,12 +91,14 @@ def train_epochs(
             trained.load_state_dict(state["trained"])
             optimizer.load_state_dict(state["optimizer"])
     start = last_said = time.monotonic()
-    with kept(state_file) as keeper:
+    with kept(state_file) as keeper, own_draws(device):
         for epoch in range(first, epochs):
             for number, (pixels, wanted) in enumerate(batches.epoch(epoch, device, begun), begun):
                 for group, rate in zip(optimizer.param_groups, rates, strict=True):
                     group["lr"] = cosine(rate, 0, (epoch + number / batches.num_batches) / epochs)
                 optimizer.zero_grad()
+                if layers_of is not None:
+                    torch.manual_seed(layers_seed(layers_of, epoch * batches.num_batches + number, 0))
                 loss = F.cross_entropy(logits(pixels), wanted)
                 loss.backward()
                 optimizer.step()

@@ -1,6 +1,7 @@
-"""The choice of a device by its name, and the way of small tables to it."""
+"""The choice of a device by its name, random numbers that are seeded on it, and the way of small tables to it."""
 
 import os
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -29,6 +30,11 @@ def choose_device(name: str = "auto") -> torch.device:
             f"device {name!r} cannot be used ({first}); try {option_of('device')} cpu or {option_of('device')} auto"
         ) from None
     return device
+
+
+def own_draws(device: torch.device) -> AbstractContextManager[None]:
+    """What is seeded inside ends with it: the caller's own draws go on as if there had been none."""
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
 def upload(table: np.ndarray, device: torch.device) -> Tensor:

@@ -13,7 +13,7 @@ from samclr.config.methods import Weights
 from samclr.config.pretrain import PretrainConfig
 from samclr.errors import RunError
 from samclr.log import option_of
-from samclr.runs.saved import checkpoint_checksum, require_teacher
+from samclr.runs.saved import checkpoint_checksum, newest_step, require_teacher
 from samclr.storage.files import read_json, remove_if_free, write_bytes, write_json
 
 FILE, FOLDER, FORMAT = "before-after.json", "kept", 1
@@ -241,6 +241,16 @@ def require_weights(run: Path, config: PretrainConfig, which: Weights | None) ->
             f"{run} has no best step: it was measured on no set while it trained "
             f"({option_of('knn_on')}, {option_of('dense_on')})"
         )
+
+
+def steps_of(run: Path, which: Weights | None) -> int | None:
+    """Steps done by a run's weights; None where it does not say."""
+    if which == "start":
+        return 0
+    if which == "best":
+        found = read_before_after(run)
+        return None if found is None else found.best_step
+    return newest_step(run)
 
 
 def _kept(run: Path, name: KeptName) -> Sequence[tuple[Path, int]]:

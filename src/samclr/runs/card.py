@@ -125,7 +125,7 @@ def _warnings(run: Path) -> list[str]:
 
 
 def _steps(run: Path) -> tuple[int | None, int | None]:
-    """Steps done by the exported weights, and planned."""
+    """Steps that the run has done, and planned; `_which` tells those of its best weights."""
     planned = read_json(run / SUMMARY_FILE, {}).get("num_steps")
     return newest_step(run), planned if isinstance(planned, int) else None
 

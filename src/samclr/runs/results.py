@@ -60,7 +60,7 @@ class Result:
         source: the same without ambiguity: a run (`.` for that which the file lies in) or file of weights by its path
             from the results file, else a model's name.
         untrained, seed: whether, and from which seed, the weights are random.
-        step: of the run's checkpoint.
+        step: that a run's weights have done, 0 of its start; None of others.
         backbone_fingerprint: of the weights.
         model: the backbone, stem and normalisation; None in files of samclr 0.1.
         scores: by measure.

@@ -35,7 +35,8 @@ from samclr.evaluation.mapped import GrowingArray, map_array
 from samclr.evaluation.neighbours import USUAL_SETTINGS, knn_ranked
 from samclr.evaluation.protocols import fine_tune as fine_tuning
 from samclr.evaluation.protocols.crop_probe import crop_probe
-from samclr.evaluation.protocols.few_shot import few_rows, share_name
+from samclr.evaluation.protocols.few_shot import few_rows
+from samclr.evaluation.protocols.few_shot_spec import share_name
 from samclr.evaluation.protocols.fine_tune import fine_tune
 from samclr.models.backbone import create_backbone
 from samclr.models.fingerprints import weights_fingerprint
@@ -79,6 +80,8 @@ def test_a_class_with_too_few_images_is_named():
     labels = np.repeat([0, 1], [190, 10])
     with pytest.raises(EvaluationError, match=r"50% of 200 labels are 50 of each class, but class 1 has 10; take a s"):
         few_rows(labels, 2, 0.5, 0)
+    with pytest.raises(EvaluationError, match=r"^0\.2% of 1000 labels are 1 of each class, but class 1 has 0"):
+        few_rows(np.zeros(1000, np.int64), 2, 0.002, 0)
 
 
 def test_a_sweep_needs_two_labels_of_a_class():
@@ -94,6 +97,8 @@ def test_a_sweep_needs_two_labels_of_a_class():
     ("make", "message"),
     [
         (lambda: FewShotConfig(few_shot=(0.1, 1.0)), r"few_shot is 0.1 1.0; .* each a number over 0, under 1"),
+        (lambda: FewShotConfig(few_shot=(0.1, 0.01, 0.1)), "few_shot names a share twice; expected each once"),
+        (lambda: FewShotConfig(few_shot=(0.1, 0.1 + 1e-12)), "few_shot names a share twice"),  # one name in results
         (lambda: FewShotConfig(few_shot=(10,)), r"few_shot is 10; .* each a number over 0, under 1"),
         (lambda: IntervalConfig(bootstrap=10), r"bootstrap is 10; expected a whole number from 100 to 1000000"),
         (lambda: CropProbeConfig(crop_epochs=0), r"crop_epochs is 0; expected a whole number from 1 to 100000"),

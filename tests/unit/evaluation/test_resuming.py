@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support.scenes import write_labelled, write_shapes
+from timm.layers import DropPath
 
 from samclr.config import (
     CropProbeConfig,
@@ -101,6 +102,30 @@ def test_killed_and_started_again_it_ends_in_the_same(
     assert len(saved) == finished
     (file,) = (tmp_path / "two/probes").iterdir()
     assert set(torch.load(file)) == {"epochs", "top1", "top5", "ranked"}
+
+
+def test_random_layers_are_seeded_step_by_step(shades, backbone, tmp_path, killed_after):
+    """Whatever the caller drew before: killed and started again, drop path leaves out the same, weights are equal."""
+    dropping = copy.deepcopy(backbone)
+    dropping.layers = torch.nn.Sequential(dropping.layers, DropPath(0.5))
+    saved = killed_after(-1)
+    torch.manual_seed(1)
+    draws = torch.get_rng_state()
+    fine_tune(dropping, shades, TUNE, CPU, tmp_path / "one")
+    assert torch.equal(torch.get_rng_state(), draws)
+    whole = [*saved]
+    saved.clear()
+    killed_after(2)
+    torch.manual_seed(2)
+    with pytest.raises(Killed):
+        fine_tune(dropping, shades, TUNE, CPU, tmp_path / "two")
+    killed_after(-1)
+    torch.manual_seed(3)
+    fine_tune(dropping, shades, TUNE, CPU, tmp_path / "two")
+    for one, other in zip(saved, whole, strict=True):
+        assert (one["epochs"], one["top1"]) == (other["epochs"], other["top1"])
+        weights, expected = one.get("trained", {}), other.get("trained", {})
+        assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())
 
 
 @pytest.mark.parametrize("is_told", [False, True])

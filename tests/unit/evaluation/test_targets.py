@@ -1,9 +1,22 @@
 """What is measured: targets by their name."""
 
+import shutil
+from pathlib import Path
+
+import pytest
 import torch
 
+import samclr
 from samclr.config.evaluation import TargetConfig
 from samclr.evaluation.targets import open_target
+from samclr.models.backbone import create_backbone
+from samclr.runs.before_after import BeforeAfter, keep_weights
+from samclr.runs.card import model_card
+from samclr.runs.loading import Loading
+from samclr.runs.results import Result, Score, add_results
+from samclr.runs.saved import load_config
+
+RUN = Path(__file__).parents[2] / "formats" / "0.1" / "run"  # of two steps
 
 
 def test_an_untrained_backbone_seeds_nothing_of_the_caller():
@@ -16,3 +29,21 @@ def test_an_untrained_backbone_seeds_nothing_of_the_caller():
     again = open_target("small-cnn", TargetConfig(), untrained=True, seed=3)
     for one, other in zip(target.backbone.parameters(), again.backbone.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("which", "step"), [(None, 2), ("student", 2), ("best", 1), ("start", 0)])
+def test_a_result_has_the_steps_of_its_own_weights(tmp_path, which, step):
+    """And so has the card's line: the best step is before the run's end."""
+    run = Path(shutil.copytree(RUN, tmp_path / "run"))
+    config = load_config(run)
+    BeforeAfter(settings="", chosen_by="top-1", best_step=1).write(run)
+    for name, number in (("best", 1), ("start", 0)):
+        keep_weights(run, name, number, create_backbone(config.model, 24).state_dict())
+    target = open_target(str(run), TargetConfig(), untrained=False, seed=None, which=which)
+    identity = target.identity()
+    assert identity["step"] == step
+    common = {"protocol": "knn", "on": "shades", "source": "", "settings": {}, "counts": {}}
+    result = Result(**identity, **common, scores={"top1": Score(value=0.5, n=2)})
+    add_results(run / "results.json", [result], {}, target.source, target.which)
+    card = model_card(run, config, samclr.load_backbone(run, which), Loading(line="", example=(), library="timm"))
+    assert f"| shades | trained, step {step:,} |" in card

@@ -15,7 +15,7 @@ from samclr.config.embedding import EVERY_REGION, EmbedConfig
 from samclr.config.kinds import Kind
 from samclr.config.serialise import to_dict
 from samclr.datasets.objects import ObjectScenes
-from samclr.draws import epoch_order
+from samclr.draws import seeded_subset
 from samclr.embedding.embedders import Item, crop_vectors, fit_embedding, pooled_vectors
 from samclr.embedding.objects.find import Found, find_objects, objects_fingerprint, read_scenes
 from samclr.embedding.objects.scores import scored
@@ -66,7 +66,7 @@ class Objects(Protocol[ObjectsTask, ObjectsConfig]):
         """One outcome; its measures are those of docs/evaluation.md."""
         config, one = self.config, task.objects
         say_fewer(one.name, "test images", config.objects_num_test, len(one.refs))
-        numbers = np.sort(epoch_order(config.objects_seed, 0, len(one.refs))[: config.objects_num_test]).tolist()
+        numbers = seeded_subset(config.objects_seed, len(one.refs), config.objects_num_test)
         found = [find_objects(one, number, config) for number in numbers]
         num = sum(len(image.classes) for image in found)
         if num < 2:

@@ -9,7 +9,7 @@ from samclr.datasets.catalogue import Boxes, LabelledBox
 from samclr.datasets.layouts import list_named
 from samclr.datasets.names import NamedSource
 from samclr.errors import EvaluationError, ScenesError, name_some
-from samclr.evaluation.detection.instances import ImageInstances, InstanceSet, InstanceSplit, clipped
+from samclr.evaluation.detection.instances import ImageInstances, InstanceSet, InstanceSplit, has_area
 from samclr.log import say_once
 from samclr.scenes.decode import DecodeError, read_header
 from samclr.scenes.notes import ListingNotes
@@ -58,7 +58,7 @@ def _images(split: NamedSource, boxes: Boxes) -> Iterator[ImageInstances]:
     objects = boxes.objects(split.root, split.split, [ref.image_id for ref in refs], sizes)
     left_out = 0
     for ref, size, own in zip(refs, sizes, objects, strict=True):
-        kept = [one for one in own if _has_area(one, size)]
+        kept = [one for one in own if has_area(one.box_xyxy, size)]
         left_out += len(own) - len(kept)
         yield _image(ref, size, kept)
     if left_out:
@@ -71,11 +71,6 @@ def _size(ref: SceneRef) -> tuple[int, int]:
     except DecodeError as error:
         raise EvaluationError(f"{ref.image_id}: {error}; fix or remove it") from None
     return header.height, header.width
-
-
-def _has_area(one: LabelledBox, size: tuple[int, int]) -> bool:
-    x0, y0, x1, y1 = clipped(np.array([one.box_xyxy]), size)[0]
-    return bool(x1 > x0 and y1 > y0)
 
 
 def _image(ref: SceneRef, size: tuple[int, int], objects: Sequence[LabelledBox]) -> ImageInstances:

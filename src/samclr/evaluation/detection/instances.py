@@ -17,8 +17,9 @@ from jaxtyping import Bool, Float, Int
 
 from samclr.datasets.catalogue import DATASETS
 from samclr.datasets.names import DATA_VARIABLE, as_named, refuse_split
-from samclr.draws import epoch_order
+from samclr.draws import seeded_subset
 from samclr.errors import EvaluationError, FilesError, PartsError, RegionError, ScenesError, name_some, one_of
+from samclr.evaluation.detection.categories import read_classes, used_names
 from samclr.log import say_once
 from samclr.regions.annotation_files import Entry, read_coco
 from samclr.regions.annotations import as_object, is_crowd, is_number, read_annotation, short
@@ -30,7 +31,8 @@ from samclr.storage.files import confined
 
 TRAIN_FOLDERS = ("train2017", "train")
 VAL_FOLDERS = ("val2017", "val", "valid", "validation", "test")
-MORE_KEYS = frozenset({"category_id", "bbox", "name"})
+LEAST_SIDE_PX = 0.01  # of a box: thinner ones may be nothing in float32, flipped and resized
+MORE_KEYS = frozenset({"category_id", "bbox", "name", "supercategory"})
 EXPECTED = (
     "expected the folders train/ and val/ (or train2017/ and val2017/) with images, and for each "
     "annotations/instances_FOLDER.json, or _annotations.coco.json in the folder itself"
@@ -83,8 +85,7 @@ class InstanceSplit:
         """A seeded random subset, the same in every run; all images where `num` is None or larger."""
         if num is None or num >= len(self.images):
             return self
-        chosen = sorted(int(number) for number in epoch_order(seed, 0, len(self.images))[:num])
-        return InstanceSplit(images=[self.images[number] for number in chosen])
+        return InstanceSplit(images=[self.images[number] for number in seeded_subset(seed, len(self.images), num)])
 
     @cached_property
     def trained(self) -> "InstanceSplit":
@@ -129,6 +130,12 @@ def clipped(boxes_xyxy: Float[np.ndarray, "n 4"], size: Size) -> Float[np.ndarra
     return np.clip(boxes_xyxy, 0, np.array([size[1], size[0], size[1], size[0]], np.float64))
 
 
+def has_area(box_xyxy: Sequence[float], size: Size) -> bool:
+    """Whether an image of this height and width has a part of the box that can be trained on."""
+    x0, y0, x1, y1 = clipped(np.array([box_xyxy], np.float64), size)[0]
+    return bool(x1 - x0 >= LEAST_SIDE_PX and y1 - y0 >= LEAST_SIDE_PX)
+
+
 def open_instances(name_or_path: Path) -> InstanceSet:
     """Open a set of instances: a folder as EXPECTED says, NAME@ROOT, or a name in the folder that $SAMCLR_DATA names.
 
@@ -143,7 +150,7 @@ def open_instances(name_or_path: Path) -> InstanceSet:
     except (PartsError, RegionError) as error:
         raise EvaluationError(str(error)) from None
     classes = tuple(train_ids.values())
-    if unknown := sorted(set(val_ids.values()) & _used_names(val, val_ids) - set(classes)):
+    if unknown := sorted(set(val_ids.values()) & used_names(val, val_ids) - set(classes)):
         raise EvaluationError(
             f"{files[1][1]} has objects of {len(unknown)} classes that {files[0][1]} does not name: "
             f"{name_some(unknown)}; a detector cannot find what it was not trained on"
@@ -224,23 +231,8 @@ def _read_json(folder: Path, file: Path) -> tuple[list[Entry], dict[Any, str]]:
             say_once(note.line())
     if not source.entries:
         raise EvaluationError(f"{file} names no image; expected those of {folder}")
-    if not isinstance(categories, list) or not categories:
-        raise EvaluationError(f"{file} has no list of categories; expected one of id and name for each class")
-    found: dict[Any, str] = {}
-    for number, category in enumerate(categories):
-        values = as_object(category, f"category number {number} of {file}")
-        own, name = values.get("id"), values.get("name")
-        if type(own) is not int or not isinstance(name, str) or not name:
-            raise EvaluationError(f"category number {number} of {file} is {short(values)}; expected an id and a name")
-        if own in found or name in found.values():
-            raise EvaluationError(f"{file} has the category {own} ({name}) twice; make ids and names unique")
-        found[own] = name
-    return list(source.entries.values()), dict(sorted(found.items()))
-
-
-def _used_names(entries: Sequence[Entry], ids: dict[Any, str]) -> set[str]:
-    used = (one.get("category_id") for entry in entries for one in entry.annotations() if isinstance(one, dict))
-    return {ids[one] for one in used if type(one) is int and one in ids}
+    entries = list(source.entries.values())
+    return entries, read_classes(file, categories, entries)
 
 
 def _has_mask(annotation: Any) -> bool:
@@ -344,8 +336,7 @@ class _Reader:
             box = (x, y, x + width, y + height)
         if box is None:
             raise RegionError(f"{where} has no bbox; expected [x, y, width, height] in px")
-        inside = clipped(np.array([box]), (photo.height, photo.width))[0]
-        if not (inside[2] > inside[0] and inside[3] > inside[1]):
+        if not has_area(box, (photo.height, photo.width)):
             self.left_out["objects whose box has no area in the image are left out"] += 1
             return None, None
         return box, None if region is None else region.rle

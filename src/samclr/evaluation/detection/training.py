@@ -23,6 +23,7 @@ from samclr.evaluation.detection.ranks import any_wants, gathered, precision_of,
 from samclr.evaluation.protocols.detection_spec import DetectionConfig
 from samclr.evaluation.states import load_state, save_state
 from samclr.log import option_of, tell
+from samclr.models.devices import own_draws
 from samclr.processes.stopping import stop_requested
 
 SAVE_EVERY_S = 300.0
@@ -68,7 +69,8 @@ class Work:
 
     def __call__(self, fabric: Fabric) -> bool:
         try:
-            return self._run(fabric)
+            with own_draws(fabric.device):
+                return self._run(fabric)
         except torch.OutOfMemoryError as error:
             raise EvaluationError(
                 f"the device has too little memory ({str(error).splitlines()[0]}); give a smaller "

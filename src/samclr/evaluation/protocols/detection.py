@@ -3,6 +3,7 @@ al., CVPR 2017), as MoCo and SlotCon measure backbones: all weights are trained,
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 from samclr.errors import EvaluationError
@@ -18,6 +19,7 @@ from samclr.evaluation.detection.precision import (
     precisions,
     resampled_precisions,
 )
+from samclr.evaluation.detection.ranks import precision_of
 from samclr.evaluation.detection.task import DetectionProtocol, DetectionTask
 from samclr.evaluation.detection.training import detect
 from samclr.evaluation.detection.voc_precision import VOC_RULES, match_by_voc
@@ -50,11 +52,7 @@ class Detection(DetectionProtocol[DetectionConfig]):
         left_out = len(instances.train) - len(instances.train.trained)
         if left_out:
             tell(f"{instances.name}: {left_out:,} training images without an object are left out")
-        of_images = [instances.train.fingerprint, instances.val.fingerprint, instances.classes]
-        own = {name: value for name, value in config.settings().items() if name != "detect_schedule"}
-        own |= config.schedule.other_rates
-        key = cache_key(task.backbone, task.device, KIND, FORMAT, *of_images, config.num_steps, own)
-        found = detect(task.backbone, instances, config, task.device, task.cache / "probes" / f"{KIND}-{key}.pt")
+        found = detect(task.backbone, instances, config, task.device, self._state_file(task, instances))
         images, num_classes = instances.val.images, len(instances.classes)
         by_coco = [match(images, found, num_classes, of) for of in BOXES_AND_MASKS[: 1 + instances.has_masks]]
         outcomes = [self._outcome(task, instances, by_coco)]
@@ -62,7 +60,19 @@ class Detection(DetectionProtocol[DetectionConfig]):
             matches = match_by_voc(images, found, num_classes)
             outcomes += [self._outcome(task, instances, [matches], rule, name) for name, rule in VOC_RULES.items()]
         counts = self._counts(instances, left_out)
-        return [replace(one, counts=counts) for one in outcomes]
+        chosen = {"precision": precision_of(config.detect_precision, task.device)}
+        return [replace(one, counts=counts, chosen=chosen) for one in outcomes]
+
+    def _state_file(self, task: DetectionTask, instances: InstanceSet) -> Path:
+        """Where the training stands: where `auto` means another precision, it is another training."""
+        config = self.config
+        of_images = [instances.train.fingerprint, instances.val.fingerprint, instances.classes]
+        own = {name: value for name, value in config.settings().items() if name != "detect_schedule"}
+        own |= config.schedule.other_rates
+        if task.device.type != "cpu":  # there `auto` has one meaning
+            own["detect_precision"] = precision_of(config.detect_precision, task.device)
+        key = cache_key(task.backbone, task.device, KIND, FORMAT, *of_images, config.num_steps, own)
+        return task.cache / "probes" / f"{KIND}-{key}.pt"
 
     def _outcome(
         self,

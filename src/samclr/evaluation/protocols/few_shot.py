@@ -8,7 +8,7 @@ from samclr.errors import EvaluationError
 from samclr.evaluation.linear import held_out, linear_probe
 from samclr.evaluation.protocols.answers import trained
 from samclr.evaluation.protocols.base import LabelledProtocol, LabelledTask, Outcome
-from samclr.evaluation.protocols.few_shot_spec import FewShotConfig
+from samclr.evaluation.protocols.few_shot_spec import FewShotConfig, share_name
 from samclr.evaluation.protocols.linear import probe_state
 from samclr.evaluation.protocols.linear_spec import ProbeConfig
 from samclr.log import option_of
@@ -26,16 +26,12 @@ def few_rows(labels: Int[np.ndarray, "n"], num_classes: int, share: float, seed:
         rows = np.flatnonzero(labels == number)
         if len(rows) < each:
             raise EvaluationError(
-                f"{share:.0%} of {len(labels)} labels are {each} of each class, but class {number} has {len(rows)}; "
-                f"take a smaller {option_of('few_shot')}, or more training images ({option_of('num_train')})"
+                f"{100 * share:g}% of {len(labels)} labels are {each} of each class, but class {number} has "
+                f"{len(rows)}; take a smaller {option_of('few_shot')}, or more training images "
+                f"({option_of('num_train')})"
             )
         chosen.append(rows[epoch_order(seed, number, len(rows))[:each]])
     return np.sort(np.concatenate(chosen))
-
-
-def share_name(share: float) -> str:
-    """As results call it: 1pct."""
-    return f"{100 * share:g}pct"
 
 
 class FewShot(LabelledProtocol[FewShotConfig]):

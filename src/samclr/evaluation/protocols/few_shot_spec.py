@@ -5,7 +5,13 @@ from typing import Annotated, ClassVar
 
 from samclr.config.protocols import ProtocolConfig, ProtocolSpec, Shown
 from samclr.config.serialise import Bounds, CountsWith, Seed
+from samclr.errors import ConfigError
 from samclr.evaluation.protocols.linear_spec import TRAINED_MEASURES
+
+
+def share_name(share: float) -> str:
+    """As results call it: 1pct."""
+    return f"{100 * share:g}pct"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +27,11 @@ class FewShotConfig(ProtocolConfig):
 
     few_shot: Annotated[tuple[float, ...], Bounds(over=0, under=1)] = ()
     few_shot_seed: Annotated[Seed, CountsWith("few_shot")] = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len({share_name(share) for share in self.few_shot}) < len(self.few_shot):
+            raise ConfigError("few_shot names a share twice; expected each once", "few_shot")
 
     @property
     def is_asked(self) -> bool:

@@ -24,6 +24,7 @@ from samclr.models.backbone import feature_width
 from samclr.models.onnx_file import lacks
 
 DECODE_AT_ONCE = 1024
+FORMAT = 2  # of the states in the cache; in 1 random layers were not seeded
 
 
 class FineTune(LabelledProtocol[FineTuneConfig]):
@@ -53,7 +54,8 @@ def fine_tune(
         batch_size=config.tune_batch_size, seed=config.tune_seed, cache=cache,
     )  # fmt: skip
     normalisation = normalisation_of(backbone)
-    state = state_path("fine-tune", backbone, labelled, config.settings(), device, cache)
+    settings = config.settings() | {"format": FORMAT}
+    state = state_path("fine-tune", backbone, labelled, settings, device, cache)
     body = copy.deepcopy(backbone).requires_grad_(True)
     model = nn.Sequential(body, zero_layer(feature_width(backbone), len(labelled.classes))).to(device)
     scale = config.tune_batch_size / 256
@@ -75,5 +77,6 @@ def fine_tune(
 
     labels = torch.from_numpy(test.labels)
     return train_epochs(
-        "fine-tuning", model, optimizer, logits, answer, labels, crops, config.tune_epochs, state, device
-    )
+        "fine-tuning", model, optimizer, logits, answer, labels, crops, config.tune_epochs, state, device,
+        layers_of=config.tune_seed,
+    )  # fmt: skip

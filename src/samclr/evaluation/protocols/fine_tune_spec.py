@@ -21,7 +21,7 @@ class FineTuneConfig(ProtocolConfig):
         tune_weight_decay: Weight decay on all weights.
         tune_px: Side of the crops and of the test images, in px.
         tune_min_scale: Smallest share of the image that a crop covers; the largest is the whole image.
-        tune_seed: Seed for order, crops and flips.
+        tune_seed: Seed for order, crops, flips and random layers.
     """
 
     name: ClassVar[str] = "fine_tune"

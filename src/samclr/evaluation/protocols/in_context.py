@@ -13,7 +13,7 @@ from jaxtyping import Float, Float16
 from torch import Tensor
 
 from samclr.errors import EvaluationError
-from samclr.evaluation.context_memory import Memory, context_memory
+from samclr.evaluation.context_memory import Memory, context_memory, void_class
 from samclr.evaluation.dense_features import LOAD_AHEAD, scenes_fingerprint
 from samclr.evaluation.matching import ImageCounts, count_pairs
 from samclr.evaluation.neighbours import nearest_shares
@@ -56,7 +56,8 @@ class InContext(DenseProtocol[InContextConfig]):
             "train_fingerprint": scenes_fingerprint(one.train, numbers),
             "test_fingerprint": scenes_fingerprint(one.test, test_numbers),
         }
-        settings = [side, stage, RESIZED, config.settings()]
+        void = void_class(config, one.train) or config.in_context_void
+        settings = [side, stage, RESIZED, config.settings() | {"in_context_void": void}]
         key = cache_key(task.backbone, task.device, KIND, FORMAT, *prints.values(), *settings)
         found = self._searched(task, test_numbers, side, stage, banks, task.cache / "probes" / f"{KIND}-{key}.pt")
         require_labels(found[config.in_context_memory[0]]["_full_size"])

@@ -4,6 +4,7 @@ import json
 import sys
 import types
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -11,16 +12,19 @@ from support.detectors import SMALL, small_backbone, small_heads
 from support.instance_sets import change_json, write_instances
 from support.intervals import check_resampled
 from support.voc import write_voc
+from torchvision.models.detection.transform import resize_boxes
 
 import samclr
 from samclr.config.evaluation import EvaluationConfig, IntervalConfig
 from samclr.errors import EvaluationError, PartsError
 from samclr.evaluation.detection import training
 from samclr.evaluation.detection.batches import TrainingBatches, load_example
-from samclr.evaluation.detection.instances import open_instances
+from samclr.evaluation.detection.instances import LEAST_SIDE_PX, has_area, open_instances
 from samclr.evaluation.detection.model import add_pyramid
 from samclr.evaluation.detection.ranks import run_on
+from samclr.evaluation.detection.task import DetectionTask
 from samclr.evaluation.detection.training import detect
+from samclr.evaluation.protocols.detection import Detection
 from samclr.evaluation.protocols.detection_spec import DetectionConfig
 from samclr.processes.stopping import Stopped
 
@@ -76,6 +80,25 @@ def test_a_set_of_boxes_alone(tmp_path):
     )
     (result,) = samclr.evaluate("small-cnn", untrained=True, detect_on=root, config=config, device="cpu")
     assert list(result.scores) == ["box_ap", "box_ap50", "box_ap75"]
+    assert result.chosen == {"precision": "float32"}
+
+
+def test_a_training_resumes_in_its_own_precision_alone(tmp_path, monkeypatch):
+    """On a shared cache one GPU's `auto` is bfloat16, another's float32; on a CPU names stay as they were."""
+    instances = open_instances(write_instances(tmp_path / "shapes", train=2, val=1))
+
+    def name(asked, device, has_bfloat16=False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: has_bfloat16)
+        task = DetectionTask(
+            backbone=small_backbone(), config=EvaluationConfig(), device=torch.device(device), cache=tmp_path,
+            instances=instances,
+        )  # fmt: skip
+        return Detection(DetectionConfig(**SMALL, detect_precision=asked))._state_file(task, instances).name
+
+    old, new = name("auto", "cuda"), name("auto", "cuda", has_bfloat16=True)
+    assert old == name("float32", "cuda") == name("float32", "cuda", has_bfloat16=True)
+    assert new == name("bfloat16", "cuda") != old
+    assert len({old, new, name("auto", "cpu"), name("float32", "cpu"), name("bfloat16", "cpu")}) == 5
 
 
 def test_pascal_voc(tmp_path, here):
@@ -145,8 +168,10 @@ def test_micro_batches_and_frozen_norms(tmp_path):
     instances = open_instances(write_instances(tmp_path / "shapes", train=1, val=1, empty=False))
     for more in ({"detect_micro_batch": 1, "detect_norm": "frozen"}, {"detect_optimizer": "adamw"}):
         config = DetectionConfig(**SMALL | {"detect_lr": 1e-3}, detect_steps=1, **more)
-        found = detect(small_backbone(), instances, config, CPU, tmp_path / f"{len(more)}.pt")
+        backbone, draws = small_backbone(), torch.get_rng_state()
+        found = detect(backbone, instances, config, CPU, tmp_path / f"{len(more)}.pt")
         assert len(found) == 1
+        assert torch.equal(torch.get_rng_state(), draws)  # the caller's own go on as if nothing had been trained
 
 
 def test_every_image_once_in_an_epoch(tmp_path):
@@ -169,6 +194,30 @@ def test_a_flip_mirrors_boxes_and_masks(tmp_path):
     for box, mask in zip(flipped["boxes"], flipped["masks"], strict=True):
         rows, columns = mask.nonzero(as_tuple=True)
         assert box.tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+
+
+@pytest.mark.parametrize("side_px", [31, 128, 1000, 8191, 30_000])
+@pytest.mark.parametrize("longest_px", [5, 106, 1333])
+def test_the_thinnest_box_that_is_kept_survives_float32_flip_and_resize(side_px, longest_px):
+    """torchvision ends the training at a box without area."""
+    size = (side_px, side_px)
+    corners = np.concatenate([np.linspace(0, side_px - 0.011, 500), side_px - np.geomspace(0.011, side_px, 500)])
+    boxes = np.stack([corners, corners, corners + 1.01 * LEAST_SIDE_PX, corners + 1.01 * LEAST_SIDE_PX], 1)
+    assert all(has_area(box, size) for box in boxes.tolist())
+    flipped = np.stack([side_px - boxes[:, 2], boxes[:, 1], side_px - boxes[:, 0], boxes[:, 3]], 1)
+    for some in (boxes, flipped):
+        resized = resize_boxes(torch.from_numpy(some.astype(np.float32)), [*size], [longest_px, longest_px])
+        assert (resized[:, 2:] > resized[:, :2]).all()
+
+
+def test_a_box_as_thin_as_a_box_may_be_trains(tmp_path):
+    root = write_instances(tmp_path / "shapes", train=1, val=1, empty=False)
+    thin = [128 - 1.01 * LEAST_SIDE_PX, 5, 20, 9]
+    change_json(root, "train", lambda content: content["annotations"][0].update(bbox=thin))
+    instances = open_instances(root)
+    assert len(instances.train.images[0].labels) == 2
+    config = DetectionConfig(**SMALL | {"detect_batch_size": 2, "detect_lr": 1e-3}, detect_steps=2)
+    assert len(detect(small_backbone(), instances, config, CPU, tmp_path / "state.pt")) == 1
 
 
 @pytest.mark.parametrize(

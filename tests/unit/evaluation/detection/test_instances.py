@@ -76,12 +76,45 @@ def test_classes_are_matched_by_name(root):
     assert [one.labels.tolist() for one in open_instances(root).val.images] == before
 
 
+@pytest.mark.parametrize("project", ["shapes", "disc"])
+def test_the_root_of_roboflow_is_no_class(root, caplog, project):
+    """Its exports begin with a category of no object, above all others, called as the project: maybe as a class is."""
+
+    def with_root(content):
+        classes = [one | {"supercategory": project} for one in content["categories"]]
+        content["categories"] = [{"id": 0, "name": project, "supercategory": "none"}, *classes]
+
+    expected = open_instances(root)
+    for split in ("train", "val"):
+        change_json(root, split, with_root)
+    found = open_instances(root)
+    assert found.classes == ("square", "disc")
+    assert found.train.fingerprint == expected.train.fingerprint
+    assert caplog.messages == [
+        f"instances_{split}.json: category 0 ({project}) is the supercategory of others and of no object: no class"
+        for split in ("train", "val")
+    ]
+
+
+def test_a_class_above_itself_or_with_objects_of_its_own_stays(root):
+    """COCO's person has the supercategory person."""
+
+    def above(content):
+        square, disc = content["categories"]
+        comet = {"id": 9, "name": "comet", "supercategory": "comet"}
+        content["categories"] = [square, disc | {"supercategory": "square"}, comet]
+
+    change_json(root, "train", above)
+    assert open_instances(root).classes == ("square", "disc", "comet")
+
+
 def test_what_is_left_out_is_counted(root, caplog):
     def odd(content):
         first = content["annotations"][0]
         content["annotations"] += [
             first | {"id": 91, "bbox": [5, 5, 0, 3]},
             first | {"id": 92, "bbox": [500, 5, 9, 9]},
+            first | {"id": 96, "bbox": [127.9999999, 5, 20, 9]},  # 128 px wide: nothing in float32
             first | {"id": 93, "segmentation": []},
             first | {"id": 94, "segmentation": [[200, 5, 240, 5, 240, 50]]},  # outside its image
             first | {"id": 95, "image_id": 7},
@@ -93,7 +126,7 @@ def test_what_is_left_out_is_counted(root, caplog):
     assert before.train.num_objects == 6
     assert caplog.messages == [
         "annotations that name no image of the file, left out: 1 (95 (image_id 7))",
-        "instances_train.json: 2 objects whose box has no area in the image are left out",
+        "instances_train.json: 3 objects whose box has no area in the image are left out",
         "instances_train.json: 2 objects without a mask are left out",
         "instances_train.json: 1 classes have no object to train on: star",
     ]
