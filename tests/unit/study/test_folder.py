@@ -60,7 +60,9 @@ def test_a_plan_of_which_nothing_has_begun_gives_way(files, tmp_path, begun, cap
     """As `--list` leaves it, for an array whose settings are then thought over."""
     folder, plan = again(files, tmp_path, steps=1)
     assert open_study(tmp_path / "out")[1] == plan != begun[1]
-    assert capsys.readouterr().err.count("no run of the study had begun; it is planned anew") == 1
+    assert capsys.readouterr().err.count("nothing of the study had begun; it is planned anew") == 1
+    assert again(files, tmp_path)[1] == plan  # steps that are stated once stay, as an array's tasks do not state them
+    assert capsys.readouterr().err == ""
     with folder.lock(plan.runs()[1].name), pytest.raises(RunError, match="holds a study with other settings"):
         again(files, tmp_path, steps=2)
     folder.update_state(plan.runs()[1].name, error="stopped")
@@ -73,6 +75,15 @@ def test_seeds_sets_and_arms_are_added(files, tmp_path, begun):
     assert again(files, tmp_path, seeds=(7,))[1].seeds == (0, 1, 7)
     plan = again(files, tmp_path, on={"more": files.tones})[1]
     assert [m.set for m in plan.measurements] == ["tones", "more"]
+def test_a_store_that_is_being_made_has_begun(files, tmp_path, begun):
+    """Its state is written when all of it is there: segmenting may take hours before."""
+    folder, plan = begun
+    (folder.stores / plan.stores[0].name).mkdir(parents=True)
+    with pytest.raises(RunError, match="holds a study with other settings"):
+        again(files, tmp_path, steps=1)
+    assert open_study(tmp_path / "out")[1] == plan
+
+
     assert not again(files, tmp_path, only=(SAM,))[1].arms[3].missing
     plan = again(files, tmp_path)[1]  # once asked for, it stays
     assert not plan.arms[3].missing
