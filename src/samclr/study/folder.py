@@ -73,9 +73,9 @@ class StudyFolder:
             return not free
 
     def has_begun(self, plan: Plan) -> bool:
-        """Whether a run has left something, or a process has one under way."""
-        left = (entry for part in (self.runs, self.path / "states") if part.is_dir() for entry in part.iterdir())
-        return any(left) or any(self.is_locked(run.name) for run in plan.runs())
+        """Whether a run or a store has left something, or a process has a run under way."""
+        places = [place for place in (self.runs, self.stores, self.path / "states") if place.is_dir()]
+        return any(any(place.iterdir()) for place in places) or any(self.is_locked(run.name) for run in plan.runs())
 
     def missing_measurements(self, plan: Plan, run: Run) -> list[str]:
         """Keys of the evaluations that the run lacks still."""
@@ -190,7 +190,7 @@ def _extended(folder: StudyFolder, before: Plan, plan: Plan) -> Plan:
     except RunError:
         if before.study != plan.study or folder.has_begun(before):
             raise
-    say(f"{folder.path}: no run of the study had begun; it is planned anew, with the settings given now")
+    say(f"{folder.path}: nothing of the study had begun; it is planned anew, with the settings given now")
     return plan
 
 

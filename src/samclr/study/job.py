@@ -17,22 +17,25 @@ from samclr.study.plan import GENERATED, Given, Plan, Run, matches
 from samclr.study.planning import make_plan, with_paths_of
 from samclr.study.recipe import Study
 from samclr.study.runs import Outcome, carry_out
+from samclr.study.same_data import refuse_other_files
 
 Engine = Literal["local", "ray"]
 
 
 def plan_study(study: Study, source: str, out: Path, given: Given, parallel: int | None) -> tuple[StudyFolder, Plan]:
-    """Begin the folder `out`, or continue in it. Paths that the command leaves out are those of the time before.
+    """Begin the folder `out`, or continue in it. Paths, weights and steps that the command leaves out are those of
+    the time before.
 
     Raises:
         UsageError: the study lacks what it needs, or has no arm of a name in `given.only`.
-        RunError: as begin_study.
+        RunError: as begin_study; or a name that was used already means other files now.
         ScenesError: scenes that do not exist.
     """
     if study.generated:
         given = _with_generated(study, out, given)
-    if (out / STUDY_FILE).exists():
-        given = with_paths_of(given, open_study(out)[1])
+    before = open_study(out) if (out / STUDY_FILE).exists() else None
+    if before is not None:
+        given = with_paths_of(given, before[1])
     for name, paths in given.scenes.items():
         if not any(path.is_relative_to(out.absolute()) for path in paths):
             list_scenes(paths, given.image_columns.get(name))
@@ -41,7 +44,10 @@ def plan_study(study: Study, source: str, out: Path, given: Given, parallel: int
             study.segmenter(name)  # refuses a name that means none
     num_arms = sum(len(grid.strategies) * len(grid.segmenters) for grid in study.grids)
     slots = local_slots(parallel, None, num_arms * len(study.seeds), study.device)
-    folder, plan = begin_study(out, make_plan(study, source, given, slots.num_threads))
+    plan = make_plan(study, source, given, slots.num_threads)
+    if before is not None:
+        refuse_other_files(*before, plan)
+    folder, plan = begin_study(out, plan)
     select_runs(plan, given)
     return folder, plan
 

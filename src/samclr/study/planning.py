@@ -87,6 +87,7 @@ def with_paths_of(given: Given, plan: Plan) -> Given:
         labels=dict(plan.labels) | given.labels,
         ignore_label=given.ignore_label or plan.ignore_label,
         start=given.start or plan.start,
+        steps=given.steps or plan.steps,
     )
 
 

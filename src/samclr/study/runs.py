@@ -2,7 +2,9 @@
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +13,7 @@ import torch
 from samclr.config.model_args import for_timm
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.segmenters import segmenter_spec
+from samclr.config.serialise import fingerprint
 from samclr.datasets.sources import list_scenes
 from samclr.errors import RegionError, SamclrError, UsageError, name_some
 from samclr.evaluation.sizes import fit_evaluation
@@ -21,10 +24,13 @@ from samclr.regions.segment import segment_scenes
 from samclr.regions.segmenters.create import default_workers
 from samclr.regions.store import open_store, store_stats
 from samclr.runs.directory import open_run, read_metrics
+from samclr.runs.results import Result
 from samclr.scenes.fill import FillOptions
+from samclr.scenes.refs import SceneRef
 from samclr.study.folder import StudyFolder, store_of
 from samclr.study.measure import measure
 from samclr.study.plan import Plan, Run, Store
+from samclr.study.same_data import refuse_other_images, refuse_other_set
 from samclr.training.pretrain import pretrain
 
 LOOK_S = 1.0
@@ -83,7 +89,7 @@ def _train(folder: StudyFolder, plan: Plan, run: Run) -> bool:
         open_run(directory, resolve_config(config, tell=False))
         folder.update_state(run.name, trained=True, train_s=0.0, **facts)
         return True
-    result = pretrain(config, directory)
+    result = pretrain(config, directory, check=partial(refuse_other_images, folder, plan, run))
     if result.stopped:
         return False
     folder.update_state(run.name, trained=True, train_s=train_seconds(directory, config), **facts)
@@ -98,6 +104,7 @@ def _measure(folder: StudyFolder, plan: Plan, run: Run) -> None:
         start = time.perf_counter()
         untrained = run.arm.strategy == "untrained"
         row = measure(folder.run_directory(run), run.config(folder.stores), measurement, plan, untrained)
+        refuse_other_set(folder, plan, run, measurement, [Result.from_dict(one) for one in row["results"]])
         row["measure_s"] = time.perf_counter() - start
         folder.update_state(run.name, measured=folder.state(run.name).get("measured", {}) | {measurement.key: row})
 
@@ -107,8 +114,11 @@ def make_store(folder: StudyFolder, plan: Plan, store: Store) -> Outcome:
     scenes = dict(plan.scenes)[store.scenes]
     try:
         refs = list_scenes(scenes, dict(plan.image_columns).get(store.scenes))
-        if folder.state(store.name).get("images") == len(refs):
+        made_of = _made_of(plan, store, refs)
+        if folder.state(store.name).get("made_of") == made_of:
             return "done"
+        with folder.lock(store.name, wait=True):
+            folder.update_state(store.name, error=None, unavailable=False)  # begun, also while a model is loaded
         workers = min(plan.num_threads, default_workers(store.segmenter) or plan.num_threads)
         made, report = segment_scenes(
             refs, store.segmenter, folder.stores / store.name, FillOptions(num_workers=workers)
@@ -129,12 +139,19 @@ def make_store(folder: StudyFolder, plan: Plan, store: Store) -> Outcome:
             error=None,
             unavailable=False,
             images=len(refs),
+            made_of=made_of,
             failed_images=len(report.errors),
             regions=stats["num_regions"],
             segment_s=segment_seconds(folder.stores / store.name),
             **facts,
         )
     return "done"
+
+
+def _made_of(plan: Plan, store: Store, refs: Sequence[SceneRef]) -> str:
+    """Changes with the scenes and where they and their label maps lie: then the store's rows are looked at again."""
+    places = [*dict(plan.scenes)[store.scenes], dict(plan.labels).get(store.scenes)]
+    return fingerprint([list(map(str, places)), [ref.image_id for ref in refs]])
 
 
 def segment_seconds(store: Path) -> float:

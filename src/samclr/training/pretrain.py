@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,13 +64,16 @@ class PretrainResult:
     speaks: bool = True
 
 
-def pretrain(config: PretrainConfig, run: Path, announce: bool = False) -> PretrainResult:
+def pretrain(
+    config: PretrainConfig, run: Path, announce: bool = False, check: Callable[[TrainingData], None] | None = None
+) -> PretrainResult:
     """Train until the last step, or resume from the run's checkpoint. The same call on the same run resumes it.
 
     What the configuration leaves open (`auto`) is as the run has it; where there is no run yet, it is decided by
     folder, device and a measured rate. A finished run that is asked for more steps is extended.
 
     announce: tell before the first step what the run takes: images, steps, time, disk, memory.
+    check: is called with the images and regions before the run is made, and raises where they are not to be taken.
 
     Raises:
         ConfigError: the backbone does not take such views; nothing was made then.
@@ -97,7 +100,7 @@ def pretrain(config: PretrainConfig, run: Path, announce: bool = False) -> Pretr
         done = newest_step(run) or 0
         for stage in stages(config):
             if stage is config or done < stage.optim.steps:
-                result = _train(fabric, stage, config, run, announce)
+                result = _train(fabric, stage, config, run, announce, check)
                 if result.stopped:
                     break
         return result
@@ -113,9 +116,18 @@ def _held(run: Path, fabric: Fabric) -> Iterator[None]:
         yield
 
 
-def _train(fabric: Fabric, config: PretrainConfig, whole: PretrainConfig, run: Path, announce: bool) -> PretrainResult:
+def _train(
+    fabric: Fabric,
+    config: PretrainConfig,
+    whole: PretrainConfig,
+    run: Path,
+    announce: bool,
+    check: Callable[[TrainingData], None] | None,
+) -> PretrainResult:
     """One stage of a run, `config`; `whole` is the run with all its extensions."""
     data = prepare_data(config)
+    if check is not None:
+        check(data)
     num_steps = config.num_steps(data.bank.num_images)
     drawn, pairs = sample_counts(config, num_steps, lambda step: data.planner.plan(step).counts)
     refuse_without_carried(config, drawn)

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,15 @@ class TrainingData:
     regions_maker: dict[str, Any] | None = None
     num_held_out: int = 0
 
+    @cached_property
+    def scenes_fingerprint(self) -> str:
+        """Changes with any image, as runs with and without regions have it."""
+        return self.fingerprint if self.regions is None else data_fingerprint(self.bank, None)
+
     def facts(self) -> dict[str, Any]:
         """What the summary of a run says of it."""
-        found = {"data_fingerprint": self.fingerprint, "data": self.counts()}
+        found = {"data_fingerprint": self.fingerprint, "scenes_fingerprint": self.scenes_fingerprint}
+        found |= {"data": self.counts()}
         return found if self.regions_maker is None else found | {"regions_maker": self.regions_maker}
 
     def counts(self) -> dict[str, int]:

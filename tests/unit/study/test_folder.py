@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -22,14 +23,17 @@ from samclr.config.pretrain import OptimConfig
 from samclr.config.registry import PROTOCOLS
 from samclr.errors import RunError, SamclrError, ScenesError, UsageError
 from samclr.regions.store import open_store
-from samclr.runs.directory import open_run, read_json
+from samclr.runs.directory import open_run, read_json, write_json
+from samclr.runs.results import Result, Score
 from samclr.study.folder import begin_study, open_study
 from samclr.study.job import plan_study, select_runs
 from samclr.study.planning import make_plan
 from samclr.study.runs import make_store
+from samclr.study.same_data import refuse_other_images, refuse_other_set
 from samclr.study.shell import commands_of, study_command
 from samclr.study.status import status_rows
 from samclr.study.studies import CONTROLS, PAPER
+from samclr.views.data import prepare_data
 
 
 @pytest.fixture
@@ -60,12 +64,23 @@ def test_a_plan_of_which_nothing_has_begun_gives_way(files, tmp_path, begun, cap
     """As `--list` leaves it, for an array whose settings are then thought over."""
     folder, plan = again(files, tmp_path, steps=1)
     assert open_study(tmp_path / "out")[1] == plan != begun[1]
-    assert capsys.readouterr().err.count("no run of the study had begun; it is planned anew") == 1
+    assert capsys.readouterr().err.count("nothing of the study had begun; it is planned anew") == 1
+    assert again(files, tmp_path)[1] == plan  # steps that are stated once stay, as an array's tasks do not state them
+    assert capsys.readouterr().err == ""
     with folder.lock(plan.runs()[1].name), pytest.raises(RunError, match="holds a study with other settings"):
         again(files, tmp_path, steps=2)
     folder.update_state(plan.runs()[1].name, error="stopped")
     with pytest.raises(RunError, match="holds a study with other settings"):
         again(files, tmp_path, steps=2)
+    assert open_study(tmp_path / "out")[1] == plan
+
+
+def test_a_store_that_is_being_made_has_begun(files, tmp_path, begun):
+    """Its state is written when all of it is there: segmenting may take hours before."""
+    folder, plan = begun
+    (folder.stores / plan.stores[0].name).mkdir(parents=True)
+    with pytest.raises(RunError, match="holds a study with other settings"):
+        again(files, tmp_path, steps=1)
     assert open_study(tmp_path / "out")[1] == plan
 
 
@@ -92,6 +107,88 @@ def test_other_settings_are_refused(files, tmp_path, begun):
         again(files, tmp_path, study=replace(files.study, measuring=CONTROLS.measuring))
     with pytest.raises(RunError, match="region store was"):
         again(files, tmp_path, ignore_label=(0, 1))
+
+
+@pytest.fixture
+def used(files, begun):
+    """A study of which a run has been trained and measured, and the scenes segmented, as far as its files tell."""
+    folder, plan = begun
+    run, store = plan.runs()[1], plan.stores[0]
+    write_json(folder.run_directory(run) / "summary.json", {"data_fingerprint": "a"})
+    (folder.stores / store.name).mkdir(parents=True)
+    folder.update_state(run.name, trained=True, measured={"tones/labelled": {"results": [result().to_dict()]}})
+    return folder, plan
+
+
+def result(**changes):
+    found = Result(
+        protocol="knn", on="tones", target="run", source=".", untrained=False, seed=None, settings={}, counts={},
+        scores={"top1": Score(value=0.5, n=24)}, train_fingerprint="a", test_fingerprint="b",
+    )  # fmt: skip
+    return replace(found, **changes)
+
+
+@pytest.mark.parametrize(("what", "name"), [("scenes", "boxes"), ("labels", "boxes"), ("on", "tones")])
+def test_other_files_under_a_name_that_was_used_are_refused(what, name, files, tmp_path, used):
+    old = files.tones if what == "on" else getattr(files, what)
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(old, copy)
+    given = {what: {name: (copy,) if what == "scenes" else copy}}
+    first = min(copy.rglob("*.png"))
+    shutil.copy(first, first.with_name("more.png"))
+    with pytest.raises(
+        RunError, match=rf"out has results of --{what} {name}=.*elsewhere holds other files: both would"
+    ):
+        again(files, tmp_path, **given)
+    assert open_study(tmp_path / "out")[1] == used[1]
+    first.with_name("more.png").unlink()  # moved, and equal
+    assert str(copy) in str(again(files, tmp_path, **given)[1])
+    again(files, tmp_path, **{what: {name: (old,) if what == "scenes" else old}})
+
+
+def test_names_that_were_not_used_yet_take_other_files(files, tmp_path, begun):
+    begun[0].update_state(begun[1].runs()[1].name, error="stopped")
+    other = tmp_path / "elsewhere"
+    shutil.copytree(files.tones, other)
+    (other / "train/dark/0.png").unlink()
+    assert again(files, tmp_path, on={"tones": other})[1].measurements[0].path == other
+
+
+def test_a_run_on_other_images_than_its_like_is_refused(files, tmp_path, used):
+    folder, plan = used
+    first, labels, second = plan.runs()[1], plan.runs()[2], plan.runs()[5]
+    assert [first.arm.name, labels.arm.name, second.arm.name] == [IMAGE, LABELS, IMAGE]
+
+    def data_of(scenes):
+        config = first.config(folder.stores)
+        runtime = replace(config.runtime, workers=1)
+        return prepare_data(replace(config, data=replace(config.data, scenes=(scenes,)), runtime=runtime))
+
+    write_json(folder.run_directory(first) / "summary.json", data_of(files.scenes).facts())
+    moved, other = tmp_path / "moved", tmp_path / "elsewhere"
+    for copy in (moved, other):
+        shutil.copytree(files.scenes, copy)
+    refuse_other_images(folder, plan, second, data_of(moved))
+    shutil.copy(other / "a/000.png", other / "b/001.png")
+    data = data_of(other)
+    for run in (second, labels):
+        with pytest.raises(
+            RunError, match=rf"the scenes boxes or their regions are not those that {first.name} was tr"
+        ):
+            refuse_other_images(folder, plan, run, data)
+    assert make_store(folder, plan, plan.stores[0]) == "done"
+    assert make_store(folder, replace(plan, scenes=(("boxes", (other,)),)), plan.stores[0]) == "failed"
+    assert "1 images were replaced since" in folder.state(plan.stores[0].name)["error"]
+
+
+def test_a_run_on_another_set_than_its_like_is_refused(used):
+    folder, plan = used
+    run, measurement = plan.runs()[5], plan.measurements[0]
+    refuse_other_set(folder, plan, run, measurement, [result(), result(variant="k3", test_fingerprint="c")])
+    with pytest.raises(
+        RunError, match=r"the images or labels of --on tones=.* are not those that .*seed0 was measured"
+    ):
+        refuse_other_set(folder, plan, run, measurement, [result(test_fingerprint="c")])
 
 
 def test_another_version_is_refused(files, tmp_path, begun):
