@@ -14,7 +14,7 @@ from samclr.pages.charts import Chart, Series, make_chart
 from samclr.pages.counts import count_sentences
 from samclr.pages.gallery import make_gallery
 from samclr.pages.render import render
-from samclr.pages.verdict import VIEWS, make_verdict
+from samclr.pages.verdict import VIEWS, make_verdict, run_names
 from samclr.runs.before_after import read_before_after
 from samclr.runs.directory import SUMMARY_FILE, read_json, read_metrics, steps_without_row
 from samclr.runs.grid import result_grid
@@ -57,7 +57,7 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         raise RunError("no run was named; give one or more run directories: samclr report RUN...")
     configs = {run: load_config(run) for run in runs}
     metrics = {run: read_metrics(run) for run in runs}
-    labels = _labels(runs)
+    labels = run_names(runs)
     found = {run: results_of_run(run) for run in runs}
     summaries = {run: read_json(run / SUMMARY_FILE, {}) for run in runs}
     results = _results(found, labels, {run: VIEWS[config.views.strategy] for run, config in configs.items()})
@@ -84,14 +84,6 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     out = out or runs[0] / "report.html"
     write_text(out, page)
     return out
-
-
-def _labels(runs: Sequence[Path]) -> dict[Path, str]:
-    names = [run.resolve().name for run in runs]
-    return {
-        run: name if names.count(name) == 1 else f"{run.resolve().parent.name}/{name}"
-        for run, name in zip(runs, names, strict=True)
-    }
 
 
 def _run_with_regions(configs: dict[Path, PretrainConfig]) -> Path:

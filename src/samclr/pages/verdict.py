@@ -4,6 +4,7 @@ It is made from typed results. What is missing is said, with the command that ad
 """
 
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from samclr.pages.measured import (
     newest,
     scored,
 )
+from samclr.runs.directory import SUMMARY_FILE, read_json
 from samclr.runs.results import Result, RunResult
 
 VIEWS = {"image": "image views", "region": "region views", "random-box": "random boxes"}
@@ -59,7 +61,7 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Runs that differ in the seed alone, and what was found of the weights that they have now."""
+    """Runs on the same data that differ in the seed alone, and what was found of the weights that they have now."""
 
     label: str
     runs: tuple[Path, ...]
@@ -112,14 +114,19 @@ def make_verdict(configs: Mapping[Path, PretrainConfig], results: Mapping[Path, 
 
 
 def _groups(configs: Mapping[Path, PretrainConfig], results: Mapping[Path, Sequence[RunResult]]) -> list[Group]:
-    alike: dict[str, list[Path]] = {}
+    alike: dict[tuple[str, int], list[Path]] = {}
+    seen: Counter[tuple[str, int]] = Counter()
     for run, config in configs.items():
         settings = {name: value for name, value in config.settings().items() if name != "seed"}
-        alike.setdefault(fingerprint(settings), []).append(run)
+        key = fingerprint([settings, _data_of(run, config)])
+        again = seen[key, config.seed]  # a second run of the same seed is no further seed
+        alike.setdefault((key, again), []).append(run)
+        seen[key, config.seed] += 1
+    names = run_names(list(configs))
     labels = [VIEWS[configs[runs[0]].views.strategy] for runs in alike.values()]
     groups = []
     for runs, label in zip(alike.values(), labels, strict=True):
-        several = f" ({name_some([run.resolve().name for run in runs], 2)})" if labels.count(label) > 1 else ""
+        several = f" ({name_some([names[run] for run in runs], 2)})" if labels.count(label) > 1 else ""
         found = [
             replace(measured_by(run, configs[run], one.result), seed=configs[run].seed)
             for run in runs
@@ -128,6 +135,21 @@ def _groups(configs: Mapping[Path, PretrainConfig], results: Mapping[Path, Seque
         ]
         groups.append(Group(label=label + several, runs=tuple(runs), config=configs[runs[0]], found=tuple(found)))
     return groups
+
+
+def _data_of(run: Path, config: PretrainConfig) -> Any:
+    """The images and regions that a run is trained on: by their fingerprint, before there is one by their places."""
+    found = read_json(run / SUMMARY_FILE, {}).get("data_fingerprint")
+    return found or [str(one) for one in (*config.data.scenes, config.data.regions, config.data.exclude)]
+
+
+def run_names(runs: Sequence[Path]) -> dict[Path, str]:
+    """Names of run directories, with the folder's above where two have one name."""
+    names = [run.resolve().name for run in runs]
+    return {
+        run: name if names.count(name) == 1 else f"{run.resolve().parent.name}/{name}"
+        for run, name in zip(runs, names, strict=True)
+    }
 
 
 # ---- in words ----

@@ -15,6 +15,7 @@ from samclr.evaluation.segmentation import iou_counts, miou_and_accuracy, sparse
 from samclr.pages.counts import count_sentences
 from samclr.pages.verdict import make_verdict
 from samclr.runs.results import Result, RunResult, Score
+from samclr.storage.files import write_json
 
 SETTINGS = {"image_px": 24, "num_train": None, "num_test": None, "bootstrap": 200, "bootstrap_seed": 0}
 SETTINGS |= {"knn_k": 20, "knn_temperature": 0.07}
@@ -213,6 +214,31 @@ def test_seeds_are_averaged_and_a_difference_without_answers_has_no_interval(tmp
         "Region views: 85.0% kNN on digits (mean of 2 seeds, 80.0 to 90.0 by seed; 100 test images), "
         "20.0 points over the untrained backbone (seed 0)."
     )
+
+
+def test_runs_on_other_data_are_no_seeds_of_one_run(tmp_path):
+    runs = {tmp_path / "sam": (0, 90, "sam"), tmp_path / "felz": (0, 60, "felz")}
+    configs = {
+        run: replace(REGION, seed=seed, data=replace(REGION.data, regions=tmp_path / store))
+        for run, (seed, _, store) in runs.items()
+    }
+    results = {run: [measured(run, right)] for run, (_, right, _) in runs.items()}
+    felz = tmp_path / "felz"
+    expected = f"30.0 points over region views (felz) ({paired(answers(0, 90), answers(0, 60))})."
+    (sentence,) = make_verdict(configs, results).sentences
+    assert sentence.startswith("Region views (sam): 90.0% kNN on digits (95%")
+    assert sentence.endswith(expected)
+    for run in runs:  # stores that lie elsewhere may hold the same
+        write_json(run / "summary.json", {"data_fingerprint": "a"})
+    (sentence,) = make_verdict(configs, results).sentences  # two of one seed
+    assert sentence.endswith(expected)
+    configs[felz] = replace(configs[felz], seed=1)
+    (sentence,) = make_verdict(configs, results).sentences
+    assert sentence.startswith("Region views: 75.0% kNN on digits (mean of 2 seeds, 60.0 to 90.0 by seed; ")
+    write_json(felz / "summary.json", {"data_fingerprint": "b"})
+    (sentence,) = make_verdict(configs, results).sentences
+    assert "30.0 points over region views (felz) " in sentence
+    assert "other seeds" in sentence
 
 
 def test_counts_have_totals():
