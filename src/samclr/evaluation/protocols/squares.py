@@ -24,8 +24,8 @@ class Squares:
     @classmethod
     def of(cls, backbone: nn.Module, asked_px: int, stage: int | None, setting: str) -> "Squares":
         """setting: the name of the one that asks for this stage. Raises EvaluationError where there is no such."""
+        number = stage_number(backbone, stage, setting)  # refuses a backbone without maps
         patch = patch_px(backbone)
-        number = stage_number(backbone, stage, setting)
         return cls(side_px=whole_patches(asked_px, patch), stage=number, patch_px=patch)
 
     def check(self, backbone: nn.Module, what: str) -> None:
