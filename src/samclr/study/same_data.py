@@ -56,10 +56,10 @@ def _moved(folder: StudyFolder, before: Plan, plan: Plan) -> Iterator[_Moved]:
             yield _Moved(flag="--labels", name=name, old=(path,), new=(labels[name],))
     paths = {one.key: one.path for one in plan.measurements}
     for one in before.measurements:
-        old, new = one.path, paths.get(one.key)
-        if old is None or new in (None, old) or not any(folder.results(run, one) for run in runs):
+        was, now = one.path, paths.get(one.key)
+        if was is None or now is None or now == was or not any(folder.results(run, one) for run in runs):
             continue
-        yield _Moved(flag=KINDS[one.kind].option, name=one.set, old=(old,), new=(new or old,))
+        yield _Moved(flag=KINDS[one.kind].option, name=one.set, old=(was,), new=(now,))
 
 
 def _may_be_same(old: Path, new: Path) -> bool:

@@ -57,8 +57,8 @@ class TrainingData:
 
     def facts(self) -> dict[str, Any]:
         """What the summary of a run says of it."""
-        found = {"data_fingerprint": self.fingerprint, "scenes_fingerprint": self.scenes_fingerprint}
-        found |= {"data": self.counts()}
+        found: dict[str, Any] = {"data_fingerprint": self.fingerprint, "scenes_fingerprint": self.scenes_fingerprint}
+        found["data"] = self.counts()
         return found if self.regions_maker is None else found | {"regions_maker": self.regions_maker}
 
     def counts(self) -> dict[str, int]:
