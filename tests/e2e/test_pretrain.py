@@ -224,8 +224,10 @@ def test_nan_ends_the_run_with_advice(scenes, store, tmp_path):
 
 
 def test_dry_run_prints_the_cost_and_writes_nothing(scenes, store, tmp_path, here):
+    draws = torch.get_rng_state()
     done = here(*pretrain_command(scenes, store, tmp_path / "run", 50, "--dry-run"))
     assert done.returncode == 0, done.stderr
+    assert torch.equal(torch.get_rng_state(), draws)
     for text in ("50 of 8 images, 16 views", "expected time", "GB more", "free disk", "memory on cpu"):
         assert text in done.stdout
     assert not (tmp_path / "run").exists()

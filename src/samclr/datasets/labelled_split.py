@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Int
 
-from samclr.draws import epoch_order
+from samclr.draws import seeded_subset
 from samclr.errors import EvaluationError, name_some
 from samclr.scenes.decode import DecodeError, read_image
 from samclr.scenes.reading import content_hash
@@ -29,7 +29,7 @@ class ImageSplit:
         """A seeded random subset, the same in every run; all images where `num` is None or larger."""
         if num is None or num >= len(self.refs):
             return self
-        chosen = np.sort(epoch_order(SUBSET_SEED, 0, len(self.refs))[:num])
+        chosen = seeded_subset(SUBSET_SEED, len(self.refs), num)
         return replace(self, refs=[self.refs[i] for i in chosen], labels=self.labels[chosen])
 
     @cached_property

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.sizing import StepMemory, fit_length, most_rows
+from samclr.models.devices import own_draws
 from samclr.models.resolve import resolve_config
 from samclr.runs.saved import has_checkpoint, load_config, newest_step
 from samclr.training.costs import CardMemory, Costs, costs_of
@@ -28,7 +29,7 @@ def estimate(config: PretrainConfig, run: Path) -> Costs:
         model=config.model if saved is None else replace(config.model, pretrained=None),
     )
     fabric = create_fabric(one)
-    with advice_on_memory(config.runtime):
+    with advice_on_memory(config.runtime), own_draws(fabric.device):
         one = fit_to_memory(fabric, one, refs, announce=True)
         pace, kind = measure_pace(fabric, one), fabric.device.type
         card = _on_card(one, measure_memory(fabric, one))

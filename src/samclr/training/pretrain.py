@@ -20,6 +20,7 @@ from samclr.errors import RunError
 from samclr.log import option_of, say, tell
 from samclr.methods.create import backbone_of, create_method, follow_weights
 from samclr.methods.ranks import mean_over_ranks
+from samclr.models.devices import own_draws
 from samclr.models.resolve import resolve_config
 from samclr.processes.stopping import stop_signals
 from samclr.runs.checkpoint import load_checkpoint, save_checkpoint
@@ -88,8 +89,7 @@ def pretrain(
     saved = load_config(run) if has_checkpoint(run) else None
     config = resolve_config(config, tell=fabric.is_global_zero, saved=saved)
     bank = bank_path(config) if config.data.scenes else Path()
-    generators = [fabric.device] if fabric.device.type == "cuda" else []
-    quiet = bus_error_is_said(bank), writers_fail_once(), room_for(run), torch.random.fork_rng(generators)
+    quiet = bus_error_is_said(bank), writers_fail_once(), room_for(run), own_draws(fabric.device)
     with _held(run, fabric), ExitStack() as stack:
         for context in (*quiet, lost_ranks_are_said()):
             stack.enter_context(context)
