@@ -6,9 +6,11 @@ The interval is Student's t over the seeds' differences, 95 %.
 import itertools
 import math
 import statistics
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Literal
 
 from scipy import stats
@@ -31,26 +33,79 @@ class Pair:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
-    """Mean of arm less baseline over the seeds that both have; `low` and `high` None for one seed.
+class PairedMean(ABC):
+    """Shares of one side less those of the other, seed by seed, on one set by one metric. There is at least one seed.
 
     `scenes` names what the arms trained on, where the study has several.
     """
 
-    pair: Pair
     scenes: str
     set: str
     metric: str
     by_seed: dict[int, float]
-    mean: float
-    low: float | None
-    high: float | None
+
+    @property
+    @abstractmethod
+    def sides(self) -> tuple[str, str]:
+        """What is compared with what, in words."""
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, str]:
+        """The two sides as in files."""
+
+    @property
+    @abstractmethod
+    def differing(self) -> tuple[str, ...]:
+        """The factors in which the two sides differ."""
+
+    @property
+    @abstractmethod
+    def drawn(self) -> tuple[str, str]:
+        """The title of the drawing that it stands in, and its own label there."""
+
+    @property
+    def trained_on(self) -> str:
+        return f", trained on {self.scenes}" if self.scenes else ""
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.by_seed.values())
+
+    @cached_property
+    def interval(self) -> tuple[float, float] | None:
+        """As `t_interval` has it."""
+        return t_interval(list(self.by_seed.values()))
 
     @property
     def verdict(self) -> Verdict:
-        if self.low is None or self.high is None:
+        if self.interval is None:
             return "one seed"
-        return "better" if self.low > 0 else "worse" if self.high < 0 else "open"
+        low, high = self.interval
+        return "better" if low > 0 else "worse" if high < 0 else "open"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference(PairedMean):
+    """Of two arms, over the seeds that both have."""
+
+    pair: Pair
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        return self.pair.arm.title, self.pair.baseline.title
+
+    @property
+    def names(self) -> tuple[str, str]:
+        return self.pair.arm.name, self.pair.baseline.name
+
+    @property
+    def differing(self) -> tuple[str, ...]:
+        return self.pair.differing
+
+    @property
+    def drawn(self) -> tuple[str, str]:
+        return f"{self.set}, {self.metric}{self.trained_on}", " − ".join(self.sides)
 
 
 def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
@@ -131,8 +186,6 @@ def compare(plan: Plan, shares: Shares) -> list[Difference]:
             ours, theirs = (shares.get(arm.name, {}).get((m.key, metric.key), {}) for arm in (pair.arm, pair.baseline))
             by_seed = {seed: ours[seed] - theirs[seed] for seed in plan.seeds if seed in ours and seed in theirs}
             if by_seed:
-                interval = t_interval(list(by_seed.values()))
-                low, high = interval if interval is not None else (None, None)
                 found.append(
                     Difference(
                         pair=pair,
@@ -140,24 +193,20 @@ def compare(plan: Plan, shares: Shares) -> list[Difference]:
                         set=m.set,
                         metric=metric.title,
                         by_seed=by_seed,
-                        mean=statistics.fmean(by_seed.values()),
-                        low=low,
-                        high=high,
                     )
                 )
     return found
 
 
-def phrase(difference: Difference) -> str:
+def phrase(difference: PairedMean) -> str:
     """The difference in a sentence, which no other difference of the study shares."""
-    pair, n = difference.pair, len(difference.by_seed)
     points = f"{100 * difference.mean:+.1f} points"
-    trained = f", trained on {difference.scenes}" if difference.scenes else ""
-    where = f"on {difference.set} by {difference.metric}{trained}"
-    names = f"{pair.arm.title} against {pair.baseline.title} {where}"
-    confound = f" They differ in {' and '.join(pair.differing)} at once." if len(pair.differing) > 1 else ""
-    if difference.low is None or difference.high is None:
+    where = f"on {difference.set} by {difference.metric}{difference.trained_on}"
+    names = f"{' against '.join(difference.sides)} {where}"
+    confound = f" They differ in {' and '.join(difference.differing)} at once." if len(difference.differing) > 1 else ""
+    if difference.interval is None:
         return f"{names}: {points} (n = 1, no interval: a direction, not a proof).{confound}"
-    interval = f"95 % interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f}, n = {n}"
+    low, high = difference.interval
+    interval = f"95 % interval {100 * low:+.1f} to {100 * high:+.1f}, n = {len(difference.by_seed)}"
     words = {"better": "better", "worse": "worse", "open": "not told apart"}[difference.verdict]
     return f"{names}: {words}, {points} ({interval}).{confound}"

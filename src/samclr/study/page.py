@@ -15,9 +15,10 @@ from samclr.pages.gallery import GalleryScene, make_gallery
 from samclr.pages.render import render
 from samclr.runs.directory import SUMMARY_FILE, read_json, read_metrics
 from samclr.storage.files import write_text
-from samclr.study.compare import Difference, compare, phrase
+from samclr.study.compare import PairedMean, compare, phrase
 from samclr.study.costs import Cost, make_costs, total_hours
 from samclr.study.folder import StudyFolder
+from samclr.study.over_methods import means_over_methods
 from samclr.study.plan import UNTRAINED, Plan, Run
 from samclr.study.questions import questions_of
 from samclr.study.shell import commands_of, study_command
@@ -38,7 +39,7 @@ STAGES = ("done", "running", "waiting", "failed", "missing")
 def write_study(folder: StudyFolder, plan: Plan) -> Path:
     """Write page and tables of what is there by now; returns the page's path."""
     tables, costs = make_tables(folder, plan), make_costs(folder, plan)
-    differences = compare(plan, _shares(folder, plan))
+    differences = _differences(folder, plan)
     stages = {run.name: folder.stage(plan, run) for run in plan.runs()}
     page = render(
         "study.html.j2",
@@ -69,6 +70,13 @@ def write_study(folder: StudyFolder, plan: Plan) -> Path:
     write_text(folder.path / COSTS_FILE, _costs_csv(costs))
     write_text(folder.path / PAGE_FILE, page)
     return folder.path / PAGE_FILE
+
+
+def _differences(folder: StudyFolder, plan: Plan) -> list[PairedMean]:
+    """Those of arms and the means over methods; these come first where the study has no headline arm."""
+    pairs = compare(plan, _shares(folder, plan))
+    means = means_over_methods(pairs)
+    return [*pairs, *means] if plan.headline else [*means, *pairs]
 
 
 def _shares(folder: StudyFolder, plan: Plan) -> dict[str, dict[tuple[str, str], dict[int, float]]]:
@@ -226,14 +234,14 @@ def _fingerprints(folder: StudyFolder, plan: Plan) -> list[tuple[str, str, str]]
     return rows
 
 
-def _differences_csv(differences: Sequence[Difference]) -> str:
+def _differences_csv(differences: Sequence[PairedMean]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["arm", "baseline", "differ in", "set", "metric", "n", "mean", "low", "high", "verdict"])
     for d in differences:
-        pair = d.pair
-        names = [pair.arm.name, pair.baseline.name, " and ".join(pair.differing)]
-        writer.writerow([*names, d.set, d.metric, len(d.by_seed), d.mean, d.low, d.high, d.verdict])
+        low, high = d.interval or (None, None)
+        names = [*d.names, " and ".join(d.differing)]
+        writer.writerow([*names, d.set, d.metric, len(d.by_seed), d.mean, low, high, d.verdict])
     return out.getvalue()
 
 

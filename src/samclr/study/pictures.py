@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from samclr.pages.charts import nice_step
-from samclr.study.compare import Difference, Verdict
+from samclr.study.compare import PairedMean, Verdict
 
 LEFT, RIGHT = 4.0, 96.0  # per cent of the strip's width, so that marks and ticks at the ends are whole
 
@@ -33,11 +33,11 @@ class IntervalChart:
     ticks: tuple[tuple[float, str], ...]
 
 
-def interval_chart(title: str, differences: Sequence[Difference]) -> IntervalChart:
-    """Lay out differences (of one set and metric) in points of per cent. There is at least one."""
+def interval_chart(title: str, differences: Sequence[PairedMean]) -> IntervalChart:
+    """Lay out differences in points of per cent. There is at least one."""
     ends = [0.0]
     for d in differences:
-        ends += [100 * v for v in (*d.by_seed.values(), d.mean, *(v for v in (d.low, d.high) if v is not None))]
+        ends += [100 * v for v in (*d.by_seed.values(), d.mean, *(d.interval or ()))]
     # A wide interval of few seeds must not flatten the rest: the axis ends where twice the means and seeds end.
     seen = max(abs(100 * v) for d in differences for v in (*d.by_seed.values(), d.mean)) or 1.0
     low, high = max(min(ends), -2.5 * seen), min(max(ends), 2.5 * seen)
@@ -58,12 +58,11 @@ def interval_chart(title: str, differences: Sequence[Difference]) -> IntervalCha
     )
 
 
-def _row(difference: Difference, place: Callable[[float], float]) -> IntervalRow:
-    low = difference.mean if difference.low is None else difference.low
-    high = difference.mean if difference.high is None else difference.high
-    interval = "" if difference.low is None else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
+def _row(difference: PairedMean, place: Callable[[float], float]) -> IntervalRow:
+    low, high = difference.interval or (difference.mean, difference.mean)
+    interval = "" if difference.interval is None else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
     return IntervalRow(
-        label=f"{difference.pair.arm.title} − {difference.pair.baseline.title}",
+        label=difference.drawn[1],
         value=f"{100 * difference.mean:+.1f}{interval}",
         low=place(100 * low),
         high=place(100 * high),

@@ -273,9 +273,9 @@ def _with_titles(arms: list[Arm]) -> list[Arm]:
         alike = [a for a in arms if (a.method, a.strategy == "image") == (arm.method, arm.strategy == "image")]
         parts = []
         if arm.strategy == "random-box":
-            parts.append(f"random boxes like {_source_title(arm)} regions")
+            parts.append(views_title(arm))
         elif arm.segmenter is not None and (len(segmenters) > 1 or boxes):
-            parts.append(f"{_source_title(arm)} regions")
+            parts.append(_regions_title(arm))
         if arm.temperature is not None and len({a.temperature for a in alike}) > 1:
             parts.append(f"temperature {arm.temperature:g}")
         if arm.padding is not None and len(paddings) > 1:
@@ -286,9 +286,17 @@ def _with_titles(arms: list[Arm]) -> list[Arm]:
     return titled
 
 
-def _source_title(arm: Arm) -> str:
+def views_title(arm: Arm) -> str:
+    """What an arm's views are taken from, in words."""
+    if arm.strategy == "image":
+        return "whole images"
+    regions = _regions_title(arm)
+    return f"random boxes like {regions}" if arm.strategy == "random-box" else regions
+
+
+def _regions_title(arm: Arm) -> str:
     name = str(arm.segmenter)
-    return (SEGMENTERS[name].region_title or name) if name in SEGMENTERS else name
+    return f"{(SEGMENTERS[name].region_title or name) if name in SEGMENTERS else name} regions"
 
 
 def _untrained(arms: Sequence[Arm]) -> Arm:

@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from samclr.study.compare import VIEWS_AND_TEMPERATURE, Difference, Verdict, phrase
+from samclr.study.compare import VIEWS_AND_TEMPERATURE, Difference, PairedMean, Verdict, phrase
+from samclr.study.over_methods import OVER_METHODS
 from samclr.study.pictures import IntervalChart, interval_chart
 
 TITLES: dict[tuple[str, ...], str] = {
+    OVER_METHODS: "Do the views matter, on the mean of the methods?",
     ("views",): "Do the views matter?",
     VIEWS_AND_TEMPERATURE: "Do the views matter, each at its own temperature?",
     ("method",): "Does the method matter?",
@@ -40,11 +42,11 @@ class Question:
     is_short: bool
 
 
-def questions_of(differences: Sequence[Difference]) -> list[Question]:
+def questions_of(differences: Sequence[PairedMean]) -> list[Question]:
     """The questions in the order of their first differences."""
-    asked: dict[tuple[str, ...], list[Difference]] = {}
+    asked: dict[tuple[str, ...], list[PairedMean]] = {}
     for d in differences:
-        asked.setdefault(d.pair.differing, []).append(d)
+        asked.setdefault(d.differing, []).append(d)
     return [
         Question(
             title=_title(factors, group),
@@ -58,20 +60,20 @@ def questions_of(differences: Sequence[Difference]) -> list[Question]:
     ]
 
 
-def _title(factors: tuple[str, ...], group: Sequence[Difference]) -> str:
-    if factors == ("training",) and group[0].pair.baseline.config.model.pretrained is not None:
+def _title(factors: tuple[str, ...], group: Sequence[PairedMean]) -> str:
+    first = group[0]
+    if isinstance(first, Difference) and factors == ("training",) and first.pair.baseline.config.model.pretrained:
         return "Is continuing better than the start?"
     return TITLES.get(factors, f"Several at once: {', '.join(factors)}")
 
 
-def _counts(group: Sequence[Difference]) -> str:
+def _counts(group: Sequence[PairedMean]) -> str:
     counted = Counter(d.verdict for d in group)
     return ", ".join(f"{counted[verdict]} {word}" for verdict, word in WORDS.items() if counted[verdict])
 
 
-def _charts(group: Sequence[Difference]) -> tuple[IntervalChart, ...]:
-    alike: dict[str, list[Difference]] = {}
+def _charts(group: Sequence[PairedMean]) -> tuple[IntervalChart, ...]:
+    alike: dict[str, list[PairedMean]] = {}
     for d in group:
-        scenes = f", trained on {d.scenes}" if d.scenes else ""
-        alike.setdefault(f"{d.set}, {d.metric}{scenes}", []).append(d)
+        alike.setdefault(d.drawn[0], []).append(d)
     return tuple(interval_chart(title, some) for title, some in alike.items())

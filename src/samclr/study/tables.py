@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from samclr.study.compare import Difference, phrase
+from samclr.study.compare import PairedMean, phrase
 from samclr.study.folder import StudyFolder
 from samclr.study.plan import UNTRAINED, Arm, Measurement, Plan, Run
 from samclr.study.recipe import Metric
@@ -221,7 +221,7 @@ def to_csv(tables: Sequence[Table], seeds: Sequence[int]) -> str:
     return out.getvalue()
 
 
-def to_markdown(plan: Plan, tables: Sequence[Table], differences: Sequence[Difference]) -> str:
+def to_markdown(plan: Plan, tables: Sequence[Table], differences: Sequence[PairedMean]) -> str:
     """The tables in per cent, quoted numbers in brackets, and the differences in words."""
     lines = [f"# Study {plan.study}", "", plan.summary, ""]
     lines += [f"Mean ± deviation over seeds {', '.join(map(str, plan.seeds))}, in per cent."]

@@ -1,0 +1,88 @@
+"""What kinds of views do on the mean of a study's methods: paired differences of arms, averaged seed by seed."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from samclr.study.compare import VIEWS_AND_TEMPERATURE, Difference, PairedMean
+from samclr.study.planning import views_title
+
+OVER_METHODS = ("views over methods",)
+OF_VIEWS = (("views",), VIEWS_AND_TEMPERATURE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanOverMethods(PairedMean):
+    """Views of one kind less views of another, on the mean of several methods; the seeds are the sample.
+
+    Of a method with several pairs, as at several temperatures, their mean counts. Only seeds that every pair has.
+    """
+
+    views: tuple[str, str]
+    num_methods: int
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        return f"Views of {self.views[0]}", f"views of {self.views[1]}, mean of {self.num_methods} methods,"
+
+    @property
+    def names(self) -> tuple[str, str]:
+        return f"mean of {self.num_methods} methods: {self.views[0]}", self.views[1]
+
+    @property
+    def differing(self) -> tuple[str, ...]:
+        return OVER_METHODS
+
+    @property
+    def drawn(self) -> tuple[str, str]:
+        title = f"{' against '.join(self.views)}, mean of {self.num_methods} methods{self.trained_on}"
+        return title, f"{self.set}, {self.metric}"
+
+
+def means_over_methods(differences: Sequence[Difference]) -> list[MeanOverMethods]:
+    """The means of the differences of views, by kinds of views, scenes, set and metric, where two methods have them."""
+    groups: dict[tuple[str, str], dict[tuple[str, str, str], list[Difference]]] = {}
+    for d in differences:
+        if d.differing in OF_VIEWS:
+            d = _turned(d) if _views(d)[::-1] in groups else d
+            alike = groups.setdefault(_views(d), {})
+            alike.setdefault((d.scenes, d.set, d.metric), []).append(d)
+    return [
+        MeanOverMethods(
+            views=views,
+            num_methods=len(_methods(some)),
+            scenes=scenes,
+            set=name,
+            metric=metric,
+            by_seed={seed: _mean(some, seed) for seed in seeds},
+        )
+        for views, group in groups.items()
+        for (scenes, name, metric), some in group.items()
+        if len(_methods(some)) > 1
+        and (seeds := [seed for seed in some[0].by_seed if all(seed in d.by_seed for d in some)])
+    ]
+
+
+def _views(difference: Difference) -> tuple[str, str]:
+    return views_title(difference.pair.arm), views_title(difference.pair.baseline)
+
+
+def _turned(difference: Difference) -> Difference:
+    """The baseline less the arm: a headline arm is compared with others, whichever of the two is listed first."""
+    pair = difference.pair
+    return replace(
+        difference,
+        pair=replace(pair, arm=pair.baseline, baseline=pair.arm),
+        by_seed={seed: -value for seed, value in difference.by_seed.items()},
+    )
+
+
+def _methods(differences: Sequence[Difference]) -> list[str]:
+    return list(dict.fromkeys(d.pair.arm.method for d in differences))
+
+
+def _mean(differences: Sequence[Difference], seed: int) -> float:
+    return statistics.fmean(
+        statistics.fmean(d.by_seed[seed] for d in differences if d.pair.arm.method == method)
+        for method in _methods(differences)
+    )
