@@ -20,8 +20,8 @@ from samclr.evaluation.clusters import KmeansSetting, kmeans, lloyd, nearest_cen
 from samclr.evaluation.inputs import open_dense_set
 from samclr.evaluation.matching import count_pairs, hungarian, many_to_one, matched_counts, pair_table
 from samclr.evaluation.protocols.base import DenseTask
+from samclr.evaluation.protocols.on_scenes import Squares
 from samclr.evaluation.protocols.overcluster import Overcluster, cluster_counts, label_squares, square_maps
-from samclr.evaluation.protocols.squares import Squares
 from samclr.evaluation.segmentation import confusion, iou_counts, miou_and_accuracy
 from samclr.models.backbone import create_backbone
 

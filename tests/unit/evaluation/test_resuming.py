@@ -31,8 +31,8 @@ from samclr.evaluation.protocols.base import DenseTask
 from samclr.evaluation.protocols.crop_probe import crop_probe
 from samclr.evaluation.protocols.fine_tune import fine_tune
 from samclr.evaluation.protocols.in_context import InContext
+from samclr.evaluation.protocols.on_scenes import Squares
 from samclr.evaluation.protocols.overcluster import square_maps
-from samclr.evaluation.protocols.squares import Squares
 from samclr.evaluation.segment_head import train_head
 from samclr.evaluation.states import save_state
 from samclr.models.backbone import create_backbone

@@ -15,8 +15,8 @@ from samclr.evaluation.linear import Standardiser, zero_layer
 from samclr.evaluation.neighbours import nearest_shares
 from samclr.evaluation.protocols.base import DenseProtocol, DenseTask, Outcome
 from samclr.evaluation.protocols.dense_spec import DenseConfig
+from samclr.evaluation.protocols.on_scenes import chosen_parts
 from samclr.evaluation.protocols.pixels import pixel_details, pixel_scores
-from samclr.evaluation.protocols.squares import chosen_parts
 from samclr.evaluation.segmentation import confusion, enlarge_argmax, iou_counts
 from samclr.evaluation.sizes import check_dense
 from samclr.log import say

@@ -20,8 +20,8 @@ from samclr.evaluation.neighbours import nearest_shares
 from samclr.evaluation.patches import RESIZED
 from samclr.evaluation.protocols.base import DenseProtocol, DenseTask, Outcome
 from samclr.evaluation.protocols.in_context_spec import InContextConfig
+from samclr.evaluation.protocols.on_scenes import Squares, chosen_parts
 from samclr.evaluation.protocols.pixels import require_labels, sized_scores
-from samclr.evaluation.protocols.squares import Squares, chosen_parts
 from samclr.evaluation.segmentation import enlarge_argmax
 from samclr.evaluation.square_scenes import stream_test_squares
 from samclr.evaluation.states import kept, load_state

@@ -25,9 +25,9 @@ from samclr.evaluation.mapped import is_sound, make_arrays, map_array
 from samclr.evaluation.matching import count_pairs, hungarian, many_to_one, matched_counts, pair_table
 from samclr.evaluation.patches import RESIZED
 from samclr.evaluation.protocols.base import DenseProtocol, DenseTask, Outcome
+from samclr.evaluation.protocols.on_scenes import Squares, chosen_part
 from samclr.evaluation.protocols.overcluster_spec import OverclusterConfig
 from samclr.evaluation.protocols.pixels import require_labels
-from samclr.evaluation.protocols.squares import Squares, chosen_part
 from samclr.evaluation.segmentation import class_ious, miou_and_accuracy
 from samclr.evaluation.square_scenes import resize_labels, stream_test_squares
 from samclr.log import option_of, tell

@@ -6,9 +6,9 @@ import torch
 from samclr.evaluation.dense_features import scenes_fingerprint
 from samclr.evaluation.matching import ImageCounts, count_pairs
 from samclr.evaluation.protocols.base import DenseProtocol, DenseTask, Outcome
+from samclr.evaluation.protocols.on_scenes import Squares, chosen_parts
 from samclr.evaluation.protocols.pixels import require_labels, sized_scores
 from samclr.evaluation.protocols.segment_linear_spec import SegmentLinearConfig
-from samclr.evaluation.protocols.squares import Squares, chosen_parts
 from samclr.evaluation.segment_head import train_head
 from samclr.evaluation.segmentation import enlarge_argmax
 from samclr.evaluation.square_scenes import resize_labels, stream_test_squares
