@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from samclr.datasets.catalogue import DATASETS, DataSetSpec, ListSplit
 from samclr.datasets.label_maps import LABEL_SUFFIXES, refuse_shared, shared_stems
@@ -11,6 +11,8 @@ from samclr.errors import ScenesError, name_some
 from samclr.scenes.containers import list_file
 from samclr.scenes.notes import ListingNotes
 from samclr.scenes.refs import LabelFile, SceneRef, relative_id, stem_of, walk
+
+ARE_LABELS = "holds label maps, which are not scenes"
 
 
 def list_named(source: NamedSource, notes: ListingNotes | None = None) -> list[SceneRef]:
@@ -170,6 +172,21 @@ def _has_label_map(folder: Path) -> bool:
     return next(walk(folder, LABEL_SUFFIXES, []), None) is not None
 
 
+def refuse_labels_listed(uri: str, paths: Sequence[str]) -> None:
+    """As `refuse_labels_as_scenes`, of what lies below a URI, by its files' paths alone."""
+    held = {*paths, *(str(parent) for path in paths for parent in PurePosixPath(path).parents)}
+    for place in dict.fromkeys(PurePosixPath(name) for one in DATASETS.values() for name in (".", *one.folders)):
+        for data_set in DATASETS.values():
+            has_one = any(str(place / name) in held for name in (data_set.holds, *data_set.also_holds))
+            if not has_one or not all(str(place / sign) in held for sign in data_set.signs):
+                continue
+            for name in data_set.labels_among_scenes:
+                if any(path.startswith(f"{place / name}/") and path.lower().endswith(LABEL_SUFFIXES) for path in paths):
+                    images = f"{uri.rstrip('/')}/{place / data_set.images}"
+                    alone = "a folder of images alone" if data_set.images == "." else f"{images} for its images alone"
+                    raise ScenesError(f"{uri.rstrip('/')}/{place / name} {ARE_LABELS}: name {alone}")
+
+
 def _named_instead(data_set: DataSetSpec, root: Path, maps: Path) -> str:
     """What is wrong with listing a root, and what to name; of a layout that one's own sets have, too, both ways on."""
     is_other = bool(data_set.why_other(root))
@@ -181,4 +198,4 @@ def _named_instead(data_set: DataSetSpec, root: Path, maps: Path) -> str:
     images = root / data_set.images
     alone = "a folder of images alone" if images == root else f"{images} for its images alone"
     by_name = "" if is_other else f", or type {data_set.name}@{root} if the set is {data_set.title}"
-    return f"{maps} holds label maps, which are not scenes: name {alone}{by_name}"
+    return f"{maps} {ARE_LABELS}: name {alone}{by_name}"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from samclr.config.pretrain import DataConfig
 from samclr.datasets.hub import fetch
-from samclr.datasets.layouts import list_named, refuse_labels_as_scenes
+from samclr.datasets.layouts import list_named, refuse_labels_as_scenes, refuse_labels_listed
 from samclr.datasets.names import as_hub, as_named
 from samclr.datasets.scene_lists import as_list, left_in, picked, without_lists
 from samclr.errors import FilesError, ScenesError, name_some
@@ -148,6 +148,7 @@ def _list_remote(uri: str, column: str | None, notes: ListingNotes) -> Iterator[
         SceneRef(image_id=remote.relative, path=remote.uri, stamp=(remote.size, remote.mtime_ns))
         for remote in list_remote(uri)
     ]
+    refuse_labels_listed(uri, [ref.image_id for ref in files])
     taken = set(_of_one_kind([ref.path for ref in files]))
     notes.pass_over(ref.path for ref in files if ref.path not in taken)
     for ref in files:

@@ -253,6 +253,8 @@ def test_label_maps_are_not_scenes(tmp_path, write, source, message):
     write(tmp_path)
     with pytest.raises(ScenesError, match=message):
         scenes_of(str(tmp_path / source))
+    with pytest.raises(ScenesError, match=f"file:///.*{NO_SCENES} (file:///|a folder of images alone)"):
+        scenes_of(f"file://{tmp_path / source}")
 
 
 def test_a_folder_of_labels_without_label_maps_changes_nothing(tmp_path):
@@ -260,7 +262,7 @@ def test_a_folder_of_labels_without_label_maps_changes_nothing(tmp_path):
     write_camvid(tmp_path)
     for path in (tmp_path / "labels").rglob("*.png"):
         path.rename(path.with_suffix(".txt"))
-    assert len(scenes_of(str(tmp_path))) == 9
+    assert len(scenes_of(str(tmp_path))) == len(scenes_of(f"file://{tmp_path}")) == 9
 
 
 def test_sources_of_the_hub_and_of_object_storage_are_known_with_the_separators_of_windows():
