@@ -30,7 +30,8 @@ def fetch(source: HubSource) -> dict[str, Path]:
         known = read_json(note, None)
         if known is not None:
             found = {file: confined(Path(known["folder"]), file) for file in known["files"]}
-            if all(path.exists() for path in found.values()):
+            found = {file: path for file, path in found.items() if is_of_split(file, source.split)}  # older had more
+            if found and all(path.exists() for path in found.values()):
                 _say_configurations(source, found)
                 return found
     except (OSError, KeyError, TypeError, FilesError) as error:

@@ -63,6 +63,17 @@ def test_the_train_split_is_fetched_once(hub, tmp_path, capsys):
     assert len(list_scenes([Path("hub:some/scenes")])) == 2  # the snapshot now holds the test files too
 
 
+def test_a_note_of_an_older_version_that_has_other_splits(hub, tmp_path):
+    folder, fetched = hub
+    for split, seed in (("train", 0), ("train_extra", 5)):
+        add(folder / f"some/scenes/main/data/{split}-00000-of-00001.parquet", seed)
+    refs = list_scenes([Path("hub:some/scenes:all")])
+    (note,) = (tmp_path / "cache/hub").iterdir()
+    note.rename(note.with_name("some--scenes-train.json"))
+    assert list_scenes([Path("hub:some/scenes")]) == refs[:1]
+    assert len(fetched) == 1
+
+
 def test_the_converted_branch_where_main_has_no_parquet(hub):
     folder, _ = hub
     (folder / "some/scenes/main").mkdir(parents=True)
