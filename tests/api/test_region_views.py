@@ -1,7 +1,7 @@
 """RegionViews and RegionDataset: the command's own batches, for any loop."""
 
 import pickle
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -11,11 +11,12 @@ from support.runs import small_config
 from torch.utils.data import DataLoader
 
 import samclr
-from samclr.config import FilterConfig, LocalViews, ViewsConfig
+from samclr.config import DataConfig, FilterConfig, LocalViews, ViewsConfig
 from samclr.errors import ConfigError, ScenesError, UsageError
 from samclr.methods.create import create_method
 from samclr.regions.coarsest import padded_box
 from samclr.training.optim import create_optimizer, set_rates
+from samclr.views.data import bank_of, bank_path, prepare_data
 
 
 @pytest.fixture
@@ -53,6 +54,62 @@ def test_a_plain_loop_has_the_commands_losses_bit_for_bit(recipe, scenes, store,
     assert all(torch.equal(a, b) for a, b in zip(
         method.online_encoder.backbone.state_dict().values(), run.backbone().state_dict().values(), strict=True
     ))  # fmt: skip
+
+
+def other_data(scenes, store, tmp_path):
+    """For each setting of the data another value than it usually has; of the scenes, two places."""
+    left_out = tmp_path / "left-out.txt"
+    left_out.write_text("a/000.png\na/002.png\n")
+    both = tmp_path / "both"
+    both.mkdir()
+    Image.new("RGB", (40, 40), "teal").save(both / "one.png")
+    Image.new("RGB", (40, 40), "navy").save(both / "two.png")
+    return {
+        "scenes": (scenes, both),
+        "image_column": None,  # of Parquet files alone; a column without any is refused
+        "exclude": left_out,
+        "regions": store.path,
+        "bank": tmp_path / "elsewhere",
+        "max_side": 32,
+        "codec": "jpeg",
+        "held_out": 0.25,
+    }
+
+
+def test_views_of_a_configuration_are_of_its_data_whatever_setting_differs(scenes, store, tmp_path):
+    usual = small_config(scenes, None, "simclr", steps=3)
+    others = other_data(scenes, store, tmp_path)
+    assert set(others) == {one.name for one in fields(DataConfig)}
+    for name, value in others.items():
+        config = replace(usual, data=replace(usual.data, **{"bank": None, name: value}))
+        if name == "regions":
+            config = replace(config, views=ViewsConfig(strategy="region"))
+        trained, views = prepare_data(config), samclr.RegionViews.from_config(config)
+        assert views._fingerprint == trained.fingerprint, name
+        assert bank_of(views._data) == bank_path(config), name
+        assert views.num_images == trained.bank.num_images, name
+        for batch in views:
+            plan = trained.planner.plan(batch.step)
+            assert batch.image_index.tolist() == plan.image_index.tolist(), name
+            assert np.array_equal(batch.groups[0].boxes_xyxy, plan.groups[0].boxes_xyxy), name
+    left_out = samclr.RegionDataset(scenes, exclude=others["exclude"], held_out=0.25, workers=1)
+    assert len(left_out) == 10 - 2
+    assert not {"a/000.png", "a/002.png"} & set(left_out.image_ids)
+
+
+def test_views_of_a_recipe_that_continues_weights_leave_out_what_it_holds_out(scenes, store):
+    config = small_config(scenes, store.path, "adapt", steps=100)
+    assert config.data.held_out is None
+    assert samclr.RegionViews.from_config(config).num_images == 12 - 1
+
+
+def test_views_of_a_configuration_begin_within_it(scenes):
+    config = small_config(scenes, None, "simclr", steps=3)
+    assert len(samclr.RegionViews.from_config(config, start_step=2)) == 1
+    with pytest.raises(ConfigError, match="start_step is 99; expected 0 to steps, 3"):
+        samclr.RegionViews.from_config(config, start_step=99)
+    epochs = replace(config, optim=replace(config.optim, epochs=20.0, steps=1))  # of one step each
+    assert len(samclr.RegionViews.from_config(epochs, start_step=12)) == 8
 
 
 def test_views_of_whole_images_carry_regions_on_a_map_that_is_stated(scenes, store, tmp_path):

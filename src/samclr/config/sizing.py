@@ -19,6 +19,7 @@ WARMUP_SHARE = 0.1  # of the steps, where the recipe has no warm-up of its own
 USUAL_RATES = {"sgd": 0.015, "adamw": 1e-3, "lars": 0.075}  # of an optimiser that is not the recipe's, at USUAL_BATCH
 USUAL_BATCH = 64
 FREE_SHARE = 0.8  # of a device's free memory that a step may take
+HELD_OUT_SHARE = 0.1  # of recipes that continue weights, where they are not measured on a set
 OVER_SAVED = 1.3  # what is kept for the backward pass, times this: gradients and workspaces beside it
 
 
@@ -26,6 +27,13 @@ def left_open(stated: frozenset[str]) -> tuple[OpenSetting, ...]:
     """The open settings where a user stated these by name; epochs state the steps, a rate is that of an optimiser."""
     told_by = {"steps": {"epochs"}, "optimizer": {"lr", "sgd_momentum"}}
     return tuple(name for name in OPEN_SETTINGS if not stated & ({name} | told_by.get(name, set())))
+
+
+def usual_held_out(config: PretrainConfig) -> float:
+    """The share of the scenes that a new run holds out where that is left open."""
+    continues = config.recipe in RECIPES and RECIPES[config.recipe].continues
+    has_set = config.runtime.knn_on is not None or config.measuring.dense_on is not None
+    return HELD_OUT_SHARE if continues and not has_set else 0.0
 
 
 def filled_from(config: PretrainConfig, other: PretrainConfig) -> PretrainConfig:

@@ -10,8 +10,7 @@ import torch
 from lightning_fabric import Fabric
 
 from samclr.config.pretrain import PretrainConfig
-from samclr.config.recipes import RECIPES
-from samclr.config.sizing import filled_from, fit_folder, fit_length
+from samclr.config.sizing import filled_from, fit_folder, fit_length, usual_held_out
 from samclr.datasets.sources import list_data
 from samclr.log import option_of, say, tell
 from samclr.models.devices import choose_device
@@ -22,8 +21,6 @@ from samclr.training.costs import costs_of
 from samclr.training.devices import advice_on_memory
 from samclr.training.memory import fit_to_memory
 from samclr.training.pace import Pace, logged_pace, measure_pace
-
-HELD_OUT_SHARE = 0.1  # of recipes that continue weights, where they are not measured on a set
 
 
 def fit_to_folder(config: PretrainConfig, run: Path, listed: bool = False) -> tuple[PretrainConfig, list[SceneRef]]:
@@ -51,12 +48,7 @@ def hold_out(config: PretrainConfig, run: Path) -> PretrainConfig:
     """With the share of scenes that is held out, where that is left open: as the run has it, else by the recipe."""
     if config.data.held_out is not None:
         return config
-    if has_checkpoint(run):
-        share = load_config(run).data.held_out or 0.0
-    else:
-        continues = config.recipe in RECIPES and RECIPES[config.recipe].continues
-        has_set = config.runtime.knn_on is not None or config.measuring.dense_on is not None
-        share = HELD_OUT_SHARE if continues and not has_set else 0.0
+    share = (load_config(run).data.held_out or 0.0) if has_checkpoint(run) else usual_held_out(config)
     return replace(config, data=replace(config.data, held_out=share))
 
 

@@ -128,6 +128,8 @@ def data_of(
     max_side: int | None,
     codec: Codec,
     image_column: str | None,
+    exclude: str | Path | None,
+    held_out: float,
 ) -> DataConfig:
     """What a caller of the library names to be read, with absolute paths. Raises ConfigError, ScenesError."""
     found = DataConfig(
@@ -137,6 +139,8 @@ def data_of(
         bank=None if bank is None else Path(bank),
         max_side=max_side,
         codec=codec,
+        exclude=None if exclude is None else Path(exclude),
+        held_out=held_out,
     )
     return absolute_data(found)
 

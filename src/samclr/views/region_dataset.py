@@ -47,6 +47,8 @@ class RegionDataset(Dataset[Any]):
         max_side: int | None = None,
         codec: Codec = "raw",
         image_column: str | None = None,
+        exclude: str | Path | None = None,
+        held_out: float = 0.0,
         workers: int | None = None,
     ):
         """Pack the scenes that are not packed yet, and map the bank and the regions.
@@ -59,14 +61,17 @@ class RegionDataset(Dataset[Any]):
             bank: folder of the bank; by default one in the user's cache.
             max_side: cap on the longer side in the bank, px. codec: raw or jpeg, smaller and slower.
             image_column: column of Parquet files that holds the images.
+            exclude: list of images to leave out, one id a line, as `samclr duplicates` writes it.
+            held_out: share of the scenes that gives no items: those that `samclr pretrain --held-out` holds out.
             workers: processes that pack; by default one per core, for a script without a guard
                 (`if __name__ == "__main__":`) this one alone.
 
         Raises:
+            ConfigError: a setting is out of its range.
             ScenesError: no scene can be used, or no region passes the filter, or files were replaced.
             PartsError: the region store or bank cannot be read, or lacks some of the scenes.
         """
-        self._data = data_of(scenes, regions, bank, max_side, codec, image_column)
+        self._data = data_of(scenes, regions, bank, max_side, codec, image_column, exclude, held_out)
         self.transform, self._filter = transform, filter or FilterConfig()
         self._workers = threads(workers) if workers is not None else unstated_workers(threads(None))
         self._opened: tuple[SceneBank, RegionIndex | None] | None = None

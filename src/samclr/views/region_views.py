@@ -21,6 +21,7 @@ from samclr.config.pretrain import (
     view_groups,
 )
 from samclr.config.serialise import Count, Seed, StepsOrZero, checked
+from samclr.config.sizing import usual_held_out
 from samclr.errors import ConfigError, ScenesError
 from samclr.models.devices import choose_device
 from samclr.models.resolve import resolve_config
@@ -79,6 +80,8 @@ class RegionViews(IterableDataset[ViewBatch]):
         max_side: int | None = None,
         codec: Codec = "raw",
         image_column: str | None = None,
+        exclude: str | Path | None = None,
+        held_out: float = 0.0,
         workers: int | None = None,
     ):
         """Pack the scenes that are not packed yet, and map the bank and the regions.
@@ -109,6 +112,8 @@ class RegionViews(IterableDataset[ViewBatch]):
             max_side: cap on the longer side in the bank, px.
             codec: raw or jpeg, smaller and slower.
             image_column: column of Parquet files that holds the images.
+            exclude: list of images to leave out, one id a line, as `samclr duplicates` writes it.
+            held_out: share of the scenes that no view is of: those that `samclr pretrain --held-out` holds out.
             workers: processes that pack, and threads that crop; by default one per core. A script without a guard
                 (`if __name__ == "__main__":`) packs by itself.
 
@@ -121,7 +126,7 @@ class RegionViews(IterableDataset[ViewBatch]):
         if views is not None and strategy is not None:
             raise ConfigError(f"strategy is {strategy!r} beside views; give one of the two: views has a strategy")
         self._views = views or ViewsConfig(strategy=strategy or ("image" if regions is None else "region"))
-        self._data = data_of(scenes, regions, bank, max_side, codec, image_column)
+        self._data = data_of(scenes, regions, bank, max_side, codec, image_column, exclude, held_out)
         group = ViewGroup(num_views=num_views, size_px=size_px, crop_scale=crop_scale, crop_ratio=crop_ratio)
         self._groups = view_groups(group, local or LocalViews())
         self._map_sides = _map_sides(map_sides, self._views.carried_regions, len(self._groups))
@@ -139,8 +144,7 @@ class RegionViews(IterableDataset[ViewBatch]):
             raise ConfigError(
                 f"batch_size is {batch_size}; expected a multiple of world_size, {self.world_size}", "batch_size"
             )
-        if not 0 <= start_step <= steps:
-            raise ConfigError(f"start_step is {start_step}; expected 0 to steps, {steps}", "start_step")
+        _check_start(start_step, steps)
         self._opened: TrainingData | None = self._open()
         self._fingerprint = self._opened.fingerprint
         self.num_images = self._opened.bank.num_images
@@ -158,11 +162,14 @@ class RegionViews(IterableDataset[ViewBatch]):
     ) -> "RegionViews":
         """The views that `samclr.pretrain(config, ...)` trains on, bit for bit.
 
+        Scenes that the configuration excludes or holds out give none. Where it leaves `held_out` open, that is as in a
+        new run.
+
         Raises:
             ConfigError: a setting is out of its range, or the backbone takes no such views; else as the constructor.
         """
         config = resolve_config(config, tell=False)
-        normalisation = config.model.normalisation
+        normalisation, held_out = config.model.normalisation, config.data.held_out
         views = cls(
             config.data.scenes,
             config.data.regions,
@@ -188,9 +195,12 @@ class RegionViews(IterableDataset[ViewBatch]):
             max_side=config.data.max_side,
             codec=config.data.codec,
             image_column=config.data.image_column,
+            exclude=config.data.exclude,
+            held_out=usual_held_out(config) if held_out is None else held_out,
             workers=config.runtime.workers,
         )
         views.steps = config.optim.num_steps(views.num_images)  # where the length is given in epochs
+        _check_start(start_step, views.steps)
         return views
 
     def __len__(self) -> int:
@@ -256,6 +266,11 @@ def _map_sides(sides: int | Sequence[int] | None, carried: int, num_groups: int)
             "map_sides",
         )
     return given if carried else ()
+
+
+def _check_start(start_step: int, steps: int) -> None:
+    if not 0 <= start_step <= steps:
+        raise ConfigError(f"start_step is {start_step}; expected 0 to steps, {steps}", "start_step")
 
 
 def _ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:
