@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 from support.runs import small_config
 from support.scenes import write_labelled, write_labelled_scenes
 
@@ -100,3 +101,14 @@ def test_torchruns_ranks_are_as_many_as_the_settings_say(scenes, monkeypatch):
     )
     with remarks_on_stderr(with_options=False), pytest.raises(ConfigError, match=expected):
         create_fabric(small_config(scenes))
+
+
+def test_machines_that_nothing_started_are_not_waited_for(scenes, monkeypatch):
+    monkeypatch.setattr(Fabric, "launch", lambda fabric: None)
+    config = small_config(scenes)
+    config = replace(config, runtime=replace(config.runtime, num_nodes=2))
+    with pytest.raises(ConfigError, match="num_nodes is 2, but nothing started the other machines; run the command"):
+        create_fabric(config)
+    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "NODE_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    create_fabric(config)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
@@ -36,7 +37,7 @@ def create_fabric(config: PretrainConfig) -> Fabric:
     Raises:
         RunError: there is no such device or precision here.
         ConfigError: the batch does not divide evenly among the ranks, or takes more memory than there is; or torchrun
-            started another number of ranks than is asked for.
+            started another number of ranks than is asked for, or nothing started the other machines.
     """
     runtime = config.runtime
     if runtime.num_threads is not None:
@@ -54,6 +55,7 @@ def create_fabric(config: PretrainConfig) -> Fabric:
             precision=FABRIC_PRECISION[runtime.precision],
             strategy=DDPStrategy(gradient_as_bucket_view=True) if many else "auto",
         )
+        _check_machines(runtime, fabric)
         fabric.launch()
     except (ValueError, RuntimeError, TypeError, ImportError) as error:
         raise RunError(
@@ -83,6 +85,17 @@ def _check_ranks(runtime: RuntimeConfig) -> None:
             f"ranks, {on_this} of them here; give {option_of('num_devices')} {on_this} and {option_of('num_nodes')} "
             f"{started // on_this}",
             "num_devices",
+        )
+
+
+def _check_machines(runtime: RuntimeConfig, fabric: Fabric) -> None:
+    """Something has started the other machines' ranks; without them the launch waits for ever."""
+    alone = isinstance(getattr(fabric.strategy, "cluster_environment", None), LightningEnvironment)
+    if runtime.num_nodes > 1 and alone and not {"MASTER_ADDR", "MASTER_PORT", "NODE_RANK"} <= os.environ.keys():
+        raise ConfigError(
+            f"num_nodes is {runtime.num_nodes}, but nothing started the other machines; run the command under torchrun "
+            f"or SLURM's srun, or set MASTER_ADDR, MASTER_PORT and NODE_RANK on each machine",
+            "num_nodes",
         )
 
 
