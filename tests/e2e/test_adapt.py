@@ -10,7 +10,7 @@ from support.runs import small_config
 from support.scenes import write_labelled
 
 import samclr
-from samclr.config.pretrain import AnchorConfig, ModelConfig
+from samclr.config.pretrain import AnchorConfig, DataConfig, FilterConfig, ModelConfig
 from samclr.errors import ConfigError
 from samclr.models.backbone import create_backbone
 from samclr.runs.before_after import read_before_after
@@ -116,6 +116,33 @@ def test_without_a_set_scenes_are_held_out_and_compared_without_labels(adapted, 
     off = here(*words, "--held-out", 0, "--out", tmp_path / "off")
     assert off.returncode == 0, off.stderr
     assert not (tmp_path / "off/before-after.json").exists()
+
+
+def test_of_one_scene_nothing_is_held_out_unless_that_is_stated(adapted, tmp_path, here):
+    words, _ = adapted
+    scene = tmp_path / "scenes/a/000.png"
+    assert here("segment", scene, "--out", tmp_path / "one.regions").returncode == 0
+    other = {8: 2, tmp_path / "scenes": scene, tmp_path / "store": tmp_path / "one.regions"}
+    words = [other.get(word, word) for word in (*words, "--pretrained", tmp_path / "start.safetensors")]
+    for more in ([], ["--dry-run"]):
+        done = here(*words, *more, "--held-out", 0.1)
+        assert done.returncode == 1
+        assert "one scene is too few to hold any out; give --held-out 0, or more scenes" in done.stderr
+    done = here(*words)
+    assert done.returncode == 0, done.stderr
+    assert "one scene is too few to hold any out; start and end are not compared" in done.stderr
+    assert samclr.open_run(tmp_path / "run").config.data.held_out == 0.0
+
+
+def test_held_out_scenes_that_are_all_broken_are_called_so(adapted, tmp_path, here):
+    words, _ = adapted
+    words = [*words, "--pretrained", tmp_path / "start.safetensors", "--held-out", 0.1]
+    data = DataConfig(scenes=(tmp_path / "scenes",), held_out=0.1, bank=tmp_path / "another")
+    (held,) = open_scenes(data, FilterConfig(), 1, with_regions=False, held_out=True)[0].image_ids
+    (tmp_path / "scenes" / held).write_bytes(b"not an image")
+    done = here(*words)
+    assert done.returncode == 1
+    assert "none of the 1 scenes that are held out can be used" in done.stderr
 
 
 def data_of_run(config, held_out):

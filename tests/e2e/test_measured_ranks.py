@@ -109,6 +109,6 @@ def test_machines_that_nothing_started_are_not_waited_for(scenes, monkeypatch):
     config = replace(config, runtime=replace(config.runtime, num_nodes=2))
     with pytest.raises(ConfigError, match="num_nodes is 2, but nothing started the other machines; run the command"):
         create_fabric(config)
-    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "NODE_RANK": "1"}.items():
+    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "NODE_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
     create_fabric(config)

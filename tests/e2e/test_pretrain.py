@@ -98,6 +98,39 @@ def test_the_config_alone_reproduces_the_run(scenes, store, tmp_path, here):
     assert_equal_weights(tmp_path / "first", tmp_path / "second")
 
 
+def test_the_config_of_an_extended_run_with_another_length_is_a_run_of_one_piece(scenes, store, tmp_path, here):
+    for steps in (4, 6):
+        assert here(*pretrain_command(scenes, store, tmp_path / "first", steps)).returncode == 0
+    again = ["pretrain", "from-config", tmp_path / "first", "--out"]
+    for name, more, steps in (("same", [], 6), ("shorter", ["--steps", 3], 3), ("epochs", ["--epochs=2"], 2)):
+        done = here(*again, tmp_path / name, *more)
+        assert done.returncode == 0, done.stderr
+        assert f"{steps} of {steps} steps" in done.stderr
+        assert bool(package.open_run(tmp_path / name).config.extensions) == (name == "same")
+    assert_equal_weights(tmp_path / "first", tmp_path / "same")
+    extended = package.open_run(tmp_path / "first").config
+    with pytest.raises(ConfigError, match="steps of 4; expected rising numbers below the run's length: give more"):
+        replace(extended, optim=replace(extended.optim, steps=4))
+    short = replace(extended, optim=replace(extended.optim, epochs=2.0))
+    with pytest.raises(RunError, match="epochs is 2, which of 12 images are 2 steps, but the run was extended after 4"):
+        pretrain(short, tmp_path / "short")
+
+
+def test_local_views_alone_are_refused_but_a_run_of_them_goes_on(scenes, tmp_path, here, monkeypatch):
+    config = small_config(scenes, None, "byol", steps=2)
+    local = replace(config, group=replace(config.group, role="local"))
+    with pytest.raises(ConfigError, match="role is local; expected global: local views are those of `num_local_views`"):
+        pretrain(local, tmp_path / "new")
+    done = here("pretrain", "byol", "--scenes", scenes, "--out", tmp_path / "run", "--role", "local")
+    assert done.returncode == 2
+    assert "--role is not an option" in done.stderr
+    with monkeypatch.context() as patch:  # as it was begun by an earlier version
+        patch.setattr("samclr.training.pretrain.fit_to_folder", lambda config, run, listed: (config, []))
+        patch.setattr("samclr.training.pretrain.agree", lambda fabric, step, stop, save: (step == 0, save))
+        assert pretrain(local, tmp_path / "old").stopped
+    assert not pretrain(local, tmp_path / "old").stopped
+
+
 def test_online_knn_is_logged(scenes, store, tmp_path, here):
     labelled = write_labelled(tmp_path / "labelled")
     more = ["--knn-on", labelled, "--knn-every", 2]
@@ -315,6 +348,36 @@ def test_loggers_hold_what_metrics_hold(scenes, store, tmp_path):
     events = EventAccumulator(str(tmp_path / "run/tensorboard")).Reload()
     assert [event.value for event in events.Scalars("loss")] == pytest.approx(losses, rel=1e-6)
     assert [event.step for event in events.Scalars("loss")] == [0, 1, 2, 3]
+
+
+def rows_of_csv(run):
+    with open(run / "csv/metrics.csv", newline="") as file:
+        return [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def test_loggers_keep_the_rows_of_earlier_calls_and_those_before_an_error(scenes, store, tmp_path, monkeypatch):
+    config, run = small_config(scenes, store, steps=3), tmp_path / "run"
+    with_logs = replace(config, runtime=replace(config.runtime, log=("csv", "tensorboard", "csv")))
+    pretrain(config, run)
+    pretrain(replace(with_logs, optim=replace(config.optim, steps=22)), run)  # its last rows have keys of their own
+    rows = [{name: str(value) for name, value in row.items()} for row in read_metrics(run)]
+    assert rows_of_csv(run) == rows
+    assert len(rows) == 22
+
+    def fails(monitor, step, row, chance_loss):
+        if step == 24:
+            raise RunError("the loss is not finite")
+
+    monkeypatch.setattr("samclr.training.pretrain.CollapseMonitor.check", fails)
+    longer = replace(with_logs, optim=replace(config.optim, steps=30))
+    with pytest.raises(RunError, match="not finite"):
+        pretrain(longer, run)
+    assert [row["step"] for row in rows_of_csv(run)] == [str(step) for step in range(25)]
+    monkeypatch.undo()
+    pretrain(longer, run)
+    assert [row["step"] for row in rows_of_csv(run)] == [str(step) for step in range(30)]
+    events = EventAccumulator(str(run / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("loss")] == list(range(3, 30))
 
 
 def test_activation_checkpointing_changes_no_loss(scenes, store, tmp_path):

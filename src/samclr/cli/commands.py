@@ -22,7 +22,7 @@ from samclr.cli.tree import Node
 from samclr.cli.vectors import Duplicates, Select, Similar
 from samclr.config.methods import Kept
 from samclr.config.model import AUTO
-from samclr.config.pretrain import Codec, Extension, OpenSetting, PretrainConfig
+from samclr.config.pretrain import Codec, Extension, OpenSetting, PretrainConfig, Role, ViewGroup
 from samclr.config.recipes import RECIPES
 from samclr.config.serialise import Bounds, InputSide, Seeds, Settings, Side
 from samclr.config.sizing import OPEN_SETTINGS, left_open
@@ -69,8 +69,8 @@ class Pack(Settings):
         return show_fill("packed", path, report, self.fill.strict, self.json)
 
 
-def _shallow(config: PretrainConfig) -> dict[str, Any]:
-    return {one.name: getattr(config, one.name) for one in fields(PretrainConfig)}
+def _shallow(settings: Settings, kind: type[Settings]) -> dict[str, Any]:
+    return {one.name: getattr(settings, one.name) for one in fields(kind)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +85,27 @@ class FromConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GlobalViews(ViewGroup):
+    __doc__ = ViewGroup.__doc__
+
+    role: Suppress[Fixed[Role]] = "global"  # local views are those of num_local_views
+
+
+@dataclass(frozen=True, kw_only=True)
 class RecipeOptions(PretrainConfig):
     __doc__ = PretrainConfig.__doc__
 
     recipe: Suppress[str] = "samclr"  # chosen as the sub-command
     auto: Suppress[Fixed[tuple[OpenSetting, ...]]] = ()
     extensions: Suppress[Fixed[tuple[Extension, ...]]] = ()
+    group: GlobalViews = field(default_factory=GlobalViews)
     folders: Annotated[Positional[tuple[Path, ...]], arg(metavar="PATH...", help="The same as --scenes.")] = ()
+
+    @classmethod
+    def of(cls, config: PretrainConfig) -> "RecipeOptions":
+        """The options with these settings as their defaults."""
+        group = GlobalViews(**_shallow(config.group, ViewGroup))
+        return cls(**_shallow(config, PretrainConfig) | {"group": group})
 
     def needs(self) -> tuple[str, ...]:
         """The options that have a default and yet must be given."""
@@ -99,7 +113,8 @@ class RecipeOptions(PretrainConfig):
 
     def config(self) -> PretrainConfig:
         """The settings, with the scenes of both kinds. Raises UsageError where both are given."""
-        config = PretrainConfig(**_shallow(self))
+        group = ViewGroup(**_shallow(self.group, ViewGroup))
+        config = PretrainConfig(**_shallow(self, PretrainConfig) | {"group": group})
         if not self.folders:
             return config
         if config.data.scenes:
@@ -114,10 +129,7 @@ AnyRecipe = Any
 if not TYPE_CHECKING:
     AnyRecipe = (
         tyro.extras.subcommand_type_from_defaults(
-            {
-                name: RecipeOptions(**_shallow(replace(recipe.config, auto=OPEN_SETTINGS)))
-                for name, recipe in RECIPES.items()
-            },
+            {name: RecipeOptions.of(replace(recipe.config, auto=OPEN_SETTINGS)) for name, recipe in RECIPES.items()},
             {
                 name: f"{recipe.summary}.\n\nPaper: {recipe.paper}.\nOverrides: {recipe.overrides}.\n"
                 f"Cost: {recipe.cost}.\nExpected: {recipe.expected}.\nExample: {recipe.command}"
@@ -225,7 +237,9 @@ class Pretrain(Settings):
         if given.file.is_file() and given.file.name != CONFIG_FILE:
             raise UsageError(f"{given.file} is not a {CONFIG_FILE}; name that of a run, or the run directory itself")
         saved = load_config(given.file.parent if given.file.is_file() else given.file)
-        usual = RecipeOptions(**_shallow(saved))
+        if {word.partition("=")[0] for word in given.overrides} & {"--steps", "--epochs"}:
+            saved = replace(saved, extensions=())  # another length is that of a run of one piece
+        usual = RecipeOptions.of(saved)
         place = Node(path=("samclr", "pretrain", "from-config"), kind=RecipeOptions, default=usual)
         return parsed(place, list(given.overrides), default=usual)
 

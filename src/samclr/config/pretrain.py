@@ -199,7 +199,8 @@ class RuntimeConfig(Settings):
         bank_on: Where a raw bank is kept: on the GPU (device), whose kernels then crop; in pinned memory, which the
             GPU reads over the bus (one copy per process); or on the disk (map), where CPU threads crop.
             auto takes the GPU if half of its free memory is enough, else the disk.
-        checkpoint_every_s: Seconds between checkpoints; 0 saves after each step.
+        checkpoint_every_s: Seconds between checkpoints; 0 saves after each step. Several devices save together, at
+            every twentieth step at the soonest.
         log: Loggers to use besides metrics.jsonl, in the run directory (wandb: online).
         knn_on: Labelled set whose kNN and linear top-1 are logged during training, and that start and end are
             compared on.
@@ -306,7 +307,11 @@ class PretrainConfig(Settings):
             )
         ends = [extension.after_steps for extension in self.extensions]
         if self.optim.epochs is None and ends != sorted({*ends, self.optim.steps})[:-1]:
-            raise ConfigError(f"extensions are after {ends} steps of {self.optim.steps}; expected rising numbers")
+            raise ConfigError(
+                f"extensions are after {ends} steps of {self.optim.steps}; expected rising numbers below the run's "
+                f"length: give more steps, or no extensions",
+                "extensions",
+            )
 
     def _check_anchor(self, num_steps: int) -> None:
         start = self.anchor.anchor_start_step

@@ -58,6 +58,16 @@ def stages(config: PretrainConfig) -> list[PretrainConfig]:
     return [*earlier, config]
 
 
+def refuse_shortened(config: PretrainConfig, num_images: int) -> None:
+    """Raise RunError if a length in epochs comes to no more steps than the run had before its last extension."""
+    steps = config.optim.num_steps(num_images)
+    if config.extensions and config.extensions[-1].after_steps >= steps:
+        raise RunError(
+            f"epochs is {config.optim.epochs:g}, which of {num_images:,} images are {steps:,} steps, but the run was "
+            f"extended after {config.extensions[-1].after_steps:,}; give more {option_of('epochs')}, or no extensions"
+        )
+
+
 def is_stage_of(saved: PretrainConfig, config: PretrainConfig) -> bool:
     """Whether a checkpoint written under `saved` is one of a run of `config`, of the same length or an earlier one."""
     if saved.settings() == config.settings():

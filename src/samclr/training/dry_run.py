@@ -12,7 +12,7 @@ from samclr.training.costs import CardMemory, Costs, costs_of
 from samclr.training.devices import advice_on_memory, create_fabric
 from samclr.training.memory import fit_to_memory, measure_memory
 from samclr.training.pace import measure_pace
-from samclr.training.start import fit_to_folder, hold_out
+from samclr.training.start import fit_to_folder
 
 CARD_GB = 24.0  # of a usual card
 
@@ -20,7 +20,7 @@ CARD_GB = 24.0  # of a usual card
 def estimate(config: PretrainConfig, run: Path) -> Costs:
     """What `pretrain` tells at its start. Of several devices, one is tried with its share."""
     saved = load_config(run) if has_checkpoint(run) else None
-    config, refs = fit_to_folder(resolve_config(hold_out(config, run), saved=saved), run, listed=True)
+    config, refs = fit_to_folder(resolve_config(config, saved=saved), run, listed=True)
     ranks = config.runtime.num_devices * config.runtime.num_nodes
     one = replace(
         config,

@@ -1,40 +1,88 @@
-"""Loggers beside metrics.jsonl: CSV, TensorBoard and Weights & Biases, by Lightning's loggers."""
+"""Loggers beside metrics.jsonl: CSV, and by Lightning's loggers TensorBoard and Weights & Biases."""
 
+import csv
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.serialise import to_dict
 from samclr.errors import UsageError
 from samclr.log import option_of
+from samclr.runs.directory import read_metrics
+from samclr.storage.files import replacing
 
 NEEDS = {"tensorboard": "samclr[tensorboard]", "wandb": "samclr[wandb]"}
 
 
-def create_loggers(config: PretrainConfig, run: Path) -> list[Any]:
-    """The loggers of a run. Raises UsageError if a package is missing."""
-    return [_create(name, config, run) for name in config.runtime.log]
+class CsvLog:
+    """csv/metrics.csv in a run directory: its metrics.jsonl as a table, with an empty cell where a row lacks a key."""
+
+    def __init__(self, run: Path):
+        """Write what metrics.jsonl holds: the rows of earlier calls, too."""
+        self._path = run / "csv" / "metrics.csv"
+        self._path.parent.mkdir(exist_ok=True)
+        self._names: list[str] = []
+        self._write_all(read_metrics(run))
+
+    def log(self, rows: list[dict[str, Any]]) -> None:
+        """Append rows; with a key that is new the table gets a column."""
+        if any(name not in self._names for row in rows for name in row):
+            with open(self._path, encoding="utf-8", newline="") as file:
+                rows = [*csv.DictReader(file), *rows]
+            self._write_all(rows)
+        else:
+            with open(self._path, "a", encoding="utf-8", newline="") as file:
+                self._writer(file).writerows(rows)
+
+    def _write_all(self, rows: list[dict[str, Any]]) -> None:
+        self._names = list(dict.fromkeys(name for row in rows for name in row))
+        with replacing(self._path) as file:
+            writer = self._writer(file)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def _writer(self, file: IO[str]) -> Any:
+        return csv.DictWriter(file, self._names, lineterminator="\n")
 
 
-def _create(name: str, config: PretrainConfig, run: Path) -> Any:
+@contextmanager
+def open_loggers(config: PretrainConfig, run: Path, first_step: int) -> Iterator[list[Any]]:
+    """The loggers of a run, which end with the block, whether it ends well or not; metrics.jsonl has been opened.
+
+    Raises:
+        UsageError: a package is missing.
+    """
+    loggers = [_create(name, config, run, first_step) for name in dict.fromkeys(config.runtime.log)]
+    of_lightning = [logger for logger in loggers if not isinstance(logger, CsvLog)]
     try:
-        if name == "csv":
-            from lightning_fabric.loggers import CSVLogger
+        yield loggers
+    except BaseException:
+        for logger in of_lightning:
+            with suppress(Exception):  # what ended the block says more
+                logger.finalize("failed")
+        raise
+    for logger in of_lightning:
+        logger.save()
+        logger.finalize("success")
 
-            return CSVLogger(run, name="csv", version="")
+
+def _create(name: str, config: PretrainConfig, run: Path, first_step: int) -> Any:
+    if name == "csv":
+        return CsvLog(run)
+    try:
         if name == "tensorboard":
             from lightning_fabric.loggers import TensorBoardLogger
 
-            return TensorBoardLogger(run, name="tensorboard", version="")
+            return TensorBoardLogger(run, name="tensorboard", version="", purge_step=first_step)
         from pytorch_lightning.loggers import WandbLogger
 
         return WandbLogger(name=run.name, save_dir=run, project="samclr", config=to_dict(config))
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"{option_of('log')} {name} needs a package ({error.name}): pip install '{NEEDS[name]}'"
+            f"{option_of('log')} {name} needs a package ({error.name or name}): pip install '{NEEDS[name]}'"
         ) from None
 
 
@@ -57,6 +105,9 @@ def writers_fail_once() -> Iterator[None]:
 def log_rows(loggers: list[Any], rows: list[dict[str, Any]]) -> None:
     """Log the rows of metrics.jsonl. Raises OSError if they cannot be written."""
     for logger in loggers:
+        if isinstance(logger, CsvLog):
+            logger.log(rows)
+            continue
         for row in rows:
             try:
                 logger.log_metrics({name: value for name, value in row.items() if name != "step"}, step=row["step"])
@@ -64,10 +115,3 @@ def log_rows(loggers: list[Any], rows: list[dict[str, Any]]) -> None:
                 if isinstance(error.__cause__, OSError):  # which Lightning takes for a value of a wrong kind
                     raise error.__cause__ from None
                 raise
-
-
-def close_loggers(loggers: list[Any]) -> None:
-    """Write what is buffered."""
-    for logger in loggers:
-        logger.save()
-        logger.finalize("success")

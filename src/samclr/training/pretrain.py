@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,20 +25,20 @@ from samclr.models.resolve import resolve_config
 from samclr.processes.stopping import stop_signals
 from samclr.runs.checkpoint import load_checkpoint, save_checkpoint
 from samclr.runs.directory import SUMMARY_FILE, MetricsLog, locked_run, open_run, read_json, write_json
-from samclr.runs.extension import is_stage_of, stages
+from samclr.runs.extension import is_stage_of, refuse_shortened, stages
 from samclr.runs.saved import has_checkpoint, load_config, newest_step, read_config, saved_config
 from samclr.storage.bus_errors import bus_error_is_said
 from samclr.storage.files import room_for
 from samclr.training.devices import advice_on_memory, agree, clip_gradients, create_fabric, set_up, step_optimizer
 from samclr.training.first_rank import FirstRank, lost_ranks_are_said
 from samclr.training.head_warmup import head_alone
-from samclr.training.loggers import close_loggers, create_loggers, log_rows, writers_fail_once
+from samclr.training.loggers import log_rows, open_loggers, writers_fail_once
 from samclr.training.measures import Measures
 from samclr.training.micro_batches import backward
 from samclr.training.monitor import CollapseMonitor, identical_pairs_warning, refuse_without_carried, sample_counts
 from samclr.training.optim import create_optimizer, schedule_step, set_rates
 from samclr.training.progress import TrainingProgress
-from samclr.training.start import fit_to_folder, hold_out, say_extension, settle
+from samclr.training.start import fit_to_folder, say_extension, settle
 from samclr.views.data import TrainingData, bank_path, num_workers, prepare_data
 from samclr.views.loader import ViewLoader
 from samclr.views.make_batch import make_batch
@@ -83,7 +83,6 @@ def pretrain(
         ScenesError, PartsError, UsageError: as prepare_data.
     """
     regions_wanted(config.data, config.views)
-    config = hold_out(config, run)
     config, refs = fit_to_folder(config, run, listed=announce)
     fabric = create_fabric(config)
     saved = load_config(run) if has_checkpoint(run) else None
@@ -133,6 +132,7 @@ def _train(
     refuse_without_carried(config, drawn)
     open_run(run, whole, write=fabric.is_global_zero)  # a start that is refused leaves no run directory
     _check_same_data(run, data, write=fabric.is_global_zero)
+    refuse_shortened(whole, data.bank.num_images)
     if fabric.is_global_zero:
         if warning := identical_pairs_warning(drawn["identical_pairs"], pairs):
             say(warning)
@@ -165,9 +165,10 @@ def _train(
     monitor = CollapseMonitor()
     measures = Measures(fabric, config, run, data, num_steps)
     measures.begin(backbone_of(method.module, config.exported), first_step)
-    with (first := FirstRank(fabric)).alone() as is_here:
-        loggers = create_loggers(config, run) if is_here else []
-        metrics_log = MetricsLog(run, first_step) if is_here else None  # last: from here on it is closed
+    with (first := FirstRank(fabric)).alone() as is_here, ExitStack() as opened:
+        metrics_log = opened.enter_context(closing(MetricsLog(run, first_step))) if is_here else None
+        loggers = opened.enter_context(open_loggers(config, run, first_step)) if is_here else []
+        logs = opened.pop_all()
     pending_rows: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
     chance_loss: float | None = None
     last_saved = time.monotonic()
@@ -196,9 +197,8 @@ def _train(
             if is_here:
                 _save(run, method, optimizer, config, steps_done, totals)
 
-    memory, log_open = advice_on_memory(config.runtime), closing(metrics_log) if metrics_log else nullcontext()
     bar = TrainingProgress(num_steps, first_step, fabric.is_global_zero)
-    with bar as progress, stop_signals() as stop, memory, log_open:
+    with logs, bar as progress, stop_signals() as stop, advice_on_memory(config.runtime):
         step_end = time.perf_counter()
         for plan, crops in loader:
             rate = set_rates(optimizer, schedule_step(plan.step, config.extensions), num_steps, config.optim)
@@ -239,7 +239,6 @@ def _train(
     summary: dict[str, Any] = data.facts() | {"plan_counts": totals}
     summary |= {"steps_done": steps_done, "num_steps": num_steps, "torch": torch.__version__}
     if metrics_log is not None:
-        close_loggers(loggers)
         write_json(run / SUMMARY_FILE, summary | {"errors": data.bank.errors}, sealed=True)
     stopped, speaks = steps_done < num_steps, fabric.is_global_zero
     return PretrainResult(

@@ -10,8 +10,9 @@ import torch
 from lightning_fabric import Fabric
 
 from samclr.config.pretrain import PretrainConfig
-from samclr.config.sizing import filled_from, fit_folder, fit_length, usual_held_out
+from samclr.config.sizing import filled_from, fit_folder, fit_length
 from samclr.datasets.sources import list_data
+from samclr.errors import ConfigError
 from samclr.log import option_of, say, tell
 from samclr.models.devices import choose_device
 from samclr.runs.directory import has_checkpoint
@@ -21,16 +22,29 @@ from samclr.training.costs import costs_of
 from samclr.training.devices import advice_on_memory
 from samclr.training.memory import fit_to_memory
 from samclr.training.pace import Pace, logged_pace, measure_pace
+from samclr.views.data import refuse_too_few, share_held_out
 
 
 def fit_to_folder(config: PretrainConfig, run: Path, listed: bool = False) -> tuple[PretrainConfig, list[SceneRef]]:
     """What is open as the run has it, or by folder and device; the steps of a new run stay open (see `settle`).
 
     Returns the scenes, too, where they were listed.
+
+    Raises:
+        ScenesError: too few to hold any out.
+        ConfigError: a new run's views are all local.
     """
+    if config.group.role != "global" and not has_checkpoint(run):
+        raise ConfigError(
+            f"role is {config.group.role}; expected global: local views are those of {option_of('num_local_views')}",
+            "role",
+        )
     if config.auto and has_checkpoint(run):
         config = filled_from(config, load_config(run))
     refs = list_data(config.data) if config.auto or listed else []
+    config = _hold_out(config, run, refs)
+    if refs:
+        refuse_too_few(config.data, len(refs))
     if config.auto:
         kind = choose_device(config.runtime.device).type
         has_bfloat16 = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -44,11 +58,12 @@ def fit_to_folder(config: PretrainConfig, run: Path, listed: bool = False) -> tu
     return config, refs
 
 
-def hold_out(config: PretrainConfig, run: Path) -> PretrainConfig:
-    """With the share of scenes that is held out, where that is left open: as the run has it, else by the recipe."""
-    if config.data.held_out is not None:
-        return config
-    share = (load_config(run).data.held_out or 0.0) if has_checkpoint(run) else usual_held_out(config)
+def _hold_out(config: PretrainConfig, run: Path, refs: Sequence[SceneRef]) -> PretrainConfig:
+    """With the share of scenes that is held out, where that is left open: as the run has it, else a new run's."""
+    if config.data.held_out is None and has_checkpoint(run):
+        share = load_config(run).data.held_out or 0.0
+    else:
+        share = share_held_out(config, refs)
     return replace(config, data=replace(config.data, held_out=share))
 
 

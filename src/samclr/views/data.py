@@ -21,10 +21,11 @@ from samclr.config.pretrain import (
     ViewsConfig,
 )
 from samclr.config.serialise import Threads, checked
+from samclr.config.sizing import usual_held_out
 from samclr.datasets.names import absolute_data, scene_paths
 from samclr.datasets.sources import list_data
 from samclr.errors import ScenesError, name_some
-from samclr.log import option_of
+from samclr.log import option_of, say_once
 from samclr.processes.workers import unstated_workers
 from samclr.regions.index import RegionIndex, open_index
 from samclr.regions.store import open_store
@@ -227,14 +228,34 @@ def _sides(data: DataConfig, refs: Sequence[SceneRef]) -> tuple[Sequence[SceneRe
     Raises:
         ScenesError: none would be left to train on.
     """
+    refuse_too_few(data, len(refs))
     num = data.num_held_out(len(refs))
     if num == 0:
         return refs, []
-    if num >= len(refs):
-        raise ScenesError(f"{len(refs)} scenes are too few to hold any out; give {option_of('held_out')} 0")
     order = sorted(range(len(refs)), key=lambda number: hashlib.sha256(refs[number].image_id.encode()).digest())
     held = set(order[:num])
     return [ref for number, ref in enumerate(refs) if number not in held], [refs[number] for number in sorted(held)]
+
+
+def share_held_out(config: PretrainConfig, refs: Sequence[SceneRef] = ()) -> float:
+    """The share of the scenes that a new run holds out: where that is left open the recipe's, and nothing of one scene.
+
+    refs: the scenes, where they are listed.
+    """
+    if config.data.held_out is not None:
+        return config.data.held_out
+    share = usual_held_out(config)
+    if share and len(refs or list_data(config.data)) == 1:
+        say_once("one scene is too few to hold any out; start and end are not compared")
+        return 0.0
+    return share
+
+
+def refuse_too_few(data: DataConfig, num_scenes: int) -> None:
+    """Raise ScenesError if none of so many scenes would be left to train on."""
+    if data.num_trained(num_scenes) < 1:
+        scenes = "one scene is" if num_scenes == 1 else f"{num_scenes} scenes are"
+        raise ScenesError(f"{scenes} too few to hold any out; give {option_of('held_out')} 0, or more scenes")
 
 
 def data_fingerprint(bank: SceneBank, regions: RegionIndex | None) -> str:
@@ -262,5 +283,6 @@ def _open_bank(data: DataConfig, num_workers: int, held_out: bool = False) -> tu
     bank = SceneBank(path, refs)
     if bank.num_images == 0:
         first = next(iter(bank.errors.items()))
-        raise ScenesError(f"none of the {len(refs)} images can be used: {name_some([': '.join(first)])}")
+        what = f"{len(refs)} scenes that are held out" if held_out else f"{len(refs)} images"
+        raise ScenesError(f"none of the {what} can be used: {name_some([': '.join(first)])}")
     return bank, len(sides[1])

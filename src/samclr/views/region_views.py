@@ -21,13 +21,12 @@ from samclr.config.pretrain import (
     view_groups,
 )
 from samclr.config.serialise import Count, Seed, StepsOrZero, checked
-from samclr.config.sizing import usual_held_out
 from samclr.errors import ConfigError, ScenesError
 from samclr.models.devices import choose_device
 from samclr.models.resolve import resolve_config
 from samclr.processes.workers import unstated_workers
 from samclr.views.batch import ViewBatch
-from samclr.views.data import TrainingData, data_of, map_sides, threads, view_data
+from samclr.views.data import TrainingData, data_of, map_sides, share_held_out, threads, view_data
 from samclr.views.loader import ViewLoader
 from samclr.views.make_batch import make_batch
 from samclr.views.placement import open_cropper
@@ -169,7 +168,7 @@ class RegionViews(IterableDataset[ViewBatch]):
             ConfigError: a setting is out of its range, or the backbone takes no such views; else as the constructor.
         """
         config = resolve_config(config, tell=False)
-        normalisation, held_out = config.model.normalisation, config.data.held_out
+        normalisation = config.model.normalisation
         views = cls(
             config.data.scenes,
             config.data.regions,
@@ -196,7 +195,7 @@ class RegionViews(IterableDataset[ViewBatch]):
             codec=config.data.codec,
             image_column=config.data.image_column,
             exclude=config.data.exclude,
-            held_out=usual_held_out(config) if held_out is None else held_out,
+            held_out=share_held_out(config),
             workers=config.runtime.workers,
         )
         views.steps = config.optim.num_steps(views.num_images)  # where the length is given in epochs
