@@ -42,7 +42,7 @@ from samclr.scenes.fill import MORE_PAGES, FillOptions, FillReport, Tally, add_t
 from samclr.scenes.fill_on_ray import fill_on_ray
 from samclr.scenes.read_ahead import SCENES_PER_CALL, Row, unread_row, work_through
 from samclr.scenes.refs import SceneRef
-from samclr.storage.parts import MANIFEST, OK, VECTORS, PartsFolder, bucket_of_part
+from samclr.storage.parts import MANIFEST, OK, VECTORS, PartsFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ def open_for_embedding(refs: Sequence[SceneRef], job: EmbedJob, path: Path) -> t
         UsageError: no such device.
     """
     device = choose_device(job.device)
-    for cached in (_opened, _checked):
+    for cached in (_opened, _checked, _places):
         cached.cache_clear()  # of an earlier call, after which a run may have gone on
     if job.regions is not None:
         _refuse_missing(refs, open_store(job.regions))
@@ -300,17 +300,14 @@ def _fault_of_vectors(vectors: Float[np.ndarray, "_ d"], numbers: Sequence[int],
 def _regions_of(path: Path, refs: list[SceneRef]) -> dict[str, ImageRegions | SegmentError]:
     """What the store has of some scenes; each of its buckets is read once."""
     store = open_store(path)
+    places = _places(path) if any(ref.row is not None for ref in refs) else {}
     buckets: dict[int, set[str]] = {}
     for ref in refs:
-        buckets.setdefault(store.bucket_of(ref.locality_key), set()).add(ref.image_id)
+        bucket = places.get(ref.image_id)
+        buckets.setdefault(store.bucket_of(ref.locality_key) if bucket is None else bucket, set()).add(ref.image_id)
     found: dict[str, ImageRegions | SegmentError] = {}
     for bucket, wanted in buckets.items():
         found |= _read(store, bucket, wanted)
-    missing = {ref.image_id for ref in refs} - found.keys()
-    if missing:  # stored where they lay in other files
-        places = _places(path, store.fingerprint())
-        for bucket in {places[image_id] for image_id in missing & places.keys()}:
-            found |= _read(store, bucket, missing)
     return found
 
 
@@ -323,10 +320,6 @@ def _read(store: PartsFolder, bucket: int, wanted: set[str]) -> dict[str, ImageR
 
 
 @lru_cache(maxsize=1)
-def _places(path: Path, fingerprint: str) -> dict[str, int]:
-    """The bucket of each image of a store, as long as it has this fingerprint."""
-    return {
-        image_id: bucket_of_part(stem)
-        for stem, rows in open_store(path).parts(["image_id"])
-        for image_id in rows["image_id"].to_pylist()
-    }
+def _places(path: Path) -> dict[str, int]:
+    """As PartsFolder.places, read once a process: every scene has its row when the job begins, and it stays there."""
+    return open_store(path).places()

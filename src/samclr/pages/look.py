@@ -23,6 +23,7 @@ from samclr.regions.coarsest import coarsest, padded_box
 from samclr.regions.records import ImageRegions, Region, SegmentError
 from samclr.regions.scene_check import misfit, replaced_text
 from samclr.regions.store import KIND, damaged_text, read_bucket, read_regions
+from samclr.scenes.buckets import by_bucket
 from samclr.scenes.decode import DecodeError, load_scene
 from samclr.scenes.refs import SceneRef
 from samclr.storage.files import write_text
@@ -128,8 +129,9 @@ Examined = dict[str, tuple[ImageRegions, list[int]]]
 
 
 def _read(store: PartsFolder, by_id: dict[str, SceneRef], ids: Sequence[str]) -> list[ImageRegions | SegmentError]:
-    wanted, found = set(ids), list[ImageRegions | SegmentError]()
-    for bucket in sorted({store.bucket_of(by_id[image_id].locality_key) for image_id in ids}):
+    found: list[ImageRegions | SegmentError] = []
+    for bucket, members in by_bucket(store, [by_id[image_id] for image_id in ids], may_heal=False).items():
+        wanted = {ref.image_id for ref in members}
         found += [read_regions(row) for row in read_bucket(store, bucket).to_pylist() if row["image_id"] in wanted]
     return found
 

@@ -108,9 +108,12 @@ def read_bucket(store: PartsFolder, bucket: int) -> pa.Table:
 
 
 def iterate_rows(store: PartsFolder) -> Iterator[dict[str, Any]]:
-    """Every row, a bucket in memory at a time."""
+    """Every image's row, a bucket in memory at a time."""
+    places = store.places(damaged={})
     for bucket in range(store.num_buckets):
-        yield from read_bucket(store, bucket).to_pylist()
+        for row in read_bucket(store, bucket).to_pylist():
+            if places.get(row["image_id"], bucket) == bucket:
+                yield row
 
 
 def damaged_text(store: PartsFolder, damaged: Sequence[str], outcome: str) -> str:

@@ -4,7 +4,6 @@ Pack and segment are this job with different work: find what is missing, do it p
 files, count failures.
 """
 
-import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from samclr.errors import ScenesError, name_some
 from samclr.log import option_of, printable, say
 from samclr.processes.stopping import Flag, stop_requested, stop_signals, stopped
 from samclr.processes.workers import shared_flag, worker_processes
+from samclr.scenes.buckets import by_bucket
 from samclr.scenes.decode import pages_text
 from samclr.scenes.outdated import drop_outdated
 from samclr.scenes.progress import progress_bar
@@ -126,7 +126,7 @@ def fill(folder: PartsFolder, refs: Sequence[SceneRef], work: Work, options: Fil
     """
     start = time.monotonic()
     report = FillReport(num_images=len(refs))
-    buckets = by_bucket(folder, refs)
+    buckets = by_bucket(folder, refs, isinstance(work, HealingWork))
     unfinished = unfinished_buckets(folder, buckets, options, work)
     parallel = options.num_workers > 1 and len(unfinished) > 1
     with progress_bar() as progress, stop_signals(shared_flag() if parallel else None, STOPPING) as stop:
@@ -144,17 +144,6 @@ def fill(folder: PartsFolder, refs: Sequence[SceneRef], work: Work, options: Fil
     report.wall_s = time.monotonic() - start
     finish_report(report, folder, refs)
     return report
-
-
-def by_bucket(folder: PartsFolder, refs: Sequence[SceneRef]) -> dict[int, list[SceneRef]]:
-    """The images of each bucket; under torchrun each rank begins elsewhere, so that locks are rarely met."""
-    buckets: dict[int, list[SceneRef]] = {}
-    for ref in refs:
-        buckets.setdefault(folder.bucket_of(ref.locality_key), []).append(ref)
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    order = sorted(buckets)
-    first = len(order) * rank // world
-    return {bucket: buckets[bucket] for bucket in order[first:] + order[:first]}
 
 
 def finish_report(report: FillReport, folder: PartsFolder, refs: Sequence[SceneRef]) -> None:

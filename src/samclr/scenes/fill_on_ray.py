@@ -20,14 +20,15 @@ from samclr.errors import PartsError
 from samclr.log import name_options, options_are_named, printable
 from samclr.processes.ray_cluster import ClusterWatch
 from samclr.processes.stopping import stop_requested, stop_signals
+from samclr.scenes.buckets import by_bucket
 from samclr.scenes.fill import (
     STOPPING,
     FillOptions,
     FillReport,
+    HealingWork,
     Tally,
     Work,
     add_tally,
-    by_bucket,
     check_stopped,
     discard_damaged,
     finish_report,
@@ -56,7 +57,7 @@ def fill_on_ray(
         Stopped: a signal ended it; what was done is kept.
     """
     start, report = time.monotonic(), FillReport(num_images=len(refs))
-    buckets = by_bucket(folder, refs)
+    buckets = by_bucket(folder, refs, isinstance(work, HealingWork))
     tasks: list[dict[str, Any]] = []
     num_todo = 0
     for bucket, members in unfinished_buckets(folder, buckets, options, work).items():

@@ -7,7 +7,6 @@ the next one ends.
 """
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -16,7 +15,7 @@ import pyarrow as pa
 from samclr.log import say
 from samclr.storage.checksums import read_parquet
 from samclr.storage.files import remove_if_free
-from samclr.storage.parts import COMPANIONS, OK, PartsFolder
+from samclr.storage.parts import COMPANIONS, OK, PartsFolder, bucket_of_part
 
 
 @runtime_checkable
@@ -35,33 +34,38 @@ def drop_outdated(folder: PartsFolder, work: object) -> None:
     """
     if folder.kind not in COMPANIONS or not isinstance(work, CompanionWork):
         return
-    paths = folder.paths_by_bucket()
-    wanted = {bucket for bucket, some in paths.items() if len(some) > 1 and _counting(folder, some)}
-    for bucket in sorted(wanted | folder.strays().keys()):
+    places, outdated = dict[str, int](), dict[int, set[str]]()
+    for stem, rows in folder.parts(["image_id"]):
+        for image_id in rows["image_id"].to_pylist():
+            if image_id in places:
+                outdated.setdefault(places[image_id], set()).add(image_id)
+            places[image_id] = bucket_of_part(stem)
+    for bucket in sorted(outdated.keys() | folder.strays().keys()):
         with folder.lock(bucket) as has_it:
             if has_it:
-                _drop(folder, bucket, work)
+                elsewhere = {image_id for image_id in outdated.get(bucket, ()) if places[image_id] != bucket}
+                _drop(folder, bucket, elsewhere, work)
 
 
-def _counting(folder: PartsFolder, paths: Sequence[Path]) -> dict[Path, set[str]]:
-    """Of each part with outdated rows the images whose rows still count."""
+def _counting(folder: PartsFolder, bucket: int, elsewhere: set[str]) -> dict[Path, set[str]]:
+    """Of each part with outdated rows the images whose rows still count; `elsewhere` have theirs in a later bucket."""
     images: dict[Path, list[tuple[str, str]]] = {}
     newest: dict[str, Path] = {}
-    for path in paths:
+    for path in folder.part_paths(bucket):
         (_, rows) = next(folder.parts(["image_id", "status"], [path]))
         images[path] = list(zip(rows["image_id"].to_pylist(), rows["status"].to_pylist(), strict=True))
-        newest |= dict.fromkeys((image_id for image_id, _ in images[path]), path)
+        newest |= dict.fromkeys((image_id for image_id, _ in images[path] if image_id not in elsewhere), path)
     return {
-        path: {image_id for image_id, _ in some if newest[image_id] == path}
+        path: {image_id for image_id, _ in some if newest.get(image_id) == path}
         for path, some in images.items()
-        if any(status == OK and newest[image_id] != path for image_id, status in some)
+        if any(status == OK and newest.get(image_id) != path for image_id, status in some)
     }
 
 
-def _drop(folder: PartsFolder, bucket: int, work: CompanionWork) -> None:
+def _drop(folder: PartsFolder, bucket: int, elsewhere: set[str], work: CompanionWork) -> None:
     """Of a locked bucket."""
     gone: list[Path] = []
-    for path, counting in _counting(folder, folder.part_paths(bucket)).items():
+    for path, counting in _counting(folder, bucket, elsewhere).items():
         if counting:
             rows = read_parquet(path)
             kept = rows.filter(pa.array([one in counting for one in rows["image_id"].to_pylist()], pa.bool_()))

@@ -63,8 +63,9 @@ class SceneRef:
 
     @property
     def locality_key(self) -> str:
-        """Images with equal keys are best read by one process."""
-        return self.image_id if self.row is None else f"{self.path}#{self.row // ROWS_KEPT_TOGETHER}"
+        """Images with equal keys are best read by one process. It is the same however the file's path is typed."""
+        file = self.image_id.rpartition("#")[0]
+        return self.image_id if self.row is None or not file else f"{file}#{self.row // ROWS_KEPT_TOGETHER}"
 
 
 def file_stamp(ref: SceneRef) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from samclr.regions.columns import open_columns
 from samclr.regions.records import ImageRegions, SegmentError
 from samclr.regions.store import open_store, read_bucket, read_regions
 from samclr.runs.saved import load_config
+from samclr.scenes.buckets import buckets_of
 from samclr.scenes.decode import DecodeError
 from samclr.scenes.refs import SceneRef
 from samclr.storage.parts import PartsFolder
@@ -164,7 +166,7 @@ class Source:
 
         try:
             with self._reading:  # a bucket in memory at a time
-                rows = read_bucket(self.store, self.store.bucket_of(ref.locality_key))
+                rows = read_bucket(self.store, int(self._buckets[number]))
                 rows = rows.filter(pc.equal(rows["image_id"], ref.image_id)).to_pylist()
             found = read_regions(rows[0]) if rows else SegmentError(image_id=ref.image_id, message="its row is gone")
         except (PartsError, RegionError) as damaged:
@@ -172,6 +174,12 @@ class Source:
         if isinstance(found, SegmentError):
             return Opened(number=number, found=None, error=found.message)
         return Opened(number=number, found=found, error=error)
+
+    @cached_property
+    def _buckets(self) -> Int[np.ndarray, "n"]:
+        """The bucket of the store that has each scene's row."""
+        assert self.store is not None
+        return np.array(buckets_of(self.store, self.catalogue.refs), np.int32)
 
     def _image_hw(self, number: int) -> Int[np.ndarray, "n 2"]:
         """Sizes of all images that training sees, as the bank numbers them. Without a bank that of this one for all,
