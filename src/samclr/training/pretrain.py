@@ -35,7 +35,13 @@ from samclr.training.head_warmup import head_alone
 from samclr.training.loggers import close_loggers, create_loggers, log_rows, writers_fail_once
 from samclr.training.measures import Measures
 from samclr.training.micro_batches import backward
-from samclr.training.monitor import CollapseMonitor, identical_pairs_warning, refuse_without_carried, sample_counts
+from samclr.training.monitor import (
+    CollapseMonitor,
+    identical_pairs_warning,
+    not_reached_remark,
+    refuse_without_carried,
+    sample_counts,
+)
 from samclr.training.optim import create_optimizer, schedule_step, set_rates
 from samclr.training.progress import TrainingProgress
 from samclr.training.start import fit_to_folder, hold_out, say_extension, settle
@@ -141,6 +147,8 @@ def _train(
             tell(f"{len(data.regions.area_px):,} regions after the filter, in {data.bank.num_images:,} images")
     checkpoint = load_checkpoint(run)
     method = create_method(config, num_steps, with_weights=checkpoint is None)  # a resumed run has its own
+    if fabric.is_global_zero and (remark := not_reached_remark(method)):
+        say(remark)
     optimizer = create_optimizer(method, config.optim)
     totals: dict[str, int] = {}
     first_step = 0
