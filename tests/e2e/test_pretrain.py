@@ -216,7 +216,10 @@ def test_every_optimiser_lowers_the_loss(scenes, store, tmp_path, optimizer):
     assert sum(losses[-10:]) < sum(losses[:10])
 
 
-def test_nan_ends_the_run_with_advice(scenes, store, tmp_path):
+@pytest.mark.parametrize("measured_every", [1, 1000])
+def test_nan_ends_the_run_with_advice(measured_every, scenes, store, tmp_path, monkeypatch):
+    """Also at one of the steps whose singular values are taken."""
+    monkeypatch.setattr("samclr.methods.metrics.EVERY_STEPS", measured_every)
     config = small_config(scenes, store)
     optim = OptimConfig(global_batch_size=8, steps=60, lr=1e6)
     with pytest.raises(RunError, match=r"the loss became nan at step .*Lower `lr`"):
