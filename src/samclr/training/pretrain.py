@@ -267,12 +267,14 @@ def _warn_of_large_batch(config: PretrainConfig, data: TrainingData) -> None:
 
 def _check_same_data(run: Path, data: TrainingData, write: bool) -> None:
     summary = read_json(run / SUMMARY_FILE, {})
-    known = summary.get("data_fingerprint", data.fingerprint)
-    if known != data.fingerprint:
-        raise RunError(
-            f"{run} was started on other images or regions (fingerprint {known}, now {data.fingerprint}); "
-            f"name another {option_of('out')}, or restore the scenes and the region store"
-        )
+    for name, now in data.fingerprints().items():
+        known = summary.get(name, now)  # older runs lack some
+        if known != now:
+            what = "masks of its regions" if name == "masks_fingerprint" else "images or regions"
+            raise RunError(
+                f"{run} was started on other {what} (fingerprint {known}, now {now}); "
+                f"name another {option_of('out')}, or restore the scenes and the region store"
+            )
     if write:
         write_json(run / SUMMARY_FILE, summary | data.facts(), sealed=True)
 
