@@ -27,8 +27,10 @@ from samclr.config.recipes import RECIPES
 from samclr.config.registry import METHODS
 from samclr.errors import ConfigError, RunError
 from samclr.methods.create import create_method
+from samclr.regions import index
+from samclr.regions.index import occupancy_grid
 from samclr.runs.checkpoint import load_checkpoint
-from samclr.runs.directory import read_json, read_metrics
+from samclr.runs.directory import read_json, read_metrics, write_json
 from samclr.runs.export import export_run
 from samclr.runs.saved import checkpoints
 from samclr.training.pretrain import pretrain
@@ -249,7 +251,23 @@ def test_every_optimiser_lowers_the_loss(scenes, store, tmp_path, optimizer):
     assert sum(losses[-10:]) < sum(losses[:10])
 
 
-def test_nan_ends_the_run_with_advice(scenes, store, tmp_path):
+def test_other_masks_in_the_same_boxes_are_refused_by_runs_that_know_theirs(scenes, store, tmp_path, monkeypatch):
+    config, run = small_config(scenes, store, "samdetcon", steps=1), tmp_path / "run"
+    pretrain(config, run)
+    summary = read_json(run / "summary.json", {})
+    monkeypatch.setenv("SAMCLR_CACHE", str(tmp_path / "other-cache"))  # so that the index is made again
+    monkeypatch.setattr(index, "occupancy_grid", lambda found, number: 255 - occupancy_grid(found, number))
+    with pytest.raises(RunError, match="was started on other masks of its regions"):
+        pretrain(config, run)
+    old = {name: value for name, value in summary.items() if name != "masks_fingerprint"}  # as 0.2 wrote it
+    write_json(run / "summary.json", old, sealed=True)
+    assert pretrain(config, run).steps_done == 1
+
+
+@pytest.mark.parametrize("measured_every", [1, 1000])
+def test_nan_ends_the_run_with_advice(measured_every, scenes, store, tmp_path, monkeypatch):
+    """Also at one of the steps whose singular values are taken."""
+    monkeypatch.setattr("samclr.methods.metrics.EVERY_STEPS", measured_every)
     config = small_config(scenes, store)
     optim = OptimConfig(global_batch_size=8, steps=60, lr=1e6)
     with pytest.raises(RunError, match=r"the loss became nan at step .*Lower `lr`"):

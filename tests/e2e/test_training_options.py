@@ -10,10 +10,12 @@ from support.command import SMALL_FLAGS, samclr
 from support.runs import patches_config, small_config
 from support.scenes import write_labelled
 
+from samclr.config import ModelConfig
 from samclr.errors import PartsError, RunError, ScenesError
 from samclr.methods.create import create_method
 from samclr.models.maps import features_and_map
 from samclr.pages.report import write_report
+from samclr.runs.checkpoint import load_checkpoint
 from samclr.runs.directory import read_metrics
 from samclr.training.devices import set_up, step_optimizer
 from samclr.training.micro_batches import backward
@@ -33,6 +35,19 @@ def store(scenes, tmp_path, here):
 
 
 RECIPES_IN_HALF = ["samclr", "sammoco", "samdino", "samvicreg", "samswav", "samdetcon", "samdino with patches"]
+
+
+def test_a_loss_of_maps_says_what_it_leaves_and_its_optimiser_has_a_place_for_it(scenes, store, tmp_path, caplog):
+    """The place is in the checkpoints of 0.2 and older, which such a run resumes from."""
+    config = replace(small_config(scenes, store, "samdetcon", 1), model=ModelConfig(backbone="test_efficientnet"))
+    config = replace(config, group=replace(config.group, size_px=64))
+    run = pretrain(config, tmp_path / "run").run
+    assert sum("conv_head, bn2 come after it and keep the weights" in text for text in caplog.messages) == 1
+    checkpoint, method = load_checkpoint(run), create_method(config, 1)
+    assert sum(len(group["params"]) for group in checkpoint["optimizer"]["param_groups"]) == len([*method.parameters()])
+    trained = [name for name, start in method.named_parameters() if not torch.equal(start, checkpoint["method"][name])]
+    left = {name for name, _ in method.named_parameters()} - set(trained)
+    assert left == {f"online_encoder.backbone.{name}" for name in ("conv_head.weight", "bn2.weight", "bn2.bias")}
 
 
 @pytest.mark.slow

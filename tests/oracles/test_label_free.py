@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from samclr.evaluation.label_free import NO_REGION, drift, rank_me, region_agreement, regions_of_cells
+from samclr.config.pretrain import ModelConfig
+from samclr.errors import EvaluationError
+from samclr.evaluation.label_free import (
+    NO_REGION,
+    drift,
+    rank_me,
+    region_agreement,
+    regions_of_cells,
+    scene_features,
+)
+from samclr.models.backbone import create_backbone
 
 
 def naive_agreement(patches, regions):
@@ -76,3 +86,10 @@ def test_a_cell_belongs_to_the_smallest_region_that_covers_most_of_it():
     cells = regions_of_cells(shares, np.array([400, 60, 90]))
     assert cells.tolist() == [1, 0, 0, 2]
     assert regions_of_cells(shares[1:], np.array([60, 90])).tolist() == [0, NO_REGION, NO_REGION, 1]
+
+
+def test_features_that_are_not_finite_are_refused():
+    backbone = create_backbone(ModelConfig(backbone="small-cnn"), 24)
+    torch.nn.init.constant_(backbone.layers[0].weight, torch.nan)
+    with pytest.raises(EvaluationError, match="features are not finite: its weights are damaged, or training failed"):
+        scene_features(backbone, np.zeros((2, 3, 24, 24), np.uint8), torch.device("cpu"))

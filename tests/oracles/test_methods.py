@@ -287,6 +287,7 @@ def test_metrics_equal_their_formulas():
     assert pair_metrics(embeddings, torch.zeros(6, dtype=torch.long))["similarity_other_image"].isnan()
     assert float(effective_rank(torch.eye(7))) == pytest.approx(7, rel=1e-4)
     assert float(effective_rank(torch.ones(9, 4))) == pytest.approx(1, abs=1e-3)
+    assert all(value.isnan() for value in pair_metrics(embeddings * torch.nan, image).values())
 
 
 def test_every_method_says_what_chance_is():

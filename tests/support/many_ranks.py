@@ -67,7 +67,7 @@ GENTLE = {"layer_decay": 0.5, "head_warmup_steps": 1, "ema_decay": 0.9}
 
 
 class Plain(nn.Module):
-    """A backbone without batch norm, with dropout where asked for."""
+    """A backbone without batch norm, with dropout where asked for, and a norm between its map and its features."""
 
     num_features = 12
     feature_info = ({"num_chs": 12, "reduction": 4},)
@@ -77,12 +77,13 @@ class Plain(nn.Module):
         self.layers = nn.Sequential(
             nn.Conv2d(3, 8, 3, 2), nn.GELU(), nn.Dropout(dropout), nn.Conv2d(8, 12, 3, 2), nn.GELU()
         )
+        self.norm = nn.LayerNorm(12)
 
     def forward(self, pixels):
         return self.forward_head(self.layers(pixels))
 
     def forward_head(self, maps):
-        return maps.mean((2, 3))
+        return self.norm(maps.mean((2, 3)))
 
     def forward_intermediates(self, pixels, indices, output_fmt):
         maps = self.layers(pixels)

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, normalize
 
 from samclr.config.normalisation import normalisation_of
+from samclr.errors import EvaluationError
 from samclr.evaluation.features import images_at_once
+from samclr.evaluation.mapped import NOT_FINITE
 from samclr.models.freeze import modes_kept
 from samclr.models.maps import features_and_map
 
@@ -30,7 +32,11 @@ class SceneFeatures:
 
 @torch.inference_mode()
 def scene_features(backbone: nn.Module, pixels: Any, device: torch.device) -> SceneFeatures:
-    """Features of uint8 pixels [n 3 s s], in evaluation mode; the mode is put back afterwards."""
+    """Features of uint8 pixels [n 3 s s], in evaluation mode; the mode is put back afterwards.
+
+    Raises:
+        EvaluationError: a feature is not finite.
+    """
     images, patches, normalisation = [], [], normalisation_of(backbone)
     with modes_kept(backbone):
         backbone.eval().to(device)
@@ -39,6 +45,8 @@ def scene_features(backbone: nn.Module, pixels: Any, device: torch.device) -> Sc
             features, maps = features_and_map(backbone, normalisation(part.to(device).float().div_(255.0)))
             images.append(features.float().cpu())
             patches.append(maps.float().flatten(2).transpose(1, 2).cpu())
+    if not all(bool(part.isfinite().all()) for part in (*images, *patches)):
+        raise EvaluationError(NOT_FINITE)
     return SceneFeatures(images=torch.cat(images), patches=torch.cat(patches))
 
 

@@ -18,6 +18,7 @@ from samclr.storage.files import BusyError, remove_leftovers, replacing_path
 from samclr.storage.locks import locked
 
 JOIN_BYTES = 64_000_000  # of parts, copied at a time
+NOT_FINITE = "the backbone's features are not finite: its weights are damaged, or training failed"
 
 PartT = TypeVar("PartT")
 Rows = tuple[Shaped[np.ndarray, "..."], ...]  # equally many for each file
@@ -49,7 +50,7 @@ class GrowingArray:
         if len(rows) == 0:
             return
         if not np.isfinite(rows).all():
-            raise EvaluationError("the backbone's features are not finite: its weights are damaged, or training failed")
+            raise EvaluationError(NOT_FINITE)
         if self.num_rows == 0:
             self._rest = rows.shape[1:]
             self._write_header()  # of a length that leaves room for more rows

@@ -108,10 +108,15 @@ class Method(nn.Module):
         wants_regions: `embed` and `targets` take a third argument, `regions: RegionShares = ()`: of each view group
             the shares of its feature maps' cells that the carried regions cover, those that are shown. The settings
             say the same (MethodConfig.wants_regions). `contrast` finds `carried` and `region_shown` in the batch.
+        maps_alone: the loss looks at the backbone's last feature map and never at the features made of it.
+        not_reached: names of the backbone's parameters that such a loss does not reach (samclr.models.maps.behind_map).
+            `create_method` finds them; training leaves them as they are.
     """
 
     online_encoder: Encoder
     wants_regions: bool = False
+    maps_alone: bool = False
+    not_reached: tuple[str, ...] = ()
 
     def embed(self, pixels: Pixels, step: int) -> Embeddings:
         """What the trained encoder makes of each view group."""

@@ -14,6 +14,7 @@ from samclr.models.backbone import create_backbone, load_pretrained
 from samclr.models.drop_path import without_drop_path
 from samclr.models.freeze import evaluate_frozen, freeze, freeze_norm
 from samclr.models.lora import add_lora
+from samclr.models.maps import behind_map
 from samclr.models.momentum import AVERAGE, average, momentum_copy
 
 
@@ -41,6 +42,8 @@ def create_method(config: PretrainConfig, num_steps: int, with_weights: bool = T
         add_lora(backbone, model, size_px)
         evaluate_frozen(backbone)
     method: Method = resolve(METHODS[config.method.name].build)(backbone, config.method, config.seed, num_steps)
+    if method.maps_alone:
+        method.not_reached = behind_map(backbone, size_px)
     if model.drop_path is not None:
         for copied in backbones_of(method)[1:]:
             without_drop_path(copied)

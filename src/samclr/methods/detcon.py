@@ -23,6 +23,7 @@ class DetCon(Method):
     """One region in two views attracts, all other regions repel. With a predictor it is DetCon-B, else DetCon-S."""
 
     wants_regions = True
+    maps_alone = True
 
     def __init__(
         self,

@@ -69,10 +69,15 @@ def pair_metrics(
 
 
 def effective_rank(rows: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-    """exp of the entropy of the normalised singular values (Garrido et al., RankMe, 2023, eq. 1)."""
-    singular = torch.linalg.svdvals(rows)
+    """exp of the entropy of the normalised singular values (Garrido et al., RankMe, 2023, eq. 1).
+
+    NaN where a number is not finite: torch has no singular values then, and the loss, which is not finite either, is to
+    be told.
+    """
+    finite = rows.isfinite().all()
+    singular = torch.linalg.svdvals(torch.where(finite, rows, 0.0))
     shares = singular / singular.sum() + 1e-7
-    return torch.exp(-(shares * shares.log()).sum())
+    return torch.where(finite, torch.exp(-(shares * shares.log()).sum()), torch.nan)
 
 
 def share_entropy(shares: Float[Tensor, "*b k"]) -> Float[Tensor, "*b"]:

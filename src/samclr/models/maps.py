@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from samclr.config.pretrain import ModelConfig
 from samclr.errors import ConfigError
 from samclr.models.backbone import create_backbone
+from samclr.models.freeze import modes_kept
 from samclr.models.onnx_file import lacks
 from samclr.models.sizes import reason_of
 
@@ -87,6 +88,23 @@ def pool_regions(maps: Float[Tensor, "n c gh gw"], shares: Float[Tensor, "n r gh
         total = weights.sum(-1, keepdim=True)
         weights = torch.where(total > 0, weights / total.clamp(min=torch.finfo(cells.dtype).tiny), 1 / cells.shape[-1])
         return weights @ cells.transpose(1, 2)
+
+
+def behind_map(backbone: nn.Module, size_px: int) -> tuple[str, ...]:
+    """Names of the parameters that learn but have no part in the last stage's map of views of `size_px`.
+
+    They make the features of the map: a CNN's layers after its stages, a ViT's attention pooling or norm of its mean.
+    A loss of maps alone gives them no gradient. Costs one pass over one image in evaluation mode.
+    """
+    learning = {name: one for name, one in backbone.named_parameters() if one.requires_grad}
+    example = next(backbone.parameters())
+    with modes_kept(backbone), torch.enable_grad():
+        pixels = torch.zeros(1, 3, size_px, size_px, device=example.device, dtype=example.dtype)
+        _, maps = features_and_map(backbone.eval(), pixels)
+    if not maps.requires_grad:
+        return tuple(learning)
+    gradients = torch.autograd.grad(maps.sum(), list(learning.values()), allow_unused=True)
+    return tuple(name for name, gradient in zip(learning, gradients, strict=True) if gradient is None)
 
 
 def map_side(config: ModelConfig, size_px: int) -> int:

@@ -65,6 +65,17 @@ class RegionIndex:
     grid: UInt8[np.ndarray, "r 32 32"]
     segment_errors: int
     unchecked: "UncheckedGrids | None" = field(default=None, repr=False)
+    grid_crc32: UInt32[np.ndarray, "r"] | None = field(default=None, repr=False)
+
+    def masks_fingerprint(self) -> str:
+        """Sixteen hex digits that change with any mask, to the accuracy of the grid."""
+        crc32 = self.grid_crc32
+        if crc32 is None:
+            crc32 = np.array([zlib.crc32(grid.tobytes()) for grid in self.grid], np.uint32)
+        digest = hashlib.sha256()
+        for values in (self.mask_box_xyxy, self.area_px, crc32):
+            digest.update(np.ascontiguousarray(values).data)
+        return digest.hexdigest()[:16]
 
     def grids(self, region: Int[np.ndarray, "m"]) -> UInt8[np.ndarray, "m 32 32"]:
         """Grids of some regions. Raises PartsError if one is damaged."""
@@ -165,6 +176,7 @@ def _load(path: Path) -> RegionIndex | None:
         grid=grid,
         segment_errors=int(loaded["segment_errors"]),
         unchecked=unchecked,
+        grid_crc32=np.asarray(loaded["grid_crc32"]),
     )
 
 

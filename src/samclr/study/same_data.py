@@ -93,10 +93,10 @@ def refuse_other_images(folder: StudyFolder, plan: Plan, run: Run, data: Trainin
         if other.name == run.name or other.arm.scenes != run.arm.scenes:
             continue
         known = _facts(folder, other)
-        compared = ["data_fingerprint"] if other.arm.name == run.arm.name else []
+        compared = ["data_fingerprint", "masks_fingerprint"] if other.arm.name == run.arm.name else []
         if known.get("data", {}).get(HELD_OUT) == facts["data"].get(HELD_OUT):
             compared.append("scenes_fingerprint")
-        if any(known.get(name, facts[name]) != facts[name] for name in compared):
+        if any(known.get(name, facts.get(name)) != facts.get(name) for name in compared):
             raise RunError(
                 f"the scenes {run.arm.scenes} or their regions are not those that {other.name} was trained on, with "
                 f"which this run stands in one table; {RESTORE}"

@@ -118,10 +118,15 @@ def _check_memory(config: PretrainConfig, fabric: Fabric) -> None:
 def set_up(fabric: Fabric, method: Method, optimizer: torch.optim.Optimizer, runtime: RuntimeConfig) -> tuple[Any, Any]:
     """Put method and optimiser on the device. On several GPUs batch norm is synchronised; on CPUs torch has no such.
 
+    What the loss does not reach learns no longer: several ranks would wait for its gradients. The optimiser, which
+    passes it by, keeps its place for it, so that checkpoints of older runs fit.
+
     Raises:
         ConfigError: the backbone cannot compute activations again.
     """
     backbone = method.online_encoder.backbone
+    for name in method.not_reached:
+        backbone.get_parameter(name).requires_grad_(False)
     if runtime.activation_checkpointing:
         if not hasattr(backbone, "set_grad_checkpointing"):
             raise ConfigError(f"{type(backbone).__name__} does not support activation_checkpointing; timm's models can")

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from samclr.config.pretrain import PretrainConfig
 from samclr.errors import ConfigError, RunError
 from samclr.log import option_of
+from samclr.methods.base import Method
+from samclr.models.layer_groups import name_of
 
 COLLAPSED_SPREAD = 0.1
 ONE_PROTOTYPE, NO_OPINION = 0.02, 0.999  # of DINO's entropies, as shares of the largest possible
@@ -111,3 +113,22 @@ def refuse_without_carried(config: PretrainConfig, counts: Mapping[str, int]) ->
             f"larger {option_of('size_px')}",
             "carried_regions",
         )
+
+
+def not_reached_remark(method: Method) -> str | None:
+    """Which layers of the backbone the loss does not train, by the shortest names that hold no other; None if all."""
+    if not method.not_reached:
+        return None
+    backbone = method.online_encoder.backbone
+    others = [name for name, _ in backbone.named_parameters() if name not in method.not_reached]
+    layers = dict.fromkeys(_layer_of(name, others) for name in method.not_reached)
+    return (
+        f"the loss looks at the feature map alone: of {name_of(backbone)}, {', '.join(layers)} come after it and keep "
+        f"the weights that they begin with"
+    )
+
+
+def _layer_of(name: str, others: list[str]) -> str:
+    words = name.split(".")
+    beginnings = (".".join(words[:number]) for number in range(1, len(words) + 1))
+    return next(one for one in beginnings if not any(f"{other}.".startswith(f"{one}.") for other in others))

@@ -35,7 +35,13 @@ from samclr.training.head_warmup import head_alone
 from samclr.training.loggers import log_rows, open_loggers, writers_fail_once
 from samclr.training.measures import Measures
 from samclr.training.micro_batches import backward
-from samclr.training.monitor import CollapseMonitor, identical_pairs_warning, refuse_without_carried, sample_counts
+from samclr.training.monitor import (
+    CollapseMonitor,
+    identical_pairs_warning,
+    not_reached_remark,
+    refuse_without_carried,
+    sample_counts,
+)
 from samclr.training.optim import create_optimizer, schedule_step, set_rates
 from samclr.training.progress import TrainingProgress
 from samclr.training.start import fit_to_folder, say_extension, settle
@@ -141,6 +147,8 @@ def _train(
             tell(f"{len(data.regions.area_px):,} regions after the filter, in {data.bank.num_images:,} images")
     checkpoint = load_checkpoint(run)
     method = create_method(config, num_steps, with_weights=checkpoint is None)  # a resumed run has its own
+    if fabric.is_global_zero and (remark := not_reached_remark(method)):
+        say(remark)
     optimizer = create_optimizer(method, config.optim)
     totals: dict[str, int] = {}
     first_step = 0
@@ -258,12 +266,14 @@ def _warn_of_large_batch(config: PretrainConfig, data: TrainingData) -> None:
 
 def _check_same_data(run: Path, data: TrainingData, write: bool) -> None:
     summary = read_json(run / SUMMARY_FILE, {})
-    known = summary.get("data_fingerprint", data.fingerprint)
-    if known != data.fingerprint:
-        raise RunError(
-            f"{run} was started on other images or regions (fingerprint {known}, now {data.fingerprint}); "
-            f"name another {option_of('out')}, or restore the scenes and the region store"
-        )
+    for name, now in data.fingerprints().items():
+        known = summary.get(name, now)  # older runs lack some
+        if known != now:
+            what = "masks of its regions" if name == "masks_fingerprint" else "images or regions"
+            raise RunError(
+                f"{run} was started on other {what} (fingerprint {known}, now {now}); "
+                f"name another {option_of('out')}, or restore the scenes and the region store"
+            )
     if write:
         write_json(run / SUMMARY_FILE, summary | data.facts(), sealed=True)
 

@@ -39,7 +39,7 @@ LOOSENED = ("min_area_px", "min_area_frac", "max_area_frac", "min_box_px")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """Everything a run reads. `fingerprint` changes with any image, region or filter setting.
+    """Everything a run reads. `fingerprint` changes with any image, box of a region or filter setting.
 
     regions_maker: the segmenter of the regions, and its settings. num_held_out: scenes that are not trained on.
     """
@@ -56,10 +56,20 @@ class TrainingData:
         """Changes with any image, as runs with and without regions have it."""
         return self.fingerprint if self.regions is None else data_fingerprint(self.bank, None)
 
+    @cached_property
+    def masks_fingerprint(self) -> str | None:
+        """Changes with any mask; beside `fingerprint`, which older runs have alone. None without regions."""
+        return None if self.regions is None else self.regions.masks_fingerprint()
+
+    def fingerprints(self) -> dict[str, str]:
+        """By the names that the summary of a run has them under."""
+        found = {"data_fingerprint": self.fingerprint, "scenes_fingerprint": self.scenes_fingerprint}
+        masks = self.masks_fingerprint
+        return found if masks is None else found | {"masks_fingerprint": masks}
+
     def facts(self) -> dict[str, Any]:
         """What the summary of a run says of it."""
-        found: dict[str, Any] = {"data_fingerprint": self.fingerprint, "scenes_fingerprint": self.scenes_fingerprint}
-        found["data"] = self.counts()
+        found: dict[str, Any] = self.fingerprints() | {"data": self.counts()}
         return found if self.regions_maker is None else found | {"regions_maker": self.regions_maker}
 
     def counts(self) -> dict[str, int]:
@@ -259,7 +269,7 @@ def refuse_too_few(data: DataConfig, num_scenes: int) -> None:
 
 
 def data_fingerprint(bank: SceneBank, regions: RegionIndex | None) -> str:
-    """Sixteen hex digits that change with any image, region or filter setting."""
+    """Sixteen hex digits that change with any image, box of a region or filter setting."""
     digest = hashlib.sha256()
     for number, (_, content_hash) in enumerate(bank.names()):
         digest.update((f"\n{content_hash}" if number else content_hash).encode())
