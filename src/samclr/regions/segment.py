@@ -33,12 +33,15 @@ def segment_scenes(
     refs: Sequence[SceneRef], config: SegmenterConfig, store_path: Path, options: FillOptions
 ) -> tuple[PartsFolder, FillReport]:
     """Give every scene a row in the store. Safe to kill and to run twice at a time; see fill."""
-    config = settled(config, refs)
-    store = open_for_segmenting(config, store_path, refs, in_this_process=options.num_workers == 1)
-    refs = segmenter_class(config).prepared(config.options, refs)
-    report = fill(store, refs, SegmentWork(config=config), options, f"segmenting with {config.segmenter}")
-    segmenter_class(config).say_counted(config.options, report.tally)
-    return store, report
+    try:
+        config = settled(config, refs)
+        store = open_for_segmenting(config, store_path, refs, in_this_process=options.num_workers == 1)
+        refs = segmenter_class(config).prepared(config.options, refs)
+        report = fill(store, refs, SegmentWork(config=config), options, f"segmenting with {config.segmenter}")
+        segmenter_class(config).say_counted(config.options, report.tally)
+        return store, report
+    finally:
+        _loaded.cache_clear()  # its memory is free, and the next job loads the model as it is then
 
 
 def settled(config: SegmenterConfig, refs: Sequence[SceneRef]) -> SegmenterConfig:
@@ -87,7 +90,7 @@ class _Loaded:
 
 @lru_cache(maxsize=1)
 def _loaded(config: SegmenterConfig) -> _Loaded:
-    """One a process."""
+    """One a process and job."""
     return _Loaded(segmenter=build_segmenter(config))
 
 
