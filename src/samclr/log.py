@@ -207,6 +207,8 @@ def show_fill(verb: str, path: Path, report: Any, strict: bool, as_json: bool) -
         say(f"  failed: {image_id}: {text}")
     if len(report.errors) > FAILURES_SHOWN:
         say(f"  and {len(report.errors) - FAILURES_SHOWN:,} more; --json lists all")
+    if report.errors:
+        say("  --retry-errors tries them again")
     say(
         f"{verb} {report.num_images - len(report.errors)} of {report.num_images} images into {path} "
         f"in {report.wall_s:.1f} s ({report.num_new} new{f', {len(report.errors)} failed' if report.errors else ''})"

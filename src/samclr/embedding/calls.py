@@ -91,7 +91,10 @@ def embed(
     _, report = embed_scenes(list_scenes(sources, image_column), job, path, options)
     if report.errors:
         failed = name_some([f"{image_id}: {text}" for image_id, text in list(report.errors.items())[:3]])
-        text = f"{len(report.errors):,} of {report.num_images:,} images could not be embedded: {failed}"
+        text = (
+            f"{len(report.errors):,} of {report.num_images:,} images could not be embedded: {failed}; "
+            f"{option_of('retry_errors')} tries them again"
+        )
         if report.is_in_vain:
             raise PartsError(text)
         say(text)

@@ -63,7 +63,10 @@ def segment(
         say(note.line())
     if report.errors:
         failed = name_some([f"{image_id}: {text}" for image_id, text in list(report.errors.items())[:3]])
-        text = f"{len(report.errors):,} of {report.num_images:,} images could not be segmented: {failed}"
+        text = (
+            f"{len(report.errors):,} of {report.num_images:,} images could not be segmented: {failed}; "
+            f"{option_of('retry_errors')} tries them again"
+        )
         if report.is_in_vain:
             raise PartsError(text)
         say(text)

@@ -24,17 +24,24 @@ from samclr.scenes.read_ahead import Row, unread_row, work_through
 from samclr.scenes.refs import LabelFile, SceneRef
 from samclr.storage.parts import PartsFolder
 
+DEVICE_ERROR, NO_MEMORY = "CUDA error", "out of memory"  # in what torch raises
+MOST_WITHOUT_MEMORY = 4  # images in a row, before any was segmented
+KEPT = "finished parts are kept: rerun the same command to do the rest"
+
 
 def segment_scenes(
     refs: Sequence[SceneRef], config: SegmenterConfig, store_path: Path, options: FillOptions
 ) -> tuple[PartsFolder, FillReport]:
     """Give every scene a row in the store. Safe to kill and to run twice at a time; see fill."""
-    config = settled(config, refs)
-    store = open_for_segmenting(config, store_path, refs, in_this_process=options.num_workers == 1)
-    refs = segmenter_class(config).prepared(config.options, refs)
-    report = fill(store, refs, SegmentWork(config=config), options, f"segmenting with {config.segmenter}")
-    segmenter_class(config).say_counted(config.options, report.tally)
-    return store, report
+    try:
+        config = settled(config, refs)
+        store = open_for_segmenting(config, store_path, refs, in_this_process=options.num_workers == 1)
+        refs = segmenter_class(config).prepared(config.options, refs)
+        report = fill(store, refs, SegmentWork(config=config), options, f"segmenting with {config.segmenter}")
+        segmenter_class(config).say_counted(config.options, report.tally)
+        return store, report
+    finally:
+        _loaded.cache_clear()  # its memory is free, and the next job loads the model as it is then
 
 
 def settled(config: SegmenterConfig, refs: Sequence[SceneRef]) -> SegmenterConfig:
@@ -50,7 +57,7 @@ def open_for_segmenting(
     kind = segmenter_class(config)
     kind.check(config.segmenter, config.options, refs)
     if in_this_process:
-        _segmenter(config)
+        _loaded(config)
     else:
         kind(config.segmenter, kind.for_trial(config.options))
     maker = maker_of(config)
@@ -72,10 +79,19 @@ def told(config: SegmenterConfig) -> str:
     return f"{config.segmenter} ({': '.join(why)})" if why else config.segmenter
 
 
+@dataclass(kw_only=True)
+class _Loaded:
+    """A process's segmenter, with the last scene that it segmented, or how often it lacked memory before any."""
+
+    segmenter: Segmenter
+    done: Scene | None = None
+    num_without_memory: int = 0
+
+
 @lru_cache(maxsize=1)
-def _segmenter(config: SegmenterConfig) -> Segmenter:
-    """One loaded segmenter a process."""
-    return build_segmenter(config)
+def _loaded(config: SegmenterConfig) -> _Loaded:
+    """One a process and job."""
+    return _Loaded(segmenter=build_segmenter(config))
 
 
 @dataclass(kw_only=True)
@@ -87,7 +103,7 @@ class SegmentWork:
 
     @property
     def segmenter(self) -> Segmenter:
-        return _segmenter(self.config)
+        return _loaded(self.config).segmenter
 
     def __call__(self, refs: list[SceneRef], companion: Path) -> pa.Table:
         most = self.segmenter.scenes_per_call  # loads it, before any reading thread asks for it
@@ -143,13 +159,42 @@ class SegmentWork:
         add_tally(self.tally, {f"stage_{stage}": seconds for stage, seconds in self.segmenter.take_times().items()})
 
     def _try_segment(self, scenes: list[Scene]) -> Sequence[Any]:
-        """A segmenter that raises on a batch is asked scene by scene, so that one scene costs one row."""
+        """A segmenter that raises on a batch is asked scene by scene, so that one scene costs one row.
+
+        Raises PartsError where the fault is not that scene's: the device is lost, or its memory is taken.
+        """
         if not scenes:
             return []
         try:
-            return self.segmenter.segment(scenes)
-        except Exception as error:  # any fault of a segmenter is that image's row, never the job's end
-            if len(scenes) == 1:
-                message = f"segmenter failed: {type(error).__name__}: {error}"
-                return [SegmentError(image_id=scenes[0].image_id, message=message)]
-            return [answer for scene in scenes for answer in self._try_segment([scene])]
+            answers = self.segmenter.segment(scenes)
+        except Exception as error:  # a fault at one image is its row; see _check_alive for those that are not
+            if len(scenes) > 1:
+                return [answer for scene in scenes for answer in self._try_segment([scene])]
+            self._check_alive(scenes[0], error)
+            message = f"segmenter failed: {type(error).__name__}: {error}"
+            return [SegmentError(image_id=scenes[0].image_id, message=message)]
+        for scene, answer in zip(scenes, answers, strict=True):
+            if not isinstance(answer, SegmentError):
+                _loaded(self.config).done = scene
+        return answers
+
+    def _check_alive(self, scene: Scene, error: Exception) -> None:
+        """Raise PartsError if the device is lost, or the segmenter fails at the scene that it last segmented, too."""
+        own, where = _loaded(self.config), f"{self.config.segmenter} failed at {scene.image_id} ({_short(error)})"
+        if DEVICE_ERROR in str(error):
+            raise PartsError(f"{where}: the device is lost; {KEPT}") from error
+        if own.done is None:
+            own.num_without_memory += isinstance(error, MemoryError) or NO_MEMORY in str(error)
+            if own.num_without_memory == MOST_WITHOUT_MEMORY:
+                raise PartsError(f"{where}, as at all images before; free memory of the device; {KEPT}") from error
+            return
+        try:
+            own.segmenter.segment([own.done])
+        except Exception as again:
+            raise PartsError(
+                f"{where}, and now fails at {own.done.image_id}, which it had segmented ({_short(again)}); {KEPT}"
+            ) from error
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

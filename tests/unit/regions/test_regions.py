@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -137,7 +138,7 @@ def test_a_segmenter_that_fails_on_one_scene_costs_one_row(scenes, tmp_path, mon
                 for s in found
             ]
 
-    monkeypatch.setattr(segment, "_segmenter", lambda config: Picky())
+    monkeypatch.setattr(segment, "_loaded", lru_cache(lambda config: segment._Loaded(segmenter=Picky())))
     work = SegmentWork(config=SegmenterConfig())
     table = work(list_scenes([scenes]), tmp_path / "unused")
     failed = [row for row in table.to_pylist() if row["status"] != "ok"]
