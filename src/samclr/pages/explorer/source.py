@@ -73,7 +73,7 @@ class Source:
         columns = None if self.store is None else open_columns(self.store, [ref.image_id for ref in refs])
         self.bank = open_bank(scenes, refs, data.bank, self.run_config)
         limit = memory_mb * 1_000_000
-        self.objects = None if vectors is None else Objects(vectors, [ref.image_id for ref in refs])
+        self.objects = None if vectors is None else Objects(vectors, [ref.image_id for ref in refs], columns)
         self.patch_colours = None if data.run is None else PatchColours(data.run)
         self.pictures = Pictures(refs, self.bank, int(limit * (1 - SCENES_SHARE)))
         has_any = vectors is not None or data.duplicates is not None
