@@ -223,8 +223,9 @@ def map_by_umap(tmp_path, call, until):
     """What the page says of the map by UMAP, and what went wrong on it."""
     scenes, store = write_nested(tmp_path, 9, call)
     random = np.random.default_rng(0)
-    vectors = {one: random.normal(size=(9, 6)) for one in RegionStore(store)}
-    write_vectors(tmp_path / "vectors", vectors)
+    regions = RegionStore(store)
+    vectors = {one: random.normal(size=(1 + len(found.regions), 6)) for one, found in regions.items()}
+    write_vectors(tmp_path / "vectors", vectors, regions=regions)
     faults = []
     source = Source([scenes], ExplorerData(regions=store, vectors=tmp_path / "vectors"))
     with served(source) as address, browser() as opened:
@@ -254,9 +255,9 @@ def test_a_map_by_umap_needs_its_extra(tmp_path, call, monkeypatch):
 @pytest.mark.slow
 def test_a_map_by_umap(tmp_path, call):
     pytest.importorskip("umap")
-    about, fault, faults = map_by_umap(tmp_path, call, "document.body.dataset.map === 'umap 72'")
+    about, fault, faults = map_by_umap(tmp_path, call, "document.body.dataset.map === 'umap 35'")
     assert (about, fault, faults) == (
-        "Each point is an object: 72 regions with a vector. Near points are alike.",
+        "Each point is an object: 35 regions with a vector. Near points are alike.",
         "",
         [],
     )
@@ -267,7 +268,7 @@ def test_the_map_and_neighbours(tmp_path, call):
     regions = RegionStore(store)
     random = np.random.default_rng(0)
     vectors = {image_id: random.normal(size=(1 + len(found.regions), 4)) for image_id, found in regions.items()}
-    write_vectors(tmp_path / "vectors", vectors)
+    write_vectors(tmp_path / "vectors", vectors, regions=regions)
     total = sum(len(found.regions) for found in regions.values())
     faults = []
     source = Source([scenes], ExplorerData(regions=store, vectors=tmp_path / "vectors"))

@@ -1,6 +1,7 @@
 """The views that the explorer shows of a scene are training's, to the bit: boxes, draws and pixels."""
 
-from dataclasses import fields
+import json
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -8,9 +9,14 @@ import torch
 from support.nested import write_nested
 
 from samclr.config.explorer import ExplorerData
+from samclr.config.pretrain import DataConfig
+from samclr.config.recipes import RECIPES
 from samclr.config.views import AugmentConfig, FilterConfig, LocalViews, ViewsConfig
+from samclr.datasets.scene_lists import write_list
 from samclr.pages.explorer.sampling import AS_IT_IS
 from samclr.pages.explorer.source import Source
+from samclr.runs.saved import saved_config
+from samclr.views.data import prepare_data
 from samclr.views.plan import WHOLE_IMAGE
 from samclr.views.region_views import RegionViews
 
@@ -71,3 +77,40 @@ def test_equal_to_training(number, tmp_path, call):
             visit = sampler.visit(visit.step + 1)
     assert seen >= 12
     assert "leaves this scene out" in source.sampler(6, source.begun)
+
+
+@pytest.mark.parametrize("has_bank", [True, False])
+def test_of_a_run_the_steps_are_those_of_its_training(has_bank, tmp_path, call, capsys):
+    scenes, _ = write_nested(tmp_path, 14, call)
+    write_list(tmp_path / "twice.txt", ["002.png"], [scenes], "left out")
+    data = DataConfig(scenes=(scenes,), exclude=tmp_path / "twice.txt", held_out=0.2, bank=tmp_path / "bank")
+    base = RECIPES["simclr"].config
+    config = replace(base, data=data, seed=3, optim=replace(base.optim, global_batch_size=5))
+    (run := tmp_path / "run").mkdir()
+    (run / "config.json").write_text(json.dumps(saved_config(config)))
+    trained = prepare_data(config)
+    numbers = {image_id: number for number, image_id in enumerate(trained.bank.image_ids)}
+    if not has_bank:
+        (tmp_path / "bank").rename(tmp_path / "elsewhere")
+    source = Source([scenes], ExplorerData(run=run))
+    assert (len(numbers), source.bank is not None) == (10, has_bank)
+    for scene, image_id in enumerate(source.catalogue.ids):
+        sampler = source.sampler(scene, source.begun)
+        if image_id not in numbers:
+            assert sampler == "training leaves this scene out: the run excludes it, holds it out, or was made of others"
+            assert source.pictures.jpeg(scene, 64)
+            continue
+        visit = sampler.visit(4)
+        shown = trained.planner.images_of(visit.step)
+        assert [int(slot) for slot in np.flatnonzero(shown == numbers[image_id])] == list(visit.slots)
+    assert source.set_shares(source.begun)["of_scenes"] == 10
+    assert "trained" not in capsys.readouterr().err
+    some = write_nested(tmp_path / "more", 5, call)[0]
+    for path in sorted(some.iterdir())[3:]:
+        path.unlink()
+    Source([some], ExplorerData(run=run))
+    assert "8 of the 10 scenes that the run trained on are not among these" in capsys.readouterr().err
+    scenes.rename(tmp_path / "moved")
+    moved = Source([tmp_path / "moved"], ExplorerData(run=run))
+    assert (moved.pictures.bank_number == source.pictures.bank_number).all()
+    assert "views are shown as if it were trained on these" in capsys.readouterr().err

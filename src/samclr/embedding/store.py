@@ -15,10 +15,10 @@ from jaxtyping import Float, Int
 
 from samclr.config.embedding import VectorType
 from samclr.storage.checksums import read_parquet, write_parquet
-from samclr.storage.parts import HEAD_SCHEMA, OK, VECTORS, PartsFolder, companion_of
+from samclr.storage.parts import HEAD_SCHEMA, LABEL_SCHEMA, OK, VECTORS, PartsFolder, companion_of
 
 WHOLE_IMAGE = -1  # the number of a row that is no region's
-IMAGES_SCHEMA = pa.schema([*HEAD_SCHEMA, ("num_regions", pa.int32())])
+IMAGES_SCHEMA = pa.schema([*HEAD_SCHEMA, ("num_regions", pa.int32()), *LABEL_SCHEMA])  # label: the regions
 ARROW_TYPES = {"float16": pa.float16(), "float32": pa.float32()}
 
 

@@ -26,7 +26,8 @@ from samclr.embedding.store import (
     keep_rows,
     write_rows,
 )
-from samclr.errors import PartsError, RegionError, name_some
+from samclr.embedding.stored_regions import NO_STAMP, StoredMarks, hash_of, refuse_missing, regions_of
+from samclr.errors import PartsError, RegionError
 from samclr.evaluation.targets import Target, open_target
 from samclr.log import option_of, tell
 from samclr.models.devices import choose_device
@@ -36,12 +37,13 @@ from samclr.models.sizes import InputSizes
 from samclr.processes.ray_cluster import join_cluster
 from samclr.regions.coarsest import coarsest
 from samclr.regions.records import ImageRegions, SegmentError
-from samclr.regions.store import open_store, read_bucket, read_regions
+from samclr.regions.store import open_store
 from samclr.scenes.decode import DecodeError, Scene, load_scene
 from samclr.scenes.fill import MORE_PAGES, FillOptions, FillReport, Tally, add_tally, fill
 from samclr.scenes.fill_on_ray import fill_on_ray
 from samclr.scenes.read_ahead import SCENES_PER_CALL, Row, unread_row, work_through
 from samclr.scenes.refs import SceneRef
+from samclr.scenes.replaced import ITS_REGIONS
 from samclr.storage.parts import MANIFEST, OK, VECTORS, PartsFolder
 
 
@@ -96,10 +98,10 @@ def open_for_embedding(refs: Sequence[SceneRef], job: EmbedJob, path: Path) -> t
         UsageError: no such device.
     """
     device = choose_device(job.device)
-    for cached in (_opened, _checked, _places):
-        cached.cache_clear()  # of an earlier call, after which a run may have gone on
+    for cached in (_opened, _checked, _marks):
+        cached.cache_clear()  # of an earlier call, after which a run or a store may have gone on
     if job.regions is not None:
-        _refuse_missing(refs, open_store(job.regions))
+        refuse_missing(refs, open_store(job.regions))
     maker = _maker(job)
     if (path / MANIFEST).exists():
         then = PartsFolder(path, VECTORS).maker
@@ -141,6 +143,11 @@ def _checked(job: EmbedJob, fingerprint: str) -> tuple[Target, EmbedConfig]:
     return target, config
 
 
+@lru_cache(maxsize=1)
+def _marks(path: Path) -> StoredMarks:
+    return StoredMarks(path)
+
+
 def _maker(job: EmbedJob) -> dict[str, Any]:
     """What the manifest says of the vectors; see Vectors.manifest."""
     target, config = _opened(job)
@@ -173,27 +180,27 @@ def _differences(then: dict[str, Any], now: dict[str, Any], names: list[str]) ->
     return "; ".join(texts)
 
 
-def _refuse_missing(refs: Sequence[SceneRef], store: PartsFolder) -> None:
-    known = {image_id for _, rows in store.parts(["image_id"]) for image_id in rows["image_id"].to_pylist()}
-    missing = [ref.image_id for ref in refs if ref.image_id not in known]
-    if missing:
-        raise PartsError(
-            f"{len(missing)} scenes have no row in the region store {store.path}: {name_some(missing)}; "
-            f"run samclr segment on the same scenes with --out {store.path}"
-        )
-
-
 @dataclass(kw_only=True)
 class EmbedWork:
     """Makes one part of a folder of vectors: reads ahead while the backbone works.
 
     On a CPU each scene goes through the backbone alone, so that its vectors do not depend on its neighbours.
+    What a scene's regions were is kept in its row, as of a label: so that a store that was redone is noticed.
     """
 
     job: EmbedJob
     fingerprint: str
     tally: Tally = field(default_factory=dict)
     part_columns: tuple[str, ...] = ("status", "num_regions")
+    its_label: str = ITS_REGIONS
+
+    def label_stamp(self, ref: SceneRef) -> tuple[int, int]:
+        """See OfLabels: of the region store's part."""
+        return NO_STAMP if self.job.regions is None else _marks(self.job.regions).stamp(ref)
+
+    def label_hash(self, ref: SceneRef) -> str:
+        """See OfLabels: of the image's masks."""
+        return "" if self.job.regions is None else _marks(self.job.regions).hash(ref)
 
     def fault_of(self, path: Path, rows: pa.Table) -> str | None:
         """What is wrong with a part's vectors, if anything is."""
@@ -206,13 +213,18 @@ class EmbedWork:
     def __call__(self, refs: list[SceneRef], companion: Path) -> pa.Table:
         device = choose_device(self.job.device)
         _checked(self.job, self.fingerprint)
-        regions = _regions_of(self.job.regions, refs) if self.job.regions is not None else {}
+        labels = {ref.image_id: self.label_stamp(ref) for ref in refs}  # before the regions are read
+        regions = regions_of(self.job.regions, refs) if self.job.regions is not None else {}
 
         def work(waiting: list[tuple[Row, Scene]]) -> None:
             self._embed(waiting, regions, device)
 
         rows = work_through(refs, self._read, work, 1 if device.type == "cpu" else SCENES_PER_CALL)
         write_rows(companion, [row.pop("vectors") for row in rows if row["status"] == OK])
+        if self.job.regions is not None:
+            for row in rows:
+                size, mtime_ns = labels[row["image_id"]]
+                row["label_file"] = {"hash": hash_of(regions.get(row["image_id"])), "size": size, "mtime_ns": mtime_ns}
         return pa.Table.from_pylist(rows, schema=IMAGES_SCHEMA)
 
     def _read(self, ref: SceneRef) -> tuple[Row, Scene | None]:
@@ -295,31 +307,3 @@ def _fault_of_vectors(vectors: Float[np.ndarray, "_ d"], numbers: Sequence[int],
     what = "zero" if lengths[odd[0]] == 0 else "not finite"
     hint = f"; {option_of('dtype')} float32 holds more" if np.isfinite(vectors).all() and vectors[odd[0]].any() else ""
     return f"the vector of {of} is {what}{f' in {config.dtype}' if hint else ''}{hint}"
-
-
-def _regions_of(path: Path, refs: list[SceneRef]) -> dict[str, ImageRegions | SegmentError]:
-    """What the store has of some scenes; each of its buckets is read once."""
-    store = open_store(path)
-    places = _places(path) if any(ref.row is not None for ref in refs) else {}
-    buckets: dict[int, set[str]] = {}
-    for ref in refs:
-        bucket = places.get(ref.image_id)
-        buckets.setdefault(store.bucket_of(ref.locality_key) if bucket is None else bucket, set()).add(ref.image_id)
-    found: dict[str, ImageRegions | SegmentError] = {}
-    for bucket, wanted in buckets.items():
-        found |= _read(store, bucket, wanted)
-    return found
-
-
-def _read(store: PartsFolder, bucket: int, wanted: set[str]) -> dict[str, ImageRegions | SegmentError]:
-    if not store.part_paths(bucket):
-        return {}
-    rows = read_bucket(store, bucket)
-    rows = rows.filter(pa.array([image_id in wanted for image_id in rows["image_id"].to_pylist()], pa.bool_()))
-    return {row["image_id"]: read_regions(row) for row in rows.to_pylist()}
-
-
-@lru_cache(maxsize=1)
-def _places(path: Path) -> dict[str, int]:
-    """As PartsFolder.places, read once a process: every scene has its row when the job begins, and it stays there."""
-    return open_store(path).places()

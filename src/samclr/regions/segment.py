@@ -22,6 +22,7 @@ from samclr.scenes.decode import DecodeError, Scene, load_scene
 from samclr.scenes.fill import MORE_PAGES, FillOptions, FillReport, Tally, add_tally, fill
 from samclr.scenes.read_ahead import Row, unread_row, work_through
 from samclr.scenes.refs import LabelFile, SceneRef
+from samclr.scenes.replaced import ITS_LABEL
 from samclr.storage.parts import PartsFolder
 
 DEVICE_ERROR, NO_MEMORY = "CUDA error", "out of memory"  # in what torch raises
@@ -100,6 +101,7 @@ class SegmentWork:
 
     config: SegmenterConfig
     tally: Tally = field(default_factory=dict)
+    its_label: str = ITS_LABEL
 
     @property
     def segmenter(self) -> Segmenter:

@@ -24,7 +24,7 @@ from samclr.scenes.decode import pages_text
 from samclr.scenes.outdated import drop_outdated
 from samclr.scenes.progress import progress_bar
 from samclr.scenes.refs import SceneRef
-from samclr.scenes.replaced import ITS_LABEL, STAMP_COLUMNS, Row, has_same_stamps, replaced
+from samclr.scenes.replaced import ITS_LABEL, ITS_REGIONS, STAMP_COLUMNS, Row, has_same_stamps, replaced
 from samclr.storage.parts import OK, PartsFolder, command_of
 
 BUSY_WAIT_S = 0.5
@@ -152,7 +152,8 @@ def finish_report(report: FillReport, folder: PartsFolder, refs: Sequence[SceneR
     Raises ScenesError if files were replaced since their rows were made.
     """
     if report.changed:
-        what = "images or their labels" if any(one.endswith(ITS_LABEL) for one in report.changed) else "images"
+        kinds = {ITS_LABEL: "images or their labels", ITS_REGIONS: "images or their regions"}
+        what = next((kind for its, kind in kinds.items() if any(one.endswith(its) for one in report.changed)), "images")
         raise ScenesError(
             f"{len(report.changed)} {what} were replaced since {folder.path} was made: "
             f"{name_some(sorted(report.changed))}; run {redo_command(folder)} with --replace-changed "

@@ -1,4 +1,4 @@
-"""Whether what a row was made of was replaced since: its image, and its label where the work reads one.
+"""Whether what a row was made of was replaced since: its image, its label or its regions, where the work reads any.
 
 Stamps are compared first; a file is read and hashed only where they differ. What keeps its size and time passes.
 """
@@ -12,13 +12,18 @@ from samclr.scenes.reading import content_hash, read_bytes
 from samclr.scenes.refs import SceneRef, file_stamp
 
 STAMP_COLUMNS = ("image_id", "status", "file_size", "mtime_ns", "label_file")
-ITS_LABEL = " (its label)"  # after the name of an image whose label was replaced
+ITS_LABEL, ITS_REGIONS = " (its label)", " (its regions)"  # after the name of an image of which these were replaced
 Row = dict[str, Any]
 
 
 @runtime_checkable
 class OfLabels(Protocol):
-    """Work whose rows are made of images' labels, too, and keep `label_file`; rows without say nothing of a label."""
+    """Work whose rows are made of images' labels, too, and keep `label_file`; rows without say nothing of a label.
+
+    The label of an image that is embedded is its row of the region store. its_label: ITS_LABEL or ITS_REGIONS.
+    """
+
+    its_label: str
 
     def label_stamp(self, ref: SceneRef) -> tuple[int, int]:
         """Size in bytes and modification time in ns of an image's label; (0, 0) where there is none."""
@@ -35,11 +40,11 @@ def has_same_stamps(ref: SceneRef, row: Row, work: object) -> bool:
 
 
 def replaced(ref: SceneRef, row: Row, work: object) -> str:
-    """The image's name, with ITS_LABEL where only that was replaced; "" where nothing was."""
+    """The image's name, with the work's `its_label` where only that was replaced; "" where nothing was."""
     if not _has_image_stamp(ref, row) and _hash_now(ref) != row["content_hash"]:
         return ref.image_id
     if isinstance(work, OfLabels) and not _has_label_stamp(ref, row, work):
-        return f"{ref.image_id}{ITS_LABEL}" if work.label_hash(ref) != row["label_file"]["hash"] else ""
+        return f"{ref.image_id}{work.its_label}" if work.label_hash(ref) != row["label_file"]["hash"] else ""
     return ""
 
 

@@ -23,6 +23,7 @@ from samclr.config.pretrain import (
 from samclr.config.serialise import Threads, checked
 from samclr.config.sizing import usual_held_out
 from samclr.datasets.names import absolute_data, scene_paths
+from samclr.datasets.scene_lists import left_in
 from samclr.datasets.sources import list_data
 from samclr.errors import ScenesError, name_some
 from samclr.log import option_of, say_once
@@ -230,6 +231,21 @@ def open_held_out(config: PretrainConfig) -> tuple[SceneBank, RegionIndex | None
     """The scenes that a run does not train on, and their regions where it reads some. Raises as `open_scenes`."""
     workers = config.runtime.workers or unstated_workers(num_workers(config))
     return open_scenes(config.data, config.filter, workers, config.views.reads_regions, held_out=True)
+
+
+def trained_scenes(data: DataConfig, refs: Sequence[SceneRef] | None = None) -> Sequence[SceneRef]:
+    """The scenes that are trained on, in the order of their numbers, those that cannot be decoded among them.
+
+    refs: the images of `data.scenes`, where they are listed already.
+
+    Raises:
+        ScenesError: as `list_data`, or none would be left to train on.
+    """
+    if refs is None:
+        refs = list_data(data)
+    elif data.exclude is not None:
+        refs = left_in(refs, data.exclude)
+    return _sides(data, refs)[0]
 
 
 def _sides(data: DataConfig, refs: Sequence[SceneRef]) -> tuple[Sequence[SceneRef], Sequence[SceneRef]]:

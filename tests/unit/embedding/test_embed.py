@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from support.scenes import write_scenes
 
 import samclr
 from samclr.config import FilterConfig
@@ -18,6 +19,7 @@ from samclr.regions.store import STORE_SCHEMA, regions_to_row
 from samclr.scenes.decode import load_scene
 from samclr.scenes.fill import FillOptions
 from samclr.scenes.refs import file_stamp
+from samclr.storage.checksums import read_parquet, write_parquet
 from samclr.storage.parts import PartsFolder
 
 SMALL = ("--backbone", "small-cnn", "--image-px", 32, "--device", "cpu", "--workers", 1)
@@ -151,6 +153,52 @@ def test_scenes_that_changed_since_they_were_segmented(call, scenes, store, tmp_
     (scenes / "a/new.png").write_bytes((scenes / "b/003.png").read_bytes())
     status, _, said = call("embed", scenes, *SMALL, "--regions", store, "--out", tmp_path / "v")
     assert "1 scenes have no row in the region store" in said
+
+
+def test_regions_that_were_redone_since_are_noticed_image_by_image(call, tmp_path):
+    scenes, labels, store = (tmp_path / name for name in ("scenes", "labels", "regions"))
+    write_scenes(scenes, 4, labels)
+    segment = ("segment", scenes, "--segmenter", "labels", "--labels", labels, "--out", store, "--workers", 1)
+    embed = ("embed", scenes, *SMALL, "--regions", store, "--out", tmp_path / "v")
+    assert call(*segment)[0] == call(*embed)[0] == 0
+    before = samclr.open_vectors(tmp_path / "v").rows("region").to_pylist()
+    labelled = np.asarray(Image.open(labels / "a/000.png"))
+    Image.fromarray(np.where(labelled == 2, labelled, 0).astype(np.uint8)).save(labels / "a/000.png")
+    assert call(*segment, "--replace-changed")[0] == 0
+    status, _, said = call(*embed)
+    assert status == 1
+    assert "1 images or their regions were replaced since" in said
+    assert "a/000.png (its regions); run samclr embed with --replace-changed" in said
+    assert "(1 new)" in call(*embed, "--replace-changed")[2]
+    after = samclr.open_vectors(tmp_path / "v").rows("region").to_pylist()
+    found = samclr.open_regions(store)["a/000.png"].regions
+    boxes = [tuple(row["box_xyxy"]) for row in after if row["id"] == "a/000.png"]
+    assert sorted(boxes) == sorted(region.box_xyxy for region in found)
+    assert [row for row in after if row["id"] != "a/000.png"] == [row for row in before if row["id"] != "a/000.png"]
+    assert "(0 new)" in call(*embed)[2]
+
+
+def test_a_store_that_was_copied_is_the_same_and_another_one_of_its_settings_is_not(call, scenes, store, tmp_path):
+    embed = ("embed", scenes, *SMALL, "--out", tmp_path / "v", "--regions")
+    assert call(*embed, store)[0] == 0
+    (copy := tmp_path / "copy").mkdir()
+    for path in store.glob("*.*"):
+        (copy / path.name).write_bytes(path.read_bytes())
+    assert "(0 new)" in call(*embed, copy)[2]
+    other = store_of(scenes, tmp_path / "other", empty=("a/000.png",))
+    status, _, said = call(*embed, other)
+    assert status == 1
+    assert "1 images or their regions were replaced since" in said
+
+
+def test_vectors_of_older_versions_say_nothing_of_regions(call, scenes, store, tmp_path):
+    embed = ("embed", scenes, *SMALL, "--out", tmp_path / "v", "--regions")
+    assert call(*embed, store)[0] == 0
+    for part in (tmp_path / "v").glob("b*.parquet"):
+        write_parquet(read_parquet(part).drop_columns(["label_file"]), part)
+    status, _, said = call(*embed, store_of(scenes, tmp_path / "other", empty=("a/000.png",)))
+    assert (status, "(0 new)" in said) == (0, True)
+    assert len(samclr.open_vectors(tmp_path / "v").rows("region")) == 24
 
 
 def test_other_settings_are_refused_in_one_sentence(call, scenes, store, tmp_path):

@@ -1,6 +1,7 @@
 """The explorer with vectors and with a run: neighbours, the map, pictures of objects, patch features as colours."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from samclr.pages.explorer.objects import principal
 from samclr.pages.explorer.patch_colours import as_colours
 from samclr.pages.explorer.routes import make_app
 from samclr.pages.explorer.source import Source
+from samclr.regions.region_store import RegionStore
 
 RUN = Path(__file__).parents[2] / "formats" / "0.1" / "run"
 
@@ -31,7 +33,8 @@ def made(tmp_path, call):
     scenes, store = write_nested(tmp_path, 6, call)
     random = np.random.default_rng(0)
     vectors = {f"{number:03d}.png": random.normal(size=(1 + number, 8)) for number in range(5)}
-    write_vectors(tmp_path / "vectors", vectors | {"other.png": random.normal(size=(3, 8))})
+    vectors_and_other = vectors | {"other.png": random.normal(size=(3, 8))}
+    write_vectors(tmp_path / "vectors", vectors_and_other, regions=RegionStore(store))
     source = Source([scenes], ExplorerData(regions=store, vectors=tmp_path / "vectors", run=RUN))
     rows = np.concatenate([value[1:] for value in vectors.values()])
     return client_of(source), rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -58,6 +61,19 @@ def test_neighbours_are_the_most_similar_of_these_scenes(made):
         "/api/map?method=x": 400,
     }.items():
         assert client.get(path).status_code == status
+
+
+def test_objects_of_a_store_that_was_redone_are_not_those_of_the_vectors(tmp_path, call, capsys):
+    scenes, store = write_nested(tmp_path, 4, call)
+    regions = RegionStore(store)
+    found = regions["001.png"].regions
+    turned = replace(regions["001.png"], regions=(found[1], found[0], *found[2:]))
+    given = {"000.png": np.ones((3, 4)), "001.png": np.ones((3, 4))}
+    write_vectors(tmp_path / "vectors", given, regions={**regions, "001.png": turned})
+    source = Source([scenes], ExplorerData(regions=store, vectors=tmp_path / "vectors"))
+    assert source.objects.scene.tolist() == [0, 0, module.NO_SCENE, module.NO_SCENE]
+    assert "1 scenes have other regions in the store than in" in capsys.readouterr().err
+    assert "no vector" in client_of(source).get("/api/similar/1", params={"region": 0}).json()["why_not"]
 
 
 def test_the_map_shows_every_object_or_a_sample(made, monkeypatch):

@@ -67,7 +67,9 @@ class Catalogue:
         if bank is not None:
             decoded = bank_number != NO_NUMBER
             self.native_hw[decoded] = bank.native_hw[bank_number[decoded]]
-            self.errors |= {number: bank.errors[self.ids[number]] for number in np.flatnonzero(~decoded).tolist()}
+            undecoded = np.flatnonzero(~decoded).tolist()
+            named = {number: bank.errors.get(self.ids[number]) for number in undecoded}
+            self.errors |= {number: error for number, error in named.items() if error is not None}
         self.num_regions = np.zeros(len(refs), np.int64) if columns is None else np.diff(columns.start)
         self._results = Kept(KEPT_RESULTS)
         self._binned, self._bins = ([], np.zeros((0, 0), np.uint8)) if columns is None else _bins_of(columns)

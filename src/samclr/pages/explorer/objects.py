@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from samclr.embedding.vectors import Vectors
 from samclr.errors import ConfigError
 from samclr.log import say
+from samclr.regions.columns import RegionColumns
 
 Method = Literal["pca", "umap"]
 MOST_POINTS = {"pca": 20_000, "umap": 5_000}
@@ -32,8 +33,12 @@ class ObjectMap:
 class Objects:
     """The regions' vectors, by scene and region. scene [n]: numbers of the scenes, NO_SCENE of others."""
 
-    def __init__(self, vectors: Vectors, image_ids: list[str]):
-        """Raises PartsError if a part is damaged."""
+    def __init__(self, vectors: Vectors, image_ids: list[str], columns: RegionColumns | None = None):
+        """columns: the store's regions of these images; vectors of other ones are left out, and said.
+
+        Raises:
+            PartsError: a part is damaged.
+        """
         self.vectors = vectors
         rows = self.vectors.rows("region")
         found = pc.index_in(rows["id"], pa.array(image_ids, pa.string())).combine_chunks()
@@ -41,8 +46,30 @@ class Objects:
         self.region: np.ndarray = rows["region"].to_numpy()
         if len(self.scene) and (self.scene == NO_SCENE).any():
             say(f"{int((self.scene == NO_SCENE).sum()):,} vectors of {vectors.path} are of other scenes")
+        if columns is not None:
+            self._leave_out_others(columns)
         self._maps: dict[str, ObjectMap] = {}
         self._making = threading.Lock()
+
+    def _leave_out_others(self, columns: RegionColumns) -> None:
+        """Scenes whose regions in the store are not those that were embedded: a number there means another object."""
+        rows = self.vectors.rows("region")
+        known = np.flatnonzero(self.scene != NO_SCENE)
+        scene, region = self.scene[known], self.region[known]
+        number = columns.start[scene] + region
+        is_other = number >= columns.start[scene + 1]
+        there = known[~is_other]
+        boxes = rows["box_xyxy"].combine_chunks().flatten().to_numpy().reshape(-1, 4)
+        areas, number = rows["area_px"].to_numpy(), number[~is_other]
+        is_same = (boxes[there] == columns.box_xyxy[number]).all(1) & (areas[there] == columns.area_px[number])
+        is_other[~is_other] = ~is_same
+        others = np.unique(scene[is_other])
+        if len(others):
+            self.scene = np.where(np.isin(self.scene, others), NO_SCENE, self.scene)
+            say(
+                f"{len(others):,} scenes have other regions in the store than in {self.vectors.path}, and are left out "
+                f"of what is similar: run samclr embed with --replace-changed"
+            )
 
     def row_of(self, scene: int, region: int) -> int | None:
         """The number of an object's vector; None if it has none."""

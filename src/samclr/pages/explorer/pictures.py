@@ -25,18 +25,24 @@ JPEG_START = b"\xff\xd8\xff"
 
 
 class Pictures:
-    """JPEG pictures of n scenes. `bank_number` [n] is a scene's number in the bank, or NO_NUMBER."""
+    """JPEG pictures of n scenes.
 
-    def __init__(self, refs: list[SceneRef], bank: SceneBank | None, limit_bytes: int):
+    Attributes:
+        bank_number: [n] a scene's number in training and in the bank, or NO_NUMBER. num_numbered: numbers there are.
+    """
+
+    def __init__(self, refs: list[SceneRef], bank: SceneBank | None, trained: Sequence[SceneRef], limit_bytes: int):
+        """trained: the scenes of the bank, in its order."""
         self._refs, self._bank = refs, bank
         self._decoding = threading.Semaphore(DECODED_AT_A_TIME)
         self._cache = ByteCache[bytes](limit_bytes, len)
         self._last: tuple[int, OneImageBank] | None = None
         self._last_lock = threading.Lock()
-        self.bank_number = np.arange(len(refs))
-        if bank is not None:
-            decoded = np.array([ref.image_id not in bank.errors for ref in refs], bool)
-            self.bank_number = np.where(decoded, np.cumsum(decoded) - 1, NO_NUMBER)
+        errors = {} if bank is None else bank.errors
+        decoded = (ref.image_id for ref in trained if ref.image_id not in errors)
+        numbers = {image_id: number for number, image_id in enumerate(decoded)}
+        self.num_numbered = len(numbers)
+        self.bank_number = np.array([numbers.get(ref.image_id, NO_NUMBER) for ref in refs], np.int64)
 
     @property
     def num_bytes(self) -> int:

@@ -29,6 +29,7 @@ from samclr.pages.explorer.objects import Objects
 from samclr.pages.explorer.patch_colours import PatchColours
 from samclr.pages.explorer.pictures import NO_NUMBER, Pictures
 from samclr.pages.explorer.sampling import SceneSampler, Shares
+from samclr.pages.explorer.trained import LEFT_OUT, scenes_in_training
 from samclr.pages.explorer.twice import NearDuplicates
 from samclr.regions.columns import open_columns
 from samclr.regions.records import ImageRegions, SegmentError
@@ -73,11 +74,12 @@ class Source:
             scenes, image_column = found[0], image_column or found[1]
         refs = list_scenes(scenes, image_column)
         columns = None if self.store is None else open_columns(self.store, [ref.image_id for ref in refs])
-        self.bank = open_bank(scenes, refs, data.bank, self.run_config)
+        trained = scenes_in_training(refs, scenes, image_column, self.run_config)
+        self.bank = open_bank(scenes, trained, data.bank, self.run_config)
         limit = memory_mb * 1_000_000
-        self.objects = None if vectors is None else Objects(vectors, [ref.image_id for ref in refs])
+        self.objects = None if vectors is None else Objects(vectors, [ref.image_id for ref in refs], columns)
         self.patch_colours = None if data.run is None else PatchColours(data.run)
-        self.pictures = Pictures(refs, self.bank, int(limit * (1 - SCENES_SHARE)))
+        self.pictures = Pictures(refs, self.bank, trained, int(limit * (1 - SCENES_SHARE)))
         has_any = vectors is not None or data.duplicates is not None
         self.twice = NearDuplicates(refs, vectors, data.duplicates) if has_any else None
         self.catalogue = Catalogue(refs, columns, self.bank, self.pictures.bank_number, self.twice)
@@ -108,7 +110,7 @@ class Source:
         opened = self.opened(number)
         image = int(self.pictures.bank_number[number])
         if image == NO_NUMBER:
-            return f"training leaves this scene out: {self.catalogue.errors.get(number, 'it could not be decoded')}"
+            return f"training leaves this scene out: {self.catalogue.errors.get(number, LEFT_OUT)}"
         if sampling.views.strategy != "image" and self.store is None:
             return f"strategy {sampling.views.strategy} needs regions: start samclr explore with --regions STORE"
         if sampling.views.background_mix_prob > 0 and self.bank is None:
@@ -189,11 +191,11 @@ class Source:
         hw = self.catalogue.native_hw[number]
         if not hw.all():
             hw = self.pictures.source(number, self.max_side).native_hw[number]
-        return np.broadcast_to(np.asarray(hw), (len(self.catalogue.ids), 2))
+        return np.broadcast_to(np.asarray(hw), (self.pictures.num_numbered, 2))
 
 
 def open_bank(
-    scenes: Sequence[Path], refs: list[SceneRef], named: Path | None, config: PretrainConfig | None
+    scenes: Sequence[Path], refs: Sequence[SceneRef], named: Path | None, config: PretrainConfig | None
 ) -> SceneBank | None:
     """The bank that was named, else the run's, else that of the scenes in the user's cache, where it holds them all.
 
