@@ -28,6 +28,7 @@ from samclr.runs.onnx_export import onnx_content
 from samclr.runs.saved import load_config
 from samclr.storage.checksums import checksum_of_weights
 from samclr.storage.files import write_bytes, write_json, write_text
+from samclr.storage.tensors import apart
 
 CARD_NAME = "README.md"
 ENDINGS = {"timm": ".safetensors", "torchvision": ".safetensors", "onnx": ".onnx"}
@@ -140,7 +141,7 @@ def weights_bytes(backbone: nn.Module, metadata: dict[str, str]) -> bytes:
 
     Equal weights and metadata give equal bytes (safetensors itself shuffles the metadata).
     """
-    content = save({name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}, metadata)
+    content = save(apart(backbone.state_dict()), metadata)
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
     header["__metadata__"] = dict(sorted(metadata.items())) | {"checksum": checksum_of_weights(content)}
