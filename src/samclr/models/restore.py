@@ -27,7 +27,7 @@ def settled(model: ModelConfig) -> ModelConfig:
     """The settings with what `pretrained` decides: the timm model that its weights are of, its arguments and stem.
 
     Raises:
-        ConfigError: the weights cannot be had or read, or say that they are of another backbone, or do not say of which
+        ConfigError: the weights cannot be had or read, or are of another backbone or stem, or do not say of which
             where that is left to them.
     """
     name = model.pretrained
@@ -49,6 +49,11 @@ def settled(model: ModelConfig) -> ModelConfig:
     if model.backbone == AUTO:
         if facts.backbone is None:
             raise _unsaid(name)
+        if model.stem != "standard" and facts.stem not in (None, model.stem):
+            raise ConfigError(
+                f"{name} holds weights of {facts.backbone} with stem {facts.stem}, not {model.stem}; leave out "
+                f"{option_of('stem')}"
+            )
         model = replace(model, backbone=facts.backbone, stem=facts.stem or model.stem)
         return replace(_with_arguments(model, facts, name), input_px=model.input_px or facts.input_px)
     if facts.backbone is not None and architecture(model.backbone) == architecture(facts.backbone):

@@ -159,6 +159,8 @@ def test_the_backbone_of_pretrained_weights_is_settled(tmp_path):
     model = settled(auto)
     assert (model.backbone, model.stem) == ("vit_small_patch16_224", "standard")
     assert settled(model) == model
+    with pytest.raises(ConfigError, match=r"w.pth holds weights of vit_small_patch16_224 with stem standard, not conv"):
+        settled(replace(auto, stem="conv3x3-stride2"))
     assert settled(ModelConfig(backbone="auto", pretrained="resnet18.a1_in1k")) == ModelConfig(
         backbone="resnet18.a1_in1k", pretrained="timm"
     )
