@@ -94,14 +94,14 @@ def model_of(path: Path, facts: Facts, given: TargetConfig, pretrained: str | No
     backbone = backbone or given.backbone
     if backbone is None:
         raise _unsaid(path)
-    own = facts.normalisation if facts.is_stated else given.normalisation or facts.normalisation
+    own = facts.normalisation if facts.normalisation_is_stated else given.normalisation or facts.normalisation
     own = own or given.normalisation
     stem = facts.stem if facts.is_stated else given.stem or facts.stem
     model = ModelConfig(backbone=backbone, stem=stem or given.stem or "standard", pretrained=pretrained or str(path))
     model = replace(model, model_args=given.model_args, input_px=facts.input_px or given.input_px)
     if facts.backbone is not None and architecture(backbone) == architecture(facts.backbone):
         model = _with_arguments(model, facts, str(path))
-    stated = facts.is_stated or given.normalisation is not None
+    stated = facts.normalisation_is_stated or given.normalisation is not None
     return replace(model, mean=own.mean, std=own.std) if own is not None and stated else model
 
 

@@ -17,6 +17,7 @@ from samclr.config.pretrain import PretrainConfig
 from samclr.errors import RunError, UsageError
 from samclr.log import option_of
 from samclr.models.details import difference_without
+from samclr.models.names import architecture
 from samclr.models.sizes import InputSizes
 from samclr.models.weights_files import FOLDER_CONFIG, FOLDER_WEIGHTS, is_timm_folder
 from samclr.runs.card import model_card
@@ -176,7 +177,7 @@ def _check_torchvision(backbone: nn.Module, config: PretrainConfig) -> None:
     """Raise RunError unless torchvision has this model with the same parameter names and shapes, but its classifier."""
     import torchvision
 
-    name = config.model.backbone
+    name = architecture(config.model.backbone)
     if is_plain(config) and name in torchvision.models.list_models(torchvision.models):
         theirs = torchvision.models.get_model(name).state_dict()
         ours = backbone.state_dict()

@@ -27,6 +27,7 @@ from samclr.runs.checkpoint import load_checkpoint, save_checkpoint
 from samclr.runs.directory import SUMMARY_FILE, MetricsLog, locked_run, open_run, read_json, write_json
 from samclr.runs.extension import is_stage_of, stages
 from samclr.runs.saved import has_checkpoint, load_config, newest_step, read_config, saved_config
+from samclr.runs.start_weights import note_start
 from samclr.storage.bus_errors import bus_error_is_said
 from samclr.storage.files import room_for
 from samclr.training.devices import advice_on_memory, agree, clip_gradients, create_fabric, set_up, step_optimizer
@@ -141,6 +142,8 @@ def _train(
             tell(f"{len(data.regions.area_px):,} regions after the filter, in {data.bank.num_images:,} images")
     checkpoint = load_checkpoint(run)
     method = create_method(config, num_steps, with_weights=checkpoint is None)  # a resumed run has its own
+    if checkpoint is None and fabric.is_global_zero:
+        note_start(run, config.model)
     optimizer = create_optimizer(method, config.optim)
     totals: dict[str, int] = {}
     first_step = 0
@@ -240,7 +243,8 @@ def _train(
     summary |= {"steps_done": steps_done, "num_steps": num_steps, "torch": torch.__version__}
     if metrics_log is not None:
         close_loggers(loggers)
-        write_json(run / SUMMARY_FILE, summary | {"errors": data.bank.errors}, sealed=True)
+        summary = read_json(run / SUMMARY_FILE, {}) | summary | {"errors": data.bank.errors}
+        write_json(run / SUMMARY_FILE, summary, sealed=True)
     stopped, speaks = steps_done < num_steps, fabric.is_global_zero
     return PretrainResult(
         run=run, steps_done=steps_done, num_steps=num_steps, stopped=stopped, data_counts=counts, speaks=speaks

@@ -110,6 +110,7 @@ def test_a_stated_backbone_goes_before_the_tensors_not_before_a_config(tmp_path,
 
 def test_the_normalisation_of_a_folder_is_its_preprocessors(dinov2, capsys):
     assert opened(dinov2).backbone.normalisation == IMAGENET
+    assert "what is published of Hugging Face's DINOv2 layout is assumed" in capsys.readouterr().err
     preprocessor = dinov2 / "preprocessor_config.json"
     own = Normalisation((0.43, 0.411, 0.296), (0.213, 0.156, 0.143))
     preprocessor.write_text(json.dumps({"image_mean": own.mean, "image_std": own.std}))
@@ -117,7 +118,9 @@ def test_the_normalisation_of_a_folder_is_its_preprocessors(dinov2, capsys):
     assert samclr.load_backbone(dinov2).normalisation == own
     preprocessor.write_text(json.dumps({"do_normalize": False, "image_mean": own.mean, "image_std": own.std}))
     assert opened(dinov2).backbone.normalisation == UNCHANGED
-    capsys.readouterr()
+    preprocessor.unlink()
+    assert opened(dinov2, mean=own.mean, std=own.std).backbone.normalisation == own
+    assert "assumed" not in capsys.readouterr().err
 
 
 def test_what_original_files_assume_is_said_and_may_be_stated(tmp_path, capsys):
