@@ -16,6 +16,7 @@ from samclr.models.backbone import create_backbone
 from samclr.runs.before_after import read_before_after
 from samclr.runs.checkpoint import load_checkpoint
 from samclr.runs.directory import read_metrics
+from samclr.storage.files import read_json, write_json
 from samclr.training.pretrain import pretrain
 from samclr.views.data import open_scenes
 
@@ -155,3 +156,23 @@ def test_an_anchor_that_begins_after_the_last_epoch_is_refused(scenes, tmp_path)
     with pytest.raises(ConfigError, match="anchor_start_step is 2; expected fewer than the run's 2 steps"):
         pretrain(replace(config, optim=replace(config.optim, epochs=2)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_start_is_what_a_run_began_with_or_refused(scenes, tmp_path, monkeypatch, call):
+    weights = create_backbone(ModelConfig(backbone="small-cnn")).state_dict()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    save_file(weights, "start.safetensors")
+    config = replace(small_config(scenes, recipe="simclr", steps=1), model=ModelConfig(backbone="small-cnn"))
+    run = samclr.pretrain(replace(config, model=replace(config.model, pretrained="start.safetensors")), "run").path
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    start = samclr.load_backbone(run, which="start").state_dict()
+    assert all(torch.equal(start[name], tensor) for name, tensor in weights.items())
+    save_file({name: tensor + 1 for name, tensor in weights.items()}, tmp_path / "start.safetensors")
+    status, _, err = call("evaluate", run, "--which", "start", "--on", write_labelled(tmp_path / "labelled"))
+    assert status == 1
+    assert "start.safetensors holds other weights than those that" in err
+    summary = read_json(run / "summary.json", {})
+    write_json(run / "summary.json", {name: one for name, one in summary.items() if name != "pretrained"}, sealed=True)
+    monkeypatch.chdir(tmp_path)
+    samclr.load_backbone(run, which="start")  # a run of an older version noted none

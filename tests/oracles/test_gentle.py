@@ -20,6 +20,7 @@ from samclr.models.backbone import create_backbone
 from samclr.models.drop_path import without_drop_path
 from samclr.models.freeze import freeze
 from samclr.models.lora import add_lora, merged
+from samclr.models.momentum import average, momentum_copy
 from samclr.models.resolve import resolve_config
 from samclr.training.devices import set_up
 from samclr.training.micro_batches import backward
@@ -145,6 +146,17 @@ def test_the_average_is_timms_and_that_of_a_loop():
     for name, value in ours.items():
         torch.testing.assert_close(value, loop[name])
         torch.testing.assert_close(value, theirs.module.state_dict()[name])
+
+
+def test_a_parameter_that_layers_share_is_averaged_once_a_step():
+    shared = nn.Linear(4, 4)
+    online = nn.Sequential(shared, nn.BatchNorm1d(4), shared)
+    mean = momentum_copy(online)
+    online[0].weight.data += 1
+    before = mean[0].weight.clone()
+    average(mean, online, 0.9)
+    torch.testing.assert_close(mean[0].weight, 0.9 * before + 0.1 * online[0].weight)
+    assert mean[0].weight is mean[2].weight
 
 
 @pytest.mark.parametrize(("layers", "count"), [("attention", 2), ("attention-mlp", 4)])

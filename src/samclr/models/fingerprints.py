@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import PIL
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from samclr._version import __version__
 from samclr.config.normalisation import normalisation_of
@@ -32,8 +33,17 @@ def cache_key(backbone: nn.Module, device: torch.device, *parts: Any) -> str:
 
 def weights_fingerprint(backbone: nn.Module) -> str:
     """Changes with any weight, norm statistics included; not with the counters of batch norms."""
+    return _fingerprint(backbone.state_dict().items())
+
+
+def tensors_fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """Changes with any tensor by its name, whatever their order; not with the counters of batch norms."""
+    return _fingerprint(sorted(tensors.items()))
+
+
+def _fingerprint(tensors: Iterable[tuple[str, Tensor]]) -> str:
     digest = hashlib.sha256()
-    for name, tensor in backbone.state_dict().items():
+    for name, tensor in tensors:
         digest.update(name.encode())
         if not name.endswith(COUNTERS):
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

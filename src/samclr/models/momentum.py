@@ -36,10 +36,11 @@ def average(mean: nn.Module, online_module: nn.Module, decay: float) -> None:
     As timm.utils.ModelEmaV3 does. The statistics are averaged, too, since nothing passes through an average while
     training.
     """
-    ours, theirs = mean.state_dict(), online_module.state_dict()
-    moving = [name for name, value in ours.items() if value.is_floating_point()]
+    ours, theirs = mean.state_dict(keep_vars=True), online_module.state_dict()
+    once = {id(value): name for name, value in ours.items()}.values()  # layers may share a parameter: one name of each
+    moving = [name for name in once if ours[name].is_floating_point()]
     torch._foreach_lerp_([ours[name] for name in moving], [theirs[name] for name in moving], 1 - decay)
-    for name in ours.keys() - set(moving):
+    for name in set(once) - set(moving):
         ours[name].copy_(theirs[name])
 
 

@@ -27,7 +27,7 @@ def settled(model: ModelConfig) -> ModelConfig:
     """The settings with what `pretrained` decides: the timm model that its weights are of, its arguments and stem.
 
     Raises:
-        ConfigError: the weights cannot be had or read, or say that they are of another backbone, or do not say of which
+        ConfigError: the weights cannot be had or read, or are of another backbone or stem, or do not say of which
             where that is left to them.
     """
     name = model.pretrained
@@ -49,6 +49,11 @@ def settled(model: ModelConfig) -> ModelConfig:
     if model.backbone == AUTO:
         if facts.backbone is None:
             raise _unsaid(name)
+        if model.stem != "standard" and facts.stem not in (None, model.stem):
+            raise ConfigError(
+                f"{name} holds weights of {facts.backbone} with stem {facts.stem}, not {model.stem}; leave out "
+                f"{option_of('stem')}"
+            )
         model = replace(model, backbone=facts.backbone, stem=facts.stem or model.stem)
         return replace(_with_arguments(model, facts, name), input_px=model.input_px or facts.input_px)
     if facts.backbone is not None and architecture(model.backbone) == architecture(facts.backbone):
@@ -89,14 +94,14 @@ def model_of(path: Path, facts: Facts, given: TargetConfig, pretrained: str | No
     backbone = backbone or given.backbone
     if backbone is None:
         raise _unsaid(path)
-    own = facts.normalisation if facts.is_stated else given.normalisation or facts.normalisation
+    own = facts.normalisation if facts.normalisation_is_stated else given.normalisation or facts.normalisation
     own = own or given.normalisation
     stem = facts.stem if facts.is_stated else given.stem or facts.stem
     model = ModelConfig(backbone=backbone, stem=stem or given.stem or "standard", pretrained=pretrained or str(path))
     model = replace(model, model_args=given.model_args, input_px=facts.input_px or given.input_px)
     if facts.backbone is not None and architecture(backbone) == architecture(facts.backbone):
         model = _with_arguments(model, facts, str(path))
-    stated = facts.is_stated or given.normalisation is not None
+    stated = facts.normalisation_is_stated or given.normalisation is not None
     return replace(model, mean=own.mean, std=own.std) if own is not None and stated else model
 
 

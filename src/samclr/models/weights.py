@@ -47,6 +47,7 @@ class Facts:
         unknown: arguments of the backbone that the tensors do not tell.
         layout: whose names the tensors have, where samclr knows them.
         is_stated: the file names its backbone; False where its tensors alone tell it.
+        normalisation_is_stated: False where it is what is published of the layout.
     """
 
     backbone: str | None = None
@@ -57,6 +58,7 @@ class Facts:
     unknown: tuple[str, ...] = ()
     layout: str | None = None
     is_stated: bool = True
+    normalisation_is_stated: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +122,7 @@ def open_weights(path: Path) -> Weights:
             unknown=architecture.unknown,
             layout=layout.title,
             is_stated=kind is not None,
+            normalisation_is_stated=own.normalisation is not None,
         )
     return Weights(facts=own, tensors=renamed.tensors, remarks=_remarks(found, renamed))
 
@@ -265,7 +268,7 @@ def own_normalisation(model: ModelConfig) -> tuple[Normalisation, str | None]:
         return IMAGENET, None
     if model.pretrained != TIMM:
         facts = read_facts(located(model.pretrained))
-        if facts.normalisation is not None and facts.is_stated:
+        if facts.normalisation is not None and facts.normalisation_is_stated:
             return facts.normalisation, None
         if facts.normalisation is not None:
             return facts.normalisation, (

@@ -15,6 +15,7 @@ from samclr.errors import RunError
 from samclr.log import option_of
 from samclr.runs.saved import checkpoint_checksum, newest_step, require_teacher
 from samclr.storage.files import read_json, remove_if_free, write_bytes, write_json
+from samclr.storage.tensors import apart
 
 FILE, FOLDER, FORMAT = "before-after.json", "kept", 1
 Part = Literal["validation", "test", "held-out"]
@@ -198,7 +199,7 @@ def keep_weights(run: Path, name: KeptName, step: int, weights: Mapping[str, Any
     """Add a backbone's weights to the run in one move. The file's name holds its step and its checksum."""
     from safetensors.torch import save  # here, as torch takes a while to import
 
-    content = save({key: tensor.detach().cpu().contiguous() for key, tensor in weights.items()})
+    content = save(apart(weights))
     write_bytes(run / FOLDER / f"{name}-{step:08d}-{checkpoint_checksum(content)}.safetensors", content)
 
 

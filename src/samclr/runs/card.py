@@ -19,6 +19,7 @@ from samclr.config.recipes import RECIPES
 from samclr.errors import name_some
 from samclr.models.backbone import feature_width
 from samclr.models.fingerprints import weights_fingerprint
+from samclr.models.names import architecture
 from samclr.models.sizes import ANY_SIZE, InputSizes
 from samclr.runs.before_after import read_before_after
 from samclr.runs.directory import SUMMARY_FILE, read_json
@@ -107,13 +108,13 @@ def card_results(run: Path, weights: str, config: PretrainConfig) -> list[Result
     found = [
         one.result for one in rows if (one.is_own and one.is_current) or one.result.backbone_fingerprint == weights
     ]
-    backbone, stem = config.model.backbone, config.model.stem
+    backbone, stem = architecture(config.model.backbone), config.model.stem
     alike = [one for one in found if one.model is None or _names(one.model) == (backbone, stem)]
     return sorted(alike, key=lambda one: (one.on, one.untrained))
 
 
 def _names(model: dict[str, Any]) -> tuple[Any, Any]:
-    return model.get("backbone"), model.get("stem")
+    return architecture(str(model.get("backbone"))), model.get("stem")
 
 
 def _warnings(run: Path) -> list[str]:

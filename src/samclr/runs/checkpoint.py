@@ -24,6 +24,7 @@ from samclr.runs.saved import (
     load_config,
     no_checkpoint,
 )
+from samclr.runs.start_weights import start_model
 from samclr.storage.files import remove_if_free, write_bytes
 
 KEPT = 2
@@ -86,10 +87,12 @@ def load_backbone(run: "str | os.PathLike[str]", which: Weights | None = None) -
         which: the weights that were trained (student), or their running mean (teacher): the momentum encoder of MoCo,
             BYOL or DINO, or what `ema_decay` keeps; or what the run exports as it was at its best step (best), where it
             was measured while it trained; or those that the run began with (start): kept ones, an anchor's, else
-            read again from where the run had them. None takes those that the run exports (`config.exported`).
+            read again from where the run had them, if they are still the same. None takes those that the run exports
+            (`config.exported`).
 
     Raises:
-        RunError: `run` is none of these, has no checkpoint yet, or has no teacher or no best step.
+        RunError: `run` is none of these, has no checkpoint yet, or has no teacher or no best step, or the file that it
+            began with has other weights now.
         ConfigError: a file that is damaged, is an ONNX file, or does not say which backbone it is of.
         UsageError: `which` is another word.
     """
@@ -104,7 +107,7 @@ def load_backbone(run: "str | os.PathLike[str]", which: Weights | None = None) -
     state = load_checkpoint(run)
     if which == "start":
         kept = kept_weights(run, "start")
-        return _start_of(config, state) if kept is None else _with_weights(config, kept)
+        return _start_of(run, config, state) if kept is None else _with_weights(config, kept)
     if state is None:
         raise no_checkpoint(run)
     require_weights(run, config, which)
@@ -123,7 +126,7 @@ def _with_weights(config: PretrainConfig, weights: dict[str, Tensor]) -> nn.Modu
     return backbone.eval()
 
 
-def _start_of(config: PretrainConfig, state: dict[str, Any] | None) -> nn.Module:
+def _start_of(run: Path, config: PretrainConfig, state: dict[str, Any] | None) -> nn.Module:
     """The backbone that a run began with, in evaluation mode.
 
     An anchor to the start holds it, whatever became of the file of weights; else its pretrained weights are read again,
@@ -137,7 +140,7 @@ def _start_of(config: PretrainConfig, state: dict[str, Any] | None) -> nn.Module
             held = {name.removeprefix(ANCHOR): one for name, one in found if name.startswith(ANCHOR)}
             backbone.load_state_dict(merged(held, config.model.lora_scale))
         else:
-            load_pretrained(backbone, config.model)
+            load_pretrained(backbone, start_model(run, config.model))
     return backbone.eval()
 
 

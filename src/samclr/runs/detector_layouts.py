@@ -17,6 +17,7 @@ from samclr.config.normalisation import normalisation_of
 from samclr.config.pretrain import PretrainConfig
 from samclr.errors import RunError
 from samclr.log import option_of
+from samclr.models.names import architecture
 
 DetectorLayout = Literal["detectron2", "mmdet"]
 DEPTHS = {f"resnet{depth}": depth for depth in (18, 34, 50, 101, 152)}
@@ -34,7 +35,7 @@ _RULES = (
 def check_detector_layout(layout: DetectorLayout, config: PretrainConfig) -> None:
     """Raise RunError unless the backbone is one of the ResNets that both libraries build, as timm builds it."""
     model = config.model
-    if model.backbone not in DEPTHS or model.stem != "standard" or model.model_args:
+    if architecture(model.backbone) not in DEPTHS or model.stem != "standard" or model.model_args:
         more = f" and {option_of('model_args')}" if model.model_args else ""
         raise RunError(
             f"{layout} has no {model.backbone} with stem {model.stem}{more}; expected one of {', '.join(DEPTHS)} as "
@@ -72,7 +73,7 @@ def detector_line(layout: DetectorLayout, file: str) -> str:
 
 def detector_example(layout: DetectorLayout, file: str, backbone: nn.Module, config: PretrainConfig) -> tuple[str, ...]:
     """Mask R-CNN with a pyramid on these weights, all of them trained. file: as Python writes its name."""
-    depth, own = DEPTHS[config.model.backbone], normalisation_of(backbone)
+    depth, own = DEPTHS[architecture(config.model.backbone)], normalisation_of(backbone)
     mean, std = ([round(255 * value, 3) for value in values] for values in (own.mean, own.std))
     if layout == "mmdet":
         return _mmdet_lines(file, depth, mean, std)

@@ -17,6 +17,7 @@ from samclr.config.pretrain import PretrainConfig
 from samclr.errors import RunError, UsageError
 from samclr.log import option_of
 from samclr.models.details import difference_without
+from samclr.models.names import architecture
 from samclr.models.sizes import InputSizes
 from samclr.models.weights_files import FOLDER_CONFIG, FOLDER_WEIGHTS, is_timm_folder
 from samclr.runs.card import model_card
@@ -28,6 +29,7 @@ from samclr.runs.onnx_export import onnx_content
 from samclr.runs.saved import load_config
 from samclr.storage.checksums import checksum_of_weights
 from samclr.storage.files import write_bytes, write_json, write_text
+from samclr.storage.tensors import apart
 
 CARD_NAME = "README.md"
 ENDINGS = {"timm": ".safetensors", "torchvision": ".safetensors", "onnx": ".onnx"}
@@ -140,7 +142,7 @@ def weights_bytes(backbone: nn.Module, metadata: dict[str, str]) -> bytes:
 
     Equal weights and metadata give equal bytes (safetensors itself shuffles the metadata).
     """
-    content = save({name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}, metadata)
+    content = save(apart(backbone.state_dict()), metadata)
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
     header["__metadata__"] = dict(sorted(metadata.items())) | {"checksum": checksum_of_weights(content)}
@@ -175,7 +177,7 @@ def _check_torchvision(backbone: nn.Module, config: PretrainConfig) -> None:
     """Raise RunError unless torchvision has this model with the same parameter names and shapes, but its classifier."""
     import torchvision
 
-    name = config.model.backbone
+    name = architecture(config.model.backbone)
     if is_plain(config) and name in torchvision.models.list_models(torchvision.models):
         theirs = torchvision.models.get_model(name).state_dict()
         ours = backbone.state_dict()

@@ -8,6 +8,7 @@ from torch import nn
 
 from samclr.config.normalisation import normalisation_of
 from samclr.config.pretrain import PretrainConfig
+from samclr.models.names import architecture
 from samclr.models.sizes import InputSizes, feature_width
 from samclr.runs.detector_layouts import DetectorLayout, detector_example, detector_line
 
@@ -64,7 +65,7 @@ def loading_of(
     if layout == "torchvision":
         imports, library = ("import safetensors.torch", "import torch", "import torchvision"), layout
         classifiers = [f"backbone.{one} = torch.nn.Identity()" for one in _classifier(backbone)]
-        made = (f"backbone = torchvision.models.{name}()", *classifiers)
+        made = (f"backbone = torchvision.models.{architecture(name)}()", *classifiers)
         load = "backbone.load_state_dict(safetensors.torch.load_file({}))"
     elif is_plain(config):
         imports, library = ("import timm", "import torch"), layout

@@ -27,6 +27,7 @@ from samclr.runs.checkpoint import load_checkpoint, save_checkpoint
 from samclr.runs.directory import SUMMARY_FILE, MetricsLog, locked_run, open_run, read_json, write_json
 from samclr.runs.extension import is_stage_of, refuse_shortened, stages
 from samclr.runs.saved import has_checkpoint, load_config, newest_step, read_config, saved_config
+from samclr.runs.start_weights import note_start
 from samclr.storage.bus_errors import bus_error_is_said
 from samclr.storage.files import room_for
 from samclr.training.devices import advice_on_memory, agree, clip_gradients, create_fabric, set_up, step_optimizer
@@ -149,6 +150,8 @@ def _train(
     method = create_method(config, num_steps, with_weights=checkpoint is None)  # a resumed run has its own
     if fabric.is_global_zero and (remark := not_reached_remark(method)):
         say(remark)
+    if checkpoint is None and fabric.is_global_zero:
+        note_start(run, config.model)
     optimizer = create_optimizer(method, config.optim)
     totals: dict[str, int] = {}
     first_step = 0
@@ -247,7 +250,8 @@ def _train(
     summary: dict[str, Any] = data.facts() | {"plan_counts": totals}
     summary |= {"steps_done": steps_done, "num_steps": num_steps, "torch": torch.__version__}
     if metrics_log is not None:
-        write_json(run / SUMMARY_FILE, summary | {"errors": data.bank.errors}, sealed=True)
+        summary = read_json(run / SUMMARY_FILE, {}) | summary | {"errors": data.bank.errors}
+        write_json(run / SUMMARY_FILE, summary, sealed=True)
     stopped, speaks = steps_done < num_steps, fabric.is_global_zero
     return PretrainResult(
         run=run, steps_done=steps_done, num_steps=num_steps, stopped=stopped, data_counts=counts, speaks=speaks

@@ -110,6 +110,7 @@ def test_a_stated_backbone_goes_before_the_tensors_not_before_a_config(tmp_path,
 
 def test_the_normalisation_of_a_folder_is_its_preprocessors(dinov2, capsys):
     assert opened(dinov2).backbone.normalisation == IMAGENET
+    assert "what is published of Hugging Face's DINOv2 layout is assumed" in capsys.readouterr().err
     preprocessor = dinov2 / "preprocessor_config.json"
     own = Normalisation((0.43, 0.411, 0.296), (0.213, 0.156, 0.143))
     preprocessor.write_text(json.dumps({"image_mean": own.mean, "image_std": own.std}))
@@ -117,7 +118,9 @@ def test_the_normalisation_of_a_folder_is_its_preprocessors(dinov2, capsys):
     assert samclr.load_backbone(dinov2).normalisation == own
     preprocessor.write_text(json.dumps({"do_normalize": False, "image_mean": own.mean, "image_std": own.std}))
     assert opened(dinov2).backbone.normalisation == UNCHANGED
-    capsys.readouterr()
+    preprocessor.unlink()
+    assert opened(dinov2, mean=own.mean, std=own.std).backbone.normalisation == own
+    assert "assumed" not in capsys.readouterr().err
 
 
 def test_what_original_files_assume_is_said_and_may_be_stated(tmp_path, capsys):
@@ -159,6 +162,8 @@ def test_the_backbone_of_pretrained_weights_is_settled(tmp_path):
     model = settled(auto)
     assert (model.backbone, model.stem) == ("vit_small_patch16_224", "standard")
     assert settled(model) == model
+    with pytest.raises(ConfigError, match=r"w.pth holds weights of vit_small_patch16_224 with stem standard, not conv"):
+        settled(replace(auto, stem="conv3x3-stride2"))
     assert settled(ModelConfig(backbone="auto", pretrained="resnet18.a1_in1k")) == ModelConfig(
         backbone="resnet18.a1_in1k", pretrained="timm"
     )
