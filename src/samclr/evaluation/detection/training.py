@@ -17,7 +17,7 @@ from samclr.draws import layers_seed
 from samclr.errors import EvaluationError
 from samclr.evaluation.detection.batches import Target, TrainingBatches, as_image, load_pixels
 from samclr.evaluation.detection.instances import ImageInstances, InstanceSet, InstanceSplit
-from samclr.evaluation.detection.model import begin_training, build_detector
+from samclr.evaluation.detection.model import begin_training, build_detector, compute_in_bfloat16
 from samclr.evaluation.detection.precision import MOST_DETECTIONS, Detections
 from samclr.evaluation.detection.ranks import any_wants, gathered, precision_of, run_on, share_buffers
 from samclr.evaluation.protocols.detection_spec import DetectionConfig
@@ -52,7 +52,7 @@ def detect(
     state = load_state(state_file)
     if state is None or "found" not in state:
         work = Work(copy.deepcopy(backbone).cpu(), instances, config, state_file)
-        run_on(work, device, ranks, precision_of(config.detect_precision, device))
+        run_on(work, device, ranks)
         state = load_state(state_file)
         assert state is not None
     return [_unpacked(one) for one in state["found"]]
@@ -128,6 +128,8 @@ class Work:
             torch.manual_seed(self.config.detect_seed)
             own = copy.deepcopy(self.backbone)
             detector = build_detector(own, len(self.instances.classes), self.instances.has_masks, self.config)
+        if precision_of(self.config.detect_precision, fabric.device) == "bfloat16":
+            compute_in_bfloat16(detector, fabric.device)
         if fabric.world_size > 1 and fabric.device.type == "cuda" and self.config.detect_norm == "trained":
             detector = nn.SyncBatchNorm.convert_sync_batchnorm(detector)
         return detector
@@ -202,8 +204,7 @@ def find(fabric: Fabric, detector: nn.Module, split: InstanceSplit) -> list[dict
 
 def _found(fabric: Fabric, detector: nn.Module, one: ImageInstances) -> dict[str, Any]:
     image = fabric.to_device(as_image(load_pixels(one)))
-    with fabric.autocast():
-        (found,) = detector([image])
+    (found,) = detector([image])
     order = found["scores"].argsort(descending=True, stable=True)[:MOST_DETECTIONS]
     kept = {name: values[order].float().cpu() for name, values in found.items() if name != "masks"}
     packed = {"boxes": kept["boxes"], "labels": kept["labels"].long() - 1, "scores": kept["scores"], "rles": []}
