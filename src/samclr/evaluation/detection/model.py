@@ -133,10 +133,10 @@ def compute_in_bfloat16(detector: nn.Module, device: torch.device) -> None:
     bfloat16 has every second pixel alone: so each part gives float32.
     """
     precision = MixedPrecision("bf16-mixed", device.type)
-    heads: Any = detector.roi_heads
-    for part in (detector.backbone, detector.rpn.head, *heads.children()):  # type: ignore[union-attr]
-        if next(part.parameters(), None) is not None:  # type: ignore[union-attr]
-            part.forward = _under(precision, part.forward)  # type: ignore[assignment,union-attr,arg-type]
+    whole: Any = detector
+    for part in (whole.backbone, whole.rpn.head, *whole.roi_heads.children()):
+        if next(part.parameters(), None) is not None:
+            part.forward = _under(precision, part.forward)
 
 
 def _under(precision: MixedPrecision, forward: Callable[..., Any]) -> Callable[..., Any]:
