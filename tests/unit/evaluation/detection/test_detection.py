@@ -155,6 +155,40 @@ def test_killed_and_resumed_it_finds_the_same(tmp_path, monkeypatch):
         assert (one.scores == other.scores).all()
 
 
+def test_a_broken_image_is_found_before_training_and_other_validation_images_keep_it(tmp_path, monkeypatch):
+    """By its header an image is whole; so do other validation images not train anew."""
+    root = write_instances(tmp_path / "shapes", train=4, val=3)
+    for path in root.glob("*/*.png"):
+        Image.open(path).save(path, "bmp")  # of a PNG the header alone is not read
+    monkeypatch.setenv("SAMCLR_CACHE", str(tmp_path / "cache"))
+    steps = []
+    monkeypatch.setattr(training, "train_step", lambda *given, own=training.train_step: steps.append(1) or own(*given))
+
+    def measured(**more):
+        interval = IntervalConfig(bootstrap=100)
+        config = EvaluationConfig(interval=interval, protocols=(DetectionConfig(**SMALL, detect_steps=2, **more),))
+        return samclr.evaluate("small-cnn", untrained=True, detect_on=root, config=config, device="cpu")[0]
+
+    for split in ("train", "val"):
+        path = root / split / f"{split}_001.png"
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(EvaluationError, match=rf"1 of \d images cannot be used: {split}_001.png cannot be read"):
+            measured()
+        path.write_bytes(whole)
+    assert steps == []
+    whole = measured()
+    assert (len(steps), whole.counts["num_test"]) == (2, 3)
+    fewer = measured(detect_num_val=2)
+    assert (len(steps), fewer.counts["num_test"]) == (2, 2)
+    Image.open(path).transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(path, "bmp")
+    assert measured().test_fingerprint != whole.test_fingerprint
+    assert len(steps) == 2
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(EvaluationError, match="cannot be used"):
+        measured()
+
+
 def test_a_loss_that_is_not_finite(tmp_path):
     instances = open_instances(write_instances(tmp_path / "shapes", train=4, val=1))
     config = DetectionConfig(**SMALL | {"detect_lr": 1e6}, detect_steps=300)
