@@ -155,7 +155,7 @@ def test_ranks_equal_one(tmp_path):
     instances = open_instances(write_instances(tmp_path / "shapes", train=5, val=3))
     config = DetectionConfig(**SMALL, detect_devices=2)
     work = OneStep(instances, config, tmp_path / "found.pt")
-    run_on(work, torch.device("cpu"), 2, "float32")
+    run_on(work, torch.device("cpu"), 2)
     found = torch.load(tmp_path / "found.pt", weights_only=True)
     fabric = Fabric(accelerator="cpu", devices=1)
     with small_heads():

@@ -41,7 +41,7 @@ class OneStep(Work):
     """Each rank's gradients of one step, and what the ranks find together after it; the first rank saves both."""
 
     def __init__(self, instances: InstanceSet, config: DetectionConfig, out: Path):
-        super().__init__(small_backbone(), instances, config, out)
+        super().__init__(small_backbone(), instances, config, out, out)
 
     def _run(self, fabric: Fabric) -> bool:
         torch.set_num_threads(1)

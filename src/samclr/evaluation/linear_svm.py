@@ -6,16 +6,18 @@ features are scaled to unit length. So does the code of Goyal et al. (ICCV 2019)
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from joblib import Parallel, delayed, parallel_config
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import LinearSVC
 
+from samclr.errors import EvaluationError
 from samclr.processes.threads import num_threads
 
 FOLDS = 3
@@ -57,7 +59,34 @@ def cross_validated(features: Float[np.ndarray, "n d"], marks: Int[np.ndarray, "
     return float(np.mean(found))
 
 
-def in_threads(work: Callable[..., Any], calls: Iterable[Sequence[Any]]) -> list[Any]:
-    """The answers to calls, in their order, by a thread a core (as OMP_NUM_THREADS has it): liblinear needs no lock."""
-    with ThreadPoolExecutor(num_threads()) as pool:
-        return list(pool.map(lambda given: work(*given), calls))
+def few_scores(
+    train: Float[np.ndarray, "n d"],
+    marks: Int[np.ndarray, "n"],
+    test: Float[np.ndarray, "m d"],
+    rows: Int[np.ndarray, "few"],
+    cost: float,
+) -> Float[np.ndarray, "m"]:
+    """As `svm_scores`, trained on some rows, which are copied for this SVM alone."""
+    return svm_scores(train[rows], marks[rows], test, cost)
+
+
+def in_processes(work: Callable[..., Any], calls: Iterable[Sequence[Any]]) -> list[Any]:
+    """The answers to calls, in their order, by a process a core (as OMP_NUM_THREADS has it).
+
+    Threads would share liblinear's one random generator, and no two runs would give the same numbers. joblib's
+    processes do not import the user's script, and map large arrays instead of copying them.
+
+    Raises:
+        EvaluationError: a process died.
+    """
+    num = num_threads()
+    if num == 1:
+        return [work(*given) for given in calls]
+    try:
+        with parallel_config(backend="loky", n_jobs=num, inner_max_num_threads=1):
+            return list(Parallel()(delayed(work)(*given) for given in calls))
+    except BrokenProcessPool:
+        raise EvaluationError(
+            "a worker process died while SVMs were fitted, perhaps because memory ran out; rerun the same command "
+            f"with fewer processes: OMP_NUM_THREADS={num // 2}"
+        ) from None

@@ -17,7 +17,7 @@ from samclr.datasets.multilabel import open_multilabel
 from samclr.errors import ConfigError, EvaluationError
 from samclr.evaluation.average_precision import Ranking, mean_average_precisions
 from samclr.evaluation.intervals import interval_ends
-from samclr.evaluation.linear_svm import cross_validated, svm_scores, unit_features
+from samclr.evaluation.linear_svm import cross_validated, in_processes, svm_scores, unit_features
 from samclr.evaluation.protocols.multilabel import Data, few_images
 
 SMALL = ("--multilabel-px", 32, "--bootstrap", 100, "--device", "cpu", "--multilabel-costs", 0.1, 1, "--json")
@@ -206,3 +206,17 @@ def test_one_test_image_and_features_that_say_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(samclr.evaluation.features, "pixel_features", broken)
     with pytest.raises(EvaluationError, match="features are not finite"):
         measured(own, multilabel_px=20)
+
+
+def test_any_number_of_workers_gives_the_same_scores_to_the_last_bit(monkeypatch):
+    """At a large cost liblinear stops at its last iteration, wherever the order of images has led it."""
+    random = np.random.default_rng(0)
+    train, test = (unit_features(np.abs(random.normal(size=(rows, 64)))) for rows in (400, 300))
+    marks = np.where(random.random((400, 6)) < 0.15, 1, -1)
+    calls = [(train, marks[:, k], test, 100.0) for k in range(6)]
+    found = []
+    for workers in ("1", "2", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", workers)
+        found.append(np.stack(in_processes(svm_scores, calls)))
+    assert (found[0] == found[1]).all()
+    assert (found[0] == found[2]).all()

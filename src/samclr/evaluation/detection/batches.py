@@ -36,6 +36,28 @@ def refuse_slim(images: Sequence[ImageInstances], config: DetectionConfig) -> No
         )
 
 
+def refuse_unreadable(images: Sequence[ImageInstances]) -> None:
+    """Decode images, by a thread a core. Raises EvaluationError that names those that are broken."""
+
+    def fault(one: ImageInstances) -> str | None:
+        try:
+            load_pixels(one)
+        except EvaluationError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        faults = [text for text in pool.map(fault, images) if text is not None]
+    if faults:
+        raise EvaluationError(f"{len(faults)} of {len(images):,} images cannot be used: {name_some(faults)}")
+
+
+def first_images(split: InstanceSplit, seed: int, num: int) -> list[ImageInstances]:
+    """Those that the first `num` places of a training hold: all of them from an epoch on."""
+    images = split.trained.images
+    return [images[one] for one in epoch_order(seed, 0, len(images))[:num]]
+
+
 class TrainingBatches:
     """A rank's share of each step's images: every image once in an epoch, flipped in half of the cases."""
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,9 +25,10 @@ from samclr.log import say_once
 from samclr.regions.annotation_files import Entry, read_coco
 from samclr.regions.annotations import as_object, is_crowd, is_number, read_annotation, short
 from samclr.regions.placing import Photo, Size
-from samclr.scenes.decode import DecodeError, Header, read_header
+from samclr.scenes.decode import DecodeError, Header, read_header, read_image
 from samclr.scenes.fill import Tally
-from samclr.scenes.refs import SceneRef, file_stamp
+from samclr.scenes.reading import content_hash
+from samclr.scenes.refs import SceneRef
 from samclr.storage.files import confined
 
 TRAIN_FOLDERS = ("train2017", "train")
@@ -99,15 +101,33 @@ class InstanceSplit:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes with any name, size or object, and with the bytes that an image's file has: it is not read for it."""
-        digest = hashlib.sha256()
-        for one in self.images:
-            digest.update(repr((one.ref.image_id, one.size, file_stamp(one.ref)[0], one.rles)).encode())
+        """Changes with any name, size or object, and with the content of any image; each is read for it.
+
+        Raises:
+            EvaluationError: images cannot be read.
+        """
+        digest, broken = hashlib.sha256(), []
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            contents = list(pool.map(_content, self.images))
+        for one, (content, fault) in zip(self.images, contents, strict=True):
+            if fault:
+                broken.append(f"{one.ref.image_id} ({fault})")
+            digest.update(repr((one.ref.image_id, one.size, content, one.rles)).encode())
             for values in (one.boxes_xyxy, one.labels, one.is_crowd):
                 digest.update(values.tobytes())
             if one.is_difficult is not None:
                 digest.update(one.is_difficult.tobytes())
+        if broken:
+            raise EvaluationError(f"{len(broken)} images cannot be read: {name_some(broken)}; fix or remove them")
         return digest.hexdigest()[:16]
+
+
+def _content(one: ImageInstances) -> tuple[str, str]:
+    """The hash of its file, and what is wrong with it."""
+    try:
+        return content_hash(read_image(one.ref)), ""
+    except DecodeError as error:
+        return "", str(error)
 
 
 @dataclass(frozen=True, kw_only=True)

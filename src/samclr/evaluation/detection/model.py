@@ -7,10 +7,12 @@ plain vision transformer backbones for object detection", ECCV 2022).
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
+from lightning_fabric.plugins.precision import MixedPrecision
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN, MaskRCNN
@@ -122,6 +124,28 @@ def build_detector(backbone: nn.Module, num_classes: int, has_masks: bool, confi
         size_divisible=math.lcm(32, patch_px(backbone)),
         **masks,
     )
+
+
+def compute_in_bfloat16(detector: nn.Module, device: torch.device) -> None:
+    """Put the layers that learn under autocast; anchors, boxes, what is decoded of them and losses stay float32.
+
+    torchvision takes the type of anchors from the maps and that of boxes from the heads' answers, and from 256 px on
+    bfloat16 has every second pixel alone: so each part gives float32.
+    """
+    precision = MixedPrecision("bf16-mixed", device.type)
+    whole: Any = detector
+    for part in (whole.backbone, whole.rpn.head, *whole.roi_heads.children()):
+        if next(part.parameters(), None) is not None:
+            part.forward = _under(precision, part.forward)
+
+
+def _under(precision: MixedPrecision, forward: Callable[..., Any]) -> Callable[..., Any]:
+    def converted(*given: Any) -> Any:
+        with precision.forward_context():
+            answer = forward(*given)
+        return precision.convert_output(answer)
+
+    return converted
 
 
 def begin_training(detector: nn.Module, config: DetectionConfig) -> None:

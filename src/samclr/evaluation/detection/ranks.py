@@ -18,8 +18,6 @@ from samclr.methods.ranks import largest_over_ranks, leave_ranks, num_ranks
 from samclr.processes.stopping import stop_signals, stopped
 from samclr.processes.workers import require_guard
 
-PRECISIONS: dict[str, Any] = {"float32": "32-true", "bfloat16": "bf16-mixed"}
-
 
 def precision_of(asked: str, device: torch.device) -> str:
     """What auto means on a device."""
@@ -29,7 +27,7 @@ def precision_of(asked: str, device: torch.device) -> str:
     return "bfloat16" if has_bfloat16 else "float32"
 
 
-def run_on(work: Callable[[Fabric], bool], device: torch.device, num_devices: int, precision: str) -> None:
+def run_on(work: Callable[[Fabric], bool], device: torch.device, num_devices: int) -> None:
     """Call `work` on each device. It returns whether it was told to stop, which is then raised here.
 
     Raises:
@@ -47,7 +45,7 @@ def run_on(work: Callable[[Fabric], bool], device: torch.device, num_devices: in
     fabric = Fabric(
         accelerator=device.type,
         devices=num_devices if many or device.index is None else [device.index],
-        precision=PRECISIONS[precision],
+        precision="32-true",  # the detector itself puts its layers into bfloat16
         strategy=DDPStrategy(start_method="spawn", find_unused_parameters=True) if many else "auto",
     )
     if not many:

@@ -15,9 +15,16 @@ from torch import Tensor, nn
 
 from samclr.draws import layers_seed
 from samclr.errors import EvaluationError
-from samclr.evaluation.detection.batches import Target, TrainingBatches, as_image, load_pixels
+from samclr.evaluation.detection.batches import (
+    Target,
+    TrainingBatches,
+    as_image,
+    first_images,
+    load_pixels,
+    refuse_unreadable,
+)
 from samclr.evaluation.detection.instances import ImageInstances, InstanceSet, InstanceSplit
-from samclr.evaluation.detection.model import begin_training, build_detector
+from samclr.evaluation.detection.model import begin_training, build_detector, compute_in_bfloat16
 from samclr.evaluation.detection.precision import MOST_DETECTIONS, Detections
 from samclr.evaluation.detection.ranks import any_wants, gathered, precision_of, run_on, share_buffers
 from samclr.evaluation.protocols.detection_spec import DetectionConfig
@@ -36,11 +43,12 @@ def detect(
 ) -> list[Detections]:
     """Train a detector on a copy of the backbone; what it finds in each validation image.
 
-    state_file: where the training stands, and at its end what was found.
+    state_file: where the training stands, and at its end the weights; what was found lies beside it, by the validation
+    images. So these may be mended or chosen anew, and nothing is trained again.
 
     Raises:
-        EvaluationError: the loss is not finite, the batch does not divide among the devices, an image is broken, or the
-            device has too little memory.
+        EvaluationError: an image is broken, which is seen before the first step; the loss is not finite, the batch does
+            not divide among the devices, or the device has too little memory.
         Stopped: by SIGTERM or Ctrl-C; the state is saved.
     """
     ranks = config.detect_devices
@@ -49,11 +57,13 @@ def detect(
             f"{option_of('detect_batch_size')} {config.detect_batch_size} does not divide among {ranks} devices; give "
             f"a multiple of {ranks}"
         )
-    state = load_state(state_file)
-    if state is None or "found" not in state:
-        work = Work(copy.deepcopy(backbone).cpu(), instances, config, state_file)
-        run_on(work, device, ranks, precision_of(config.detect_precision, device))
-        state = load_state(state_file)
+    found_file = state_file.with_name(f"{state_file.stem}-{instances.val.fingerprint}.pt")
+    state = load_state(found_file)
+    if state is None:
+        num_trained = 0 if state_file.exists() else config.num_steps * config.detect_batch_size
+        refuse_unreadable([*first_images(instances.train, config.detect_seed, num_trained), *instances.val.images])
+        run_on(Work(copy.deepcopy(backbone).cpu(), instances, config, state_file, found_file), device, ranks)
+        state = load_state(found_file)
         assert state is not None
     return [_unpacked(one) for one in state["found"]]
 
@@ -64,8 +74,11 @@ class Work:
     No dataclass: Fabric would take it to pieces on its way to another process.
     """
 
-    def __init__(self, backbone: nn.Module, instances: InstanceSet, config: DetectionConfig, state_file: Path):
-        self.backbone, self.instances, self.config, self.state_file = backbone, instances, config, state_file
+    def __init__(
+        self, backbone: nn.Module, instances: InstanceSet, config: DetectionConfig, state_file: Path, found_file: Path
+    ):
+        self.backbone, self.instances, self.config = backbone, instances, config
+        self.state_file, self.found_file = state_file, found_file
 
     def __call__(self, fabric: Fabric) -> bool:
         try:
@@ -88,16 +101,19 @@ class Work:
         wrapped, optimizer = fabric.setup(detector, make_optimizer(detector, config))
         first = 0
         if state is not None:
-            optimizer.optimizer.load_state_dict(state["optimizer"])
             first = state["steps"]
+            if first < config.num_steps:  # at the end the weights alone are kept
+                optimizer.optimizer.load_state_dict(state["optimizer"])
         batches = TrainingBatches(
             instances.train, config.detect_batch_size, config.detect_seed, fabric.global_rank, fabric.world_size
         )
 
-        def save(steps: int, **found: Any) -> None:
+        def save(steps: int) -> None:
             if fabric.is_global_zero:
-                trained = {"detector": detector.state_dict(), "optimizer": optimizer.optimizer.state_dict()}
-                save_state(self.state_file, {"steps": steps} | (found or trained))
+                state = {"steps": steps, "detector": detector.state_dict()}
+                if steps < config.num_steps:
+                    state["optimizer"] = optimizer.optimizer.state_dict()
+                save_state(self.state_file, state)
 
         start = last_saved = last_said = time.monotonic()
         for step, examples in enumerate(batches.from_step(first, config.num_steps), first):
@@ -119,7 +135,8 @@ class Work:
         found = find(fabric, detector, instances.val)
         if found is None:
             return True
-        save(config.num_steps, found=found)
+        if fabric.is_global_zero:
+            save_state(self.found_file, {"found": found})
         return False
 
     def _detector(self, fabric: Fabric) -> nn.Module:
@@ -128,6 +145,8 @@ class Work:
             torch.manual_seed(self.config.detect_seed)
             own = copy.deepcopy(self.backbone)
             detector = build_detector(own, len(self.instances.classes), self.instances.has_masks, self.config)
+        if precision_of(self.config.detect_precision, fabric.device) == "bfloat16":
+            compute_in_bfloat16(detector, fabric.device)
         if fabric.world_size > 1 and fabric.device.type == "cuda" and self.config.detect_norm == "trained":
             detector = nn.SyncBatchNorm.convert_sync_batchnorm(detector)
         return detector
@@ -202,8 +221,7 @@ def find(fabric: Fabric, detector: nn.Module, split: InstanceSplit) -> list[dict
 
 def _found(fabric: Fabric, detector: nn.Module, one: ImageInstances) -> dict[str, Any]:
     image = fabric.to_device(as_image(load_pixels(one)))
-    with fabric.autocast():
-        (found,) = detector([image])
+    (found,) = detector([image])
     order = found["scores"].argsort(descending=True, stable=True)[:MOST_DETECTIONS]
     kept = {name: values[order].float().cpu() for name, values in found.items() if name != "masks"}
     packed = {"boxes": kept["boxes"], "labels": kept["labels"].long() - 1, "scores": kept["scores"], "rles": []}

@@ -31,7 +31,7 @@ from samclr.log import tell
 from samclr.models.fingerprints import cache_key
 from samclr.runs.results import Score
 
-KIND, FORMAT = "detection", 1
+KIND, FORMAT = "detection", 2
 MEASURES = ("ap", "ap50", "ap75")
 BOXES_AND_MASKS: tuple[Literal["bbox", "segm"], ...] = ("bbox", "segm")  # as COCOeval calls them
 
@@ -64,10 +64,11 @@ class Detection(DetectionProtocol[DetectionConfig]):
         return [replace(one, counts=counts, chosen=chosen) for one in outcomes]
 
     def _state_file(self, task: DetectionTask, instances: InstanceSet) -> Path:
-        """Where the training stands: where `auto` means another precision, it is another training."""
-        config = self.config
-        of_images = [instances.train.fingerprint, instances.val.fingerprint, instances.classes]
-        own = {name: value for name, value in config.settings().items() if name != "detect_schedule"}
+        """Where the training stands: where `auto` means another precision, it is another training, but not where other
+        images are to be found in."""
+        config, idle = self.config, ("detect_schedule", "detect_num_val")
+        of_images = [instances.train.fingerprint, instances.classes]
+        own = {name: value for name, value in config.settings().items() if name not in idle}
         own |= config.schedule.other_rates
         if task.device.type != "cpu":  # there `auto` has one meaning
             own["detect_precision"] = precision_of(config.detect_precision, task.device)

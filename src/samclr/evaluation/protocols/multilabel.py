@@ -19,7 +19,7 @@ from samclr.errors import EvaluationError, name_some
 from samclr.evaluation.average_precision import Ranking, mean_average_precisions
 from samclr.evaluation.features import split_features
 from samclr.evaluation.intervals import interval_ends, resampled_details
-from samclr.evaluation.linear_svm import FOLDS, cross_validated, in_threads, svm_scores, unit_features
+from samclr.evaluation.linear_svm import FOLDS, cross_validated, few_scores, in_processes, svm_scores, unit_features
 from samclr.evaluation.multilabel_task import MultilabelProtocol, MultilabelTask
 from samclr.evaluation.protocols.base import Outcome
 from samclr.evaluation.protocols.multilabel_spec import MultilabelConfig
@@ -128,7 +128,7 @@ class Multilabel(MultilabelProtocol[MultilabelConfig]):
     def _full(self, data: Data, task: MultilabelTask) -> tuple[str, dict[str, Score], dict[str, Any], dict[str, Any]]:
         marks = np.where(data.train_marks == HAS, HAS, LACKS)
         costs = self._chosen(data, marks)
-        scores = in_threads(
+        scores = in_processes(
             svm_scores, ((data.train, marks[:, k], data.test, cost) for k, cost in zip(data.kept, costs, strict=True))
         )
         rankings = _rankings(data, scores)
@@ -143,7 +143,7 @@ class Multilabel(MultilabelProtocol[MultilabelConfig]):
         if len(costs) == 1:
             return [costs[0]] * len(data.kept)
         pairs = [(data.train, marks[:, k], cost) for k in data.kept for cost in costs]
-        found = np.array(in_threads(cross_validated, pairs)).reshape(len(data.kept), len(costs))
+        found = np.array(in_processes(cross_validated, pairs)).reshape(len(data.kept), len(costs))
         return [costs[place] for place in found.argmax(1)]
 
     def _few(
@@ -153,7 +153,12 @@ class Multilabel(MultilabelProtocol[MultilabelConfig]):
         config, best = self.config, None
         drawn = list(few_images(data, shots, config.multilabel_samples, config.multilabel_seed))
         for cost in config.multilabel_costs:
-            scores = in_threads(_few_scores, ((data, k, rows, cost) for of_class in drawn for k, rows in of_class))
+            calls = [
+                (data.train, data.train_marks[:, k], data.test, rows, cost)
+                for of_class in drawn
+                for k, rows in of_class
+            ]
+            scores = in_processes(few_scores, calls)
             samples = [
                 _rankings(data, scores[first : first + len(data.kept)])
                 for first in range(0, len(scores), len(data.kept))
@@ -184,11 +189,6 @@ def few_images(
                 rows.append(known[shuffled(seed, step, len(known))[: max(num, 1)]])
             found.append((k, np.sort(np.concatenate(rows))))
         yield found
-
-
-def _few_scores(data: Data, k: int, rows: Int[np.ndarray, "few"], cost: float) -> Float[np.ndarray, "m"]:
-    """Copies the rows of one SVM alone."""
-    return svm_scores(data.train[rows], data.train_marks[rows, k], data.test, cost)
 
 
 def _rankings(data: Data, scores: Sequence[Float[np.ndarray, "m"]]) -> list[Ranking]:

@@ -20,7 +20,7 @@ from samclr.errors import EvaluationError, PartsError
 from samclr.evaluation.detection import training
 from samclr.evaluation.detection.batches import TrainingBatches, load_example
 from samclr.evaluation.detection.instances import LEAST_SIDE_PX, has_area, open_instances
-from samclr.evaluation.detection.model import add_pyramid
+from samclr.evaluation.detection.model import add_pyramid, build_detector, compute_in_bfloat16
 from samclr.evaluation.detection.ranks import run_on
 from samclr.evaluation.detection.task import DetectionTask
 from samclr.evaluation.detection.training import detect
@@ -155,6 +155,40 @@ def test_killed_and_resumed_it_finds_the_same(tmp_path, monkeypatch):
         assert (one.scores == other.scores).all()
 
 
+def test_a_broken_image_is_found_before_training_and_other_validation_images_keep_it(tmp_path, monkeypatch):
+    """By its header an image is whole; so do other validation images not train anew."""
+    root = write_instances(tmp_path / "shapes", train=4, val=3)
+    for path in root.glob("*/*.png"):
+        Image.open(path).save(path, "bmp")  # of a PNG the header alone is not read
+    monkeypatch.setenv("SAMCLR_CACHE", str(tmp_path / "cache"))
+    steps = []
+    monkeypatch.setattr(training, "train_step", lambda *given, own=training.train_step: steps.append(1) or own(*given))
+
+    def measured(**more):
+        interval = IntervalConfig(bootstrap=100)
+        config = EvaluationConfig(interval=interval, protocols=(DetectionConfig(**SMALL, detect_steps=2, **more),))
+        return samclr.evaluate("small-cnn", untrained=True, detect_on=root, config=config, device="cpu")[0]
+
+    for split in ("train", "val"):
+        path = root / split / f"{split}_001.png"
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(EvaluationError, match=rf"1 of \d images cannot be used: {split}_001.png cannot be read"):
+            measured()
+        path.write_bytes(whole)
+    assert steps == []
+    whole = measured()
+    assert (len(steps), whole.counts["num_test"]) == (2, 3)
+    fewer = measured(detect_num_val=2)
+    assert (len(steps), fewer.counts["num_test"]) == (2, 2)
+    Image.open(path).transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(path, "bmp")
+    assert measured().test_fingerprint != whole.test_fingerprint
+    assert len(steps) == 2
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(EvaluationError, match="cannot be used"):
+        measured()
+
+
 def test_a_loss_that_is_not_finite(tmp_path):
     instances = open_instances(write_instances(tmp_path / "shapes", train=4, val=1))
     config = DetectionConfig(**SMALL | {"detect_lr": 1e6}, detect_steps=300)
@@ -247,6 +281,31 @@ def test_backbones_without_a_pyramid_are_refused():
         add_pyramid(small_backbone(name="vit_small_patch14_dinov2"), DetectionConfig())
 
 
+def test_bfloat16_trains_and_leaves_anchors_and_boxes_in_float32(tmp_path):
+    """From 256 px on bfloat16 has every second pixel alone; torchvision would take its type for both."""
+    instances = open_instances(write_instances(tmp_path / "shapes", train=2, val=1))
+    config = DetectionConfig(**SMALL | {"detect_batch_size": 2}, detect_steps=2, detect_precision="bfloat16")
+    assert len(detect(small_backbone(), instances, config, CPU, tmp_path / "state.pt")) == 1
+    found, anchors, types = [], [], []
+    for bfloat16 in (False, True):
+        torch.manual_seed(0)
+        detector = build_detector(small_backbone(), 2, True, DetectionConfig(detect_px=320)).eval()
+        detector.roi_heads.score_thresh = 0.0
+        detector.rpn.anchor_generator.register_forward_hook(lambda _, given, answer: anchors.append(answer[0]))
+        detector.backbone.fpn.register_forward_hook(lambda _, given, answer: types.append(answer["0"].dtype))
+        if bfloat16:
+            compute_in_bfloat16(detector, CPU)
+        with torch.inference_mode():
+            found += detector([torch.rand(3, 320, 500, generator=torch.Generator().manual_seed(0))])
+    assert types == [torch.float32, torch.bfloat16]
+    assert torch.equal(*anchors)
+    for name in ("boxes", "scores", "masks"):
+        values = found[1][name]
+        assert values.dtype == torch.float32
+        assert (values != values.bfloat16().float()).any()
+    assert found[0]["boxes"].dtype == torch.float32
+
+
 def test_schedules():
     usual = DetectionConfig()
     assert usual.num_steps == 90_000
@@ -291,4 +350,4 @@ def test_a_script_without_a_guard_is_told_before_it_would_be_imported(tmp_path, 
     (tmp_path / "detect.py").write_text("import samclr\nsamclr.evaluate('small-cnn', detect_on='shapes')\n")
     monkeypatch.setitem(sys.modules, "__main__", script)
     with pytest.raises(PartsError, match=r'has no `if __name__ == "__main__":` .*; add it, or give `detect_devices` 1'):
-        run_on(lambda fabric: False, CPU, 2, "float32")
+        run_on(lambda fabric: False, CPU, 2)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -247,3 +248,22 @@ def test_coco_by_its_name(tmp_path, monkeypatch):
     assert open_instances(Path("coco")).val.fingerprint == found.val.fingerprint
     with pytest.raises(EvaluationError, match=r"CamVid has no instances; use coco, .*voc2012, or a folder: expected"):
         open_instances(Path(f"camvid@{write_labelled_scenes(tmp_path / 'camvid')}"))
+
+
+def test_other_pictures_of_the_same_size_are_another_split(tmp_path):
+    """An uncompressed image has as many bytes as any other of its size; and what cannot be read is named."""
+    root = write_instances(tmp_path / "shapes", train=2, val=1)
+    for split in ("train", "val"):
+        for path in (root / split).glob("*.png"):
+            Image.open(path).save(path, "bmp")  # by its content, whatever it is called
+    path = root / "val" / "val_000.png"
+    size, before = path.stat().st_size, open_instances(root)
+    prints = before.train.fingerprint, before.val.fingerprint
+    Image.fromarray(255 - np.asarray(Image.open(path))).save(path, "bmp")
+    assert path.stat().st_size == size
+    after = open_instances(root)
+    assert after.train.fingerprint == prints[0]
+    assert after.val.fingerprint != prints[1]
+    path.unlink()
+    with pytest.raises(EvaluationError, match=r"1 images cannot be read: val_000\.png \(.*\); fix or remove"):
+        _ = replace(after.val).fingerprint
