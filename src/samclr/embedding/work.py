@@ -37,6 +37,7 @@ from samclr.processes.ray_cluster import join_cluster
 from samclr.regions.coarsest import coarsest
 from samclr.regions.records import ImageRegions, SegmentError
 from samclr.regions.store import open_store, read_bucket, read_regions
+from samclr.scenes.buckets import may_lie_elsewhere
 from samclr.scenes.decode import DecodeError, Scene, load_scene
 from samclr.scenes.fill import MORE_PAGES, FillOptions, FillReport, Tally, add_tally, fill
 from samclr.scenes.fill_on_ray import fill_on_ray
@@ -300,7 +301,7 @@ def _fault_of_vectors(vectors: Float[np.ndarray, "_ d"], numbers: Sequence[int],
 def _regions_of(path: Path, refs: list[SceneRef]) -> dict[str, ImageRegions | SegmentError]:
     """What the store has of some scenes; each of its buckets is read once."""
     store = open_store(path)
-    places = _places(path) if any(ref.row is not None for ref in refs) else {}
+    places = _places(path) if may_lie_elsewhere(store, refs) else {}
     buckets: dict[int, set[str]] = {}
     for ref in refs:
         bucket = places.get(ref.image_id)
