@@ -10,6 +10,7 @@ import pyarrow as pa
 from samclr.errors import PartsError, name_some
 from samclr.regions.records import ImageRegions, SegmentError
 from samclr.regions.store import open_store, read_bucket, read_regions
+from samclr.scenes.buckets import may_lie_elsewhere
 from samclr.scenes.refs import SceneRef
 from samclr.storage.parts import PartsFolder
 
@@ -96,7 +97,7 @@ def _read(store: PartsFolder, bucket: int, wanted: set[str] | None = None) -> di
 def _bucket_of(store: PartsFolder, fingerprint: str, ref: SceneRef) -> int:
     """As samclr.scenes.buckets.buckets_of, with the ids of a store of this fingerprint read once."""
     bucket = store.bucket_of(ref.locality_key)
-    return bucket if ref.row is None else _places(store.path, fingerprint).get(ref.image_id, bucket)
+    return _places(store.path, fingerprint).get(ref.image_id, bucket) if may_lie_elsewhere(store, [ref]) else bucket
 
 
 @lru_cache(maxsize=1)

@@ -12,13 +12,18 @@ def buckets_of(folder: PartsFolder, refs: Sequence[SceneRef], damaged: dict[Path
     """The bucket of each image: the one that has its row, else the one that its row goes to.
 
     Before 0.2 a row of a file of many images had a bucket by the file's path as it was typed; it stays there. An image
-    that is a file has had its row by its id in every version, so that no row is looked for.
+    that is a file has had its row by its id in every version, so that none is looked for, unless the folder has grown.
 
     damaged: where given, parts whose ids cannot be read are noted here; else they raise PartsError.
     """
-    places = folder.places(damaged) if any(ref.row is not None for ref in refs) else {}
+    places = folder.places(damaged) if may_lie_elsewhere(folder, refs) else {}
     found = (places.get(ref.image_id) for ref in refs)
     return [folder.bucket_of(ref.locality_key) if at is None else at for ref, at in zip(refs, found, strict=True)]
+
+
+def may_lie_elsewhere(folder: PartsFolder, refs: Sequence[SceneRef]) -> bool:
+    """Whether an image may have its row in another bucket than `bucket_of` its key."""
+    return folder.has_grown or any(ref.row is not None for ref in refs)
 
 
 def by_bucket(folder: PartsFolder, refs: Sequence[SceneRef], may_heal: bool) -> dict[int, list[SceneRef]]:

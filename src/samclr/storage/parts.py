@@ -36,6 +36,7 @@ from samclr.storage.locks import locked
 FORMAT = 1
 MIN_PART_ROWS, MAX_PART_ROWS = 16, 256
 MAX_BUCKETS = 4096
+CROWDED = 4  # times the rows that a folder was made for, of which on it gets more buckets
 OK = "ok"
 
 # Columns that every kind of part has: enough to tell whether a row is still that of the file on disk.
@@ -80,6 +81,7 @@ class PartsFolder:
             self.maker: dict[str, Any] = dict(manifest["maker"])
             self.num_buckets = int(manifest["num_buckets"])
             self.part_rows = int(manifest["part_rows"])  # rows a process may lose when it is killed
+            self.has_grown = bool(manifest.get("has_grown"))  # some rows are in buckets of when it had fewer
         except (KeyError, TypeError, ValueError) as error:
             raise PartsError(f"{path / MANIFEST} is damaged ({error!r}); restore it, or make {path} again") from None
         if not (1 <= self.num_buckets <= MAX_BUCKETS and self.part_rows >= 1):
@@ -89,6 +91,9 @@ class PartsFolder:
     def create_or_open(cls, path: Path, kind: str, maker: dict[str, Any], num_expected: int) -> "PartsFolder":
         """Open the folder, or make it for about `num_expected` rows.
 
+        One that was made for far fewer, and lacks most of these, gets more buckets, so that many processes can fill
+        it; rows that are there stay in theirs.
+
         `maker` says what makes the rows (segmenter and settings). Raises PartsError if the folder was made by
         another maker: rows of two makers never stand in one folder.
         """
@@ -97,10 +102,7 @@ class PartsFolder:
                 raise PartsError(f"{path} exists and is not a {kind}; name a new or empty folder")
             with locked(path / "locks" / "create"):
                 if not _has_manifest(path):
-                    part_rows = min(max(num_expected // 1024, MIN_PART_ROWS), MAX_PART_ROWS)
-                    num_buckets = min(max(-(-num_expected // part_rows), 1), MAX_BUCKETS)
-                    manifest = {"kind": kind, "format": FORMAT, "maker": maker}
-                    manifest |= {"num_buckets": num_buckets, "part_rows": part_rows}
+                    manifest = {"kind": kind, "format": FORMAT, "maker": maker, **_layout(num_expected)}
                     write_json(path / MANIFEST, manifest, sealed=True)
         remove_leftovers(path)
         folder = cls(path, kind)
@@ -112,7 +114,22 @@ class PartsFolder:
                 f"{path} was made with {json.dumps(folder.maker)}, now asked for {json.dumps(maker)}; "
                 f"name another folder for the new settings"
             )
+        if folder._is_too_small(num_expected):
+            with locked(path / "locks" / "create"):
+                folder = cls(path, kind)
+                if folder._is_too_small(num_expected):  # another process may have seen to it
+                    manifest = _read_manifest(path, kind) | _layout(num_expected) | {"has_grown": True}
+                    for name in (MANIFEST_COPY, MANIFEST):
+                        write_json(path / name, manifest, sealed=True)
+                    folder = cls(path, kind)
         return folder
+
+    def _is_too_small(self, num_expected: int) -> bool:
+        """Whether so many more rows are to come that they crowd the buckets, and more buckets may be had."""
+        most = CROWDED * self.num_buckets * self.part_rows
+        if num_expected <= most or _layout(num_expected)["num_buckets"] <= self.num_buckets:
+            return False
+        return num_expected - sum(len(rows) for _, rows in self.parts(["image_id"], damaged={})) > most
 
     def bucket_of(self, locality_key: str) -> int:
         """The bucket a new row goes to, the same in every process. Where a row is, `places` knows."""
@@ -281,6 +298,12 @@ class PartsFolder:
         for path in self.part_paths() if paths is None else paths:
             digest.update(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns};".encode())
         return digest.hexdigest()[:16]
+
+
+def _layout(num_expected: int) -> dict[str, int]:
+    """What a manifest says of the sizes of a folder for about so many rows."""
+    part_rows = min(max(num_expected // 1024, MIN_PART_ROWS), MAX_PART_ROWS)
+    return {"num_buckets": min(max(-(-num_expected // part_rows), 1), MAX_BUCKETS), "part_rows": part_rows}
 
 
 def _has_manifest(path: Path) -> bool:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from support.scenes import box_scene
+from support.scenes import box_scene, write_scenes
 
 from samclr.bank.bank import SceneBank, pack_scenes
 from samclr.config.explorer import ExplorerData
@@ -165,3 +165,37 @@ def test_members_that_left_a_tar_move_no_other(call, tmp_path):
     assert "300 new" in call(*bank)[2]
     write(range(100, 300))
     assert "(0 new)" in call(*bank)[2]
+
+
+def test_a_store_that_was_begun_with_few_images_grows_and_keeps_its_rows(call, scenes, tmp_path):
+    store, list_of = tmp_path / "store", tmp_path / "few.txt"
+    write_scenes(scenes, 100)
+    list_of.write_text("a/000.png\nb/001.png\n")
+    embed = ("--regions", store, *EMBED, "--out", tmp_path / "vectors")
+    for path, new in ((f"{list_of}@{scenes}", 2), (scenes, 98), (scenes, 0)):
+        for command in (("segment", path, *SEGMENT, "--out", store), ("embed", path, *embed)):
+            status, _, said = call(*command)
+            assert (status, f"({new} new)" in said) == (0, True), said
+        if new == 2:
+            first = open_store(store).path / "b00000-p00000.parquet"
+            content = first.read_bytes()
+    folder = open_store(store)
+    assert (folder.num_buckets, folder.part_rows, folder.has_grown) == (7, 16, True)
+    assert len(folder.paths_by_bucket()) == 7
+    assert first.read_bytes() == content
+    assert len(list(iterate_rows(folder))) == len(open_regions(store)) == 100
+    write_look(folder, list_scenes([scenes]), FilterConfig(), 2, 0, None)
+    source = Source([scenes], ExplorerData(regions=store))
+    assert [source.opened(number).error for number in range(100)] == [None] * 100
+
+
+def test_a_store_that_has_its_rows_stays_as_it_is(call, scenes, tmp_path):
+    store = tmp_path / "store"
+    write_scenes(scenes, 100)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("samclr.storage.parts.CROWDED", 100)
+        patch.setattr("samclr.storage.parts._layout", lambda num: {"num_buckets": 1, "part_rows": 16})
+        assert call("segment", scenes, *SEGMENT, "--out", store)[0] == 0
+    manifest = (store / "manifest.json").read_bytes()
+    assert "(0 new)" in call("segment", scenes, *SEGMENT, "--out", store)[2]
+    assert (store / "manifest.json").read_bytes() == manifest
