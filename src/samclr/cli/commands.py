@@ -69,7 +69,7 @@ class Pack(Settings):
         return show_fill("packed", path, report, self.fill.strict, self.json)
 
 
-def _shallow(settings: Settings, kind: type[Settings]) -> dict[str, Any]:
+def _shallow(settings: Settings, kind: Any) -> dict[str, Any]:
     return {one.name: getattr(settings, one.name) for one in fields(kind)}
 
 
