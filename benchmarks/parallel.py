@@ -77,7 +77,7 @@ def main() -> None:
                 apart[number].append(sum(views_per_s(out) for out in outs))
                 out = folder / f"together-{number}-{repeat}"
                 finish([start(folder / "scenes", out, number, arguments)])
-                together[number].append(number * views_per_s(out))
+                together[number].append(views_per_s(out))
     print("processes  views/s  linear   least  greatest  of as many runs at once")
     for number in counts:
         speed = median(together[number])

@@ -122,14 +122,11 @@ def _random_pixels(plan: ViewPlan) -> list[torch.Tensor]:
     ]
 
 
-def logged_pace(config: PretrainConfig, run: Path, num_ranks: int) -> Pace | None:
-    """The pace of the run's last steps, from the tenth to the ninetieth of a hundred; None if it has hardly begun.
-
-    num_ranks: the log has the views of the first.
-    """
+def logged_pace(config: PretrainConfig, run: Path) -> Pace | None:
+    """The pace of the run's last steps, from the tenth to the ninetieth of a hundred; None if it has hardly begun."""
     rates = [row["views_per_s"] for row in read_metrics(run)[-LOGGED_STEPS:] if row.get("views_per_s")]
     if len(rates) < 2 * TRIAL_STEPS:
         return None
-    seconds = config.views_per_step() / num_ranks / np.array(rates)
+    seconds = config.views_per_step() / np.array(rates)
     least, most = np.quantile(seconds, (0.1, 0.9))
     return Pace(least_s=float(least), most_s=float(most))

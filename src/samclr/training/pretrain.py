@@ -19,7 +19,7 @@ from samclr.draws import layers_seed
 from samclr.errors import RunError
 from samclr.log import option_of, say, tell
 from samclr.methods.create import backbone_of, create_method, follow_weights
-from samclr.methods.ranks import mean_over_ranks
+from samclr.methods.ranks import mean_over_ranks, num_ranks
 from samclr.models.devices import own_draws
 from samclr.models.resolve import resolve_config
 from samclr.processes.stopping import stop_signals
@@ -311,6 +311,7 @@ def _epoch(step: int, config: PretrainConfig, data: TrainingData) -> float:
 
 
 def _speed(plan: ViewPlan, loader: ViewLoader, step_start: float) -> dict[str, float]:
-    views = sum(group.boxes_xyxy.shape[0] * group.boxes_xyxy.shape[1] for group in plan.groups)
+    """Views a second of all ranks together, whose shares are of one size, and the share of time spent waiting."""
+    views = num_ranks() * sum(group.boxes_xyxy.shape[0] * group.boxes_xyxy.shape[1] for group in plan.groups)
     seconds = time.perf_counter() - step_start
     return {"views_per_s": round(views / seconds, 1), "wait_frac": round(loader.last_wait_s / seconds, 4)}

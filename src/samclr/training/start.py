@@ -79,7 +79,7 @@ def settle(
     if "steps" not in config.auto and (not announce or done >= config.num_steps(num_images)):
         return replace(config, auto=())
     with advice_on_memory(config.runtime):
-        pace = logged_pace(config, run, fabric.world_size) if done else None
+        pace = logged_pace(config, run) if done else None
         pace = fabric.broadcast(pace or measure_pace(fabric, replace(config, model=trial.model)))
     config = fit_length(config, num_images, fabric.device.type, pace.step_s)
     if announce and fabric.is_global_zero:
