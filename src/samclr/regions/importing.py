@@ -81,10 +81,15 @@ def import_regions(
     ]
     skipped = sum(counts[name] for name in (BOXES, CROWDS, EMPTY))
     report.is_in_vain = wanted.keys() <= report.errors.keys()
-    if skipped and not report.tally.get(KEPT):
+    if skipped and not report.tally.get(KEPT) and not _has_regions(store):
         report.notes.append(Note(key="no_region", text="annotations, of which none gave a region", count=skipped))
         report.is_in_vain = True
     return report
+
+
+def _has_regions(store: PartsFolder) -> bool:
+    """Whether any row has a region, those of earlier imports too."""
+    return any(any(rows["regions"].to_pylist()) for _, rows in store.parts(["regions"]))
 
 
 @dataclass(frozen=True, kw_only=True)

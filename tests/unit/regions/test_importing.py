@@ -510,3 +510,15 @@ def test_what_has_no_partner_is_counted_and_named(case):
 def test_a_file_whose_images_all_fail_is_in_vain(case):
     photo(case.photos / "c.png")
     assert case.run(coco(case.images(height=1)[:1], [])).is_in_vain
+
+
+def test_a_resumed_import_is_not_in_vain_for_its_last_rows(case):
+    """Those of now have no region, but those of before have."""
+    (case.photos / "b.png").rename(case.folder / "b.png")
+    document = coco(case.images(), [annotation(1, 1), annotation(2, 2, [[5, 5, 40, 40]])])
+    case.run(document)
+    (case.folder / "b.png").rename(case.photos / "b.png")
+    report = import_regions(case.file, list_scenes([case.photos]), case.store)
+    assert report.num_new == 1
+    assert not report.is_in_vain
+    assert "no_region" not in notes(report)
