@@ -23,7 +23,7 @@ def default_bank(scenes: Sequence[Path], max_side: int | None, codec: Codec = "r
 
 
 def refuse_inside_scenes(made: Path, scenes: Sequence[Path], flag: str) -> None:
-    """Raise UsageError if a folder to write is inside a folder of images, which is never written to."""
+    """Raise UsageError if a folder or file to write is inside a folder of images, which is never written to."""
     for source in without_lists(scenes):
         folder = local_folder(source)
         if folder is not None and made.resolve().is_relative_to(folder):

@@ -223,6 +223,7 @@ class Import(Settings):
         False
     )
     strip_prefix: Annotated[str, arg(help="Leading folders of the file's names that the scenes' paths lack.")] = ""
+    retry_errors: Annotated[bool, arg(help="Retry images that failed before.")] = False
     replace_changed: Annotated[
         bool, arg(help="Redo the rows of images whose file was replaced, instead of stopping.")
     ] = False
@@ -233,12 +234,14 @@ class Import(Settings):
 
     def run(self) -> int:
         """Run the command."""
+        from samclr.bank.places import refuse_inside_scenes
         from samclr.datasets.sources import list_scenes
         from samclr.regions.importing import ImportOptions, import_regions
 
+        refuse_inside_scenes(self.out, self.scenes, "--out")
         options = ImportOptions(rescale=self.rescale, exif=self.exif, strip_prefix=self.strip_prefix)
         refs = list_scenes(self.scenes, self.image_column)
-        report = import_regions(self.file, refs, self.out, options, self.replace_changed)
+        report = import_regions(self.file, refs, self.out, options, self.replace_changed, self.retry_errors)
         return show_fill("imported", self.out, report, self.strict, self.json)
 
 
@@ -257,9 +260,11 @@ class ExportRegions(Settings):
 
     def run(self) -> int:
         """Run the command."""
+        from samclr.bank.places import refuse_inside_scenes
         from samclr.regions.interchange import export_coco, export_sa1b
         from samclr.regions.store import open_store
 
+        refuse_inside_scenes(self.out, self.scenes, "--out")
         write = export_coco if self.layout == "coco" else export_sa1b
         num_images, num_regions = write(open_store(self.store), self.out, _listed(self.scenes, self.image_column))
         say(f"wrote {num_regions} regions of {num_images} images to {self.out}")
@@ -287,9 +292,12 @@ class Look(Settings):
 
     def run(self) -> int:
         """Run the command."""
+        from samclr.bank.places import refuse_inside_scenes
         from samclr.datasets.sources import list_scenes
         from samclr.regions.store import open_store
 
+        if self.out is not None:
+            refuse_inside_scenes(self.out, self.scenes, "--out")
         store, refs = open_store(self.store), list_scenes(self.scenes, self.image_column)
         from samclr.pages.look import write_look  # scikit-image and jinja2, once all that is named is there
 

@@ -21,7 +21,7 @@ USED_KEYS = {
     *("counts", "iscrowd", "predicted_iou", "score", "stability_score", "point_coords"),
 }
 BOUND = f"split it into files of less than {MAX_BYTES >> 30} GiB and make a store of each"
-CHANGED = "its JSON file was changed during the import; import it again"
+CHANGED = "its JSON file was changed during the import; import it again into another folder"
 
 
 @dataclass(kw_only=True, slots=True)

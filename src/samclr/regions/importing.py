@@ -19,7 +19,7 @@ from samclr.regions.store import KIND, STORE_SCHEMA, regions_to_row
 from samclr.scenes.decode import DecodeError, Scene, load_scene
 from samclr.scenes.fill import FillOptions, FillReport, Note, Tally, fill
 from samclr.scenes.refs import SceneRef, file_stamp
-from samclr.storage.parts import PartsFolder
+from samclr.storage.parts import MANIFEST, PartsFolder
 
 UNCHECKED, TURNED, KEPT = "unchecked", "turned", "kept"
 COUNTED = {  # names in the tally, and what is said of them
@@ -52,6 +52,7 @@ def import_regions(
     store_path: Path,
     options: ImportOptions | None = None,
     replace_changed: bool = False,
+    retry_errors: bool = False,
 ) -> FillReport:
     """Make a store of masks from elsewhere: every scene gets a row, one without annotations an empty one.
 
@@ -59,6 +60,7 @@ def import_regions(
     What was matched loosely, left out or skipped is counted in the report's notes.
 
     replace_changed: redo the rows of images whose file was replaced, instead of stopping.
+    retry_errors: try images again that failed before.
 
     Raises:
         ScenesError: files were replaced since their rows were made.
@@ -69,9 +71,13 @@ def import_regions(
     wanted, notes = _match(read, refs, source, options)
     maker: dict[str, Any] = {"segmenter": "import", "source": source.name, "sha256": read.digest}
     maker |= {name: value for name, value in vars(options).items() if value}  # none in stores of older versions
+    if (store_path / MANIFEST).exists():
+        then = PartsFolder(store_path, KIND).maker
+        maker["source"] = then.get("source", source.name)  # the same masks by another name
     store = PartsFolder.create_or_open(store_path, KIND, maker, len(refs))
     work = ImportWork(entries=wanted, options=options)
-    report = fill(store, refs, work, FillOptions(replace_changed=replace_changed), f"importing {source.name}")
+    fill_options = FillOptions(replace_changed=replace_changed, retry_errors=retry_errors)
+    report = fill(store, refs, work, fill_options, f"importing {source.name}")
     counts = {name: int(report.tally.get(name, 0)) for name in COUNTED}
     report.notes = [note for note in (*read.notes, *notes) if note.count]
     report.notes += [
@@ -81,10 +87,15 @@ def import_regions(
     ]
     skipped = sum(counts[name] for name in (BOXES, CROWDS, EMPTY))
     report.is_in_vain = wanted.keys() <= report.errors.keys()
-    if skipped and not report.tally.get(KEPT):
+    if skipped and not report.tally.get(KEPT) and not _has_regions(store):
         report.notes.append(Note(key="no_region", text="annotations, of which none gave a region", count=skipped))
         report.is_in_vain = True
     return report
+
+
+def _has_regions(store: PartsFolder) -> bool:
+    """Whether any row has a region, those of earlier imports too."""
+    return any(any(rows["regions"].to_pylist()) for _, rows in store.parts(["regions"]))
 
 
 @dataclass(frozen=True, kw_only=True)

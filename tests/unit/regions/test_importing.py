@@ -12,10 +12,11 @@ from pycocotools import mask as coco_mask
 
 from samclr.datasets.sources import list_scenes
 from samclr.errors import PartsError, RegionError
-from samclr.regions import annotation_files, annotations
+from samclr.regions import annotation_files, annotations, importing
 from samclr.regions.annotation_files import read_source
 from samclr.regions.importing import ImportOptions, import_regions
 from samclr.regions.store import iterate_rows, open_store, row_to_regions, verify_store
+from samclr.scenes.decode import DecodeError
 
 HEIGHT, WIDTH = 48, 64
 SQUARE = [[4, 4, 20, 4, 20, 20, 4, 20]]
@@ -302,7 +303,7 @@ def test_an_image_whose_own_file_changes_meanwhile_is_an_error(case):
     (folder / "a.json").write_text((folder / "a.json").read_text().replace("20", "21"))
     (folder / "b.json").unlink()
     for name, message in (
-        ("a.png", "its JSON file was changed during the import; import it again"),
+        ("a.png", "its JSON file was changed during the import; import it again into another folder"),
         ("b.png", "cannot read"),
     ):
         with pytest.raises(RegionError, match=message):
@@ -510,3 +511,35 @@ def test_what_has_no_partner_is_counted_and_named(case):
 def test_a_file_whose_images_all_fail_is_in_vain(case):
     photo(case.photos / "c.png")
     assert case.run(coco(case.images(height=1)[:1], [])).is_in_vain
+
+
+def test_a_resumed_import_is_not_in_vain_for_its_last_rows(case):
+    """Those of now have no region, but those of before have."""
+    (case.photos / "b.png").rename(case.folder / "b.png")
+    document = coco(case.images(), [annotation(1, 1), annotation(2, 2, [[5, 5, 40, 40]])])
+    case.run(document)
+    (case.folder / "b.png").rename(case.photos / "b.png")
+    report = import_regions(case.file, list_scenes([case.photos]), case.store)
+    assert report.num_new == 1
+    assert not report.is_in_vain
+    assert "no_region" not in notes(report)
+
+
+def test_images_that_failed_are_tried_again(case, monkeypatch):
+    """A disk may have failed, which says nothing of the masks; their file may have another name by now."""
+
+    def fail(ref):
+        raise DecodeError("cannot read: OSError: [Errno 5]")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(importing, "load_scene", fail)
+        assert len(case.run(coco(case.images(), [annotation(1, 1)])).errors) == 2
+    renamed = case.file.rename(case.folder / "renamed.json")
+    refs = list_scenes([case.photos])
+    assert len(import_regions(renamed, refs, case.store).errors) == 2
+    report = import_regions(renamed, refs, case.store, retry_errors=True)
+    assert (report.num_new, report.errors) == (2, {})
+    assert open_store(case.store).maker["source"] == "case.json"
+    renamed.write_text(json.dumps(coco(case.images(), [])))
+    with pytest.raises(PartsError, match="name another folder"):
+        import_regions(renamed, refs, case.store)
