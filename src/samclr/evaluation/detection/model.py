@@ -88,9 +88,10 @@ def _level(width: int, doublings: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def check_detection(backbone: nn.Module) -> None:
-    """See that a pyramid can be built. Raises EvaluationError."""
-    _stages(backbone)
+def check_detection(backbone: nn.Module, config: DetectionConfig) -> None:
+    """See that a pyramid can be built, by building one. Raises EvaluationError."""
+    with torch.random.fork_rng(devices=[]):
+        add_pyramid(backbone, config)
 
 
 def build_detector(backbone: nn.Module, num_classes: int, has_masks: bool, config: DetectionConfig) -> nn.Module:

@@ -7,11 +7,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from samclr.errors import EvaluationError, SamclrError
+from samclr.evaluation.protocols.detection_spec import DetectionConfig
 from samclr.evaluation.states import STOPPED
 from samclr.log import name_options, option_of, options_are_named, remarks_are_shown, show_remarks
 from samclr.methods.ranks import largest_over_ranks, leave_ranks, num_ranks
@@ -27,26 +29,50 @@ def precision_of(asked: str, device: torch.device) -> str:
     return "bfloat16" if has_bfloat16 else "float32"
 
 
+def check_devices(config: DetectionConfig, device: torch.device) -> None:
+    """See that `run_on` can do what the settings ask for, before anything is measured.
+
+    Raises:
+        EvaluationError: the batch does not divide among the devices, there are fewer of them, one of them is named, or
+            it has no bfloat16.
+        PartsError: several are asked for by a script without a guard, which they could not import.
+    """
+    ranks, asked = config.detect_devices, f"{option_of('detect_devices')} is {config.detect_devices}"
+    if config.detect_batch_size % ranks:
+        raise EvaluationError(
+            f"{option_of('detect_batch_size')} {config.detect_batch_size} does not divide among {ranks} devices; give "
+            f"a multiple of {ranks}"
+        )
+    if device.type == "mps" and config.detect_precision == "bfloat16":
+        raise EvaluationError(f"bfloat16 is not available on mps; give {option_of('detect_precision')} float32")
+    if ranks == 1:
+        return
+    if device.type == "mps":
+        raise EvaluationError(f"{asked}; there is one mps device")
+    if device.index:  # of `auto` it is 0
+        raise EvaluationError(
+            f"{asked}, but the device is {device}; give {option_of('device')} {device.type} for the first {ranks}, or "
+            f"name them in CUDA_VISIBLE_DEVICES"
+        )
+    if device.type == "cuda" and ranks > torch.cuda.device_count():
+        raise EvaluationError(f"{asked}; this machine has {torch.cuda.device_count()}")
+    require_guard(option_of("detect_devices"))
+
+
 def run_on(work: Callable[[Fabric], bool], device: torch.device, num_devices: int) -> None:
     """Call `work` on each device. It returns whether it was told to stop, which is then raised here.
 
     Raises:
-        EvaluationError: there are fewer devices, or what `work` raised.
-        PartsError: several are asked for by a script without a guard, which they could not import.
+        EvaluationError: what `work` raised.
         Stopped: by SIGTERM or Ctrl-C.
     """
     many = num_devices > 1
-    if many and device.type == "cuda" and num_devices > torch.cuda.device_count():
-        raise EvaluationError(
-            f"{option_of('detect_devices')} is {num_devices}; this machine has {torch.cuda.device_count()}"
-        )
-    if many:
-        require_guard(option_of("detect_devices"))
     fabric = Fabric(
         accelerator=device.type,
         devices=num_devices if many or device.index is None else [device.index],
         precision="32-true",  # the detector itself puts its layers into bfloat16
         strategy=DDPStrategy(start_method="spawn", find_unused_parameters=True) if many else "auto",
+        plugins=[LightningEnvironment()],  # a cluster's, such as SLURM's, would not have the children start
     )
     if not many:
         fabric.launch()

@@ -47,22 +47,16 @@ def detect(
     images. So these may be mended or chosen anew, and nothing is trained again.
 
     Raises:
-        EvaluationError: an image is broken, which is seen before the first step; the loss is not finite, the batch does
-            not divide among the devices, or the device has too little memory.
+        EvaluationError: an image is broken, which is seen before the first step; the loss is not finite, or the device
+            has too little memory.
         Stopped: by SIGTERM or Ctrl-C; the state is saved.
     """
-    ranks = config.detect_devices
-    if config.detect_batch_size % ranks:
-        raise EvaluationError(
-            f"{option_of('detect_batch_size')} {config.detect_batch_size} does not divide among {ranks} devices; give "
-            f"a multiple of {ranks}"
-        )
     found_file = state_file.with_name(f"{state_file.stem}-{instances.val.fingerprint}.pt")
     state = load_state(found_file)
     if state is None:
         num_trained = 0 if state_file.exists() else config.num_steps * config.detect_batch_size
         refuse_unreadable([*first_images(instances.train, config.detect_seed, num_trained), *instances.val.images])
-        run_on(Work(copy.deepcopy(backbone).cpu(), instances, config, state_file, found_file), device, ranks)
+        run_on(Work(copy.deepcopy(backbone).cpu(), instances, config, state_file, found_file), device, config.detect_devices)
         state = load_state(found_file)
         assert state is not None
     return [_unpacked(one) for one in state["found"]]

@@ -19,7 +19,7 @@ from samclr.evaluation.detection.precision import (
     precisions,
     resampled_precisions,
 )
-from samclr.evaluation.detection.ranks import precision_of
+from samclr.evaluation.detection.ranks import check_devices, precision_of
 from samclr.evaluation.detection.task import DetectionProtocol, DetectionTask
 from samclr.evaluation.detection.training import detect
 from samclr.evaluation.detection.voc_precision import VOC_RULES, match_by_voc
@@ -40,15 +40,19 @@ class Detection(DetectionProtocol[DetectionConfig]):
     """See `samclr.evaluation.detection.training.detect`."""
 
     def check(self, task: DetectionTask) -> None:
-        """The backbone has maps for a pyramid, and images are left something of."""
-        check_detection(task.backbone)
+        """The backbone makes a pyramid, devices and script will do, and of the images chosen something is left."""
+        check_devices(self.config, task.device)
+        check_detection(task.backbone, self.config)
         for split in (task.instances.train, task.instances.val):
             refuse_slim(split.images, self.config)
+        self._subset(task.instances)
 
     def measure(self, task: DetectionTask) -> list[Outcome]:
         """box_ap, box_ap50, box_ap75, and those of masks where the set has them; of a set by VOC's rules, too, two more
         outcomes with those of boxes by each rule."""
-        config, instances = self.config, self._subset(task.instances)
+        config, instances, whole = self.config, self._subset(task.instances), task.instances
+        say_fewer(whole.name, "training images", config.detect_num_train, len(whole.train))
+        say_fewer(whole.name, "validation images", config.detect_num_val, len(whole.val))
         left_out = len(instances.train) - len(instances.train.trained)
         if left_out:
             tell(f"{instances.name}: {left_out:,} training images without an object are left out")
@@ -105,8 +109,6 @@ class Detection(DetectionProtocol[DetectionConfig]):
 
     def _subset(self, whole: InstanceSet) -> InstanceSet:
         config = self.config
-        say_fewer(whole.name, "training images", config.detect_num_train, len(whole.train))
-        say_fewer(whole.name, "validation images", config.detect_num_val, len(whole.val))
         train = whole.train.subset(config.detect_num_train, config.detect_seed)
         val = whole.val.subset(config.detect_num_val, config.detect_seed)
         for name, split in (("training", train), ("validation", val)):

@@ -3,12 +3,13 @@
 import json
 import sys
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.detectors import SMALL, small_backbone, small_heads
+from support.detectors import SMALL, OneStep, small_backbone, small_heads
 from support.instance_sets import change_json, write_instances
 from support.intervals import check_resampled
 from support.voc import write_voc
@@ -21,7 +22,7 @@ from samclr.evaluation.detection import training
 from samclr.evaluation.detection.batches import TrainingBatches, load_example
 from samclr.evaluation.detection.instances import LEAST_SIDE_PX, has_area, open_instances
 from samclr.evaluation.detection.model import add_pyramid, build_detector, compute_in_bfloat16
-from samclr.evaluation.detection.ranks import run_on
+from samclr.evaluation.detection.ranks import check_devices, run_on
 from samclr.evaluation.detection.task import DetectionTask
 from samclr.evaluation.detection.training import detect
 from samclr.evaluation.protocols.detection import Detection
@@ -350,4 +351,58 @@ def test_a_script_without_a_guard_is_told_before_it_would_be_imported(tmp_path, 
     (tmp_path / "detect.py").write_text("import samclr\nsamclr.evaluate('small-cnn', detect_on='shapes')\n")
     monkeypatch.setitem(sys.modules, "__main__", script)
     with pytest.raises(PartsError, match=r'has no `if __name__ == "__main__":` .*; add it, or give `detect_devices` 1'):
-        run_on(lambda fabric: False, CPU, 2)
+        check_devices(DetectionConfig(detect_devices=2), CPU)
+
+
+@pytest.mark.parametrize(
+    ("device", "more", "expected"),
+    [
+        ("cpu", {"detect_batch_size": 2, "detect_devices": 3}, "2 does not divide among 3 devices; give a multiple"),
+        ("cuda:0", {"detect_devices": 4}, "is 4; this machine has 2"),
+        ("cuda:1", {"detect_devices": 2}, "is 2, but the device is cuda:1; give `device` cuda for the first 2, or"),
+        ("mps", {"detect_precision": "bfloat16"}, "bfloat16 is not available on mps; give `detect_precision` float32"),
+        ("mps", {"detect_devices": 2}, "is 2; there is one mps device"),
+    ],
+)
+def test_devices_that_will_not_do(monkeypatch, device, more, expected):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(EvaluationError, match=expected):
+        check_devices(DetectionConfig(**more), torch.device(device))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "more", "expected"),
+    [
+        ("small-cnn", {"detect_batch_size": 2, "detect_devices": 3}, "does not divide among 3 devices"),
+        ("small-cnn", {"detect_num_val": 1}, "the 1 validation images chosen of shapes have no object"),
+        ("vit_small_patch14_dinov2", {}, "maps of stride 14 alone"),
+    ],
+)
+def test_what_makes_detection_impossible_is_said_before_anything_is_measured(tmp_path, backbone, more, expected):
+    root = write_instances(tmp_path / "shapes", train=2, val=2)
+    config = DetectionConfig(**more)
+    chosen = open_instances(root).val.subset(1, config.detect_seed).images[0].ref.image_id
+    number = int(chosen[4:7]) + 100
+    others = lambda one: one["image_id"] != number  # noqa: E731
+    change_json(root, "val", lambda file: file.update(annotations=list(filter(others, file["annotations"]))))
+    task = DetectionTask(
+        backbone=small_backbone(name=backbone), config=EvaluationConfig(), device=CPU, cache=tmp_path,
+        instances=open_instances(root),
+    )  # fmt: skip
+    draws = torch.get_rng_state()
+    Detection(DetectionConfig()).check(replace(task, backbone=small_backbone()))
+    torch.set_rng_state(draws)
+    with pytest.raises(EvaluationError, match=expected):
+        Detection(config).check(task)
+    assert torch.equal(torch.get_rng_state(), draws)
+
+
+def test_several_processes_start_in_an_allocation_of_slurm(tmp_path, monkeypatch):
+    """Its variables speak of the command, which alone SLURM started, and not of the processes that this one starts."""
+    slurm = {"NTASKS": 1, "JOB_ID": 7, "PROCID": 0, "LOCALID": 0, "NODEID": 0, "NTASKS_PER_NODE": 1, "JOB_NAME": "job"}
+    for name, value in (slurm | {"NODELIST": "localhost", "JOB_NODELIST": "localhost", "NNODES": 1}).items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    instances = open_instances(write_instances(tmp_path / "shapes", train=3, val=2))
+    config = DetectionConfig(**SMALL, detect_devices=2)
+    run_on(OneStep(instances, config, tmp_path / "found.pt"), CPU, 2)
+    assert len(torch.load(tmp_path / "found.pt", weights_only=True)["found"]) == 2
