@@ -17,6 +17,7 @@ from samclr.bank.bank import pack_scenes
 from samclr.config.pretrain import FilterConfig
 from samclr.datasets.sources import list_scenes
 from samclr.demo.demo import TOLD, run_demo, table_rows, verdict
+from samclr.errors import ConfigError
 from samclr.pages.report import write_report
 from samclr.runs.directory import read_metrics
 from samclr.runs.saved import checkpoints
@@ -64,6 +65,19 @@ def test_a_folder_of_other_things_is_refused_by_the_demo(photo_folder, call):
 
 
 @pytest.mark.slow
+def test_the_demo_refuses_what_it_cannot_compare_before_it_makes_anything(tmp_path, call):
+    for words, said in {
+        ("--seeds", 0, 0): "names one twice: 0 0; expected each once",
+        ("--recipes", "samclr", "samclr"): "names one twice: samclr samclr; expected each once",
+        ("--recipes", "adapt"): "adapt",
+    }.items():
+        status, _, text = call("demo", "--out", tmp_path / "demo", *words)
+        assert (status, said in text) == (2, True), text
+    with pytest.raises(ConfigError, match="recipe adapt begins with trained weights"):
+        run_demo(tmp_path / "demo", [0], print, recipes=["adapt"])
+    assert not (tmp_path / "demo").exists()
+
+
 def test_what_the_demo_prints_is_what_it_measured(demo):
     _, arms, remarks = demo
     untrained, image, region = arms[:3]

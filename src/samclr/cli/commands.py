@@ -323,6 +323,9 @@ class Report(Settings):
         return 0
 
 
+FROM_SCRATCH = tuple(name for name, recipe in RECIPES.items() if not recipe.continues)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Demo(Settings):
     """The main job on generated scenes of handwritten digits, without a network: image views against region views,
@@ -334,8 +337,8 @@ class Demo(Settings):
     out: Annotated[Path, arg(help="Folder for scenes, store, runs, results.json and report.html.")] = Path("runs/demo")
     seeds: Annotated[Seeds, arg(help="Seeds; each recipe runs once per seed.")] = (0,)
     recipes: Annotated[
-        Annotated[tuple[Literal[tuple(RECIPES)], ...], Bounds(at_least=0, filled=True)],
-        arg(help="Recipes to compare under one budget."),
+        Annotated[tuple[Literal[FROM_SCRATCH], ...], Bounds(at_least=0, filled=True)],
+        arg(help="Recipes to compare under one budget: those that need no trained weights."),
     ] = ("simclr", "samclr")
     json: Json = False
 

@@ -94,8 +94,15 @@ def picked(refs: Sequence[SceneRef], file: Path) -> list[SceneRef]:
 
 
 def left_in(refs: Sequence[SceneRef], file: Path) -> list[SceneRef]:
-    """The scenes that a list does not name. Raises ScenesError if it names none of them, or all."""
+    """The scenes that a list does not name: all, which is said, where it names nothing, as there are no duplicates.
+
+    Raises:
+        ScenesError: it names images, and none of the scenes, or it names all of them.
+    """
     named = set(read_list(file))
+    if not named:
+        say_once(f"{file} names no image: nothing is left out")
+        return list(refs)
     found = [ref for ref in refs if ref.image_id not in named]
     _name_missing(named, refs, file, len(refs) - len(found))
     if not found:

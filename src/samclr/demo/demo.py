@@ -32,7 +32,7 @@ from samclr.config.segmenters import SegmenterConfig
 from samclr.datasets.sources import list_scenes
 from samclr.demo.ceiling import train_told
 from samclr.demo.data import CONTEXT, VIEW_PX, make_data
-from samclr.errors import RunError
+from samclr.errors import ConfigError, RunError
 from samclr.evaluation.evaluate import evaluate
 from samclr.evaluation.targets import Target, open_target
 from samclr.log import option_of
@@ -95,14 +95,18 @@ def run_demo(
 
     Raises:
         RunError: `out` holds something else than a demo.
+        ConfigError: a seed or recipe is named twice, or a recipe needs trained weights.
     """
+    for name, values in (("seeds", seeds), ("recipes", recipes)):
+        if len(set(values)) < len(values):
+            raise ConfigError(f"{name} names one twice: {' '.join(map(str, values))}; expected each once", name)
     refuse_other_folders(out)
     start = time.monotonic()
     root = out / f"{num_scenes}-scenes"
     data, store, bank = root / "data", root / "regions", root / "bank"
+    configs = {recipe: demo_config(recipe, data, store, bank, steps) for recipe in recipes}
     make_data(data, num_scenes)
     say(f"{num_scenes} scenes of several digits in {data}")
-    configs = {recipe: demo_config(recipe, data, store, bank, steps) for recipe in recipes}
     with_regions = next((name for name, config in configs.items() if config.views.strategy == "region"), None)
     if with_regions is not None:
         configs[f"{with_regions}-random-box"] = with_random_boxes(configs[with_regions])
@@ -152,7 +156,14 @@ def demo_config(recipe: str, data: Path, store: Path, bank: Path, steps: int) ->
     Windows of regions are squares with as much context as the evaluation's crops. What lies around a region would give
     a pair away, so its mask is used: in 0.7 of the views another scene stands around it. Image views and random boxes
     have no masks; docs/log.md has region views without this. Settings were chosen on seed 10.
+
+    Raises:
+        ConfigError: the recipe needs trained weights, which the demo has none of.
     """
+    if RECIPES[recipe].continues:
+        raise ConfigError(
+            f"recipe {recipe} begins with trained weights, and the demo has none; leave it out", "recipes"
+        )
     config = RECIPES[recipe].config
     spec, views = METHODS[config.method.name], config.views
     if views.strategy != "image":  # masks that views carry would be cut out of what is mixed in

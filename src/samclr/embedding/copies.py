@@ -22,7 +22,7 @@ from samclr.scenes.refs import SceneRef
 THRESHOLD = 0.95
 MAX_GROUP = 100
 THUMBS_KEPT = 50_000  # of 4 KB
-PAIRS_AT_ONCE = 65_536
+PAIRS_AT_ONCE, ROWS_AT_ONCE = 65_536, 16_384  # of pairs and of pictures that are compared at a time
 Watch = Callable[[int], None]
 
 
@@ -102,8 +102,11 @@ class _Pictures:
 
     def __call__(self, first: Int[np.ndarray, "p"], second: Int[np.ndarray, "p"]) -> Bool[np.ndarray, "p"]:
         answers = np.zeros(len(first), bool)
-        for start in range(0, len(first), PAIRS_AT_ONCE):
+        start = 0
+        while start < len(first):
             one, other = first[start : start + PAIRS_AT_ONCE], second[start : start + PAIRS_AT_ONCE]
+            num = pairs_of_rows(one, other, ROWS_AT_ONCE)
+            one, other = one[:num], other[:num]
             self._num_pairs += len(one)
             rows = np.unique(np.concatenate([one, other]))
             self._read(rows)
@@ -114,6 +117,7 @@ class _Pictures:
             if len(readable):
                 told = are_same([*thumbs.values()], place[one[readable]], place[other[readable]])
                 answers[start + readable] = told
+            start += num
         return answers
 
     def _read(self, rows: Int[np.ndarray, "n"]) -> None:
@@ -142,3 +146,11 @@ class _Pictures:
             self.unreadable[image_id] = "it was replaced since it was embedded"
             return {row: None for row, _ in rows}
         return {row: thumb_of(pixels, None if place.region is None else place.box_xyxy) for row, place in rows}
+
+
+def pairs_of_rows(first: Int[np.ndarray, "p"], second: Int[np.ndarray, "p"], most: int) -> int:
+    """How many of the pairs, from the first on, are of at most so many rows together; one at least."""
+    rows, place = np.unique(np.stack([first, second], 1), return_index=True)  # place: where a row is first met
+    if len(rows) <= most:
+        return len(first)
+    return max(int(np.sort(place)[most]) // 2, 1)

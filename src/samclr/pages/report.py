@@ -55,6 +55,10 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     """
     if not runs:
         raise RunError("no run was named; give one or more run directories: samclr report RUN...")
+    once: dict[Path, Path] = {}
+    for run in runs:
+        once.setdefault(run.resolve(), run)
+    runs = list(once.values())
     configs = {run: load_config(run) for run in runs}
     metrics = {run: read_metrics(run) for run in runs}
     labels = run_names(runs)
@@ -165,7 +169,7 @@ def _settings_table(configs: dict[Path, PretrainConfig], labels: dict[Path, str]
     flat = {run: _flatten(to_dict(config)) for run, config in configs.items()}
     names = [
         name
-        for name in next(iter(flat.values()))
+        for name in dict.fromkeys(name for one in flat.values() for name in one)
         if not name.startswith(("runtime.", "evaluation.", "knn.", "measuring.", "auto"))
     ]
     rows = [(name, [str(flat[run].get(name)) for run in configs]) for name in names]

@@ -144,12 +144,14 @@ def _data_of(run: Path, config: PretrainConfig) -> Any:
 
 
 def run_names(runs: Sequence[Path]) -> dict[Path, str]:
-    """Names of run directories, with the folder's above where two have one name."""
-    names = [run.resolve().name for run in runs]
-    return {
-        run: name if names.count(name) == 1 else f"{run.resolve().parent.name}/{name}"
-        for run, name in zip(runs, names, strict=True)
-    }
+    """Names of run directories, with as many of the folders above as tell them apart."""
+    parts = {run: run.resolve().parts for run in runs}
+    names: dict[Path, str] = {}
+    for run, own in parts.items():
+        others = [other for other in parts.values() if other != own]
+        length = next((n for n in range(1, len(own)) if all(own[-n:] != other[-n:] for other in others)), len(own))
+        names[run] = "/".join(own[-length:])
+    return names
 
 
 # ---- in words ----

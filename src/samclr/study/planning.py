@@ -48,6 +48,8 @@ def make_plan(study: Study, source: str, given: Given, num_threads: int) -> Plan
     titled = _with_titles(list(arms.values()))
     if study.untrained:
         titled.insert(0, _untrained(titled))
+    if given.seeds is not None and len(set(given.seeds)) < len(given.seeds):
+        raise UsageError(f"the seeds {' '.join(map(str, given.seeds))} name one twice; expected each once")
     return Plan(
         study=study.name,
         source=source,

@@ -104,9 +104,18 @@ def test_what_is_excluded_is_left_out(scenes, tmp_path, capsys):
 )
 def test_a_list_that_cannot_be_meant_is_refused(scenes, tmp_path, lines, words):
     file = a_list(tmp_path / "bad.txt", *lines)
-    for data in (DataConfig(scenes=(Path(f"{file}@{scenes}"),)), DataConfig(scenes=(scenes,), exclude=file)):
+    picked, excluded = DataConfig(scenes=(Path(f"{file}@{scenes}"),)), DataConfig(scenes=(scenes,), exclude=file)
+    with pytest.raises(ScenesError, match=words):
+        list_data(picked)
+    if "names no image" not in words:
         with pytest.raises(ScenesError, match=words):
-            list_data(data)
+            list_data(excluded)
+
+
+def test_a_list_without_duplicates_leaves_nothing_out(scenes, tmp_path, capsys):
+    write_list(tmp_path / "none.txt", [], [scenes], "near-duplicates of others")
+    assert ids(scenes, exclude=tmp_path / "none.txt") == ids(scenes)
+    assert "none.txt names no image: nothing is left out" in capsys.readouterr().err
 
 
 def test_lists_that_are_not_there_or_lead_in_a_circle_are_refused(scenes, tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 from support.copies import copies, photograph
 
+from samclr.embedding.copies import pairs_of_rows
 from samclr.embedding.same_picture import is_same, thumb_of
 
 
@@ -46,3 +47,15 @@ def test_a_box_is_compared_alone():
     box = (20, 10, 110, 90)
     assert is_same(thumb_of(pixels, box), thumb_of(np.ascontiguousarray(pixels[10:90, 20:110])))
     assert is_same(thumb_of(pixels, (5, 5, 6, 6)), thumb_of(pixels, (5, 5, 6, 6)))
+
+
+def test_pairs_are_cut_where_they_are_of_too_many_pictures():
+    first, second = np.array([0, 0, 0, 3, 5]), np.array([1, 2, 1, 4, 6])
+    assert [pairs_of_rows(first, second, most) for most in (2, 3, 4, 5, 6, 7)] == [1, 3, 3, 4, 4, 5]
+    assert pairs_of_rows(first, second, 1) == 1
+    random = np.random.default_rng(0)
+    first, second = random.integers(0, 300, (2, 500))
+    for most in (2, 50, 250):
+        num = pairs_of_rows(first, second, most)
+        assert len(np.unique([first[:num], second[:num]])) <= most
+        assert len(np.unique([first[: num + 1], second[: num + 1]])) > most

@@ -4,6 +4,7 @@ import io
 import math
 import os
 import re
+import shlex
 import signal
 
 import pytest
@@ -273,3 +274,17 @@ def test_shares_count_what_the_rows_show(client):
     assert under > 0
     assert "--min-coverage 0.9" in answer["command"]
     assert client.get(f"/api/views/{number}", params=words | {"step": step}).json()["previous_step"] < step
+
+
+def test_the_command_trains_on_the_views_that_are_shown(client):
+    """pretrain fits a batch that is not stated to the number of scenes."""
+    batch = client.get("/api/start").json()["sampling"]["global_batch_size"]
+    number, scale = number_of(client, "001.png"), "0.123456789,0.87654321"
+    words = {"crop_scale": scale, "blur_prob": 1 / 3, "min_area_px": 50}
+    for given in ({}, {"global_batch_size": batch + 8}):
+        command = shlex.split(client.get(f"/api/views/{number}", params=words | given).json()["command"])
+        assert command.count("--global-batch-size") == 1
+        place = command.index("--global-batch-size")
+        assert command[place + 1] == str(given.get("global_batch_size", batch))
+    assert command[command.index("--blur-prob") + 1] == repr(1 / 3)
+    assert command[command.index("--crop-scale") + 1 :][:2] == scale.split(",")

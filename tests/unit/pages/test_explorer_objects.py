@@ -126,3 +126,14 @@ def test_without_vectors_and_run(tmp_path, call):
     for path in ("/api/similar/0", "/api/map", "/object/0", "/features/0/after"):
         assert client.get(path).status_code == 404
         assert "samclr explore with --" in client.get(path).json()["error"]
+
+
+def test_neighbours_are_found_behind_many_of_other_scenes(tmp_path, call):
+    scenes, store = write_nested(tmp_path, 3, call)
+    near = np.eye(4)[0] + 0.001 * np.arange(40)[:, None] * np.eye(4)[1]
+    vectors = {"000.png": np.eye(4)[[0, 0, 2]], "001.png": np.eye(4)[[0, 3]], "other.png": near}
+    write_vectors(tmp_path / "vectors", vectors, regions=RegionStore(store))
+    objects = Source([scenes], ExplorerData(regions=store, vectors=tmp_path / "vectors")).objects
+    row = objects.row_of(0, 0)
+    assert [(one["scene"], one["region"]) for one in objects.similar(row, 2)] == [(0, 1), (1, 0)]
+    assert len(objects.similar(row, 50)) == 2

@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 
 from samclr.config.evaluation import IntervalConfig
-from samclr.config.pretrain import PretrainConfig
+from samclr.config.pretrain import DataConfig, PretrainConfig
 from samclr.config.recipes import RECIPES
 from samclr.evaluation.intervals import bootstrap_intervals, bootstrap_values, resampled_details
 from samclr.evaluation.segmentation import iou_counts, miou_and_accuracy, sparse_counts
+from samclr.pages import report
 from samclr.pages.counts import count_sentences
-from samclr.pages.verdict import make_verdict
+from samclr.pages.report import _settings_table
+from samclr.pages.verdict import make_verdict, run_names
 from samclr.runs.results import Result, RunResult, Score
+from samclr.runs.saved import saved_config
 from samclr.storage.files import write_json
 
 SETTINGS = {"image_px": 24, "num_train": None, "num_test": None, "bootstrap": 200, "bootstrap_seed": 0}
@@ -256,3 +259,28 @@ def test_counts_have_totals():
     assert "3 of 600 images have no region after the filter: they are shown whole" in happened
     assert "0 of 46,080 pairs show the same box twice" in never
     assert count_sentences(config, {}) == ([], [])
+
+
+def test_names_of_runs_are_as_long_as_tells_them_apart(tmp_path):
+    runs = [tmp_path / name for name in ("one/grid/a", "two/grid/a", "two/grid/b", "two/other/a")]
+    assert list(run_names(runs).values()) == ["one/grid/a", "two/grid/a", "b", "other/a"]
+
+
+def test_differing_settings_are_those_of_all_runs_in_any_order():
+    configs = {Path("a"): RECIPES["simclr"].config, Path("b"): RECIPES["dino"].config}
+    labels = {run: run.name for run in configs}
+    tables = [_settings_table(dict(order), labels) for order in (configs.items(), [*configs.items()][::-1])]
+    first, second = ({name for name, _ in table["differing"]} for table in tables)
+    assert first == second
+    assert any(name.startswith("method.center") for name in first)
+
+
+def test_a_run_that_is_named_twice_is_shown_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "render", lambda _, **given: ", ".join(given["settings"]["columns"]))
+    config, runs = replace(IMAGE, data=DataConfig(scenes=(tmp_path / "none",))), []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(saved_config(config)))
+        runs.append(tmp_path / name)
+    page = report.write_report([runs[1], runs[0], tmp_path / "a/../b"], tmp_path / "page.html")
+    assert page.read_text() == "b, a"

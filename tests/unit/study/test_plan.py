@@ -283,3 +283,8 @@ def test_published_figures_of_scenes_stand_beside_what_is_measured():
     keys = {(e.set, metric.key) for e in study.evaluations for metric in study.metrics if metric.kind == e.kind}
     assert {(one.set, one.key) for one in study.references} <= keys
     assert all("read in" in one.title or "quoted" in one.title for one in study.references)
+
+
+def test_a_seed_is_run_once():
+    with pytest.raises(UsageError, match="the seeds 0 1 0 name one twice; expected each once"):
+        plan_of(TEMPERATURE, replace(PHOTOS, seeds=(0, 1, 0)))

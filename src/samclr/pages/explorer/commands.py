@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +62,12 @@ class Commands:
         data = ["--scenes", *self._scenes, *self._column]
         if chosen.views.strategy != "image" and self._regions is not None:
             data += ["--regions", str(self._regions)]
-        options = sampling_options(chosen, Sampling.of(RECIPES[recipe].config))
+        usual = Sampling.of(RECIPES[recipe].config)
+        # pretrain fits an unstated batch to the number of scenes, and which scenes a step shows goes by it
+        options = sampling_options(chosen, replace(usual, global_batch_size=chosen.global_batch_size))
+        options += ["--global-batch-size", str(chosen.global_batch_size)]
         return shlex.join(["samclr", "pretrain", recipe, *data, *options, "--out", "runs/explored"])
 
 
 def _word(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else "None" if value is None else str(value)
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)

@@ -87,10 +87,15 @@ class Objects:
     def similar(self, row: int, count: int) -> list[dict[str, Any]]:
         """The most similar objects of these scenes, but for itself, with their cosine similarity."""
         query = np.asarray(self.vectors.matrix("region")[row : row + 1], np.float32)
-        similarity, rows = self.vectors.search(query, count + 1, "region")
-        pairs = zip(similarity[0].tolist(), rows[0].tolist(), strict=True)
-        found = [self.shown(other) | {"similarity": cosine} for cosine, other in pairs if other != row]
-        return [one for one in found if one["scene"] != NO_SCENE][:count]
+        total = len(self.scene)
+        k = min(count + 1, total)
+        while True:
+            similarity, rows = self.vectors.search(query, k, "region")
+            pairs = zip(similarity[0].tolist(), rows[0].tolist(), strict=True)
+            shown = [(cosine, other) for cosine, other in pairs if other != row and self.scene[other] != NO_SCENE]
+            if len(shown) >= count or k == total:
+                return [self.shown(other) | {"similarity": cosine} for cosine, other in shown[:count]]
+            k = min(4 * k, total)
 
     def map(self, method: str) -> ObjectMap:
         """All objects in the plane, or a sample of them.
