@@ -264,6 +264,20 @@ def test_other_masks_in_the_same_boxes_are_refused_by_runs_that_know_theirs(scen
     assert pretrain(config, run).steps_done == 1
 
 
+def test_steps_are_counted_by_the_images_that_can_be_used_where_that_is_known(scenes, tmp_path, here):
+    for number in range(6):
+        (scenes / f"cut-{number}.jpg").write_bytes(b"cut")
+    again = ["pretrain", "simclr", "--scenes", scenes, "--bank", tmp_path / "bank", *SMALL_FLAGS, "--epochs", 2]
+    again += ["--global-batch-size", 2, "--out"]
+    said = [here(*again, tmp_path / run) for run in ("run", "run", "other")]
+    assert [one.returncode for one in said] == [0, 0, 0], said[0].stderr
+    first, finished, other = (one.stdout + one.stderr for one in said)
+    assert "18 of 2 images" in first  # before anything is packed
+    assert "of 2 images" not in finished
+    assert "12 of 2 images" in other
+    assert all("12 of 12 steps" in text for text in (first, finished, other))
+
+
 @pytest.mark.parametrize("measured_every", [1, 1000])
 def test_nan_ends_the_run_with_advice(measured_every, scenes, store, tmp_path, monkeypatch):
     """Also at one of the steps whose singular values are taken."""

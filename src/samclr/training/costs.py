@@ -10,11 +10,12 @@ from samclr.bank.bank import KIND, missing_bytes
 from samclr.config.pretrain import PretrainConfig
 from samclr.log import option_of
 from samclr.runs.checkpoint import KEPT
+from samclr.runs.directory import SUMMARY_FILE, read_json
 from samclr.scenes.refs import SceneRef
 from samclr.storage.parts import PartsFolder
 from samclr.training.pace import BYTES_A_PARAMETER, TRIAL_STEPS, Pace
 from samclr.training.progress import views_rate
-from samclr.views.data import bank_path, num_workers
+from samclr.views.data import bank_path, num_usable, num_workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,11 +133,17 @@ class Costs:
         return [{"what": what, "value": value} for what, value in rows.items()]
 
 
+def num_images_of(config: PretrainConfig, run: Path, refs: Sequence[SceneRef]) -> int:
+    """Images that a run trains on: as it has counted them; before that the usable scenes, as far as known."""
+    counted: int | None = read_json(run / SUMMARY_FILE, {}).get("data", {}).get("images")
+    return num_usable(config.data, refs) if counted is None else counted
+
+
 def costs_of(
     config: PretrainConfig, run: Path, refs: Sequence[SceneRef], pace: Pace, device_kind: str, steps_done: int = 0
 ) -> Costs:
     """What a run takes that has done `steps_done`."""
-    num_images = config.data.num_trained(len(refs))
+    num_images = num_images_of(config, run, refs)
     num_steps, views = config.num_steps(num_images), config.views_per_step()
     bank = bank_path(config)
     folder = PartsFolder(bank, KIND) if (bank / "manifest.json").exists() else None

@@ -8,7 +8,7 @@ from samclr.config.sizing import StepMemory, fit_length, most_rows
 from samclr.models.devices import own_draws
 from samclr.models.resolve import resolve_config
 from samclr.runs.saved import has_checkpoint, load_config, newest_step
-from samclr.training.costs import CardMemory, Costs, costs_of
+from samclr.training.costs import CardMemory, Costs, costs_of, num_images_of
 from samclr.training.devices import advice_on_memory, create_fabric
 from samclr.training.memory import fit_to_memory, measure_memory
 from samclr.training.pace import measure_pace
@@ -34,7 +34,7 @@ def estimate(config: PretrainConfig, run: Path) -> Costs:
         pace, kind = measure_pace(fabric, one), fabric.device.type
         card = _on_card(one, measure_memory(fabric, one))
     config = replace(config, runtime=replace(config.runtime, micro_batch_size=one.runtime.micro_batch_size))
-    config = fit_length(config, config.data.num_trained(len(refs)), kind, pace.step_s)
+    config = fit_length(config, num_images_of(config, run, refs), kind, pace.step_s)
     return replace(costs_of(config, run, refs, pace, kind, newest_step(run) or 0), card=card)
 
 

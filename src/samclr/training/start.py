@@ -18,7 +18,7 @@ from samclr.models.devices import choose_device
 from samclr.runs.directory import has_checkpoint
 from samclr.runs.saved import load_config, newest_step
 from samclr.scenes.refs import SceneRef
-from samclr.training.costs import costs_of
+from samclr.training.costs import costs_of, num_images_of
 from samclr.training.devices import advice_on_memory
 from samclr.training.memory import fit_to_memory
 from samclr.training.pace import Pace, logged_pace, measure_pace
@@ -50,7 +50,7 @@ def fit_to_folder(config: PretrainConfig, run: Path, listed: bool = False) -> tu
         has_bfloat16 = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         config = fit_folder(
             config,
-            config.data.num_trained(len(refs)),
+            num_images_of(config, run, refs),
             kind,
             "bfloat16" if has_bfloat16 else "float16",
             os.cpu_count() or 1,
@@ -71,7 +71,7 @@ def settle(
     fabric: Fabric, config: PretrainConfig, run: Path, refs: Sequence[SceneRef], announce: bool
 ) -> PretrainConfig:
     """The configuration with nothing left open; told, where wanted, is what it takes. All ranks call it together."""
-    done, num_images = newest_step(run) or 0, config.data.num_trained(len(refs))
+    done, num_images = newest_step(run) or 0, num_images_of(config, run, refs)
     sized = ", ".join("learning rate" if name == "lr" else name.replace("_", " ") for name in config.auto)
     trial = _without_weights(config) if done else config  # the file may be gone, and the run has its own
     with advice_on_memory(config.runtime):

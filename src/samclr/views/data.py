@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from samclr.bank.bank import SceneBank, pack_scenes
+from samclr.bank.bank import KIND, SceneBank, pack_scenes
 from samclr.bank.places import default_bank, refuse_inside_scenes
 from samclr.config.cache import cache_folder
 from samclr.config.pretrain import (
@@ -32,6 +32,7 @@ from samclr.regions.index import RegionIndex, open_index
 from samclr.regions.store import open_store
 from samclr.scenes.fill import FillOptions
 from samclr.scenes.refs import SceneRef
+from samclr.storage.parts import OK, PartsFolder
 from samclr.views.plan import ViewPlanner
 from samclr.views.sources import regions_wanted
 
@@ -282,6 +283,19 @@ def refuse_too_few(data: DataConfig, num_scenes: int) -> None:
     if data.num_trained(num_scenes) < 1:
         scenes = "one scene is" if num_scenes == 1 else f"{num_scenes} scenes are"
         raise ScenesError(f"{scenes} too few to hold any out; give {option_of('held_out')} 0, or more scenes")
+
+
+def num_usable(data: DataConfig, refs: Sequence[SceneRef]) -> int:
+    """Of the listed scenes those that are trained on, but what the bank, where there is one, has as undecodable."""
+    path, num_trained = bank_of(data), data.num_trained(len(refs))
+    if num_trained < 1 or not (path / "manifest.json").exists():
+        return num_trained
+    trained = {ref.image_id for ref in _sides(data, refs)[0]}
+    damaged: dict[Path, str] = {}  # pack makes them anew
+    for _, rows in PartsFolder(path, KIND).parts(["image_id", "status"], damaged=damaged):
+        found = zip(rows["image_id"].to_pylist(), rows["status"].to_pylist(), strict=True)
+        trained -= {image_id for image_id, status in found if status != OK}
+    return len(trained)
 
 
 def data_fingerprint(bank: SceneBank, regions: RegionIndex | None) -> str:
