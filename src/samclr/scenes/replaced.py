@@ -10,6 +10,7 @@ import pyarrow as pa
 from samclr.errors import SamclrError
 from samclr.scenes.reading import content_hash, read_bytes
 from samclr.scenes.refs import SceneRef, file_stamp
+from samclr.storage.parts import OK
 
 STAMP_COLUMNS = ("image_id", "status", "file_size", "mtime_ns", "label_file")
 ITS_LABEL = " (its label)"  # after the name of an image whose label was replaced
@@ -18,7 +19,7 @@ Row = dict[str, Any]
 
 @runtime_checkable
 class OfLabels(Protocol):
-    """Work whose rows are made of images' labels, too, and keep `label_file`; rows without say nothing of a label."""
+    """Work whose rows are made of images' labels, too, and keep `label_file`, null where there was none."""
 
     def label_stamp(self, ref: SceneRef) -> tuple[int, int]:
         """Size in bytes and modification time in ns of an image's label; (0, 0) where there is none."""
@@ -48,9 +49,12 @@ def _has_image_stamp(ref: SceneRef, row: Row) -> bool:
 
 
 def _has_label_stamp(ref: SceneRef, row: Row, work: object) -> bool:
+    """A row that has regions and says nothing of a label is of an older version; one that failed may have lacked it."""
     label = row["label_file"]
-    if label is None or not isinstance(work, OfLabels):
+    if not isinstance(work, OfLabels) or (label is None and row["status"] == OK):
         return True
+    if label is None:
+        return work.label_stamp(ref) == (0, 0)
     return work.label_stamp(ref) == (label["size"], label["mtime_ns"])
 
 
