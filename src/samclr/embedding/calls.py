@@ -37,6 +37,7 @@ def embed(
     workers: int | None = None,
     image_column: str | None = None,
     retry_errors: bool = False,
+    replace_changed: bool = False,
 ) -> Vectors:
     """Make one vector of each image, and one of each region. Safe to interrupt: the same call resumes.
 
@@ -60,13 +61,14 @@ def embed(
         workers: processes; by default one per core, on GPUs one each.
         image_column: column of Parquet files that holds the images.
         retry_errors: try images again that failed before.
+        replace_changed: redo the rows of images whose file was replaced, instead of stopping.
 
     Images that fail are counted in a remark and stand in the vectors' `errors`.
 
     Raises:
         UsageError: no such device, or `out` lies inside the scenes.
         EvaluationError, ConfigError, RunError: the backbone cannot be had, or has no feature maps to pool.
-        ScenesError: no scenes, or files were replaced since they were embedded.
+        ScenesError: no scenes, or, without `replace_changed`, files were replaced since they were embedded.
         PartsError: `out` was made with other settings or is something else, or every image failed.
     """
     workers = checked(Threads | None, workers, "workers")
@@ -87,7 +89,11 @@ def embed(
         image_column=image_column,
     )
     usual = default_workers(device) or os.cpu_count() or 1
-    options = FillOptions(retry_errors=retry_errors, num_workers=workers or unstated_workers(usual))
+    options = FillOptions(
+        retry_errors=retry_errors,
+        replace_changed=replace_changed,
+        num_workers=workers or unstated_workers(usual),
+    )
     _, report = embed_scenes(list_scenes(sources, image_column), job, path, options)
     if report.errors:
         failed = name_some([f"{image_id}: {text}" for image_id, text in list(report.errors.items())[:3]])

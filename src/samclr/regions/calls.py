@@ -27,6 +27,7 @@ def segment(
     workers: int | None = None,
     image_column: str | None = None,
     retry_errors: bool = False,
+    replace_changed: bool = False,
     **mask_options: Any,
 ) -> RegionStore:
     """Find the regions of every scene and keep them in a store. Safe to interrupt: the same call resumes.
@@ -41,6 +42,7 @@ def segment(
             (`if __name__ == "__main__":`) this one alone.
         image_column: column of Parquet files that holds the images.
         retry_errors: try images again that failed before.
+        replace_changed: redo the rows of images whose file was replaced, instead of stopping.
         mask_options: options of that segmenter, as `samclr segment --help` lists them: points_per_side=16,
             device="cuda", min_size=200.
 
@@ -49,7 +51,7 @@ def segment(
     Raises:
         UsageError: no such segmenter, model or device, or `out` lies inside the scenes.
         ConfigError: an option is unknown, of another segmenter, or out of its range.
-        ScenesError: no scenes, or files were replaced since they were segmented.
+        ScenesError: no scenes, or, without `replace_changed`, files were replaced since they were segmented.
         PartsError: `out` was made with other settings or is something else, or every image failed.
     """
     config = SegmenterConfig.with_options(checked(str, segmenter, "segmenter"), mask_options)
@@ -57,7 +59,11 @@ def segment(
     sources, path = scene_paths(scenes), Path(out).absolute()
     refuse_inside_scenes(path, sources, option_of("out"))
     usual = default_workers(config) or os.cpu_count() or 1
-    options = FillOptions(retry_errors=retry_errors, num_workers=workers or unstated_workers(usual))
+    options = FillOptions(
+        retry_errors=retry_errors,
+        replace_changed=replace_changed,
+        num_workers=workers or unstated_workers(usual),
+    )
     _, report = segment_scenes(list_scenes(sources, image_column), config, path, options)
     for note in report.notes:
         say(note.line())

@@ -8,7 +8,7 @@ from samclr.log import say
 from samclr.regions.records import ImageRegions
 from samclr.regions.store import damaged_text
 from samclr.scenes.decode import DecodeError, read_header, read_image
-from samclr.scenes.fill import redo_command
+from samclr.scenes.fill import redo_text
 from samclr.scenes.reading import content_hash
 from samclr.scenes.refs import SceneRef
 from samclr.storage.parts import PartsFolder
@@ -30,7 +30,7 @@ def replaced_text(store: PartsFolder, replaced: Sequence[str], outcome: str) -> 
     """What a reader says of rows whose image's file is another one: which, what becomes of them, and the remedy."""
     return (
         f"{len(replaced)} images were replaced since the region store {store.path} was made, and are {outcome}: "
-        f"{name_some([*replaced])}; run {redo_command(store)} with --replace-changed to redo their rows"
+        f"{name_some([*replaced])}; {redo_text(store)} to redo their rows"
     )
 
 

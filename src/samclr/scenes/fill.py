@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 import pyarrow as pa
 
 from samclr.errors import ScenesError, name_some
-from samclr.log import option_of, printable, say
+from samclr.log import option_of, options_are_named, printable, say
 from samclr.processes.stopping import Flag, stop_requested, stop_signals, stopped
 from samclr.processes.workers import shared_flag, worker_processes
 from samclr.scenes.buckets import by_bucket
@@ -30,6 +30,7 @@ from samclr.storage.parts import OK, PartsFolder, command_of
 BUSY_WAIT_S = 0.5
 MORE_PAGES = "more_pages"  # in a tally: images of several pages or frames
 Tally = dict[str, float]
+IN_PYTHON = {"samclr segment": "samclr.segment", "samclr embed": "samclr.embed"}
 STOPPING = "stopping after the current images; press Ctrl-C again to stop at once"
 
 
@@ -156,8 +157,7 @@ def finish_report(report: FillReport, folder: PartsFolder, refs: Sequence[SceneR
         what = next((kind for its, kind in kinds.items() if any(one.endswith(its) for one in report.changed)), "images")
         raise ScenesError(
             f"{len(report.changed)} {what} were replaced since {folder.path} was made: "
-            f"{name_some(sorted(report.changed))}; run {redo_command(folder)} with --replace-changed "
-            f"to redo their rows, or restore the files"
+            f"{name_some(sorted(report.changed))}; {redo_text(folder)} to redo their rows, or restore the files"
         )
     if more_pages := int(report.tally.get(MORE_PAGES, 0)):
         say(pages_text(more_pages))
@@ -173,11 +173,14 @@ def finish_report(report: FillReport, folder: PartsFolder, refs: Sequence[SceneR
     report.is_in_vain = len(report.errors) == report.num_images > 0
 
 
-def redo_command(folder: PartsFolder) -> str:
-    """The command that made a folder, and redoes rows with --replace-changed."""
-    if folder.kind != "region store":
-        return command_of(folder.kind)
-    return "samclr regions import" if folder.maker.get("segmenter") == "import" else "samclr segment"
+def redo_text(folder: PartsFolder) -> str:
+    """What redoes the rows of a folder whose files were replaced: the command that made it, or its Python function."""
+    command = command_of(folder.kind)
+    if folder.kind == "region store":
+        command = "samclr regions import" if folder.maker.get("segmenter") == "import" else "samclr segment"
+    if options_are_named() or command not in IN_PYTHON:
+        return f"run {command} with --replace-changed"
+    return f"call {IN_PYTHON[command]} with replace_changed=True"
 
 
 def add_tally(into: Tally, more: Tally) -> None:

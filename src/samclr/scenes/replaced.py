@@ -10,6 +10,7 @@ import pyarrow as pa
 from samclr.errors import SamclrError
 from samclr.scenes.reading import content_hash, read_bytes
 from samclr.scenes.refs import SceneRef, file_stamp
+from samclr.storage.parts import OK
 
 STAMP_COLUMNS = ("image_id", "status", "file_size", "mtime_ns", "label_file")
 ITS_LABEL, ITS_REGIONS = " (its label)", " (its regions)"  # after the name of an image of which these were replaced
@@ -18,7 +19,7 @@ Row = dict[str, Any]
 
 @runtime_checkable
 class OfLabels(Protocol):
-    """Work whose rows are made of images' labels, too, and keep `label_file`; rows without say nothing of a label.
+    """Work whose rows are made of images' labels, too, and keep `label_file`, null where there was none.
 
     The label of an image that is embedded is its row of the region store. its_label: ITS_LABEL or ITS_REGIONS.
     """
@@ -53,9 +54,12 @@ def _has_image_stamp(ref: SceneRef, row: Row) -> bool:
 
 
 def _has_label_stamp(ref: SceneRef, row: Row, work: object) -> bool:
+    """A row that has regions and says nothing of a label is of an older version; one that failed may have lacked it."""
     label = row["label_file"]
-    if label is None or not isinstance(work, OfLabels):
+    if not isinstance(work, OfLabels) or (label is None and row["status"] == OK):
         return True
+    if label is None:
+        return work.label_stamp(ref) == (0, 0)
     return work.label_stamp(ref) == (label["size"], label["mtime_ns"])
 
 

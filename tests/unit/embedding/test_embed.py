@@ -13,7 +13,7 @@ from samclr.config.embedding import EmbedConfig
 from samclr.datasets.sources import list_scenes
 from samclr.embedding import work as module
 from samclr.embedding.work import EmbedJob, EmbedWork, embed_scenes
-from samclr.errors import PartsError
+from samclr.errors import PartsError, ScenesError
 from samclr.regions.records import ImageRegions, region_from_mask
 from samclr.regions.store import STORE_SCHEMA, regions_to_row
 from samclr.scenes.decode import load_scene
@@ -199,6 +199,22 @@ def test_vectors_of_older_versions_say_nothing_of_regions(call, scenes, store, t
     status, _, said = call(*embed, store_of(scenes, tmp_path / "other", empty=("a/000.png",)))
     assert (status, "(0 new)" in said) == (0, True)
     assert len(samclr.open_vectors(tmp_path / "v").rows("region")) == 24
+
+
+@pytest.mark.parametrize("name", ["segment", "embed"])
+def test_python_redoes_the_rows_of_replaced_images_too(scenes, tmp_path, name):
+    how = {"segment": {"segmenter": "felzenszwalb"}, "embed": {"backbone": "small-cnn", "config": CONFIG}}[name]
+
+    def call(**more):
+        return getattr(samclr, name)(scenes, out=tmp_path / "out", workers=1, **how, **more)
+
+    call()
+    (scenes / "a/000.png").write_bytes((scenes / "b/001.png").read_bytes())
+    said = rf"1 images were replaced .*a/000.png; call samclr\.{name} with replace_changed=True to redo their rows"
+    with pytest.raises(ScenesError, match=said):
+        call()
+    call(replace_changed=True)
+    call()
 
 
 def test_other_settings_are_refused_in_one_sentence(call, scenes, store, tmp_path):

@@ -49,7 +49,7 @@ def test_another_folder_of_labels_is_named_and_one_that_moved_or_grew_is_not(tmp
     (tmp_path / "labels/a/006.png").rename(labels / "a/006.png")
     said = (
         r"2 images or their labels were replaced since .*: a/000.png \(its label\), b/001.png \(its label\); "
-        r"run samclr segment with --replace-changed to redo their rows, or restore the files"
+        r"call samclr.segment with replace_changed=True to redo their rows, or restore the files"
     )
     with pytest.raises(ScenesError, match=said):
         segment(scenes, out, labels)
@@ -65,6 +65,20 @@ def test_a_label_map_that_was_broken_and_is_mended_makes_its_row(tmp_path):
     assert segment(*words) == (2, ["a/000.png"])
     Image.fromarray(box_scene(0)[1]).save(tmp_path / "labels/a/000.png")
     assert segment(*words) == (1, [])
+
+
+def test_a_label_map_that_comes_later_makes_its_row(tmp_path):
+    write_scenes(tmp_path / "scenes", 3, tmp_path / "labels")
+    late = [tmp_path / "labels/a" / name for name in ("000.png", "002.png")]
+    for path in late:
+        path.rename(path.with_suffix(".late"))
+    words = (tmp_path / "scenes", tmp_path / "out", tmp_path / "labels")
+    assert segment(*words) == (3, ["a/000.png", "a/002.png"])
+    assert segment(*words) == (0, ["a/000.png", "a/002.png"])
+    late[0].with_suffix(".late").rename(late[0])
+    assert segment(*words) == (1, ["a/002.png"])
+    assert segment(*words) == (0, ["a/002.png"])
+    assert len(RegionStore(tmp_path / "out")["a/000.png"].regions) == 4  # the ground too
 
 
 def test_annotations_in_a_json_are_compared_image_by_image(tmp_path):
