@@ -176,14 +176,34 @@ def test_objects_are_compared_by_their_boxes(here, photos, tmp_path):
 def test_pictures_that_cannot_be_compared_are_named(here, photos, tmp_path):
     (photos / "1.png").write_bytes(b"torn")
     run = here("duplicates", tmp_path / "vectors", "--scenes", photos, "--threshold", 0.7)
-    assert "1 image cannot be read, and is in no group: 1.png (cannot decode" in run.stderr
+    assert "1 image cannot be used, and is in no group: 1.png (cannot decode" in run.stderr
     (photos / "4.png").unlink()
-    run = here("duplicates", tmp_path / "vectors", "--scenes", photos)
-    assert run.returncode == 1
+    run = here("duplicates", tmp_path / "vectors", "--scenes", photos, "--threshold", 0.7, "--json")
+    assert run.returncode == 0, run.stderr
     assert "1 image of" in run.stderr
-    assert "is not among the 24 scenes: 4.png; name the scenes" in run.stderr
+    assert "is not among the 24 scenes, and in no group: 4.png" in run.stderr
+    groups = [[one["id"] for one in group] for group in json.loads(run.stdout)["groups"]]
+    assert not {"1.png", "4.png"} & {one for group in groups for one in group}
+    assert any(len(group) > 1 and all(one.startswith("4 ") for one in group) for group in groups)
     run = here("duplicates", tmp_path / "vectors")
     assert (run.returncode, "does not remember its scenes; name them with --scenes" in run.stderr) == (2, True)
+
+
+def test_files_that_were_replaced_since_are_told(here, tmp_path):
+    (photos := tmp_path / "photos").mkdir()
+    for name in ("a.png", "b.png", "c.png"):
+        photograph(1).save(photos / name)
+    embed = ("--backbone", "small-cnn", "--image-px", 32, "--device", "cpu", "--workers", 1, "--out", tmp_path / "v")
+    assert here("embed", photos, *embed).returncode == 0
+    photograph(1).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(photos / "b.png")
+    photograph(1).save(photos / "c.png")  # as it was, with another time
+    run = here("duplicates", tmp_path / "v", "--json")
+    assert "1 image cannot be used, and is in no group: b.png (it was replaced since it was embedded)" in run.stderr
+    assert [[one["id"] for one in group] for group in json.loads(run.stdout)["groups"]] == [["a.png", "c.png"]]
+    here("similar", tmp_path / "v", "--to", "a.png", "--page", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "b.png (it was replaced since it was embedded)" in page
+    assert "c.png (it was replaced" not in page
 
 
 @pytest.mark.parametrize("by", ["kmeans++", "facility-location"])

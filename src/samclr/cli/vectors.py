@@ -88,7 +88,7 @@ class Similar(Settings):
         query, vector, own = self._query(vectors, refs)
         found = most_similar(vectors, vector, self.num, kind, without=own, index=self.index)
         if self.page is not None:
-            self._write_page(query, found, refs, f"{len(vectors.rows(kind)):,} {kind}s in {self.vectors}")
+            self._write_page(query, found, refs, vectors, kind)
         if self.json:
             answers = [{"similarity": value} | place.to_dict() for value, place in found]
             show_json({"query": query.to_dict(), "kind": kind, "similar": answers, "page": self.page})
@@ -142,7 +142,12 @@ class Similar(Settings):
         return Place(id=self.to, region=None, box_xyxy=self.box or (0, 0, width, height), area_px=None), vector, None
 
     def _write_page(
-        self, query: "Place", found: list[tuple[float, "Place"]], refs: dict[str, "SceneRef"], of: str
+        self,
+        query: "Place",
+        found: list[tuple[float, "Place"]],
+        refs: dict[str, "SceneRef"],
+        vectors: "Vectors",
+        kind: EmbeddedKind,
     ) -> None:
         from samclr.pages.pictures import Row, Shown, write_pictures
 
@@ -150,9 +155,10 @@ class Similar(Settings):
             Row(title="Searched for", pictures=[Shown(place=query, text="the query")]),
             Row(title="Most similar", pictures=[Shown(place=place, text=f"{value:.3f}") for value, place in found]),
         ]
+        of = f"{len(vectors.rows(kind)):,} {kind}s in {self.vectors}"
         verdict = f"The {len(found)} most similar of {of}, with cosine similarity"
         assert self.page is not None
-        write_pictures(f"Similar to {_name(query)}", verdict, rows, refs, self.page)
+        write_pictures(f"Similar to {_name(query)}", verdict, rows, refs, self.page, vectors.content_hashes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +233,9 @@ class Duplicates(Settings):
                 for number, group in enumerate(found.groups, 1)
             ]
             by_id = {ref.image_id: ref for ref in refs}
-            write_pictures(f"Near-duplicates in {self.vectors}", verdict, rows, by_id, self.page)
+            write_pictures(
+                f"Near-duplicates in {self.vectors}", verdict, rows, by_id, self.page, vectors.content_hashes
+            )
         if self.json:
             groups = [[place.to_dict() for place in group] for group in found.groups]
             counts = {"num_groups": len(groups), "num_left_out": num_out, "num_split": found.num_split}

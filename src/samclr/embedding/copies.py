@@ -12,7 +12,7 @@ from samclr.embedding.duplicates import find_groups
 from samclr.embedding.lookup import Place, places_of, refuse_none
 from samclr.embedding.mapped import Kind
 from samclr.embedding.same_picture import Thumb, are_same, thumb_of
-from samclr.embedding.vectors import Vectors
+from samclr.embedding.vectors import REPLACED, Vectors
 from samclr.errors import ScenesError, name_some
 from samclr.log import say
 from samclr.processes.threads import num_threads
@@ -55,7 +55,7 @@ def find_copies(
 
     Raises:
         UsageError: there are no vectors of this kind. PartsError: a part is damaged.
-        ScenesError: images of the folder are not among the scenes.
+        ScenesError: none of the folder's images is among the scenes; those that are not are in no group, which is said.
     """
     refuse_none(vectors, kind)
     table = vectors.rows(kind)
@@ -64,7 +64,7 @@ def find_copies(
     found = find_groups(vectors.matrix(kind), threshold, order=order, max_group=max_group, check=pictures)
     if pictures is not None and pictures.unreadable:
         told = [f"{image_id} ({text})" for image_id, text in sorted(pictures.unreadable.items())]
-        what = "1 image cannot be read, and is" if len(told) == 1 else f"{len(told):,} images cannot be read, and are"
+        what = "1 image cannot be used, and is" if len(told) == 1 else f"{len(told):,} images cannot be used, and are"
         say(f"{what} in no group: {name_some(told)}")
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
@@ -83,18 +83,20 @@ class _Pictures:
     """Tells of pairs of rows whether their pictures are the same; keeps thumbs of the rows looked at last.
 
     Attributes:
-        unreadable: why, by id, of images that could not be decoded; they are the same as none.
+        unreadable: why, by id, of images that could not be decoded, or were replaced; they are the same as none, and
+            so are images that are not among the scenes.
     """
 
     def __init__(self, vectors: Vectors, kind: Kind, refs: Sequence[SceneRef], watch: Watch):
         by_id = {ref.image_id: ref for ref in refs}
-        missing = sorted(set(vectors.rows("image")["id"].to_pylist()) - by_id.keys())
+        embedded = set(vectors.rows("image")["id"].to_pylist())
+        missing = sorted(embedded - by_id.keys())
         if missing:
             what = "1 image of {0} is" if len(missing) == 1 else f"{len(missing):,} images of {{0}} are"
-            raise ScenesError(
-                f"{what.format(vectors.path)} not among the {len(refs):,} scenes: "
-                f"{name_some(missing)}; name the scenes that it was made of"
-            )
+            text = f"{what.format(vectors.path)} not among the {len(refs):,} scenes"
+            if len(missing) == len(embedded):
+                raise ScenesError(f"{text}: {name_some(missing)}; name the scenes that it was made of")
+            say(f"{text}, and in no group: {name_some(missing)}")
         self._vectors, self._kind, self._refs = vectors, kind, by_id
         self._watch, self._num_pairs = watch, 0
         self._thumbs: OrderedDict[int, Thumb | None] = OrderedDict()
@@ -137,13 +139,17 @@ class _Pictures:
     def _decode(self, item: tuple[str, list[tuple[int, Place]]]) -> dict[int, Thumb | None]:
         image_id, rows = item
         self._watch(self._num_pairs)
+        if image_id not in self._refs:
+            return {row: None for row, _ in rows}
         try:
-            pixels = load_scene(self._refs[image_id]).pixels
+            scene = load_scene(self._refs[image_id])
         except DecodeError as error:
             self.unreadable[image_id] = str(error)
             return {row: None for row, _ in rows}
-        if any(place.box_xyxy[2] > pixels.shape[1] or place.box_xyxy[3] > pixels.shape[0] for _, place in rows):
-            self.unreadable[image_id] = "it was replaced since it was embedded"
+        pixels, known = scene.pixels, self._vectors.content_hashes.get(image_id)
+        is_too_small = any(one.box_xyxy[2] > pixels.shape[1] or one.box_xyxy[3] > pixels.shape[0] for _, one in rows)
+        if (known and known != scene.content_hash) or is_too_small:
+            self.unreadable[image_id] = REPLACED
             return {row: None for row, _ in rows}
         return {row: thumb_of(pixels, None if place.region is None else place.box_xyxy) for row, place in rows}
 

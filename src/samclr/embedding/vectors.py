@@ -24,6 +24,7 @@ from samclr.storage.locks import locked
 from samclr.storage.parts import MANIFEST, OK, VECTORS, PartsFolder
 
 KINDS = ("image", "region", "all")
+REPLACED = "it was replaced since it was embedded"
 MAPPED_FORMAT = 1  # of the files that are made of the parts
 CHECKED_BYTES = 2_000_000_000  # of such a file
 
@@ -78,6 +79,15 @@ class Vectors:
         for _, images in self._folder.parts(["image_id", "status"], self._paths):
             states |= dict(zip(images["image_id"].to_pylist(), images["status"].to_pylist(), strict=True))
         return {image_id: status for image_id, status in sorted(states.items()) if status != OK}
+
+    @cached_property
+    def content_hashes(self) -> dict[str, str]:
+        """By id, the hash of the file that each image had when it was embedded."""
+        self._refuse_changed()
+        hashes: dict[str, str] = {}
+        for _, images in self._folder.parts(["image_id", "content_hash"], self._paths):
+            hashes |= dict(zip(images["image_id"].to_pylist(), images["content_hash"].to_pylist(), strict=True))
+        return hashes
 
     def __len__(self) -> int:
         """Vectors of images and regions together."""

@@ -11,6 +11,7 @@ from PIL import Image
 
 from samclr._version import __version__
 from samclr.embedding.lookup import Place
+from samclr.embedding.vectors import REPLACED
 from samclr.pages.render import render
 from samclr.scenes.decode import DecodeError, load_scene
 from samclr.scenes.refs import SceneRef
@@ -37,16 +38,19 @@ class Row:
     pictures: Sequence[Shown]
 
 
-def write_pictures(title: str, verdict: str, rows: Sequence[Row], refs: Mapping[str, SceneRef], out: Path) -> int:
+def write_pictures(
+    title: str, verdict: str, rows: Sequence[Row], refs: Mapping[str, SceneRef], out: Path, hashes: Mapping[str, str]
+) -> int:
     """Write a self-contained page; returns how many pictures it shows, at most MAX_PICTURES.
 
     refs: the scenes by id; a picture that is not among them, or cannot be read, is a grey field that says so.
+    hashes: those of the files when they were embedded, by id; a picture of another file says so.
     """
     shown, left = [], MAX_PICTURES
     for row in rows:
         if left <= 0:
             break
-        pictures = [_picture(one, refs) for one in row.pictures[:left]]
+        pictures = [_picture(one, refs, hashes) for one in row.pictures[:left]]
         left -= len(pictures)
         shown.append({"title": row.title, "pictures": pictures})
     wanted = sum(len(row.pictures) for row in rows)
@@ -56,13 +60,15 @@ def write_pictures(title: str, verdict: str, rows: Sequence[Row], refs: Mapping[
     return min(wanted, MAX_PICTURES)
 
 
-def _picture(one: Shown, refs: Mapping[str, SceneRef]) -> dict[str, Any]:
+def _picture(one: Shown, refs: Mapping[str, SceneRef], hashes: Mapping[str, str]) -> dict[str, Any]:
     place, fault = one.place, None
     x0, y0, x1, y1 = place.box_xyxy
     image = Image.new("RGB", (x1 - x0, y1 - y0) if place.region is None else (max(x1, 1), max(y1, 1)), (128, 128, 128))
     if place.id in refs:
         try:
-            image = Image.fromarray(load_scene(refs[place.id]).pixels)
+            scene = load_scene(refs[place.id])
+            image = Image.fromarray(scene.pixels)
+            fault = REPLACED if hashes.get(place.id) not in (None, "", scene.content_hash) else None
         except DecodeError as error:
             fault = str(error)
     else:
