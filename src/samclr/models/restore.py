@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from samclr.config.evaluation import TargetConfig
@@ -131,6 +132,7 @@ def trained_backbone(model: ModelConfig, image_px: int = DEFAULT_PX) -> nn.Modul
     Raises:
         ConfigError: the weights cannot be had or do not fit, or the backbone takes no images of that size.
     """
-    backbone = create_backbone(model, image_px)
-    load_pretrained(backbone, model)
+    with torch.random.fork_rng(devices=[]):  # the caller's own draws go on as if there had been none
+        backbone = create_backbone(model, image_px)
+        load_pretrained(backbone, model)
     return backbone.eval()

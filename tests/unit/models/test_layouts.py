@@ -3,6 +3,7 @@
 import argparse
 import copy
 import json
+import runpy
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from samclr.config.normalisation import IMAGENET, UNCHANGED, Normalisation
 from samclr.config.pretrain import ModelConfig
 from samclr.errors import ConfigError
 from samclr.evaluation.targets import open_target
+from samclr.models.hub import hub_cache
 from samclr.models.resolve import resolve_config
 from samclr.models.restore import settled, trained_backbone
 from samclr.models.weights import read_facts
@@ -295,3 +297,23 @@ def test_facts_follow_the_file(tmp_path):
     assert "depth=2" in read_facts(path).model_args
     torch.save(tiny_vit(depth=3), path)
     assert "depth=3" in read_facts(path).model_args
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"XDG_CACHE_HOME": "/caches"},
+        {"HF_HOME": "~/models"},
+        {"HF_HOME": "$HOME/models", "XDG_CACHE_HOME": "/caches"},
+        {"HUGGINGFACE_HUB_CACHE": "/old"},
+        {"HUGGINGFACE_HUB_CACHE": "/old", "HF_HUB_CACHE": "~/$XDG_CACHE_HOME/new", "XDG_CACHE_HOME": "caches"},
+    ],
+)
+def test_the_cache_of_models_is_where_the_hubs_client_keeps_it(variables, monkeypatch):
+    for name in ("XDG_CACHE_HOME", "HF_HOME", "HUGGINGFACE_HUB_CACHE", "HF_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    theirs = runpy.run_path(huggingface_hub.constants.__file__)["HF_HUB_CACHE"]
+    assert hub_cache() == Path(theirs)
