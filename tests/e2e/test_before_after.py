@@ -11,7 +11,7 @@ from support.scenes import write_labelled, write_labelled_scenes
 
 import samclr
 from samclr.config import MeasuringConfig
-from samclr.errors import RunError
+from samclr.errors import RunError, UsageError
 from samclr.evaluation.before_after import Measured
 from samclr.evaluation.protocols.dense_spec import DenseConfig
 from samclr.runs.before_after import read_before_after
@@ -150,3 +150,13 @@ def test_killed_and_resumed_nothing_is_measured_twice_or_lost(config, tmp_path, 
     assert (parts.table, parts.best_step, parts.sentence()) == (whole.table, whole.best_step, whole.sentence())
     one, other = (load_checkpoint(tmp_path / name)["method"] for name in ("whole", "parts"))
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_a_card_has_the_table_of_its_own_weights_alone(config, tmp_path):
+    optim = replace(config.optim, steps=2, ema_decay=0.9)
+    run = samclr.pretrain(replace(config, optim=optim, measuring=MeasuringConfig()), tmp_path / "run")
+    for which, is_theirs in ((None, True), ("teacher", True), ("student", False)):
+        samclr.export(run, tmp_path / "a.safetensors", which=which)
+        assert ("### Before and after" in (tmp_path / "a.safetensors.md").read_text()) == is_theirs
+    with pytest.raises(UsageError, match="`which` is 'start'; expected one of student, teacher, best"):
+        samclr.export(run, tmp_path / "a.safetensors", which="start")

@@ -17,6 +17,7 @@ from samclr.config.pretrain import ModelConfig, PretrainConfig, ViewsConfig
 from samclr.errors import RunError, UsageError
 from samclr.models.backbone import create_backbone
 from samclr.runs.detector_layouts import check_detector_layout, detectron2_name
+from samclr.runs.saved import load_config
 from samclr.training.pretrain import pretrain
 
 
@@ -122,3 +123,12 @@ def test_the_command_says_the_line(runs, tmp_path, call):
     status, out, _ = call("export", runs / "resnet18", "--out", tmp_path / "b.pkl", "--layout", "detectron2")
     assert status == 0
     assert out.startswith(f'cfg.MODEL.WEIGHTS = "{tmp_path}/b.pkl"  # all lines of configuration')
+
+
+def test_a_tag_names_weights_and_no_other_model(runs, tmp_path):
+    config = load_config(runs / "resnet18")
+    pretrain(replace(config, model=replace(config.model, backbone="resnet18.a1_in1k")), tmp_path / "tagged")
+    for layout, name in (("detectron2", "a.pkl"), ("mmdet", "a.pth"), ("torchvision", "a.safetensors")):
+        samclr.export(tmp_path / "tagged", tmp_path / name, layout=layout)
+    assert "backbone = torchvision.models.resnet18()" in (tmp_path / "a.safetensors.md").read_text()
+    assert "DEPTH = 18" in (tmp_path / "a.pkl.md").read_text()

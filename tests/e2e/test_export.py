@@ -18,19 +18,22 @@ from PIL import Image
 from safetensors import safe_open
 from support.runs import small_config
 from support.scenes import write_labelled, write_labelled_scenes, write_scenes
+from torch import nn
 
 import samclr
 from samclr.config import EvaluationData, KnnConfig
 from samclr.config.evaluation import EvaluationConfig, TargetConfig
 from samclr.config.normalisation import IMAGENET, Normalisation
 from samclr.config.pretrain import ModelConfig, ViewsConfig
-from samclr.errors import ConfigError, EvaluationError, RunError
+from samclr.errors import ConfigError, EvaluationError, RunError, UsageError
 from samclr.evaluation.features import pixel_features
 from samclr.evaluation.protocols.fine_tune_spec import FineTuneConfig
 from samclr.evaluation.squares import square
 from samclr.evaluation.targets import open_target
 from samclr.models.backbone import load_pretrained
+from samclr.models.sizes import InputSizes
 from samclr.runs.export import export_run
+from samclr.runs.onnx_export import onnx_content
 from samclr.runs.saved import load_config
 from samclr.storage.files import read_json, write_json
 from samclr.training.pretrain import pretrain
@@ -219,6 +222,44 @@ def test_what_an_onnx_file_cannot_do_is_one_sentence(runs, exported, tmp_path):
         samclr.load_backbone(path)
     with pytest.raises(ConfigError, match=refused):
         load_pretrained(samclr.load_backbone(runs / "small"), ModelConfig(backbone="small-cnn", pretrained=str(path)))
+
+
+class Branching(nn.Module):
+    """Its path depends on the pixels, which torch cannot write."""
+
+    def forward(self, pixels):
+        return pixels.mean((2, 3)) if pixels.sum() > 0 else pixels.amax((2, 3))
+
+
+class Scaled(nn.Module):
+    """Features of any size, none and none at all."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, pixels):
+        return pixels.mean((2, 3)) * self.factor
+
+
+def test_what_cannot_be_an_onnx_file_is_one_sentence():
+    made = {"branch": Branching(), "none": Scaled(0.0), "nan": Scaled(float("nan"))}
+    for backbone in made.values():
+        backbone.input_sizes = InputSizes(name="small-cnn", options=(), width=3)
+    with pytest.raises(RunError, match=r"cannot write this backbone as ONNX \(.+\); use `layout` timm or huggingface"):
+        onnx_content(made["branch"], {}, 32, 32)
+    assert onnx_content(made["none"], {}, 32, 32).difference == 0
+    for image_px in (None, 32):
+        with pytest.raises(RunError, match="features differ from torch's by nan of the largest; not written"):
+            onnx_content(made["nan"], {}, 32, image_px)
+
+
+def test_what_the_command_refuses_the_library_refuses(runs, tmp_path):
+    with pytest.raises(UsageError, match="`image_px` is -5; expected 1 px or more"):
+        samclr.export(runs / "small", tmp_path / "a.onnx", layout="onnx", image_px=-5)
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"file is a file; huggingface writes a folder, name one with `out`"):
+        samclr.export(runs / "plain", tmp_path / "file", layout="huggingface")
 
 
 @pytest.mark.parametrize(("name", "layout"), [(name, layout) for name, layout in LAYOUTS if layout != "onnx"])

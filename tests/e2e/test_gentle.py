@@ -209,6 +209,11 @@ def test_the_average_is_exported_measured_and_said(scenes, tmp_path, call):
         fingerprints[which] = card.split("fingerprint of these weights: ")[1][:16]
         assert fingerprints[which] in str([one.result.backbone_fingerprint for one in both])
     assert fingerprints["teacher"] != fingerprints["student"]
+    assert all(one.is_current for one in both)
+    for path in run.path.glob("checkpoint-*"):
+        path.unlink()
+    samclr.pretrain(replace(config, seed=1), run.path)  # begun anew
+    assert not any(one.is_current for one in run.results())
 
 
 def test_what_is_exported_is_settled_once(scenes, tmp_path):

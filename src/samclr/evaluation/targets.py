@@ -116,8 +116,8 @@ def open_target(
         return _of_weights(name, located(name), given, untrained, seed, image_px)
     if untrained or name == SMALL_CNN:
         model = ModelConfig(backbone=name, stem=given.stem or "standard", mean=given.mean, std=given.std)
-        model = replace(model, model_args=given.model_args)
-        model = replace(with_normalisation(_agreed(name, given, model))[0], input_px=given.input_px)
+        model = replace(model, model_args=given.model_args, input_px=given.input_px)
+        model, _ = with_normalisation(_agreed(name, given, model))
         return _untrained(name, model, image_px, seed or 0, name)
     model = ModelConfig(backbone=name, pretrained="timm", input_px=given.input_px, model_args=given.model_args)
     model, _ = with_normalisation(model)

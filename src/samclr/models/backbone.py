@@ -15,7 +15,7 @@ from samclr.log import option_of
 from samclr.models.details import set_details
 from samclr.models.drop_path import check_drop_path, drop_path_options
 from samclr.models.hub import ask
-from samclr.models.names import SMALL_CNN
+from samclr.models.names import SMALL_CNN, trained_config
 from samclr.models.sizes import DEFAULT_PX, SMALL_CNN_WIDTH, InputSizes, choose_sizes, feature_width
 from samclr.models.weights import open_weights, own_normalisation
 from samclr.models.weights_files import FOLDER_WEIGHTS, TIMM, located
@@ -120,7 +120,7 @@ def _options(backbone: nn.Module) -> dict[str, Any]:
 
 
 def _timm_weights(name: str, options: dict[str, Any]) -> dict[str, Tensor]:
-    trained = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    trained = trained_config(name)
     if trained is None or not trained.has_weights:
         raise ConfigError(
             f"timm has no trained weights of {name}; start from random weights, or give a file of weights"

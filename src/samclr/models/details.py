@@ -36,7 +36,8 @@ def difference_without(backbone: nn.Module, side_px: int) -> float:
     Of two noise images with sides of `side_px`; the backbone is one of `create_backbone`'s.
     """
     sizes: InputSizes = backbone.input_sizes  # type: ignore[assignment]
-    plain = timm.create_model(sizes.name, num_classes=0, **dict(sizes.options)).eval()
+    with torch.random.fork_rng(devices=[]):  # the caller's own draws go on as if there had been none
+        plain = timm.create_model(sizes.name, num_classes=0, **dict(sizes.options)).eval()
     plain.load_state_dict(backbone.state_dict())
     pixels = torch.randn(2, 3, side_px, side_px, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -22,15 +22,24 @@ def is_hub_id(name: str) -> bool:
 
 def cached_weights(hub_id: str) -> Path | None:
     """The folder of a model's main revision in the local Hugging Face cache, None if its weights are not there."""
-    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
-    hub = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-    model = hub / f"models--{hub_id.replace('/', '--')}"
+    model = hub_cache() / f"models--{hub_id.replace('/', '--')}"
     main = model / "refs" / "main"
     if not main.is_file():
         return None
     folder = model / "snapshots" / main.read_text(encoding="utf-8").strip()
     there = any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin"))
     return folder if there and (folder / "config.json").exists() else None
+
+
+def hub_cache() -> Path:
+    """Where huggingface_hub keeps models, as its constants.py decides, whose import takes a while."""
+    home = os.path.join(os.getenv("XDG_CACHE_HOME", os.path.join("~", ".cache")), "huggingface")
+    home = _expanded(os.getenv("HF_HOME", home))
+    return Path(_expanded(os.getenv("HF_HUB_CACHE", os.getenv("HUGGINGFACE_HUB_CACHE", os.path.join(home, "hub")))))
+
+
+def _expanded(path: str) -> str:
+    return os.path.expandvars(os.path.expanduser(path))
 
 
 def ask(hub_id: str) -> str:

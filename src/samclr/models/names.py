@@ -6,6 +6,7 @@ import sys
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from samclr.errors import ConfigError, did_you_mean
 
@@ -23,11 +24,33 @@ def may_be_backbone(name: str) -> bool:
 
 
 def refuse_unknown(name: str) -> None:
-    """Raise ConfigError, which names the nearest, if `name` cannot be that of a backbone."""
+    """Raise ConfigError, which names the nearest, if `name` cannot be that of a backbone, or its tag is unknown."""
     if may_be_backbone(name):
+        if "." in name:
+            trained_config(name)
         return
     hint = did_you_mean(name, sorted(_DEFINED.findall(_sources())), otherwise="see timm.list_models()")
     raise ConfigError(f"timm {version('timm')} has no backbone {name!r}{hint}")
+
+
+def trained_config(name: str) -> Any:
+    """What timm says of its trained weights of a model; None where it has no such model.
+
+    Raises:
+        ConfigError: it has no weights of that tag.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        return None
+    try:
+        return timm.get_pretrained_cfg(name)
+    except RuntimeError:
+        model, tag = architecture(name), name.partition(".")[2]
+        known = ", ".join([model, *timm.list_pretrained(f"{model}.*")])
+        raise ConfigError(
+            f"timm {version('timm')} has no weights {tag!r} of {model}; expected one of {known}"
+        ) from None
 
 
 def architecture(backbone: str) -> str:

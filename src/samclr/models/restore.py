@@ -3,13 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from samclr.config.evaluation import TargetConfig
 from samclr.config.model import AUTO, ModelConfig
 from samclr.config.model_args import argument_texts, parse_arguments
 from samclr.errors import ConfigError
-from samclr.log import option_of, say
+from samclr.log import option_of, say, say_once
 from samclr.models.backbone import create_backbone, load_pretrained
 from samclr.models.hub import is_hub_id
 from samclr.models.names import architecture
@@ -54,6 +55,7 @@ def settled(model: ModelConfig) -> ModelConfig:
                 f"{name} holds weights of {facts.backbone} with stem {facts.stem}, not {model.stem}; leave out "
                 f"{option_of('stem')}"
             )
+        _say_assumed(name, facts)
         model = replace(model, backbone=facts.backbone, stem=facts.stem or model.stem)
         return replace(_with_arguments(model, facts, name), input_px=model.input_px or facts.input_px)
     if facts.backbone is not None and architecture(model.backbone) == architecture(facts.backbone):
@@ -71,6 +73,13 @@ def _with_arguments(model: ModelConfig, facts: Facts, name: str) -> ModelConfig:
             f"{option_of('model_args')} {missing[0]}=N (DINO and MAE have heads 64 wide, MoCo v3's ViT-S has 12)"
         )
     return replace(model, model_args=argument_texts(arguments))
+
+
+def _say_assumed(name: str, facts: Facts) -> None:
+    if not facts.is_stated:
+        say_once(
+            f"{name} is taken for {facts.backbone}, by its tensors alone; name another with {option_of('backbone')}"
+        )
 
 
 def _unsaid(name: str | Path) -> ConfigError:
@@ -94,6 +103,8 @@ def model_of(path: Path, facts: Facts, given: TargetConfig, pretrained: str | No
     backbone = backbone or given.backbone
     if backbone is None:
         raise _unsaid(path)
+    if given.backbone is None:
+        _say_assumed(pretrained or str(path), facts)
     own = facts.normalisation if facts.normalisation_is_stated else given.normalisation or facts.normalisation
     own = own or given.normalisation
     stem = facts.stem if facts.is_stated else given.stem or facts.stem
@@ -131,6 +142,7 @@ def trained_backbone(model: ModelConfig, image_px: int = DEFAULT_PX) -> nn.Modul
     Raises:
         ConfigError: the weights cannot be had or do not fit, or the backbone takes no images of that size.
     """
-    backbone = create_backbone(model, image_px)
-    load_pretrained(backbone, model)
+    with torch.random.fork_rng(devices=[]):  # the caller's own draws go on as if there had been none
+        backbone = create_backbone(model, image_px)
+        load_pretrained(backbone, model)
     return backbone.eval()

@@ -7,7 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast, get_args
 
-import timm
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from samclr.errors import ConfigError, FilesError, name_some
 from samclr.log import option_of
 from samclr.models.layouts.base import Renamed, rename
 from samclr.models.layouts.known import model_types
+from samclr.models.names import trained_config
 from samclr.models.weights_files import (
     FOLDER_CONFIG,
     FOLDER_INPUT,
@@ -260,7 +260,7 @@ def own_normalisation(model: ModelConfig) -> tuple[Normalisation, str | None]:
     The second is a sentence where that had to be assumed, else None.
 
     Raises:
-        ConfigError: the file of weights cannot be read.
+        ConfigError: the file of weights cannot be read, or timm has no weights of that tag.
     """
     if model.normalisation is not None:
         return model.normalisation, None
@@ -276,8 +276,8 @@ def own_normalisation(model: ModelConfig) -> tuple[Normalisation, str | None]:
                 f"layout is assumed ({facts.normalisation}); state another with {option_of('mean')} and "
                 f"{option_of('std')}"
             )
-    trained = timm.get_pretrained_cfg(model.backbone) if timm.is_model(model.backbone) else None
-    own = IMAGENET if trained is None else Normalisation(trained.mean, trained.std)  # type: ignore[arg-type]
+    trained = trained_config(model.backbone)
+    own = IMAGENET if trained is None else Normalisation(trained.mean, trained.std)
     if model.pretrained == TIMM:
         return own, None
     whose = "ImageNet's" if trained is None else f"that of timm's {model.backbone}"

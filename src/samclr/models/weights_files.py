@@ -1,5 +1,6 @@
 """Where weights lie: a file, a folder in Hugging Face's layout, the hub, or timm. Nothing here imports torch."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ TIMM = "timm"  # the value of `pretrained` that means timm's weights of the back
 FOLDER_CONFIG, FOLDER_WEIGHTS = "config.json", ("model.safetensors", "pytorch_model.bin")
 FOLDER_INPUT = "preprocessor_config.json"  # how transformers feeds a model
 SHARDS = ".index.json"
+_CHECKPOINT = re.compile(r"checkpoint-\d{8,}-[0-9a-f]{16}\.pt")  # of a run, see samclr.runs.saved
 
 
 def is_timm_folder(path: Path) -> bool:
@@ -63,12 +65,20 @@ def weights_file(path: Path) -> Path:
     """The file of weights that a path means: itself, or the one in a folder of Hugging Face's layout.
 
     Raises:
-        ConfigError: there is none, or the file is an ONNX file.
+        ConfigError: there is none, or it is an ONNX file, a run directory or a checkpoint of one.
     """
     if path.suffix == ONNX:
         raise ConfigError(
             f"{path} is an ONNX file, which holds a computation and no weights that torch can load; give the run, or "
             f"its export as timm or huggingface (`samclr evaluate` measures ONNX files, too)"
+        )
+    of_run = _CHECKPOINT.fullmatch(path.name) is not None and path.is_file()
+    if of_run or isinstance(folder_config(path).get("config"), dict):
+        run = path.parent if of_run else path
+        raise ConfigError(
+            f"{path} is a {'checkpoint of a run' if of_run else 'run directory'}, with more than a backbone's weights; "
+            f"expected its export: `samclr export {run} --out FILE.safetensors`, then name that file "
+            f"(`samclr evaluate` and samclr.load_backbone take the run itself)"
         )
     if is_weights_folder(path):
         found = next((path / name for name in FOLDER_WEIGHTS if (path / name).is_file()), None)

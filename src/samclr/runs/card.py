@@ -82,7 +82,7 @@ def model_card(
     for kind in KINDS.values():
         lines += _table(kind.table, kind.name, results)
     lines += ["", *(RESULTS_TEXT if results else NO_RESULTS_TEXT)]
-    lines += _before_after(run)
+    lines += _before_after(run) if which in (config.exported, "best") else []
     if results and not any(result.untrained for result in results):
         lines.append("No floor was measured: what the same backbone reaches untrained is not known.")
     lines += ["", "## Limits", "", *LIMITS_TEXT]

@@ -121,7 +121,8 @@ def load_backbone(run: "str | os.PathLike[str]", which: Weights | None = None) -
 
 
 def _with_weights(config: PretrainConfig, weights: dict[str, Tensor]) -> nn.Module:
-    backbone = create_backbone(config.model, config.group.size_px)
+    with torch.random.fork_rng(devices=[]):  # the caller's own draws go on as if there had been none
+        backbone = create_backbone(config.model, config.group.size_px)
     backbone.load_state_dict(weights)
     return backbone.eval()
 

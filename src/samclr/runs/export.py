@@ -61,12 +61,14 @@ def export(
 
     Raises:
         RunError: the run has no checkpoint, no teacher or no best step, or the backbone does not exist in that layout.
-        UsageError: a package is missing that the layout needs, there is no such layout, or `out` or `image_px` does
-            not go with it.
+        UsageError: a package is missing that the layout needs, there is no such layout or `which`, or `out` or
+            `image_px` does not go with the layout.
         ConfigError: the backbone takes no images of `image_px`.
     """
     if layout not in get_args(Layout):
         raise UsageError(f"{layout!r} is not a layout; expected one of {', '.join(get_args(Layout))}")
+    if which not in (None, *get_args(Kept)):
+        raise UsageError(f"{option_of('which')} is {which!r}; expected one of {', '.join(get_args(Kept))}")
     export_run(Path(run), Path(out), layout, image_px, which)
     return Path(out)
 
@@ -83,6 +85,8 @@ def export_run(run: Path, out: Path, layout: Layout, image_px: int | None = None
         raise UsageError(
             f"{option_of('image_px')} is for {option_of('layout')} onnx; {layout} holds weights alone: leave it out"
         )
+    if image_px is not None and image_px < 1:  # the command's bounds
+        raise UsageError(f"{option_of('image_px')} is {image_px}; expected 1 px or more")
     config = load_config(run)
     which = which or config.exported
     backbone = load_backbone(run, which)
@@ -100,6 +104,8 @@ def export_run(run: Path, out: Path, layout: Layout, image_px: int | None = None
             raise RunError(
                 f"Hugging Face has no {model.backbone} with stem {model.stem}; use {option_of('layout')} timm or onnx"
             )
+        if out.exists() and not out.is_dir():
+            raise RunError(f"{out} is a file; huggingface writes a folder, name one with {option_of('out')}")
         begun = (*FOLDER_WEIGHTS, CARD_NAME)  # what an export leaves that was killed before its config.json
         if out.is_dir() and not is_timm_folder(out) and any(one.name not in begun for one in out.iterdir()):
             raise RunError(

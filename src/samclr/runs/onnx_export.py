@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from samclr.errors import ConfigError, RunError, UsageError
 from samclr.log import option_of
-from samclr.models.sizes import InputSizes
+from samclr.models.sizes import InputSizes, reason_of
 
 TOLERANCE = 1e-4  # of the largest feature
 NAMES = ("n", "h", "w")  # of the free dimensions, as the file calls them
@@ -38,7 +38,8 @@ def onnx_content(backbone: nn.Module, facts: dict[str, str], px: int, image_px: 
     facts: metadata of the file. px: a size that the backbone takes.
 
     Raises:
-        UsageError: ONNX is not installed. RunError: the features differ from torch's.
+        UsageError: ONNX is not installed. RunError: torch cannot write it, or the features differ
+            from torch's.
     """
     try:
         import onnx  # noqa: F401 - torch's exporter needs both
@@ -52,13 +53,19 @@ def onnx_content(backbone: nn.Module, facts: dict[str, str], px: int, image_px: 
         if content is not None:
             most = _larger(backbone, larger)
             sizes = [(px, px), (larger, px), (px, most), (most, most)]  # square and not, traced and not
-            difference = max(_difference(content, backbone, size) for size in sizes)
-            if difference <= TOLERANCE:
-                return OnnxContent(content=content, side_px=None, difference=difference)
+            differences = [_difference(content, backbone, size) for size in sizes]
+            if all(one <= TOLERANCE for one in differences):
+                return OnnxContent(content=content, side_px=None, difference=max(differences))
     side_px = image_px or px
-    content = _traced(backbone, facts, (side_px, side_px), ())
+    try:
+        content = _traced(backbone, facts, (side_px, side_px), ())
+    except Exception as error:  # whatever the model's code and torch say
+        raise RunError(
+            f"torch {torch.__version__} cannot write this backbone as ONNX ({reason_of(error)}); "
+            f"use {option_of('layout')} timm or huggingface"
+        ) from None
     difference = _difference(content, backbone, (side_px, side_px))
-    if difference > TOLERANCE:
+    if not difference <= TOLERANCE:  # NaN, where features are not finite
         raise RunError(f"the ONNX model's features differ from torch's by {difference:.1e} of the largest; not written")
     return OnnxContent(content=content, side_px=side_px, difference=difference)
 
@@ -125,4 +132,5 @@ def _difference(content: bytes, backbone: nn.Module, size: tuple[int, int]) -> f
         return float("inf")
     if found.shape != tuple(expected.shape):
         return float("inf")
-    return float((torch.from_numpy(found) - expected).abs().max() / expected.abs().max())
+    largest = expected.abs().max().clamp_min(torch.finfo(expected.dtype).tiny)
+    return float((torch.from_numpy(found) - expected).abs().max() / largest)

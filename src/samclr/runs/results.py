@@ -10,9 +10,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from samclr.config.kinds import Kind
+from samclr.config.methods import Kept
 from samclr.config.serialise import fingerprint
 from samclr.errors import FilesError, RunError, SamclrError
 from samclr.log import option_of
@@ -133,7 +134,8 @@ class RunResult:
     Attributes:
         result: the result.
         is_own: it is of this run, not of another target that was written here.
-        is_current: it is untrained, of another target, or of the weights that the run has now.
+        is_current: it is untrained, of the weights that the run has now (of the same `which`), or of its start or
+            another target which was not measured with other weights since.
         is_start: it is of the weights that this run began with.
     """
 
@@ -227,22 +229,27 @@ def results_of_run(run: Path, weights: str | None = None) -> list[RunResult]:
     results = read_results(Path(os.path.realpath(run / RESULTS_FILE)))
     if weights is None and any(result.source == "." and not result.untrained for result in results):
         weights = _weights_of(run)
+    sources = {result.source for result in results}
+    now = {f". ({which})": which for which in get_args(Kept)}
+    present = {".": weights} | {one: _weights_of(run, now[one]) for one in sources & now.keys()}
     found = []
     for result in results:
-        is_own = result.source == "."
-        is_current = result.untrained or not is_own or result.backbone_fingerprint == weights
-        is_start = result.source == START
+        is_own, is_start = result.source == ".", result.source == START
+        if result.source in present:
+            is_current = result.untrained or result.backbone_fingerprint == present[result.source]
+        else:
+            is_current = not result.superseded
         found.append(RunResult(result=result, is_own=is_own, is_current=is_current, is_start=is_start))
     return found
 
 
-def _weights_of(run: Path) -> str | None:
-    """None where the run has no weights that can be read."""
+def _weights_of(run: Path, which: Kept | None = None) -> str | None:
+    """None where the run has no such weights that can be read."""
     from samclr.models.fingerprints import weights_fingerprint
     from samclr.runs.checkpoint import load_backbone
 
     try:
-        return weights_fingerprint(load_backbone(run))
+        return weights_fingerprint(load_backbone(run, which))
     except SamclrError:
         return None
 

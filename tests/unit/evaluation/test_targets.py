@@ -47,3 +47,19 @@ def test_a_result_has_the_steps_of_its_own_weights(tmp_path, which, step):
     add_results(run / "results.json", [result], {}, target.source, target.which)
     card = model_card(run, config, samclr.load_backbone(run, which), Loading(line="", example=(), library="timm"))
     assert f"| shades | trained, step {step:,} |" in card
+
+
+def test_an_untrained_backbone_may_be_built_for_a_size():
+    target = open_target("gmlp_ti16_224", TargetConfig(input_px=64), untrained=True, seed=None, image_px=64)
+    assert target.model.input_px == 64
+    assert target.backbone(torch.zeros(1, 3, 64, 64)).shape == (1, 128)
+
+
+def test_a_backbone_that_is_loaded_or_exported_seeds_nothing_of_the_caller(tmp_path):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    samclr.export(RUN, tmp_path / "a.safetensors")
+    samclr.load_backbone(RUN)
+    samclr.load_backbone(tmp_path / "a.safetensors")
+    assert torch.equal(torch.rand(3), expected)

@@ -3,6 +3,7 @@
 import argparse
 import copy
 import json
+import runpy
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from samclr.config.normalisation import IMAGENET, UNCHANGED, Normalisation
 from samclr.config.pretrain import ModelConfig
 from samclr.errors import ConfigError
 from samclr.evaluation.targets import open_target
+from samclr.models.hub import hub_cache
 from samclr.models.resolve import resolve_config
 from samclr.models.restore import settled, trained_backbone
 from samclr.models.weights import read_facts
@@ -156,12 +158,15 @@ def test_places_are_resampled_to_the_size_a_backbone_is_built_for(tmp_path, caps
     assert "position embeddings resampled from 4x4 to 8x8 patches" in capsys.readouterr().err
 
 
-def test_the_backbone_of_pretrained_weights_is_settled(tmp_path):
+def test_the_backbone_of_pretrained_weights_is_settled(tmp_path, capsys):
     torch.save(tiny_vit(), tmp_path / "w.pth")
     auto = ModelConfig(backbone="auto", pretrained=str(tmp_path / "w.pth"))
     model = settled(auto)
     assert (model.backbone, model.stem) == ("vit_small_patch16_224", "standard")
     assert settled(model) == model
+    assert "w.pth is taken for vit_small_patch16_224, by its tensors alone; name another" in capsys.readouterr().err
+    assert settled(replace(model, pretrained=str(tmp_path / "w.pth"))) == model
+    assert capsys.readouterr().err == ""
     with pytest.raises(ConfigError, match=r"w.pth holds weights of vit_small_patch16_224 with stem standard, not conv"):
         settled(replace(auto, stem="conv3x3-stride2"))
     assert settled(ModelConfig(backbone="auto", pretrained="resnet18.a1_in1k")) == ModelConfig(
@@ -295,3 +300,34 @@ def test_facts_follow_the_file(tmp_path):
     assert "depth=2" in read_facts(path).model_args
     torch.save(tiny_vit(depth=3), path)
     assert "depth=3" in read_facts(path).model_args
+
+
+def test_a_clip_of_timms_names_is_not_taken_for_a_dino(tmp_path):
+    clip = timm.create_model("vit_small_patch16_224", num_classes=0, pre_norm=True, **TINY).state_dict()
+    torch.save(clip, tmp_path / "clip.pth")
+    with pytest.raises(ConfigError, match="clip.pth does not say which backbone its weights belong to"):
+        samclr.load_backbone(tmp_path / "clip.pth")
+    named = TINY_TEXTS + ("pre_norm=true",)
+    assert opened(
+        tmp_path / "clip.pth", backbone="vit_small_patch16_224", model_args=named
+    ).backbone.norm_pre.weight.any()
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"XDG_CACHE_HOME": "/caches"},
+        {"HF_HOME": "~/models"},
+        {"HF_HOME": "$HOME/models", "XDG_CACHE_HOME": "/caches"},
+        {"HUGGINGFACE_HUB_CACHE": "/old"},
+        {"HUGGINGFACE_HUB_CACHE": "/old", "HF_HUB_CACHE": "~/$XDG_CACHE_HOME/new", "XDG_CACHE_HOME": "caches"},
+    ],
+)
+def test_the_cache_of_models_is_where_the_hubs_client_keeps_it(variables, monkeypatch):
+    for name in ("XDG_CACHE_HOME", "HF_HOME", "HUGGINGFACE_HUB_CACHE", "HF_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    theirs = runpy.run_path(huggingface_hub.constants.__file__)["HF_HUB_CACHE"]
+    assert hub_cache() == Path(theirs)

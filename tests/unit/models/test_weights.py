@@ -18,6 +18,7 @@ from samclr.errors import ConfigError
 from samclr.evaluation.targets import open_target
 from samclr.models.backbone import create_backbone, load_pretrained
 from samclr.models.weights import open_weights, own_normalisation, read_facts
+from samclr.models.weights_files import check_pretrained
 from samclr.runs.export import weights_bytes
 
 SMALL = ModelConfig(backbone="small-cnn")
@@ -229,6 +230,12 @@ def test_who_decides_the_normalisation(model, expected):
     assert create_backbone(model).normalisation == expected
 
 
+def test_a_tag_that_timm_does_not_know_is_one_sentence():
+    for make in (own_normalisation, create_backbone):
+        with pytest.raises(ConfigError, match=r"no weights 'foo' of resnet18; expected one of resnet18, resnet18\.a1_"):
+            make(ModelConfig(backbone="resnet18.foo", pretrained="timm"))
+
+
 @pytest.mark.parametrize("mean", ["[0.5]", '"half"', "null", "[1e999, 0, 0]", "3", "[" * 100_000])
 def test_a_normalisation_that_cannot_be_is_refused(mean, tmp_path):
     facts = {"backbone": "small-cnn", "stem": "standard", "mean": mean, "std": "[1, 1, 1]"}
@@ -333,3 +340,11 @@ def test_a_flipped_bit_in_an_exported_file_is_noticed(tmp_path):
         if b'"checksum"' in damaged[:2000]:  # else its name was hit, and nothing else
             with pytest.raises(ConfigError, match="is not a complete file of weights"):
                 read_facts(path)
+
+
+def test_a_run_and_its_checkpoint_are_refused_with_the_remedy():
+    run = Path(__file__).parents[2] / "formats/0.1/run"
+    for path, what in ((run, "a run directory"), (next(run.glob("checkpoint-*.pt")), "a checkpoint of a run")):
+        says = f"{path} is {what}, .* its export: `samclr export {run} --out FILE.safetensors`"
+        with pytest.raises(ConfigError, match=says):
+            check_pretrained(str(path))

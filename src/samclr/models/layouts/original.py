@@ -41,6 +41,8 @@ def _plain(tensors: Tensors, config: Config) -> Architecture:
     """A ViT of timm's names; the way through the file, `taken`, and what lies beside the backbone tell whose it is."""
     if "blocks.0.ls1.gamma" in tensors:  # timm's own file of a DINOv2
         return dinov2(tensors, config, None)
+    if "norm_pre.weight" in tensors:  # of a CLIP, whose activation and normalisation the tensors do not tell
+        return Architecture(name=None)
     taken, width = config.get("taken", ()), tensors["cls_token"].shape[-1]
     found = vit_architecture(tensors, config, NAMES)
     if any(step in taken for step in OF_MOCO_V3):
