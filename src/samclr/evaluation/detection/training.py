@@ -56,7 +56,11 @@ def detect(
     if state is None:
         num_trained = 0 if state_file.exists() else config.num_steps * config.detect_batch_size
         refuse_unreadable([*first_images(instances.train, config.detect_seed, num_trained), *instances.val.images])
-        run_on(Work(copy.deepcopy(backbone).cpu(), instances, config, state_file, found_file), device, config.detect_devices)
+        run_on(
+            Work(copy.deepcopy(backbone).cpu(), instances, config, state_file, found_file),
+            device,
+            config.detect_devices,
+        )
         state = load_state(found_file)
         assert state is not None
     return [_unpacked(one) for one in state["found"]]
