@@ -4,7 +4,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 EVERYWHERE = "(?:)"  # a pattern that fits any module, by which this filter is told from the user's own
 _LOCK = threading.Lock()
@@ -14,7 +14,7 @@ class _Inside:
     """How many threads are in the block, and the lists that have the filter: `catch_warnings` makes a new one."""
 
     count = 0
-    filters: list[Any] = []
+    filters: ClassVar[list[Any]] = []
 
 
 @contextmanager
