@@ -1,6 +1,5 @@
 """A run's start, steps and end on sets with labels: a validation part to choose by, the test part to compare on."""
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,6 +28,7 @@ from samclr.evaluation.protocols.base import DenseTask, LabelledTask, Outcome
 from samclr.evaluation.protocols.dense_spec import DenseConfig
 from samclr.evaluation.segmentation import dense_counts, miou_and_accuracy
 from samclr.runs.before_after import Compared, Measurement, Part
+from samclr.storage.files import passing_folder
 
 VALIDATION_SHARE, VALIDATION_SEED = 5, 1  # a fifth of the training images
 AGREEMENT = "region_agreement"
@@ -90,9 +90,8 @@ class Measured:
 
     def measure(self, backbone: nn.Module, step: int, device: torch.device) -> list[Measurement]:
         """All figures. What is computed for it is thrown away; the backbone's mode stays."""
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache_folder(), ignore_cleanup_errors=True) as folder:
-            protocol, task = self._task(backbone, device, Path(folder))
+        with passing_folder(cache_folder(), "measuring") as folder:
+            protocol, task = self._task(backbone, device, folder)
             outcomes = {one.variant: one for one in protocol.measure(task)}
         names = {"knn": ("", "top1")} if self.labelled is not None else {
             "dense_linear": ("linear", "miou"), "dense_knn": ("knn", "miou"),

@@ -1,6 +1,5 @@
 """Decode any supported image to upright 8-bit RGB, or say why that is impossible."""
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from jaxtyping import Int, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from samclr.scenes.images import MAX_IMAGE_PX, open_image
+from samclr.scenes.quiet import warnings_ignored
 from samclr.scenes.reading import content_hash, read_bytes
 from samclr.scenes.refs import SceneRef
 
@@ -61,20 +61,18 @@ def _decode(encoded: bytes) -> tuple[UInt8[np.ndarray, "h w 3"], bool, int]:
     if not encoded:
         raise DecodeError("the file is empty")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; real faults raise
-            with open_image(encoded) as image:
-                width, height = image.size
-                if width < 1 or height < 1:
-                    raise DecodeError(f"the image is {width}x{height} px")
-                if width * height > MAX_IMAGE_PX:
-                    raise DecodeError(f"the image is {width}x{height} px, over the limit of {MAX_IMAGE_PX:,} px")
-                orientation: Any = image.getexif().get(ORIENTATION)  # asked first: Pillow turns a TIFF when it loads it
-                image.load()
-                tags = dict(getattr(image, "tag_v2", {}))
-                pixels = upright_rgb(image, tags)
-                more_pages = bool(getattr(image, "is_animated", False))
-                return pixels, more_pages, _orientation(orientation)
+        with warnings_ignored(), open_image(encoded) as image:  # without Pillow's remarks on metadata; faults raise
+            width, height = image.size
+            if width < 1 or height < 1:
+                raise DecodeError(f"the image is {width}x{height} px")
+            if width * height > MAX_IMAGE_PX:
+                raise DecodeError(f"the image is {width}x{height} px, over the limit of {MAX_IMAGE_PX:,} px")
+            orientation: Any = image.getexif().get(ORIENTATION)  # asked first: Pillow turns a TIFF when it loads it
+            image.load()
+            tags = dict(getattr(image, "tag_v2", {}))
+            pixels = upright_rgb(image, tags)
+            more_pages = bool(getattr(image, "is_animated", False))
+            return pixels, more_pages, _orientation(orientation)
     except DecodeError:
         raise
     except UnidentifiedImageError:  # its own text names a memory address, other in each run
@@ -148,14 +146,12 @@ class Header:
 def read_header(source: bytes | Path) -> Header:
     """The header of an encoded image, or of a file. Raises DecodeError."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with open_image(source) as image:
-                width, height = image.size
-                orientation: Any = image.getexif().get(ORIENTATION)
-                if orientation in SIDEWAYS and image.format != "TIFF":  # of which Pillow states the upright size
-                    width, height = height, width
-                return Header(height=height, width=width, orientation=_orientation(orientation))
+        with warnings_ignored(), open_image(source) as image:
+            width, height = image.size
+            orientation: Any = image.getexif().get(ORIENTATION)
+            if orientation in SIDEWAYS and image.format != "TIFF":  # of which Pillow states the upright size
+                width, height = height, width
+            return Header(height=height, width=width, orientation=_orientation(orientation))
     except Exception as error:  # as in decoding
         raise DecodeError(f"cannot decode: {type(error).__name__}") from error
 

@@ -80,6 +80,20 @@ def replacing_path(path: Path, needed_bytes: int | None = None) -> Iterator[Path
             _remove(beside)
 
 
+@contextmanager
+def passing_folder(inside: Path, name: str) -> Iterator[Path]:
+    """A new folder in `inside`, which is made if missing, until the block ends; that of a killed process goes with the
+    next call."""
+    inside.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(inside)
+    folder = inside / f"{name}.{_owner()}.tmp"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        _remove(folder)
+
+
 class BusyError(FilesError):
     """Another process has a file open, and the system, Windows, does not let it be replaced or removed."""
 

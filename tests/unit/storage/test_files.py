@@ -218,3 +218,19 @@ def test_names_that_windows_does_not_take_are_refused_there(tmp_path, monkeypatc
     monkeypatch.setattr(files, "ON_WINDOWS", True)
     with pytest.raises(FilesError, match="is not one that Windows takes; rename what it belongs to"):
         confined(tmp_path, name)
+
+
+def _killed_in_a_folder(inside: Path) -> None:
+    with files.passing_folder(inside, "measuring") as folder:
+        (folder / "features").write_bytes(b"x")
+        os._exit(1)
+
+
+def test_the_folder_of_a_killed_process_goes_with_the_next_call(tmp_path):
+    process = multiprocessing.get_context("spawn").Process(target=_killed_in_a_folder, args=(tmp_path,))
+    process.start()
+    process.join()
+    assert len(list(tmp_path.glob("measuring.*/features"))) == 1
+    with files.passing_folder(tmp_path, "measuring") as folder:
+        assert list(tmp_path.iterdir()) == [folder]
+    assert list(tmp_path.iterdir()) == []

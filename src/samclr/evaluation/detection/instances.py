@@ -28,7 +28,7 @@ from samclr.regions.placing import Photo, Size
 from samclr.scenes.decode import DecodeError, Header, read_header, read_image
 from samclr.scenes.fill import Tally
 from samclr.scenes.reading import content_hash
-from samclr.scenes.refs import SceneRef
+from samclr.scenes.refs import SceneRef, is_image_like
 from samclr.storage.files import confined
 
 TRAIN_FOLDERS = ("train2017", "train")
@@ -165,6 +165,8 @@ def open_instances(name_or_path: Path) -> InstanceSet:
     """
     root = _root(name_or_path)
     files = [_split_files(root, folders) for folders in (TRAIN_FOLDERS, VAL_FOLDERS)]
+    if files[1][0].name == VAL_FOLDERS[-1]:
+        say_once(f"{root} has no split for validation: it is measured on its folder {VAL_FOLDERS[-1]}/")
     try:
         (train, train_ids), (val, val_ids) = (_read_json(folder, file) for folder, file in files)
     except (PartsError, RegionError) as error:
@@ -272,13 +274,20 @@ class _Reader:
             raise EvaluationError(
                 f"{len(missing)} of {len(entries)} images of {self.file} are not in {self.folder}: {name_some(missing)}"
             )
+        unnamed = {path for path in self.folder.rglob("*") if is_image_like(str(path.relative_to(self.folder)))}
         for entry in entries:
             path = self._path(entry.name)
             assert path is not None
+            unnamed.discard(path)
             try:
                 yield self._image(entry, path)
             except RegionError as error:
                 raise EvaluationError(f"{self.file}: {entry.name}: {error}; fix or remove it") from None
+        if unnamed:
+            some = name_some(sorted(str(path.relative_to(self.folder)) for path in unnamed))
+            say_once(
+                f"{self.file}: {len(unnamed):,} images of {self.folder} that it does not name are left out: {some}"
+            )
 
     def say_notes(self) -> None:
         for what, count in self.left_out.items():

@@ -267,3 +267,13 @@ def test_other_pictures_of_the_same_size_are_another_split(tmp_path):
     path.unlink()
     with pytest.raises(EvaluationError, match=r"1 images cannot be read: val_000\.png \(.*\); fix or remove"):
         _ = replace(after.val).fingerprint
+
+
+def test_images_without_a_name_and_a_test_split_for_validation_are_said(root, caplog):
+    Image.new("RGB", (9, 9)).save(root / "train" / "more.png")
+    (root / "val").rename(root / "test")
+    (root / "annotations" / "instances_val.json").rename(root / "annotations" / "instances_test.json")
+    open_instances(root)
+    assert "1 images of" in caplog.text
+    assert "that it does not name are left out: more.png" in caplog.text
+    assert "has no split for validation: it is measured on its folder test/" in caplog.text
