@@ -96,3 +96,27 @@ def test_more_runs_than_the_first_buffer_holds():
     decoded = coco_mask.decode({"size": [640, 640], "counts": rle})
     assert area_px == decoded.sum() > 0
     assert (np.diff(decoded[:, 0].astype(int)) != 0).sum() == 63
+
+
+@pytest.mark.parametrize("is_wide", [False, True])
+def test_a_mask_in_the_padding_alone_is_empty(is_wide, pool):
+    """As the dense way has it; of a photo of 2000x100 px the model's square is mostly padding."""
+    logits = torch.full((2, 256, 256), -5.0)
+    logits[0, 100:140, 60:200] = 5.0
+    logits[1, 2:10, 60:200] = 5.0
+    long, short = Enlarging.of(256, 1024, 1024, 2000), Enlarging.of(256, 1024, 51, 100)
+    if not is_wide:
+        logits = logits.mT.contiguous()
+    rows, columns = (short, long) if is_wide else (long, short)
+    found, expected = (
+        measure(logits, rows, columns, 1.0, pool, 1 << 30),
+        measure_dense(logits, rows, columns, 1.0, 1 << 30),
+    )
+    torch.testing.assert_close(found.stability, expected.stability, equal_nan=True)
+    assert found.boxes.tolist() == expected.boxes.tolist()
+    assert found.boxes[0].tolist() == [0, 0, 0, 0]
+    height, width = len(rows.first), len(columns.first)
+    for logit, empty in zip(logits.numpy(), (True, False), strict=True):
+        counts, area_px = encode_rle(logit, rows, columns, (0, 0), width, height)
+        assert (area_px == 0) == empty
+        assert int(coco_mask.area({"counts": counts, "size": [height, width]})) == area_px

@@ -65,7 +65,7 @@ class MaskGenerator:
             image_id: what the result calls it.
 
         Raises:
-            RegionError: it is neither, or has no pixels.
+            RegionError: it is neither, is broken, or has no pixels.
             ArithmeticError: the model's scores or masks are not finite.
         """
         pixels = as_pixels(image)
@@ -77,8 +77,14 @@ class MaskGenerator:
 
 
 def as_pixels(image: Image.Image | UInt8[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w 3"]:
-    """RGB pixels of a PIL image or an array. Raises RegionError if it is neither."""
+    """RGB pixels of a PIL image or an array. Raises RegionError if it is neither, or is broken."""
     if isinstance(image, Image.Image):
+        if 0 in image.size:
+            raise RegionError(f"the image has no pixels: it is {image.width}x{image.height} px")
+        try:
+            image.load()
+        except Exception as error:  # decoders raise anything on broken bytes
+            raise RegionError(f"the image cannot be decoded: {type(error).__name__}: {error}") from error
         try:
             return np.ascontiguousarray(upright_rgb(image))
         except DecodeError as error:

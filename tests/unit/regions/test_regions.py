@@ -119,6 +119,18 @@ def test_an_ignored_value_that_no_map_holds_is_said_with_those_they_hold(tmp_pat
     assert "holds 9 (`ignore_label`); they hold 0, 1, 2, 3" in caplog.text
 
 
+def test_a_picture_is_no_label_map(tmp_path):
+    """Its pieces would take minutes, and be no objects."""
+    scenes = write_scenes(tmp_path / "scenes", 2, tmp_path / "labels")
+    values = np.arange(120 * 120, dtype=np.uint16).reshape(120, 120)
+    for folder, pixels in (("scenes", np.zeros((120, 120, 3), np.uint8)), ("labels", values)):
+        Image.fromarray(pixels).save(tmp_path / folder / "a/000.png")
+    config = replace(LABELS, labels=tmp_path / "labels")
+    _, report = segment_scenes(list_scenes([scenes]), config, tmp_path / "store", FillOptions())
+    text = "the label map has 14,399 pieces; expected at most 10,000: is it a picture?"
+    assert report.errors == {"a/000.png": text}
+
+
 def test_a_segmenter_that_fails_on_one_scene_costs_one_row(scenes, tmp_path, monkeypatch):
     class Picky(Segmenter):
         def __init__(self):

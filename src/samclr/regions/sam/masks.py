@@ -189,7 +189,7 @@ def _measure_kernel(logits, first_y, weights_y, first_x, weights_x, level, offse
     upper, lower, middle = np.float32(level + offset), np.float32(level - offset), np.float32(level)
     for s in range(logits.shape[0]):
         y0, y1, x0, x1 = _support(logits[s], first_y, first_x, min(lower, middle))
-        if y1 <= y0:
+        if y1 <= y0 or x1 <= x0:  # nothing, or in the padding alone
             continue
         c0, c1 = first_x[x0], first_x[x1 - 1] + TAPS
         _tall(logits[s], first_y, weights_y, y0, y1, c0, c1, tall)
@@ -232,7 +232,7 @@ def _runs_kernel(low, first_y, weights_y, first_x, weights_x, level, shift_x, sh
     middle = np.float32(level)
     y0, y1, x0, x1 = _support(low, first_y, first_x, middle)
     used, run, inside = 0, 0, False
-    if y1 > y0:
+    if y1 > y0 and x1 > x0:
         c0, c1 = first_x[x0], first_x[x1 - 1] + TAPS
         n = y1 - y0
         tall = np.empty((c1 - c0, n), np.float32)

@@ -21,6 +21,7 @@ from samclr.datasets.label_maps import (
 from samclr.errors import ScenesError, UsageError
 from samclr.log import option_of, tell
 from samclr.regions.records import ImageRegions, SegmentError, region_from_rle, regions_of_scene
+from samclr.regions.score import MAX_SEGMENTS
 from samclr.regions.segmenters.base import Segmenter
 from samclr.regions.segmenters.felzenszwalb import regions_of_partition
 from samclr.regions.segmenters.instance_masks import MasksRead, say_skipped
@@ -150,4 +151,9 @@ class LabelsSegmenter(Segmenter):
             self.held.add(np.unique(labels[labels >= 0]))
         kept = np.where(np.isin(labels, self.options.ignore_label) | (labels < 0), -1, labels)
         pieces = connected_pieces(kept, background=-1, connectivity=2)
+        if (num_pieces := int(pieces.max(initial=0))) > MAX_SEGMENTS:
+            return SegmentError(
+                image_id=scene.image_id,
+                message=f"the label map has {num_pieces:,} pieces; expected at most {MAX_SEGMENTS:,}: is it a picture?",
+            )
         return regions_of_scene(scene, regions_of_partition(pieces, first=1))
