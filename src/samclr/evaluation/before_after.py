@@ -28,7 +28,7 @@ from samclr.evaluation.protocols.base import DenseTask, LabelledTask, Outcome
 from samclr.evaluation.protocols.dense_spec import DenseConfig
 from samclr.evaluation.segmentation import dense_counts, miou_and_accuracy
 from samclr.runs.before_after import Compared, Measurement, Part
-from samclr.storage.files import passing_folder
+from samclr.storage.passing import passing_folder
 
 VALIDATION_SHARE, VALIDATION_SEED = 5, 1  # a fifth of the training images
 AGREEMENT = "region_agreement"

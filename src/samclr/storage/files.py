@@ -64,7 +64,7 @@ def replacing_path(path: Path, needed_bytes: int | None = None) -> Iterator[Path
         FilesError: the disk is full, `path` does not name a file, or something other than a file or folder is there.
     """
     _refuse_irreplaceable(path)
-    beside = path.with_name(f"{path.name}.{_owner()}.tmp")
+    beside = path.with_name(f"{path.name}.{own_mark()}.tmp")
     with room_for(path, needed_bytes):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path.parent)
@@ -77,21 +77,7 @@ def replacing_path(path: Path, needed_bytes: int | None = None) -> Iterator[Path
             else:
                 put_in_place(beside, path)
         finally:
-            _remove(beside)
-
-
-@contextmanager
-def passing_folder(inside: Path, name: str) -> Iterator[Path]:
-    """A new folder in `inside`, which is made if missing, until the block ends; that of a killed process goes with the
-    next call."""
-    inside.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(inside)
-    folder = inside / f"{name}.{_owner()}.tmp"
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        _remove(folder)
+            remove_at(beside)
 
 
 class BusyError(FilesError):
@@ -298,7 +284,7 @@ def remove_leftovers(folder: Path) -> None:
     for left in entries:
         if _is_dead(left):
             with suppress(PermissionError):  # another user's, in a folder that many share
-                _remove(left)
+                remove_at(left)
 
 
 def confined(folder: Path, name: str) -> Path:
@@ -335,7 +321,7 @@ def safe_name(text: str) -> str:
     return made if is_portable(made) else f"name-{made}"
 
 
-def _owner() -> str:
+def own_mark() -> str:
     """Machine, process and a number: no two files under way share a name."""
     return f"{_machine()}-{os.getpid()}-{next(_COUNTER)}"
 
@@ -378,15 +364,15 @@ def _is_alive(process: int, written: float) -> bool:
 
 def _replace_folder(beside: Path, path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        old = path.with_name(f"{path.name}.old.{_owner()}.tmp")
+        old = path.with_name(f"{path.name}.old.{own_mark()}.tmp")
         _move(path, old, path)
         _move(beside, path, path)
-        _remove(old)
+        remove_at(old)
     else:
         _move(beside, path, path)
 
 
-def _remove(path: Path) -> None:
+def remove_at(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -34,6 +34,7 @@ from samclr.evaluation.linear import linear_probe
 from samclr.evaluation.mapped import GrowingArray, map_array
 from samclr.evaluation.neighbours import USUAL_SETTINGS, knn_ranked
 from samclr.evaluation.protocols import fine_tune as fine_tuning
+from samclr.evaluation.protocols.base import LabelledTask
 from samclr.evaluation.protocols.crop_probe import crop_probe
 from samclr.evaluation.protocols.few_shot import few_rows
 from samclr.evaluation.protocols.few_shot_spec import share_name
@@ -349,3 +350,21 @@ def test_large_images_go_through_a_backbone_in_smaller_batches(monkeypatch):
     again = features.pixel_features(backbone, pixels, CPU, IMAGENET)
     assert seen == [3, 3, 3, 1]
     torch.testing.assert_close(again, whole, atol=1e-5, rtol=1e-5)
+
+
+def test_a_step_of_one_value_a_channel_is_refused_before_training(shades, tmp_path):
+    """Batch norm has no statistics of it; of one image whose last map has several places it has."""
+    resnet = create_backbone(ModelConfig(backbone="resnet18")).eval()
+
+    def check(**more):
+        config = EvaluationConfig()
+        device = next(resnet.parameters()).device
+        task = LabelledTask(backbone=resnet, config=config, device=device, cache=tmp_path, labelled=shades)
+        fine_tuning.FineTune(replace(TUNE, **more)).check(task)
+
+    before = weights_fingerprint(resnet)
+    check(tune_px=32)
+    check(tune_px=128, tune_batch_size=1)
+    with pytest.raises(EvaluationError, match=r"a step of one image of 32 px .*; take 2 or more .*tune_batch_size"):
+        check(tune_px=32, tune_batch_size=1)
+    assert weights_fingerprint(resnet) == before

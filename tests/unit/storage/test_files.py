@@ -25,6 +25,7 @@ from samclr.storage.files import (
     write_text,
 )
 from samclr.storage.locks import locked
+from samclr.storage.passing import passing_folder
 
 
 def names(folder: Path) -> list[str]:
@@ -221,7 +222,7 @@ def test_names_that_windows_does_not_take_are_refused_there(tmp_path, monkeypatc
 
 
 def _killed_in_a_folder(inside: Path) -> None:
-    with files.passing_folder(inside, "measuring") as folder:
+    with passing_folder(inside, "measuring") as folder:
         (folder / "features").write_bytes(b"x")
         os._exit(1)
 
@@ -231,6 +232,6 @@ def test_the_folder_of_a_killed_process_goes_with_the_next_call(tmp_path):
     process.start()
     process.join()
     assert len(list(tmp_path.glob("measuring.*/features"))) == 1
-    with files.passing_folder(tmp_path, "measuring") as folder:
+    with passing_folder(tmp_path, "measuring") as folder:
         assert list(tmp_path.iterdir()) == [folder]
     assert list(tmp_path.iterdir()) == []

@@ -20,7 +20,9 @@ from samclr.evaluation.protocols.base import LabelledProtocol, LabelledTask, Out
 from samclr.evaluation.protocols.fine_tune_spec import FineTuneConfig
 from samclr.evaluation.squares import decode_square
 from samclr.evaluation.training import ProbeResult, train_epochs
+from samclr.log import option_of
 from samclr.models.backbone import feature_width
+from samclr.models.devices import own_draws
 from samclr.models.onnx_file import lacks
 
 DECODE_AT_ONCE = 1024
@@ -31,9 +33,25 @@ class FineTune(LabelledProtocol[FineTuneConfig]):
     """See `fine_tune`."""
 
     def check(self, task: LabelledTask) -> None:
-        """The backbone has weights that can be trained."""
+        """The backbone has weights that can be trained, and its batch norms more than one value a step."""
         if reason := lacks(task.backbone, "fine-tuning"):
             raise EvaluationError(reason)
+        if min(len(task.labelled.train.refs), self.config.tune_batch_size) == 1:
+            self._try_one_image(task)
+
+    def _try_one_image(self, task: LabelledTask) -> None:
+        side = self.config.tune_px
+        try:
+            with own_draws(task.device), torch.no_grad():
+                copy.deepcopy(task.backbone).train()(torch.zeros(1, 3, side, side, device=task.device))
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise EvaluationError(
+                f"a step of one image of {side} px leaves the batch norm of {type(task.backbone).__name__} one value a "
+                f"channel, which has no statistics; take 2 or more training images and {option_of('tune_batch_size')} "
+                f"2 or more, or a larger {option_of('tune_px')}"
+            ) from None
 
     def measure(self, task: LabelledTask) -> list[Outcome]:
         """One outcome."""
