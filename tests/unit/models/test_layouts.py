@@ -305,12 +305,10 @@ def test_facts_follow_the_file(tmp_path):
 def test_a_clip_of_timms_names_is_not_taken_for_a_dino(tmp_path):
     clip = timm.create_model("vit_small_patch16_224", num_classes=0, pre_norm=True, **TINY).state_dict()
     torch.save(clip, tmp_path / "clip.pth")
-    with pytest.raises(ConfigError, match="clip.pth does not say which backbone its weights belong to"):
+    with pytest.raises(ConfigError, match=r"clip.pth does not say which backbone its weights belong to"):
         samclr.load_backbone(tmp_path / "clip.pth")
-    named = TINY_TEXTS + ("pre_norm=true",)
-    assert opened(
-        tmp_path / "clip.pth", backbone="vit_small_patch16_224", model_args=named
-    ).backbone.norm_pre.weight.any()
+    named = {"backbone": "vit_small_patch16_224", "model_args": (*TINY_TEXTS, "pre_norm=true")}
+    assert opened(tmp_path / "clip.pth", **named).backbone.norm_pre.weight.any()
 
 
 @pytest.mark.parametrize(
