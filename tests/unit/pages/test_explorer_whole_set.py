@@ -87,11 +87,11 @@ def test_an_explorer_that_ends_lets_go_of_the_comparison(photos, tmp_path):
     assert asked(client_of(source))["duplicates"]["text"] == "no near-duplicates: the explorer ends"
 
 
-def test_vectors_of_other_scenes_are_said(photos, tmp_path):
+def test_vectors_of_other_scenes_are_said(photos, tmp_path, caplog):
     (photos / "2.png").unlink()
     about = asked(client_of(Source([photos], ExplorerData(vectors=tmp_path / "v"))))["duplicates"]
-    assert about["state"] == "failed"
-    assert "is not among the 8 scenes: 2.png" in about["text"]
+    assert about["state"] == "ready"
+    assert "is not among the 8 scenes, and in no group: 2.png" in caplog.text
 
 
 def test_a_list_chooses_the_scenes(photos, tmp_path, caplog):
