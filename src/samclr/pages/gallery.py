@@ -150,20 +150,9 @@ def _view_pairs(
     config: PretrainConfig, bank: SceneBank, index: RegionIndex | None, image: int, strategy: Strategy
 ) -> list[tuple[str, str]]:
     """Pairs as training would draw them from this one image at the first steps."""
-    one_image = None
-    if index is not None:
-        first, last = index.start[image], index.start[image + 1]
-        one_image = replace(
-            index,
-            start=np.array([0, last - first]),
-            box_xyxy=index.box_xyxy[first:last],
-            mask_box_xyxy=index.mask_box_xyxy[first:last],
-            area_px=index.area_px[first:last],
-            grid=index.grid[first:last],
-        )
     planner = ViewPlanner(
         image_hw=bank.native_hw[image : image + 1],
-        regions=one_image,
+        regions=None if index is None else index.of_image(image),
         seed=config.seed + image,
         images_per_step=PAIRS_PER_SCENE,
         views=replace(config.views, strategy=strategy, regions_per_image=1, carried_regions=0),

@@ -15,7 +15,7 @@ import shutil
 import zlib
 from array import array
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -76,6 +76,20 @@ class RegionIndex:
         for values in (self.mask_box_xyxy, self.area_px, crc32):
             digest.update(np.ascontiguousarray(values).data)
         return digest.hexdigest()[:16]
+
+    def of_image(self, image: int) -> "RegionIndex":
+        """The regions of one image as the index of that image alone. Raises PartsError if a grid is damaged."""
+        rows = np.arange(self.start[image], self.start[image + 1])
+        return replace(
+            self,
+            start=np.array([0, len(rows)]),
+            box_xyxy=self.box_xyxy[rows],
+            mask_box_xyxy=self.mask_box_xyxy[rows],
+            area_px=self.area_px[rows],
+            grid=self.grids(rows),
+            unchecked=None,
+            grid_crc32=None,
+        )
 
     def grids(self, region: Int[np.ndarray, "m"]) -> UInt8[np.ndarray, "m 32 32"]:
         """Grids of some regions. Raises PartsError if one is damaged."""

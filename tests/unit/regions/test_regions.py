@@ -382,3 +382,19 @@ def test_run_lengths_are_checked_before_any_mask_is_decoded():
         broken = replace(region, rle=bytes(damaged))
         with pytest.raises(RegionError, match="region 0: malformed RLE"):
             ImageRegions(image_id="i", content_hash="", height=60, width=70, regions=(broken,))
+
+
+@pytest.mark.parametrize("at_opening", [10, 10**9])
+def test_the_regions_of_one_image_are_an_index_of_their_own(tmp_path, monkeypatch, at_opening):
+    """Of a large index, whose grids are checked by the number of their region, too."""
+    bank, store, _ = index_of(tmp_path, FilterConfig(min_area_px=10))
+    monkeypatch.setattr("samclr.regions.index.GRID_BYTES_AT_OPENING", at_opening)
+    index = open_index(bank, store, FilterConfig(min_area_px=10), tmp_path / "cache")
+    last = int(np.flatnonzero(np.diff(index.start))[-1])
+    rows = np.arange(index.start[last], index.start[last + 1])
+    assert rows[0] > 0
+    one = index.of_image(last)
+    assert one.start.tolist() == [0, len(rows)]
+    assert (one.grids(np.arange(len(rows))) == index.grids(rows)).all()
+    assert (one.box_xyxy == index.box_xyxy[rows]).all()
+    assert one.masks_fingerprint() != index.masks_fingerprint()
