@@ -102,16 +102,19 @@ def _point(written: list[float] | None) -> tuple[float, float] | None:
     return None if written is None or all(math.isnan(side) for side in written) else (written[0], written[1])
 
 
-def read_bucket(store: PartsFolder, bucket: int) -> pa.Table:
-    """All columns of one bucket's rows. Raises PartsError if a part cannot be read, or lacks one."""
-    return store.read(STORE_SCHEMA.names, bucket, STORE_SCHEMA)
+def read_bucket(store: PartsFolder, bucket: int, damaged: dict[Path, str] | None = None) -> pa.Table:
+    """All columns of one bucket's rows.
+
+    damaged: where given, parts that cannot be read, or lack a column, are noted here; else they raise PartsError.
+    """
+    return store.read(STORE_SCHEMA.names, bucket, STORE_SCHEMA, damaged)
 
 
-def iterate_rows(store: PartsFolder) -> Iterator[dict[str, Any]]:
-    """Every image's row, a bucket in memory at a time."""
+def iterate_rows(store: PartsFolder, damaged: dict[Path, str] | None = None) -> Iterator[dict[str, Any]]:
+    """Every image's row, a bucket in memory at a time. damaged: as `read_bucket` takes it."""
     places = store.places(damaged={})
     for bucket in range(store.num_buckets):
-        for row in read_bucket(store, bucket).to_pylist():
+        for row in read_bucket(store, bucket, damaged).to_pylist():
             if places.get(row["image_id"], bucket) == bucket:
                 yield row
 
@@ -127,10 +130,13 @@ def damaged_text(store: PartsFolder, damaged: Sequence[str], outcome: str) -> st
 def verify_store(store: PartsFolder, fault_of: Callable[[ImageRegions], str] | None = None) -> list[str]:
     """Decode every mask, compare it with its box, area and image; returns a sentence for each fault, with its file.
 
+    A part that cannot be read is one fault.
+
     fault_of: says what else does not fit in a row, "" for nothing.
     """
     faults: list[tuple[str, str]] = []
-    for row in iterate_rows(store):
+    damaged: dict[Path, str] = {}
+    for row in iterate_rows(store, damaged):
         if row["status"] != OK:
             continue
         try:
@@ -149,9 +155,10 @@ def verify_store(store: PartsFolder, fault_of: Callable[[ImageRegions], str] | N
         except RegionError as error:
             faults.append((row["image_id"], str(error)))
     place: dict[str, str] = {}
-    for stem, rows in store.parts(["image_id"]) if faults else ():
+    for stem, rows in store.parts(["image_id"], damaged={}) if faults else ():
         place |= dict.fromkeys(rows["image_id"].to_pylist(), f"{stem}.parquet")
-    return [f"{fault}; its row is in {place[image_id]}" for image_id, fault in faults]
+    unread = [f"{path.name} is damaged: {' '.join(text.split())}" for path, text in damaged.items()]
+    return [*unread, *(f"{fault}; its row is in {place[image_id]}" for image_id, fault in faults)]
 
 
 def store_stats(store: PartsFolder) -> dict[str, Any]:

@@ -275,12 +275,16 @@ class PartsFolder:
             yield stem, numbers[numbers >= 0], rows.filter(numbers >= 0)
 
     def read(
-        self, columns: Sequence[str] | None = None, bucket: int | None = None, schema: pa.Schema = HEAD_SCHEMA
+        self,
+        columns: Sequence[str] | None = None,
+        bucket: int | None = None,
+        schema: pa.Schema = HEAD_SCHEMA,
+        damaged: dict[Path, str] | None = None,
     ) -> pa.Table:
-        """Rows in the order of image_id, each image once."""
+        """Rows in the order of image_id, each image once. damaged: as `parts` takes it."""
         import pyarrow.compute as pc  # here, as it takes a while to import
 
-        tables = [rows for _, rows in self.parts(columns, self.part_paths(bucket), schema=schema)]
+        tables = [rows for _, rows in self.parts(columns, self.part_paths(bucket), damaged, schema)]
         if not tables:
             names = list(columns) if columns is not None else HEAD_SCHEMA.names
             return pa.table({name: pa.array([], pa.string()) for name in names})

@@ -190,6 +190,19 @@ def test_verify_finds_what_does_not_fit(tmp_path):
     assert "box_xyxy" in faults[2]
 
 
+def test_verify_names_every_damaged_part(tmp_path):
+    _, store, _, _ = labelled_store(tmp_path)
+    (part,) = store.part_paths()
+    whole = part.read_bytes()
+    for name in ("b00000-p00007.parquet", "b00000-p00008.parquet"):
+        part.with_name(name).write_bytes(whole[:-40])
+    faults = verify_store(open_store(store.path))
+    assert [fault.split(":")[0] for fault in faults] == [
+        "b00000-p00007.parquet is damaged",
+        "b00000-p00008.parquet is damaged",
+    ]
+
+
 def test_stats_count_regions_and_areas(tmp_path):
     _, store, _, _ = labelled_store(tmp_path)
     stats = store_stats(store)
