@@ -133,6 +133,8 @@ def carry_out_all(
                         continue
                     del running[slot]
                     outcome = outcome_of(status)
+                    if outcome == "failed" and stop.is_set():  # the signal may have reached its process, too
+                        outcome = "stopped"
                     if outcome == "failed":
                         _note_death(folder, name, status)
                     queue.end(name, outcome, tally)

@@ -1,5 +1,8 @@
 """Who runs when, and what becomes of runs whose process or store fails."""
 
+import os
+import signal
+
 import pytest
 from support.study_files import IMAGE, LABELS, write_study_files
 
@@ -75,6 +78,22 @@ def test_a_failed_run_stops_no_other(study):
     assert error.startswith("its process was ended by signal 9, as where memory runs out (then give a smaller ")
     assert error.endswith("seed0.log: MemoryError")
     assert f"failed: {IMAGE}.seed0: {error}" in said
+
+
+def test_a_run_that_ends_with_the_signal_that_stops_the_study_has_not_failed(study, monkeypatch):
+    """As under `timeout` or scancel, which signal every process of the group."""
+    poll = Scripted.poll
+
+    def polled(self, handle):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return poll(self, handle)
+
+    monkeypatch.setattr(Scripted, "poll", polled)
+    tally, started, _ = carry_out(study, {run.name: 255 for run in study[1].runs()})
+    assert tally.stopped
+    assert len(started) == 1
+    assert tally.names("failed") == []
+    assert "error" not in study[0].state(started[0])
 
 
 def test_a_store_that_fails_fails_its_runs_and_no_others(study):
