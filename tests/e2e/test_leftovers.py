@@ -74,10 +74,6 @@ def made(tmp_path, scenes, call):
         ),
         "export onnx": (("export", run, "--layout", "onnx", "--out", out / "o/a.onnx"), [out / "o/a.onnx"]),
         "regions export": (("regions", "export", store, "--out", out / "c/coco.json"), [out / "c/coco.json"]),
-        "sa1b": (
-            ("regions", "export", store, "--layout", "sa1b", "--out", out / "sa1b"),
-            [out / "sa1b/a/000.json", out / "sa1b/b/001.json"],
-        ),
         "study": (
             ("study", "run", study.file, "--out", tmp_path / "study", *study.flags(), "--index", 0),
             [tmp_path / "study/study.json", tmp_path / "study/states/other.json"],

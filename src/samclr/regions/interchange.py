@@ -12,7 +12,7 @@ from samclr.regions.records import ImageRegions
 from samclr.regions.scene_check import SceneCheck
 from samclr.regions.store import damaged_text, iterate_rows, read_regions
 from samclr.scenes.refs import SceneRef, stem_of
-from samclr.storage.files import confined, replacing, safe_name, write_text
+from samclr.storage.files import confined, replacing, replacing_path, safe_name
 from samclr.storage.parts import OK, PartsFolder
 
 Annotation = dict[str, Any]
@@ -55,34 +55,43 @@ def export_coco(store: PartsFolder, path: Path, refs: Sequence[SceneRef] | None 
 def export_sa1b(store: PartsFolder, folder: Path, refs: Sequence[SceneRef] | None = None) -> tuple[int, int]:
     """Write one JSON file per image, named after it as SA-1B's are; returns the numbers of images and regions.
 
-    An id that would lead out of the folder, as one from a foreign tar may, gives a safe name, which is reported.
-    refs: as in `export_coco`.
+    The folder appears whole or not at all. An id that would lead out of it, as one from a foreign tar may, gives a
+    safe name, which is reported. refs: as in `export_coco`.
 
     Raises:
-        PartsError: two images would share a file, as a.jpg and a.png do, here or where case does not count.
+        PartsError: two images would share a file, as a.jpg and a.png do, here or where case does not count; or the
+            folder holds something: files of an earlier export would be taken for this one's.
     """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise PartsError(f"{folder} holds files already; name a new or empty folder with {option_of('out')}")
     names: dict[str, str] = {}
     num_regions = 0
-    for number, found in enumerate(_images(store, refs), start=1):
-        path = _json_path(folder, found.image_id)
-        key = unicodedata.normalize("NFC", path.as_posix()).casefold()
-        if key in names:
-            raise PartsError(f"{names[key]} and {found.image_id} would share {path}; use {option_of('layout')} coco")
-        names[key] = found.image_id
-        annotations = [{"id": num_regions + k, **a} for k, a in enumerate(_annotations(found), start=1)]
-        num_regions += len(annotations)
-        image = {"image_id": number, "file_name": found.image_id, "height": found.height, "width": found.width}
-        write_text(path, json.dumps({"image": image, "annotations": annotations}))
+    with replacing_path(folder.resolve()) as beside:
+        beside.mkdir()
+        for number, found in enumerate(_images(store, refs), start=1):
+            name = _json_name(folder, found.image_id)
+            key = unicodedata.normalize("NFC", name.as_posix()).casefold()
+            if key in names:
+                shared = f"{names[key]} and {found.image_id} would share {folder / name}"
+                raise PartsError(f"{shared}; use {option_of('layout')} coco")
+            names[key] = found.image_id
+            annotations = [{"id": num_regions + k, **a} for k, a in enumerate(_annotations(found), start=1)]
+            num_regions += len(annotations)
+            image = {"image_id": number, "file_name": found.image_id, "height": found.height, "width": found.width}
+            path = beside / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"image": image, "annotations": annotations}), "utf-8")
     return len(names), num_regions
 
 
-def _json_path(folder: Path, image_id: str) -> Path:
-    if leads_out(stem_of(image_id)):
-        path = folder / safe_name(image_id)
-        say(f"the name {image_id!r} leads out of {folder}: written as {path.name}.json")
-    else:
-        path = confined(folder, stem_of(image_id))
-    return path.with_name(path.name + ".json")
+def _json_name(folder: Path, image_id: str) -> Path:
+    """The file's path inside the folder."""
+    stem = stem_of(image_id)
+    if leads_out(stem):
+        stem = safe_name(image_id)
+        say(f"the name {image_id!r} leads out of {folder}: written as {stem}.json")
+    name = confined(Path(), stem)
+    return name.with_name(name.name + ".json")
 
 
 def leads_out(image_id: str) -> bool:

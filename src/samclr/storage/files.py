@@ -71,6 +71,8 @@ def replacing_path(path: Path, needed_bytes: int | None = None) -> Iterator[Path
         try:
             yield beside
             if beside.is_dir():
+                if path.exists() and not path.is_dir():
+                    raise FilesError(f"{path} is not a folder; expected a folder or a new name")
                 _replace_folder(beside, path)
             elif path.is_dir():
                 raise FilesError(f"{path} is a folder; expected the name of a file to write")

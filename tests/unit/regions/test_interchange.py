@@ -75,9 +75,9 @@ def test_sa1b_round_trip_keeps_scores_and_points(tmp_path):
 def test_an_export_stays_in_its_folder(made, tmp_path, monkeypatch):
     _, store = made
     first = next(row_to_regions(row) for row in iterate_rows(store))
-    for image_id in ("x/../../../OUTSIDE/evil.png", "/abs.png", "..", ""):
-        monkeypatch.setattr(interchange, "_images", lambda *_, i=image_id: [replace(first, image_id=i)])
-        export_sa1b(store, tmp_path / "deep" / "out")
+    outside = [replace(first, image_id=name) for name in ("x/../../../OUTSIDE/evil.png", "/abs.png", "..", "")]
+    monkeypatch.setattr(interchange, "_images", lambda *_: outside)
+    export_sa1b(store, tmp_path / "deep" / "out")
     written = [path for path in tmp_path.rglob("*.json") if json.loads(path.read_text()).get("image")]
     assert len(written) == 4
     assert {path.parent for path in written} == {tmp_path / "deep" / "out"}
@@ -85,7 +85,17 @@ def test_an_export_stays_in_its_folder(made, tmp_path, monkeypatch):
     monkeypatch.setattr(interchange, "_images", lambda *_: twins)
     with pytest.raises(PartsError, match=r"A\.jpg and a.png would share"):
         export_sa1b(store, tmp_path / "out")
+    assert not list(tmp_path.glob("out*"))
     rows = [replace(first, image_id=f"train.parquet#{number}") for number in range(3)]
     monkeypatch.setattr(interchange, "_images", lambda *_: rows)
     assert export_sa1b(store, tmp_path / "rows")[0] == 3
     assert len(list((tmp_path / "rows").glob("train.parquet#*.json"))) == 3
+
+
+def test_an_export_does_not_mix_with_an_earlier_one(made, tmp_path):
+    _, store = made
+    (tmp_path / "out").mkdir()
+    num_images, _ = export_sa1b(store, tmp_path / "out")
+    with pytest.raises(PartsError, match="out holds files already; name a new or empty folder"):
+        export_sa1b(store, tmp_path / "out")
+    assert len(list((tmp_path / "out").rglob("*.json"))) == num_images
