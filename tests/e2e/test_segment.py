@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -122,15 +123,42 @@ def test_ctrl_c_ends_with_the_image_in_hand_and_says_so(tmp_path, workers):
     assert not list((tmp_path / "store").glob("*.tmp"))
 
 
+def wait_for_workers(process, number):
+    """Until so many processes have been started; they still import then."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    started: set[str] = set()
+    while len(started) < number and process.poll() is None:
+        started |= {child for child in children.read_text().split() if "spawn_main" in cmdline_of(child)}
+        time.sleep(0.01)
+
+
+def cmdline_of(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:  # ended meanwhile
+        return ""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_the_group_ends_no_worker_that_starts(tmp_path, number, status):
+    scenes = write_scenes(tmp_path / "scenes", 40)
+    words = command("segment", scenes, "--out", tmp_path / "store", "--workers", 2)
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_for_workers(process, 2)
+    os.killpg(process.pid, number)  # as `timeout` does, too
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == status, said
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("stopped: ")
+
+
 def test_a_second_ctrl_c_waits_for_nobody(tmp_path):
     photo = write_scenes(tmp_path / "scenes", 40) / "a/000.png"
     for path in (tmp_path / "scenes").rglob("*.png"):
         Image.open(photo).resize((2000, 2000)).save(path)
     slow = command("segment", tmp_path / "scenes", "--out", tmp_path / "store", "--workers", 2)
     process = subprocess.Popen(slow, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    while not list((tmp_path / "store").glob("locks/*")) and process.poll() is None:
-        time.sleep(0.01)
-    time.sleep(2)
+    wait_for_workers(process, 2)
     os.killpg(process.pid, signal.SIGINT)
     time.sleep(0.5)
     start = time.monotonic()

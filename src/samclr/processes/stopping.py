@@ -8,6 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from samclr.log import say
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 @runtime_checkable
 class Flag(Protocol):
@@ -36,10 +38,30 @@ def stop_requested() -> bool:
     return _State.flag is not None and _State.flag.is_set()
 
 
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """A process that is started in the block meets no signal before it calls `follow`; this one meets them after it.
+
+    Ctrl-C, `timeout` and `scancel` tell a whole group of processes, also those that still import.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def follow(flag: Flag) -> None:
-    """In a worker process: stop when the parent's flag says so. Ctrl-C, which reaches it too, is left to the parent."""
+    """In a worker process: stop when the parent's flag says so. Signals, which may reach it too, are left to the
+    parent."""
     _State.flag = flag
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def stopped(message: str) -> Stopped:
@@ -94,7 +116,7 @@ def stop_signals(flag: Flag | None = None, remark: str = "") -> Iterator[Flag]:
         if threading.current_thread() is not threading.main_thread():
             yield flag
             return
-        before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {number: signal.signal(number, on_signal) for number in SIGNALS}
         try:
             yield flag
         finally:

@@ -16,7 +16,7 @@ from typing import Any
 
 from samclr.errors import PartsError
 from samclr.log import name_options, option_of, options_are_named, remarks_are_shown, say_once, show_remarks
-from samclr.processes.stopping import Flag, follow
+from samclr.processes.stopping import Flag, follow, signals_held
 
 NAME = "samclr-worker"
 UNGUARDED_STATUS = 87  # of a worker whose import of the user's script came to what starts workers
@@ -27,6 +27,10 @@ class _WorkerProcess(SpawnProcess):
 
     def __init__(self, *given: Any, **named: Any):
         super().__init__(*given, **named | {"name": NAME})
+
+    def start(self) -> None:
+        with signals_held():
+            super().start()
 
 
 class _WorkerContext(SpawnContext):
