@@ -3,14 +3,18 @@
 import shutil
 
 import pytest
+from PIL import Image
 from safetensors.torch import load_file, save_file
+from support.scenes import write_scenes
 
 import samclr
 from samclr.config.sam import ComputeConfig
 from samclr.config.segmenters import SegmenterConfig
+from samclr.datasets.sources import list_scenes
 from samclr.regions import segment
 from samclr.regions.sam.catalogue import SHIPPED
-from samclr.regions.segment import told
+from samclr.regions.segment import segment_scenes, told
+from samclr.scenes.fill import FillOptions
 
 
 @pytest.mark.parametrize(
@@ -46,3 +50,14 @@ def test_a_model_that_was_changed_is_loaded_again(scenes, tmp_path):
     after = samclr.segment(scenes / "a", out=tmp_path / "after", **options)
     assert after.maker["weights"] != before.maker["weights"]
     assert any(before[one].regions != after[one].regions for one in before)
+
+
+def test_an_image_that_needs_more_memory_than_the_machine_has_is_a_failed_row(tmp_path, monkeypatch):
+    monkeypatch.setattr("samclr.processes.memory_share.machine_memory", lambda: 2**30)
+    write_scenes(tmp_path / "scenes", 2)
+    Image.new("RGB", (2500, 2000)).save(tmp_path / "scenes" / "large.png")
+    refs = list_scenes([tmp_path / "scenes"])
+    _, report = segment_scenes(refs, SegmenterConfig(), tmp_path / "store", FillOptions())
+    (message,) = report.errors.values()
+    needs = "felzenszwalb at 2500x2000 px would take about 1.75 GB of memory, here at most 0.54 GB"
+    assert message == f"{needs}; make the image smaller, or name another segmenter"
