@@ -1,7 +1,9 @@
 """Loggers beside metrics.jsonl: CSV, and by Lightning's loggers TensorBoard and Weights & Biases."""
 
 import csv
+import os
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,9 +14,9 @@ from samclr.config.serialise import to_dict
 from samclr.errors import UsageError
 from samclr.log import option_of
 from samclr.runs.directory import read_metrics
-from samclr.storage.files import replacing
+from samclr.storage.files import read_json, replacing, write_json
 
-NEEDS = {"tensorboard": "samclr[tensorboard]", "wandb": "samclr[wandb]"}
+NEEDS = {"tensorboard": "samclr[tensorboard]", "wandb": "samclr[wandb]", "csv": ""}
 
 
 class CsvLog:
@@ -55,7 +57,8 @@ def open_loggers(config: PretrainConfig, run: Path, first_step: int) -> Iterator
     Raises:
         UsageError: a package is missing.
     """
-    loggers = [_create(name, config, run, first_step) for name in dict.fromkeys(config.runtime.log)]
+    names = sorted(set(config.runtime.log), key=list(NEEDS).index)  # csv, which lacks nothing, last
+    loggers = [_create(name, config, run, first_step) for name in names]
     of_lightning = [logger for logger in loggers if not isinstance(logger, CsvLog)]
     try:
         yield loggers
@@ -79,11 +82,26 @@ def _create(name: str, config: PretrainConfig, run: Path, first_step: int) -> An
             return TensorBoardLogger(run, name="tensorboard", version="", purge_step=first_step)
         from pytorch_lightning.loggers import WandbLogger
 
-        return WandbLogger(name=run.name, save_dir=run, project="samclr", config=to_dict(config))
+        return WandbLogger(
+            name=run.name,
+            save_dir=run,
+            project=os.environ.get("WANDB_PROJECT", "samclr"),
+            id=_wandb_id(run),
+            config=to_dict(config),
+            allow_val_change=True,  # an extension's
+        )
     except ModuleNotFoundError as error:
         raise UsageError(
             f"{option_of('log')} {name} needs a package ({error.name or name}): pip install '{NEEDS[name]}'"
         ) from None
+
+
+def _wandb_id(run: Path) -> str:
+    """By which a resumed run goes on in the curves that it began."""
+    file = run / "wandb-id.json"
+    made = read_json(file, {}) or {"id": uuid.uuid4().hex}
+    write_json(file, made)
+    return str(made["id"])
 
 
 @contextmanager

@@ -33,7 +33,8 @@ class FelzenszwalbSegmenter(Segmenter):
                 pieces = felzenszwalb(scene.pixels, scale=own.scale, sigma=own.sigma, min_size=own.min_size)
                 return regions_of_scene(scene, regions_of_partition(pieces, first=0))
         except TooLargeError as error:
-            message = f"felzenszwalb at {width}x{height} px would take {error}; make the image smaller, or name another segmenter"
+            needs = f"felzenszwalb at {width}x{height} px would take {error}"
+            message = f"{needs}; make the image smaller, or name another segmenter"
             return SegmentError(image_id=scene.image_id, message=message)
 
 
