@@ -13,7 +13,7 @@ help:
 	@echo "make demo-seeds  the same for three seeds: under nine minutes"
 	@echo "make demo-methods  six recipes (SimCLR, MoCo, DINO; image and region views), three seeds: about half an hour"
 	@echo "make test        the tests: under ten minutes on two cores, after the set-up"
-	@echo "make test-slow   those that take 15 to 60 s each: killed processes, several ranks, compilers"
+	@echo "make test-slow   those that take 5 to 60 s each: killed processes, several ranks, compilers"
 	@echo "make lint types  style and types"
 	@echo "make docs        this documentation as a site in site/: seconds"
 	@echo "make wheel       dist/samclr-VERSION-py3-none-any.whl, and the demo run from it"

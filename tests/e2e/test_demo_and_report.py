@@ -78,6 +78,7 @@ def test_the_demo_refuses_what_it_cannot_compare_before_it_makes_anything(tmp_pa
     assert not (tmp_path / "demo").exists()
 
 
+@pytest.mark.slow
 def test_what_the_demo_prints_is_what_it_measured(demo):
     _, arms, remarks = demo
     untrained, image, region = arms[:3]

@@ -89,6 +89,7 @@ def made(tmp_path, scenes, call):
     return tmp_path, commands
 
 
+@pytest.mark.slow
 def test_leftovers_of_the_dead_are_gone_after_the_next_command_and_those_of_the_living_stay(made, call):
     folder, commands = made
     assert not list(folder.rglob("*.tmp"))

@@ -39,6 +39,7 @@ def launched(folder: Path, launches: list[tuple]) -> dict[str, str]:
     return {file.stem: file.read_text() for file in folder.glob("*-[01].txt")}
 
 
+@pytest.mark.slow
 def test_one_rank_measures_and_a_kill_or_a_refusal_of_either_ends_both(scenes, tmp_path, monkeypatch):
     monkeypatch.setattr("samclr.evaluation.before_after.DenseConfig", partial(DenseConfig, dense_steps=20))
     config = small_config(scenes, recipe="simclr", steps=4)

@@ -100,6 +100,7 @@ def test_the_config_alone_reproduces_the_run(scenes, store, tmp_path, here):
     assert_equal_weights(tmp_path / "first", tmp_path / "second")
 
 
+@pytest.mark.slow
 def test_the_config_of_an_extended_run_with_another_length_is_a_run_of_one_piece(scenes, store, tmp_path, here):
     for steps in (4, 6):
         assert here(*pretrain_command(scenes, store, tmp_path / "first", steps)).returncode == 0

@@ -102,12 +102,12 @@ def test_checks(command, data, call):
 
 
 STUDY_COMMANDS = {command[4]: command for command in COMMANDS if command[0] == "study"}
-LARGEST = "runs/paper"
+LARGE = ("runs/paper", "runs/padding")
 
 
 @pytest.mark.parametrize(
     "command",
-    [pytest.param(one, id=name, marks=[pytest.mark.slow] * (name == LARGEST)) for name, one in STUDY_COMMANDS.items()],
+    [pytest.param(one, id=name, marks=[pytest.mark.slow] * (name in LARGE)) for name, one in STUDY_COMMANDS.items()],
 )
 def test_studies(command, data, call, monkeypatch):
     monkeypatch.setitem(STUDIES, command[2], made_small(STUDIES[command[2]]))

@@ -60,6 +60,7 @@ def test_killed_at_random_moments_and_resumed_equals_uninterrupted(tmp_path):
     assert not list((tmp_path / "killed").glob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_two_processes_fill_one_store(tmp_path):
     scenes = write_scenes(tmp_path / "scenes", 200)
     both = [
@@ -78,6 +79,7 @@ def test_two_processes_fill_one_store(tmp_path):
     assert samclr("regions", "verify", tmp_path / "store").returncode == 0
 
 
+@pytest.mark.slow
 def test_files_that_change(scenes, tmp_path):
     store = tmp_path / "store"
     assert "segmented 12 of 12" in samclr(*segment(scenes, store)).stderr

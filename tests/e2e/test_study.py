@@ -85,6 +85,7 @@ STUDY = Study(
 """
 
 
+@pytest.mark.slow
 def test_a_study_that_continues_weights_measures_them_as_its_floor(whole, tmp_path, here):
     files, _, _ = whole
     torch.manual_seed(3)

@@ -155,6 +155,7 @@ def test_what_would_teach_nothing_is_refused_in_one_sentence(scenes, store, tmp_
     assert not (tmp_path / "run/config.json").exists()
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_several_devices_tries_one_with_its_share(scenes, store, tmp_path):
     done = samclr(
         *("pretrain", "samclr", "--scenes", scenes, "--regions", store, "--out", tmp_path / "run", "--dry-run"),

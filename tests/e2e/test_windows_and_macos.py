@@ -48,9 +48,9 @@ def test_every_command_runs_without_what_windows_lacks(call, scenes, tmp_path, m
         ["export", run, "--out", out / "backbone.safetensors"],
         ["report", run, "--out", out / "report.html"],
         ["look", store, "--scenes", scenes, "--out", out / "look.html"],
-        ["regions", "export", store, "--out", out / "masks", "--layout", "sa1b"],
     ]
-    for command in commands * 2:
+    once = ["regions", "export", store, "--out", out / "masks", "--layout", "sa1b"]
+    for command in [*commands, *commands, once]:
         status, _, words = call(*command)
         assert status == 0, (command[0], words)
     assert played.refused == []
@@ -71,6 +71,7 @@ def test_a_script_without_a_guard_gets_one_sentence(tmp_path, name):
     assert done.stdout.count("begun") == (1 if name == "1" else 3)
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_that_states_no_workers_needs_none(tmp_path):
     """The guide's own blocks, one after the other in a file, where processes are spawned: as a reader pastes them."""
     write_scenes(tmp_path / "photos", 20)
@@ -85,6 +86,7 @@ def test_a_script_without_a_guard_that_states_no_workers_needs_none(tmp_path):
     assert done.stderr.count("images are prepared in one process, not 2; add it") == 1
 
 
+@pytest.mark.slow
 def test_a_studys_tasks_start_where_there_is_no_fork_server(tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "START_METHOD", "spawn")
     process = worker.start_task(tmp_path / "none", tmp_path / "logs" / "a.log", "a", 1, None)
