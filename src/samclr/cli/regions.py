@@ -171,13 +171,13 @@ class Score(Settings):
     """Compare a store with human segmentations: best covering, and recall at IoU 0.5.
 
     Label maps have the relative stems of the images, with _1, _2 ... where several people labelled one (PNG, ids
-    of 8 or 16 bits).
+    of 8 or 16 bits). A data set's own are found and read by its rule.
 
     Example: samclr regions score bsds.regions --segmentations bsds500/segmentations/test
     """
 
     store: Store
-    segmentations: Annotated[Path, arg(help="Folder of label maps.")]
+    segmentations: Annotated[Path, arg(help="Folder of label maps, or a data set as NAME:SPLIT@ROOT.")]
     ignore_label: Annotated[
         Labels,
         arg(help="Values that are not segments, such as a border of 255; by default those the segmenter ignored."),
