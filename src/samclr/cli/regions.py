@@ -223,6 +223,7 @@ class Import(Settings):
         False
     )
     strip_prefix: Annotated[str, arg(help="Leading folders of the file's names that the scenes' paths lack.")] = ""
+    add_prefix: Annotated[str, arg(help="Leading folders of the scenes' paths that the file's names lack.")] = ""
     retry_errors: Annotated[bool, arg(help="Retry images that failed before.")] = False
     replace_changed: Annotated[
         bool, arg(help="Redo the rows of images whose file was replaced, instead of stopping.")
@@ -239,7 +240,8 @@ class Import(Settings):
         from samclr.regions.importing import ImportOptions, import_regions
 
         refuse_inside_scenes(self.out, self.scenes, "--out")
-        options = ImportOptions(rescale=self.rescale, exif=self.exif, strip_prefix=self.strip_prefix)
+        prefixes = {"strip_prefix": self.strip_prefix, "add_prefix": self.add_prefix}
+        options = ImportOptions(rescale=self.rescale, exif=self.exif, **prefixes)
         refs = list_scenes(self.scenes, self.image_column)
         report = import_regions(self.file, refs, self.out, options, self.replace_changed, self.retry_errors)
         return show_fill("imported", self.out, report, self.strict, self.json)
