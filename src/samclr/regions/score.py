@@ -91,8 +91,8 @@ def score_store(
         raise ScenesError(
             f"no label map in {segmentations} can be used: {name_some(list(broken.values()), 1)}"
             if broken
-            else f"no label map in {segmentations} has the relative stem of an image of {store.path} "
-            f"({name_some(image_ids, 2)}), such as IMAGE_1.png; of a data set, type {BY_NAME}"
+            else f"no label map in {segmentations} has the relative stem of an image of {store.path}, such as "
+            f"IMAGE_1.png; its images are {name_some(image_ids, 2)}; for a data set's own label maps type {BY_NAME}"
         )
     return {
         "segmenter": store.maker["segmenter"],

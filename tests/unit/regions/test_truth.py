@@ -109,5 +109,5 @@ def test_sets_of_other_images_or_without_label_maps_are_refused():
         r"2008_000001.jpg, .*; the store has val/0001TP_000000.jpg",
     ):
         score_store(store, Path("voc2012:seg_train@other"))
-    with pytest.raises(ScenesError, match=r"image of store \(val/0001TP_000000.jpg, .*; of a data set, type NAME:SPLI"):
+    with pytest.raises(ScenesError, match=r"its images are val/0001TP_000000.jpg, .* label maps type NAME:SPLI"):
         score_store(store, Path("other/VOCdevkit/VOC2012/SegmentationObject"))
