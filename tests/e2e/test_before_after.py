@@ -100,6 +100,10 @@ def test_a_run_that_is_called_with_another_set_keeps_its_best_step(config, tmp_p
     del saved["chosen"]
     (run / "before-after.json").write_text(json.dumps(saved))  # as before it was noted
     is_refused()
+    saved["chosen"] = [before.chosen[0], "VOC2012", *before.chosen[1:]]  # as older versions called sets
+    saved["rows"] = [row | {"on": "VOC2012"} for row in saved["rows"]]
+    (run / "before-after.json").write_text(json.dumps(saved))
+    is_refused()
     pretrain(config, run)
     pretrain(replace(config, measuring=replace(dense, measure_by="knn")), run)  # a set more, to compare on
     after = read_before_after(run)

@@ -171,13 +171,13 @@ class Score(Settings):
     """Compare a store with human segmentations: best covering, and recall at IoU 0.5.
 
     Label maps have the relative stems of the images, with _1, _2 ... where several people labelled one (PNG, ids
-    of 8 or 16 bits).
+    of 8 or 16 bits). A data set's own are found and read by its rule.
 
     Example: samclr regions score bsds.regions --segmentations bsds500/segmentations/test
     """
 
     store: Store
-    segmentations: Annotated[Path, arg(help="Folder of label maps.")]
+    segmentations: Annotated[Path, arg(help="Folder of label maps, or a data set as NAME:SPLIT@ROOT.")]
     ignore_label: Annotated[
         Labels,
         arg(help="Values that are not segments, such as a border of 255; by default those the segmenter ignored."),
@@ -223,6 +223,7 @@ class Import(Settings):
         False
     )
     strip_prefix: Annotated[str, arg(help="Leading folders of the file's names that the scenes' paths lack.")] = ""
+    add_prefix: Annotated[str, arg(help="Leading folders of the scenes' paths that the file's names lack.")] = ""
     retry_errors: Annotated[bool, arg(help="Retry images that failed before.")] = False
     replace_changed: Annotated[
         bool, arg(help="Redo the rows of images whose file was replaced, instead of stopping.")
@@ -239,7 +240,8 @@ class Import(Settings):
         from samclr.regions.importing import ImportOptions, import_regions
 
         refuse_inside_scenes(self.out, self.scenes, "--out")
-        options = ImportOptions(rescale=self.rescale, exif=self.exif, strip_prefix=self.strip_prefix)
+        prefixes = {"strip_prefix": self.strip_prefix, "add_prefix": self.add_prefix}
+        options = ImportOptions(rescale=self.rescale, exif=self.exif, **prefixes)
         refs = list_scenes(self.scenes, self.image_column)
         report = import_regions(self.file, refs, self.out, options, self.replace_changed, self.retry_errors)
         return show_fill("imported", self.out, report, self.strict, self.json)

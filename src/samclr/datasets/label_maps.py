@@ -63,7 +63,7 @@ class ValuesHeld:
             )
 
 
-def read_label_regions(label: LabelFile, image_hw: tuple[int, int]) -> Int[np.ndarray, "h w"]:
+def read_label_regions(label: LabelFile, image_hw: tuple[int, int] | None) -> Int[np.ndarray, "h w"]:
     """Integers that differ between touching regions, NO_REGION where there is none. Raises LabelError."""
     if label.rule == AS_THEY_STAND:
         return np.asarray(read_values(Path(label.path), image_hw))

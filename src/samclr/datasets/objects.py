@@ -20,6 +20,7 @@ from samclr.datasets.labelled import folder_of
 from samclr.datasets.labelled_scenes import LabelledScenes, open_labelled_scenes
 from samclr.datasets.layouts import list_named, recognise_in
 from samclr.datasets.names import NamedSource, as_named, find_root, refuse_split
+from samclr.datasets.set_names import name_of_set
 from samclr.errors import EvaluationError, ScenesError, name_some
 from samclr.log import say_once
 from samclr.scenes.refs import SceneRef, stem_of
@@ -81,8 +82,7 @@ def open_objects(name_or_path: Path) -> ObjectScenes:
         raise EvaluationError(str(error)) from None
     _, test = open_labelled_scenes(name_or_path)
     _refuse_some_regions(test)
-    named = as_named(name_or_path)
-    name = name_or_path.resolve().name if named is None else named.data_set.name
+    name = name_of_set(name_or_path, lambda one: one.people or one.pixel_classes, test.own)
     return ObjectScenes(name=name, refs=test.refs, scenes=test)
 
 

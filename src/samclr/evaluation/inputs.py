@@ -10,6 +10,7 @@ from samclr.config.methods import Weights
 from samclr.config.registry import resolve
 from samclr.datasets.labelled_scenes import LabelledScenes, open_labelled_scenes
 from samclr.datasets.names import as_named
+from samclr.datasets.set_names import name_of_set
 from samclr.errors import EvaluationError, UsageError
 from samclr.log import option_of
 from samclr.models.hub import is_hub_id
@@ -21,7 +22,7 @@ from samclr.runs.saved import CONFIG_FILE, load_config, require_run
 
 @dataclass(frozen=True, kw_only=True)
 class DenseSet:
-    """A set with a class for each pixel."""
+    """A set with a class for each pixel. name: with the split that is trained on, where that is not the usual one."""
 
     name: str
     train: LabelledScenes
@@ -103,8 +104,10 @@ def open_sets(kind: Kind, sets: Sequence[Path], asked: Mapping[str, Any]) -> lis
 def open_dense_set(path: Path) -> DenseSet:
     """Open a set with label maps. Raises EvaluationError."""
     train, test = open_labelled_scenes(path)
-    named = as_named(path)
-    name = path.resolve().name if named is None else named.data_set.name
+    name, named = name_of_set(path, lambda one: one.pixel_classes, train.own), as_named(path)
+    splits = named.data_set.dense_splits if named is not None else None
+    if named is not None and splits is not None and named.split in splits[0][1:]:
+        name = f"{name}:{named.split}"
     return DenseSet(name=name, train=train, test=test)
 
 

@@ -97,9 +97,12 @@ def _measure_of(shown: Shown) -> Measure | None:
 
 
 def _is_like(one: Result, like: Result) -> bool:
+    """Of the same set: by its images, and by its name, which changes with the folder, where they are not known."""
+
     def identity(result: Result) -> tuple[object, ...]:
         counts = tuple(result.counts.get(name) for name in ("num_train", "num_test"))
-        settings = {**result.settings, "protocol": result.protocol, "variant": result.variant, "on": result.on}
+        settings = {**result.settings, "protocol": result.protocol, "variant": result.variant}
+        settings |= {} if result.test_fingerprint else {"on": result.on}
         return settings, counts, result.train_fingerprint, result.test_fingerprint
 
     first, second = one.model or {}, like.model or {}  # of rows of samclr 0.1 the names alone are known

@@ -245,7 +245,7 @@ def _evaluate(group: Group, like: Result, *more: str) -> str:
     words = [
         word for kind in (EvaluationData, IntervalConfig, spec.config) for word in flags(_of(kind, settings), kind())
     ]
-    on = like.on if like.on in DATASETS else f"PATH/{like.on}"
+    on = like.on if like.on.partition(":")[0] in DATASETS else f"PATH/{like.on}"
     return _line("evaluate", str(group.runs[0]), *more, KINDS[like.kind].option, on, *words)
 
 

@@ -18,7 +18,7 @@ from samclr.storage.files import regular
 MAX_BYTES = 4 << 30  # of JSON read at once
 USED_KEYS = {
     *("images", "annotations", "image", "id", "image_id", "file_name", "height", "width", "segmentation", "size"),
-    *("counts", "iscrowd", "predicted_iou", "score", "stability_score", "point_coords"),
+    *("counts", "iscrowd", "predicted_iou", "score", "stability_score", "point_coords", "segments_info"),
 }
 BOUND = f"split it into files of less than {MAX_BYTES >> 30} GiB and make a store of each"
 CHANGED = "its JSON file was changed during the import; import it again into another folder"
@@ -222,7 +222,17 @@ def deduced_size(annotations: list[Any]) -> Size | None:
     return None
 
 
+def _refuse_panoptic(annotations: list[Any], source: Path) -> None:
+    """Raise PartsError for COCO's panoptic JSON, whose masks are in PNG files beside it."""
+    if annotations and all(isinstance(one, dict) and "segments_info" in one for one in map(unpacked, annotations)):
+        raise PartsError(
+            f"{source} is COCO's panoptic JSON (segments_info): its masks are not in it, but in the PNG files of the "
+            f"folder beside it; take them by samclr segment coco:SPLIT@ROOT --segmenter labels --annotations panoptic"
+        )
+
+
 def _coco_entries(images: list[Any], annotations: list[Any], source: Path) -> tuple[dict[str, Entry], list[Note]]:
+    _refuse_panoptic(annotations, source)
     by_id: dict[Any, Entry | None] = {}  # None for an image without a usable name
     entries: list[Entry] = []
     ids, odd = [], []

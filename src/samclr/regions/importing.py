@@ -38,12 +38,14 @@ class ImportOptions:
     """What the user states about the masks.
 
     rescale: those of another size with the photo's aspect were made for a scaled copy. exif: all were made for the
-    photos before their EXIF rotation. strip_prefix: folders that the file's names have before the scenes' own.
+    photos before their EXIF rotation. strip_prefix: folders that the file's names have before the scenes' own;
+    add_prefix: those that the scenes' have before the file's.
     """
 
     rescale: bool = False
     exif: bool = False
     strip_prefix: str = ""
+    add_prefix: str = ""
 
 
 def import_regions(
@@ -172,19 +174,22 @@ def _match(
 ) -> tuple[dict[str, Entry], list[Note]]:
     """Entries by image_id, by the whole path, and notes of what was loosened and of what has no match."""
     image_ids = {ref.image_id for ref in refs}
-    found = match_names(read.entries, image_ids, options.strip_prefix)
+    found = match_names(read.entries, image_ids, options.strip_prefix, options.add_prefix)
     if not found.scene_of:
-        shared = shared_folder(list(read.entries))
+        shared, above = shared_folder(list(read.entries)), shared_folder(list(image_ids))
         hint = (
             f"; if {shared} is the folder that {option_of('scenes')} names, add {option_of('strip_prefix')} {shared}"
             if shared
             else ""
         )
+        if match_names(read.entries, image_ids, options.strip_prefix, above).scene_of:
+            hint = f"; if these are the images in {above}, add {option_of('add_prefix')} {above}"
         odd = "".join(f"; {note.line()}" for note in read.notes if note.count)
         raise PartsError(
             f"none of the {len(read.entries)} images of {source} is among the scenes"
             + (f" ({name_some(sorted(read.entries))})" if read.entries else "")
-            + f"; expected file names relative to {option_of('scenes')}{hint}{odd}"
+            + f"; expected file names relative to {option_of('scenes')}, as {name_some(sorted(image_ids), 2)}"
+            + f"{hint}{odd}"
         )
     lonely = sorted(image_ids - set(found.scene_of.values()))
     notes = [

@@ -26,19 +26,22 @@ class Matches:
     without_prefix: list[str] = field(default_factory=list)
 
 
-def match_names(names: Iterable[str], image_ids: Iterable[str], strip_prefix: str = "") -> Matches:
+def match_names(
+    names: Iterable[str], image_ids: Iterable[str], strip_prefix: str = "", add_prefix: str = ""
+) -> Matches:
     """One scene for each name, if exactly one name means it.
 
     strip_prefix: folders that names may have before the scenes' own paths, as the user states; nothing else is left
-    out, since `cam2/1.jpg` is not the scene `1.jpg` of another camera.
+    out, since `cam2/1.jpg` is not the scene `1.jpg` of another camera. add_prefix: folders that the scenes' paths have
+    before all names, once those are stripped.
     """
     ids, found, open_names = list(image_ids), Matches(), list(names)
-    stripped = strip_prefix.replace("\\", "/").rstrip("/") + "/" if strip_prefix else ""
+    stripped, added = _as_folder(strip_prefix), _as_folder(add_prefix)
     if stripped:
         found.without_prefix = [name for name in open_names if not name.replace("\\", "/").startswith(stripped)]
     taken = set[str]()
     for kind, view in {"": _as_is, **_chained()}.items():
-        scenes, wanted = _grouped(ids, view), _grouped(open_names, view, stripped)
+        scenes, wanted = _grouped(ids, view), _grouped(open_names, view, stripped, added)
         open_names = []
         for seen, mine in wanted.items():
             fitting = [scene for scene in scenes.get(seen, []) if scene not in taken]
@@ -52,6 +55,10 @@ def match_names(names: Iterable[str], image_ids: Iterable[str], strip_prefix: st
         taken = set(found.scene_of.values())
     found.unmatched = open_names
     return found
+
+
+def _as_folder(prefix: str) -> str:
+    return prefix.replace("\\", "/").rstrip("/") + "/" if prefix else ""
 
 
 def _as_is(name: str) -> str:
@@ -80,9 +87,11 @@ def shared_folder(names: list[str]) -> str:
     return "".join(f"{part}/" for part in low[:count])
 
 
-def _grouped(names: Iterable[str], view: Callable[[str], str], stripped: str = "") -> dict[str, list[str]]:
+def _grouped(
+    names: Iterable[str], view: Callable[[str], str], stripped: str = "", added: str = ""
+) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
     for name in names:
         own = name[len(stripped) :] if stripped and name.replace("\\", "/").startswith(stripped) else name
-        groups.setdefault(view(own), []).append(name)
+        groups.setdefault(view(added + own), []).append(name)
     return groups

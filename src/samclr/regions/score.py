@@ -13,13 +13,14 @@ import numpy as np
 from jaxtyping import Float, Int
 from pycocotools import mask as coco_mask
 
-from samclr.datasets.label_maps import LabelError, ValuesHeld, match_people, read_values
+from samclr.datasets.label_maps import NO_REGION, LabelError, ValuesHeld, read_label_regions
 from samclr.errors import ScenesError, name_some
 from samclr.log import say
 from samclr.regions.records import ImageRegions, SegmentError
 from samclr.regions.scene_check import SceneCheck
 from samclr.regions.store import damaged_text, iterate_rows, read_regions
-from samclr.scenes.refs import SceneRef, stem_of
+from samclr.regions.truth import BY_NAME, truth_of
+from samclr.scenes.refs import LabelFile, SceneRef
 from samclr.storage.parts import OK, PartsFolder
 
 RECALL_IOU = 0.5
@@ -39,15 +40,19 @@ def score_store(
     another size or of no image are left out, counted and named; so are images without one, and, where the scenes are
     given, rows that are not of the scene's file as it is now.
 
+    segmentations: a folder of label maps, or a data set as NAME:SPLIT@ROOT, whose own are read by its rule: what means
+    nothing there is ignored as well. Maps that the store itself was made of are read so from their folder, too.
+
     Raises:
-        ScenesError: no label map fits an image of the store or can be read, or one fits several images.
+        ScenesError: no label map fits an image of the store or can be read, or one fits several images; or the set has
+            none.
     """
-    own = store.maker.get("ignore_label") or ()
+    own, has_ignored = store.maker.get("ignore_label") or (), bool(ignore_label)
     if own and not ignore_label:
         ignore_label = own
         say(f"ignored, as when the store was made: {', '.join(map(str, own))}")
     image_ids = store.read(["image_id"])["image_id"].to_pylist()
-    people = match_people(segmentations, image_ids)
+    truth = truth_of(store, image_ids, segmentations, has_ignored)
     broken: dict[str, str] = {}
     covering, recall, counts = [], [], []
     failed: list[str] = []
@@ -55,16 +60,16 @@ def score_store(
     num_people = 0
     check, held = SceneCheck.of(refs), ValuesHeld(ignore_label)
     for row in iterate_rows(store):
-        maps = people.by_stem.get(stem_of(row["image_id"]), [])
+        maps = truth.maps.get(row["image_id"], [])
         found = read_regions(row) if maps else None
         if isinstance(found, ImageRegions) and check.fault(found):
             continue
         scores = []
-        for path in maps:
+        for label in maps:
             try:
-                scores.append(_score(path, found, held))
+                scores.append(_score(label, found, held))
             except LabelError as error:
-                broken[str(path.relative_to(segmentations))] = str(error)
+                broken[label.path] = str(error)
         if not scores:
             continue
         if isinstance(found, SegmentError):
@@ -73,30 +78,28 @@ def score_store(
         num_people += len(scores)
         covering.append(np.mean([best for best, _ in scores]))
         recall.append(np.mean([share for _, share in scores]))
-    without = [image_id for image_id in image_ids if stem_of(image_id) not in people.by_stem]
+    without = [image_id for image_id in image_ids if image_id not in truth.maps]
     _say_some("images failed and count as uncovered", failed)
     if damaged:
         say(damaged_text(store, damaged, "count as uncovered"))
     check.tell(store, "left out")
     _say_some("label maps cannot be used", list(broken.values()))
-    left_out = [f"{name} (of no image of the store)" for name in people.strays]
-    left_out += [f"{name} ({why})" for name, why in people.doubtful.items()]
-    _say_some("label maps are left out", left_out)
+    _say_some("label maps are left out", truth.left_out)
     _say_some("images have no label map", without)
     held.say_missing()
     if not covering:
         raise ScenesError(
             f"no label map in {segmentations} can be used: {name_some(list(broken.values()), 1)}"
             if broken
-            else f"no label map in {segmentations} has the relative stem of an image of {store.path}, "
-            f"such as IMAGE_1.png"
+            else f"no label map in {segmentations} has the relative stem of an image of {store.path}, such as "
+            f"IMAGE_1.png; its images are {name_some(image_ids, 2)}; for a data set's own label maps type {BY_NAME}"
         )
     return {
         "segmenter": store.maker["segmenter"],
         "num_images": len(covering),
         "num_images_without_label_map": len(without),
         "num_human_segmentations": num_people,
-        "num_label_maps_left_out": len(broken) + len(left_out),
+        "num_label_maps_left_out": len(broken) + len(truth.left_out),
         "regions_per_image": float(np.mean(counts)),
         "best_covering": float(np.mean(covering)),
         "recall_at_50": float(np.mean(recall)),
@@ -108,16 +111,16 @@ def _say_some(what: str, names: list[str]) -> None:
         say(f"{len(names):,} {what}: {name_some(names)}")
 
 
-def _score(path: Path, found: ImageRegions | SegmentError | None, held: ValuesHeld) -> tuple[float, float]:
+def _score(label: LabelFile, found: ImageRegions | SegmentError | None, held: ValuesHeld) -> tuple[float, float]:
     """Covering and recall of one human segmentation. Raises LabelError."""
-    regions = found if isinstance(found, ImageRegions) else None
-    labels = read_values(path, None if regions is None else (regions.height, regions.width))
-    ids, ignored = np.unique(labels), sorted(held.ignored)
-    held.add(ids)
+    regions, name = found if isinstance(found, ImageRegions) else None, Path(label.path).name
+    labels = read_label_regions(label, None if regions is None else (regions.height, regions.width))
+    ids, ignored = np.unique(labels), sorted({*held.ignored, NO_REGION})
+    held.add(ids[ids != NO_REGION])
     if np.isin(ids, ignored).all():
-        raise LabelError(f"label map {path.name} holds only ignored values")
+        raise LabelError(f"label map {name} holds only ignored values")
     if len(ids) > MAX_SEGMENTS:
-        raise LabelError(f"label map {path.name} has {len(ids):,} ids; expected at most {MAX_SEGMENTS:,} segments")
+        raise LabelError(f"label map {name} has {len(ids):,} ids; expected at most {MAX_SEGMENTS:,} segments")
     best, area = best_ious(labels, [] if regions is None else regions.coco_rles(), ignored)
     return float((best * area).sum() / area.sum()), float((best > RECALL_IOU).mean())
 

@@ -67,7 +67,7 @@ def open_for_segmenting(
         if why:
             raise PartsError(f"{store_path} {why}")
     tell(f"segmenter: {told(config)}")
-    return PartsFolder.create_or_open(store_path, KIND, maker, len(refs))
+    return PartsFolder.create_or_open(store_path, KIND, maker, len(refs), kind.notes(config.options, refs))
 
 
 def told(config: SegmenterConfig) -> str:

@@ -20,6 +20,7 @@ from samclr.storage.tensors import apart
 FILE, FOLDER, FORMAT = "before-after.json", "kept", 1
 Part = Literal["validation", "test", "held-out"]
 KeptName = Literal["start", "best"]
+LONG_KEY = 4  # of `chosen` in older files, with the set's name in second place
 _NAME = re.compile(r"(start|best)-(\d{8,})-([0-9a-f]{16})\.safetensors")
 
 
@@ -50,9 +51,9 @@ class Measurement:
     answers: list[list[float]] | None = field(default=None, repr=False)
 
     @property
-    def key(self) -> tuple[int, str, str, str, str]:
-        """Equal for what would be measured twice."""
-        return self.step, self.part, self.on, self.images, self.figure
+    def key(self) -> tuple[int, str, str, str]:
+        """Equal for what would be measured twice, whatever its set is called."""
+        return self.step, self.part, self.images, self.figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +185,8 @@ def read_before_after(run: Path) -> BeforeAfter | None:
         raise RunError(f"{run / FILE} has another format than {FORMAT}, which this version reads; upgrade samclr")
     try:
         saved["rows"] = [Measurement(**row) for row in saved["rows"]]
+        if len(saved.get("chosen") or ()) == LONG_KEY:
+            del saved["chosen"][1]
         saved["table"] = [Compared(**line | _gains(line)) for line in saved["table"]]
         return BeforeAfter(**saved)
     except (KeyError, TypeError, AttributeError) as error:

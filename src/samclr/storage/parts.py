@@ -79,6 +79,7 @@ class PartsFolder:
         self.kind = kind
         try:
             self.maker: dict[str, Any] = dict(manifest["maker"])
+            self.notes: dict[str, Any] = dict(manifest.get("notes", {}))  # of its beginning; rows may be of others
             self.num_buckets = int(manifest["num_buckets"])
             self.part_rows = int(manifest["part_rows"])  # rows a process may lose when it is killed
             self.has_grown = bool(manifest.get("has_grown"))  # some rows are in buckets of when it had fewer
@@ -88,14 +89,17 @@ class PartsFolder:
             raise PartsError(f"{path / MANIFEST} is damaged: {self.num_buckets} buckets; make {path} again")
 
     @classmethod
-    def create_or_open(cls, path: Path, kind: str, maker: dict[str, Any], num_expected: int) -> "PartsFolder":
+    def create_or_open(
+        cls, path: Path, kind: str, maker: dict[str, Any], num_expected: int, notes: dict[str, Any] | None = None
+    ) -> "PartsFolder":
         """Open the folder, or make it for about `num_expected` rows.
 
         One that was made for far fewer, and lacks most of these, gets more buckets, so that many processes can fill
         it; rows that are there stay in theirs.
 
         `maker` says what makes the rows (segmenter and settings). Raises PartsError if the folder was made by
-        another maker: rows of two makers never stand in one folder.
+        another maker: rows of two makers never stand in one folder. `notes` are kept beside it in a new folder, and
+        not compared.
         """
         if not _has_manifest(path):
             if path.exists() and _holds_other_things(path) and not _has_manifest(path):  # none came meanwhile
@@ -103,6 +107,7 @@ class PartsFolder:
             with locked(path / "locks" / "create"):
                 if not _has_manifest(path):
                     manifest = {"kind": kind, "format": FORMAT, "maker": maker, **_layout(num_expected)}
+                    manifest |= {"notes": notes} if notes else {}
                     write_json(path / MANIFEST, manifest, sealed=True)
         remove_leftovers(path)
         folder = cls(path, kind)

@@ -120,9 +120,7 @@ class Comparison:
     def _has(self, step: int, only: Measured | None = None) -> bool:
         wanted = [only] if only is not None else [part for part in self._parts if part.part == "validation"]
         keys = {row.key for row in self._found.rows}
-        return all(
-            (step, part.part, part.on, part.images, figure) in keys for part in wanted for figure in part.figures
-        )
+        return all((step, part.part, part.images, figure) in keys for part in wanted for figure in part.figures)
 
     def _is_current(self, row: Measurement) -> bool:
         return row.part == "held-out" or any(
@@ -149,7 +147,7 @@ class Comparison:
         if chosen is None:
             return
         part, figure = chosen
-        key, words = [part.part, part.on, part.images, figure], f"{part.figures[figure]} on {part.on}, {part.title}"
+        key, words = [part.part, part.images, figure], f"{part.figures[figure]} on {part.on}, {part.title}"
         known = found.chosen
         if known is None and any(row.key == (found.best_step, *key) for row in found.rows):  # of before it was noted
             known = key

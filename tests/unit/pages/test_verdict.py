@@ -186,7 +186,6 @@ def test_the_command_has_the_one_of_several_numbers_that_the_result_is_of(tmp_pa
         {"settings": SETTINGS | {"image_px": 32}},
         {"counts": {"num_train": 300, "num_test": 100}},
         {"test_fingerprint": "c"},
-        {"on": "letters"},
     ],
 )
 def test_only_like_is_compared_with_like(tmp_path, other):
@@ -199,6 +198,26 @@ def test_only_like_is_compared_with_like(tmp_path, other):
         "Image views were not measured",
         "No untrained floor was measured",
     ]
+
+
+def test_the_same_images_are_one_set_whatever_it_was_called_then(tmp_path):
+    """Earlier versions called a set as its folder; rows without fingerprints are told apart by that name alone."""
+    run, image = tmp_path / "run", tmp_path / "image"
+    before = [measured(image, 50, on="VOC2012")]
+    verdict = make_verdict({run: REGION, image: IMAGE}, {run: [measured(run, 90, on="voc2012")], image: before})
+    assert "40.0 points over image views" in verdict.sentences[0]
+    unknown = {"train_fingerprint": None, "test_fingerprint": None}
+    results = {run: [measured(run, 90, **unknown)], image: [measured(image, 50, on="letters", **unknown)]}
+    assert " over " not in make_verdict({run: REGION, image: IMAGE}, results).sentences[0]
+
+
+def test_commands_name_the_split_that_was_trained_on(tmp_path):
+    run = tmp_path / "run"
+    for on, typed in (("voc2012:trainaug", "voc2012:trainaug"), ("voc2012", "voc2012"), ("streets", "PATH/streets")):
+        found = segmented(run, 0)[0]
+        found = replace(found, result=replace(found.result, on=on))
+        floor = make_verdict({run: REGION}, {run: [found]}).missing[0]
+        assert f"--untrained --dense-on {typed} " in floor.command
 
 
 def test_seeds_are_averaged_and_a_difference_without_answers_has_no_interval(tmp_path):

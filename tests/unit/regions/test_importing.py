@@ -4,11 +4,13 @@ import json
 import os
 import tracemalloc
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
+from support.coco import write_coco
 
 from samclr.datasets.sources import list_scenes
 from samclr.errors import PartsError, RegionError
@@ -494,6 +496,34 @@ def test_folders_are_left_out_only_when_stated(case):
     report = case.run(document, ImportOptions(strip_prefix="cam2"))
     assert notes(report) == {"scenes_without_entry": 1}
     assert case.boxes() == {"a.png": [(4, 4, 20, 20)], "b.png": []}
+
+
+def test_the_names_of_cocos_json_meet_the_ids_of_its_split(tmp_path):
+    root = write_coco(tmp_path / "coco")
+    file, refs = root / "annotations/instances_val2017.json", list_scenes([Path(f"coco:val2017@{root}")])
+    with pytest.raises(
+        PartsError,
+        match=r"relative to `scenes`, as val2017/000000000700.jpg, val2017/000000000701.jpg; if these are the images "
+        r"in val2017/, add `add_prefix` val2017/",
+    ):
+        import_regions(file, refs, tmp_path / "store")
+    report = import_regions(file, refs, tmp_path / "store", ImportOptions(add_prefix="val2017"))
+    store = open_store(tmp_path / "store")
+    assert (report.num_new, store.maker["add_prefix"]) == (2, "val2017")
+    assert [len(row_to_regions(row).regions) for row in iterate_rows(store)] == [2, 0]
+
+
+def test_panoptic_json_is_refused_before_there_is_a_store(tmp_path):
+    root = write_coco(tmp_path / "coco")
+    segments = [{"id": 7, "category_id": 1, "iscrowd": 0, "bbox": [1, 2, 3, 4], "area": 12}]
+    named = [{"segments_info": segments, "file_name": f"{k:012d}.png", "image_id": k} for k in (700, 701)]
+    images = [{"id": k, "file_name": f"{k:012d}.jpg", "height": HEIGHT, "width": WIDTH} for k in (700, 701)]
+    file = root / "annotations/panoptic_val2017.json"
+    file.write_text(json.dumps(coco(images, named)))
+    refs = list_scenes([Path(f"coco:val2017@{root}")])
+    with pytest.raises(PartsError, match=r"is COCO's panoptic JSON .*--segmenter labels --annotations panoptic"):
+        import_regions(file, refs, tmp_path / "store", ImportOptions(add_prefix="val2017"))
+    assert not (tmp_path / "store").exists()
 
 
 def test_what_has_no_partner_is_counted_and_named(case):

@@ -32,6 +32,15 @@ def test_folders_are_left_out_only_when_stated():
     assert match_names(["data/x1.jpg"], ["1.jpg"], "data/x").unmatched == ["data/x1.jpg"]
 
 
+def test_folders_of_the_scenes_are_added_when_stated():
+    names, ids = ["1.jpg", "./2.jpg", "x\\3.jpg"], ["val/1.jpg", "val/2.jpg", "val/x/3.jpg"]
+    assert not match_names(names, ids).scene_of
+    for prefix in ("val", "val/", "val\\"):
+        assert match_names(names, ids, add_prefix=prefix).scene_of == dict(zip(names, ids, strict=True))
+    assert match_names(["data/1.jpg"], ids, "data", "val").scene_of == {"data/1.jpg": "val/1.jpg"}
+    assert match_names(["val/1.jpg"], ids, add_prefix="val").unmatched == ["val/1.jpg"]
+
+
 def test_the_folder_that_all_names_share():
     assert shared_folder(["data/x/1.jpg", "data\\x\\y\\2.jpg"]) == "data/x/"
     assert shared_folder(["data/x/1.jpg", "1.jpg"]) == ""

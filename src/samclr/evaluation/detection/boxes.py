@@ -40,9 +40,8 @@ def open_boxes(source: NamedSource, boxes: Boxes) -> InstanceSet:
     held = {int(label) for one in splits[0].images for label in one.labels}
     if idle := [name for number, name in enumerate(classes) if number not in held]:
         say_once(f"{data_set.title}, {train}: {len(idle)} classes have no object to train on: {name_some(idle)}")
-    return InstanceSet(
-        name=data_set.name, classes=classes, has_masks=False, train=splits[0], val=splits[1], by_voc=boxes.by_voc
-    )
+    name = data_set.name if train == boxes.train[0] else f"{data_set.name}:{train}"
+    return InstanceSet(name=name, classes=classes, has_masks=False, train=splits[0], val=splits[1], by_voc=boxes.by_voc)
 
 
 def _images(split: NamedSource, boxes: Boxes) -> Iterator[ImageInstances]:

@@ -134,7 +134,8 @@ def _content(one: ImageInstances) -> tuple[str, str]:
 class InstanceSet:
     """A training and a validation split over the same classes.
 
-    has_masks: not a set of boxes alone. by_voc: Pascal VOC's own rules are counted as well.
+    name: with the split that is trained on, where that is not the usual one. has_masks: not a set of boxes alone.
+    by_voc: Pascal VOC's own rules are counted as well.
     """
 
     name: str
@@ -191,7 +192,9 @@ def open_instances(name_or_path: Path) -> InstanceSet:
     held = {int(label) for one in splits[0].images for label in one.labels[~one.is_crowd]}
     if idle := [name for number, name in enumerate(classes) if number not in held]:
         say_once(f"{files[0][1].name}: {len(idle)} classes have no object to train on: {name_some(idle)}")
-    return InstanceSet(name=root.resolve().name, classes=classes, has_masks=has_masks, train=splits[0], val=splits[1])
+    return InstanceSet(
+        name=_name_of(name_or_path, root), classes=classes, has_masks=has_masks, train=splits[0], val=splits[1]
+    )
 
 
 def _root(name_or_path: Path) -> Path:
@@ -214,6 +217,15 @@ def _root(name_or_path: Path) -> Path:
             f"the folder that ${DATA_VARIABLE} names"
         )
     return root
+
+
+def _name_of(name_or_path: Path, root: Path) -> str:
+    """The catalogue's name where the set is named, or its folder is called so: one's own have that layout, too."""
+    named, folder = as_named(name_or_path), root.resolve().name
+    if named is not None:
+        return named.data_set.name
+    known = (one for one in DATASETS.values() if one.instances is not None and folder in one.folders)
+    return next((one.name for one in known if one.is_in(root)), folder)
 
 
 def _names() -> str:

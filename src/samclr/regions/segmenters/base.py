@@ -90,6 +90,11 @@ class Segmenter:
         return {}
 
     @classmethod
+    def notes(cls, options: Any, refs: Sequence[SceneRef]) -> dict[str, Any]:
+        """What a new store's manifest keeps beside its maker, and is not compared when the store is continued."""
+        return {}
+
+    @classmethod
     def why_other(cls, then: dict[str, Any], now: dict[str, Any]) -> str:
         """Why a store that `then` made is not continued by `now`, where the two makers do not tell: `was begun ...`."""
         return ""

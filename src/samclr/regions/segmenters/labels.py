@@ -3,6 +3,7 @@ file of instances as they were annotated, which may overlap."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from skimage.measure import label as connected_pieces
@@ -25,7 +26,7 @@ from samclr.regions.score import MAX_SEGMENTS
 from samclr.regions.segmenters.base import Segmenter
 from samclr.regions.segmenters.felzenszwalb import regions_of_partition
 from samclr.regions.segmenters.instance_masks import MasksRead, say_skipped
-from samclr.regions.segmenters.labels_spec import LabelsConfig
+from samclr.regions.segmenters.labels_spec import LABEL_RULE, LabelsConfig
 from samclr.scenes.decode import DecodeError, Header, Scene
 from samclr.scenes.refs import LabelFile, SceneRef
 
@@ -103,6 +104,16 @@ class LabelsSegmenter(Segmenter):
             if DATASETS[rule].kind(kind).form == "map":
                 tell(f"regions are the pieces of {rule}'s {kind} maps")
         return indexed(chosen)
+
+    @classmethod
+    def notes(cls, options: LabelsConfig, refs: Sequence[SceneRef]) -> dict[str, Any]:
+        """By which set's rule its own label maps are read, where it is one."""
+        own = [] if options.labels is not None else [label_of_kind(ref, options.annotations) for ref in refs]
+        rules = {(label.rule, label.kind) for label in own if label is not None and not is_shared(label)}
+        if len(rules) != 1:
+            return {}
+        ((rule, kind),) = rules
+        return {LABEL_RULE: {"set": rule, "kind": kind}}
 
     def take_counts(self) -> dict[str, float]:
         """The values that label maps held, where some are to be ignored."""

@@ -7,6 +7,9 @@ from typing import Any
 from samclr.config.segmenters import Labels, SegmenterSpec
 from samclr.config.serialise import Settings
 
+OWN = "the data set's own"  # labels of a maker
+LABEL_RULE = "label_rule"  # in the notes of a store: the set by whose rule its label maps were read, and their kind
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelsConfig(Settings):
@@ -27,7 +30,7 @@ class LabelsConfig(Settings):
 
 def maker(options: LabelsConfig) -> dict[str, Any]:
     """The folder's place is not kept, as the same label maps may lie elsewhere."""
-    own: dict[str, Any] = {"labels": "the data set's own"} if options.labels is None else {}
+    own: dict[str, Any] = {"labels": OWN} if options.labels is None else {}
     own |= {"annotations": options.annotations} if options.annotations is not None else {}
     own |= {"crowds": True} if options.crowds else {}  # none of these in stores of older versions
     return {"ignore_label": list(options.ignore_label), **own}
