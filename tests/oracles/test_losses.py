@@ -1,17 +1,31 @@
 """NT-Xent against a naive loop in float64 and against lightly; memory, gradients and compilation of all losses."""
 
+import inspect
 import math
 import subprocess
 import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 from lightly.loss import NTXentLoss
 from support.losses import cases
 from support.peak_memory import peak_bytes
+from torch import Tensor
 
 from samclr.errors import ConfigError
-from samclr.methods.losses import embedding_spread, nt_xent
+from samclr.methods.losses import (
+    centered_shares,
+    cross_correlation,
+    embedding_spread,
+    negative_cosine,
+    nt_xent,
+    queue_contrast,
+    self_distillation,
+    sinkhorn_shares,
+)
+from samclr.methods.metrics import pair_metrics
+from samclr.methods.patch_losses import feature_distance, gram_distance, shares_cross_entropy
 
 
 def naive(embeddings, temperature):
@@ -84,7 +98,36 @@ def test_gradients_are_those_of_finite_differences(number):
     assert torch.autograd.gradcheck(lambda x: loss(x, *rest), embeddings.requires_grad_())
 
 
-@pytest.mark.parametrize("temperature", [0, -0.1, float("nan")])
+@pytest.mark.parametrize("number", range(7))
+def test_arguments_given_by_name_are_those_given_in_order(number):
+    loss, embeddings, rest, _ = cases(6)[number]
+    given = dict(zip(inspect.signature(loss).parameters, (embeddings, *rest), strict=False))
+    assert torch.equal(loss(**given), loss(embeddings, *rest))
+
+
+def test_half_precision_tensors_are_raised_by_whichever_way_they_are_given():
+    z, shares = torch.randn(4, 2, 5).half(), torch.randn(4, 2, 5).softmax(-1).half()
+    maps, queue = torch.randn(2, 3, 4, 4).half(), F.normalize(torch.randn(7, 5), dim=-1).half()
+    for function, given in [
+        (centered_shares, {"scores": z, "center": queue[0], "temperature": 0.5}),
+        (sinkhorn_shares, {"scores": z, "temperature": 0.5}),
+        (negative_cosine, {"predictions": z, "targets": z.flip(0)}),
+        (cross_correlation, {"embeddings": z, "redundancy_weight": 0.1}),
+        (queue_contrast, {"queries": z[:, 0], "keys": z[:, 1], "queue": queue, "temperature": 0.5}),
+        (self_distillation, {"student": z, "teacher": shares, "temperature": 0.5}),
+        (pair_metrics, {"embeddings": z, "image_index": torch.arange(4) // 2}),
+        (gram_distance, {"maps": maps, "anchor": maps.flip(0)}),
+        (feature_distance, {"maps": maps, "anchor": maps.flip(0)}),
+        (shares_cross_entropy, {"student": z[0], "teacher": shares[0], "weights": shares[0, :, 0], "temperature": 0.5}),
+    ]:
+        raised = [one.float() if isinstance(one, Tensor) and one.dtype == torch.half else one for one in given.values()]
+        first, *others = given
+        by_name = {name: given[name] for name in others}
+        for half in (function(**given), function(given[first], **by_name)):
+            torch.testing.assert_close(half, function(*raised), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("temperature", [0, -0.1, float("nan"), None, "0.5"])
 def test_a_temperature_that_is_none_is_refused(temperature):
     with pytest.raises(ConfigError, match=r"temperature is .*; expected a number over 0"):
         nt_xent(torch.randn(2, 2, 3), temperature)

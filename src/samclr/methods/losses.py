@@ -4,11 +4,8 @@ Logits are the largest tensors of a step. They are never kept: the gradient make
 a loss takes two to three times their bytes at its peak, masks and backward included (tests/oracles/test_losses.py).
 """
 
-import functools
-import inspect
 import itertools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,30 +13,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from samclr.errors import ConfigError
+from samclr.methods.loss_arguments import in_full_precision
 from samclr.methods.ranks import largest_over_ranks, sum_over_ranks
 
 SINKHORN_ROUNDS = 3
-
-
-def in_full_precision(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Run a function without autocast, its half-precision tensors raised to float32; see that a temperature is one."""
-
-    place = [*inspect.signature(function).parameters, "temperature"].index("temperature")
-
-    @functools.wraps(function)
-    def wrapped(*arguments: Any, **options: Any) -> Any:
-        temperature = options.get("temperature", arguments[place] if place < len(arguments) else 1.0)
-        if not temperature > 0:
-            raise ConfigError(f"temperature is {temperature}; expected a number over 0", "temperature")
-        tensors = [a for a in arguments if isinstance(a, Tensor)]
-        raised = [
-            a.float() if isinstance(a, Tensor) and a.dtype in (torch.float16, torch.bfloat16) else a for a in arguments
-        ]
-        with torch.autocast(tensors[0].device.type, enabled=False):
-            return function(*raised, **options)
-
-    return wrapped
 
 
 @in_full_precision
