@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 import subprocess
 import sys
 
@@ -9,11 +10,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightly.loss import NTXentLoss
+from support.batches import random_batch
 from support.losses import cases
 from support.peak_memory import peak_bytes
 from torch import Tensor
 
+from samclr.config.methods import ProjectorConfig
+from samclr.config.pretrain import ModelConfig, PretrainConfig
+from samclr.config.registry import METHODS
 from samclr.errors import ConfigError
+from samclr.methods.create import create_method
+from samclr.methods.loss_arguments import expect_views
 from samclr.methods.losses import (
     centered_shares,
     cross_correlation,
@@ -21,8 +28,10 @@ from samclr.methods.losses import (
     negative_cosine,
     nt_xent,
     queue_contrast,
+    region_contrast,
     self_distillation,
     sinkhorn_shares,
+    variance_invariance_covariance,
 )
 from samclr.methods.metrics import pair_metrics
 from samclr.methods.patch_losses import feature_distance, gram_distance, shares_cross_entropy
@@ -146,10 +155,61 @@ def test_autocast_changes_no_gradient(number):
     assert torch.equal(*gradients)
 
 
+ONE_VIEW = torch.ones(4, 1, 8)
+
+
+@pytest.mark.parametrize(
+    ("loss", "given", "said"),
+    [
+        (nt_xent, (ONE_VIEW, 0.5), "embeddings are [4 1 8]; expected two views or more, [b v d]"),
+        (
+            self_distillation,
+            (ONE_VIEW, ONE_VIEW, 0.5),
+            "student scores are [4 1 8]; expected two views or more, [b s k]",
+        ),
+        (negative_cosine, (ONE_VIEW, ONE_VIEW), "predictions are [4 1 8]; expected two views or more, [b v d]"),
+        (
+            cross_correlation,
+            (ONE_VIEW, 0.1),
+            "embeddings are [4 1 8]; expected two rows and two views or more, [b v d]",
+        ),
+        (
+            variance_invariance_covariance,
+            (ONE_VIEW.transpose(0, 1), 1.0, 1.0, 1.0),
+            "embeddings are [1 4 8]; expected two rows and two views or more, [b v d]",
+        ),
+        (
+            region_contrast,
+            (ONE_VIEW[..., None], ONE_VIEW[..., None], ONE_VIEW > 0, torch.zeros(4, 8, dtype=torch.long), 0.5),
+            "embeddings are [4 1 8 1]; expected two views or more, [b v r d]",
+        ),
+    ],
+)
+def test_what_has_no_pairs_or_no_statistics_is_refused(loss, given, said):
+    with pytest.raises(ConfigError) as refused:
+        loss(*given)
+    assert str(refused.value) == said
+
+
+def test_embeddings_without_views_are_refused():
+    """By the losses, too; under pytest the checker of shapes comes first."""
+    with pytest.raises(ConfigError, match=re.escape("embeddings are [4 8]; expected two views or more, [b v d]")):
+        expect_views(torch.ones(4, 8))
+
+
+@pytest.mark.parametrize("name", ["simclr", "moco", "byol", "simsiam", "barlow", "vicreg", "swav", "dino"])
+def test_a_method_refuses_a_batch_of_one_view(name):
+    projector = ProjectorConfig(projector_hidden=32, projector_out=8)
+    config = PretrainConfig(method=METHODS[name].config(projector=projector), model=ModelConfig(backbone="small-cnn"))
+    with pytest.raises(ConfigError, match=r"expected .*two views or more"):
+        create_method(config, 10).loss(random_batch(views=(1,)))
+
+
 COMPILE = """
 import sys
 sys.path[:0] = {path!r}
 import torch
+from support.batches import random_batch
 from support.losses import cases
 for loss, embeddings, rest, _ in cases(8):
     found = []

@@ -20,7 +20,8 @@ def in_full_precision(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapped(*arguments: Any, **options: Any) -> Any:
         temperature = options.get("temperature", arguments[place] if place < len(arguments) else 1.0)
-        if not isinstance(temperature, (float, numbers.Real, Tensor)) or not temperature > 0:
+        is_number = isinstance(temperature, (numbers.Real, Tensor))
+        if not is_number or not temperature > 0:
             raise ConfigError(f"temperature is {temperature!r}; expected a number over 0", "temperature")
         tensors = [given for given in (*arguments, *options.values()) if isinstance(given, Tensor)]
         with torch.autocast(tensors[0].device.type if tensors else "cpu", enabled=False):
@@ -31,3 +32,15 @@ def in_full_precision(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _raised(given: Any) -> Any:
     return given.float() if isinstance(given, Tensor) and given.dtype in (torch.float16, torch.bfloat16) else given
+
+
+def expect_views(embeddings: Tensor, shape: str = "[b v d]", name: str = "embeddings", num_rows: int = 1) -> None:
+    """See that there are pairs of views, and rows enough for statistics.
+
+    Raises:
+        ConfigError: there are other dimensions than those of `shape`, fewer than two views (its v), or fewer rows.
+    """
+    sizes = embeddings.shape
+    if len(sizes) != len(shape.split()) or sizes[1] < 2 or sizes[0] < num_rows:
+        given, rows = " ".join(map(str, sizes)), "two rows and " if num_rows == 2 else ""
+        raise ConfigError(f"{name} are [{given}]; expected {rows}two views or more, {shape}")

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from samclr.methods.loss_arguments import in_full_precision
+from samclr.methods.loss_arguments import expect_views, in_full_precision
 from samclr.methods.ranks import largest_over_ranks, sum_over_ranks
 
 SINKHORN_ROUNDS = 3
@@ -29,6 +29,7 @@ def nt_xent(
     views of all other rows. With more than two views the positives' terms are averaged. With `image_index`, other rows
     of the anchor's own image are no negatives.
     """
+    expect_views(embeddings)
     b, v, _ = embeddings.shape
     unit = F.normalize(embeddings, dim=-1).flatten(0, 1)
     left_out = torch.eye(b * v, dtype=torch.bool, device=unit.device)
@@ -60,6 +61,7 @@ def region_contrast(
     those of a momentum encoder. The mean over anchors, which is half of the authors' sum of both directions; 0 where no
     region is in two views.
     """
+    expect_views(embeddings, "[b v r d]")
     b, v, r, _ = embeddings.shape
     anchors, keys = F.normalize(embeddings, dim=-1), F.normalize(keys, dim=-1)
     other_view = ~torch.eye(v, dtype=torch.bool, device=shown.device)
@@ -138,6 +140,7 @@ def self_distillation(
 
     student: scores. teacher: shares that sum to 1, of the first t of the student's views. Mean over t * (s - 1) pairs.
     """
+    expect_views(student, "[b s k]", "student scores")
     loss: Tensor = _SelfDistillation.apply(student, teacher, temperature)
     return loss
 
@@ -203,6 +206,7 @@ def negative_cosine(predictions: Float[Tensor, "b v d"], targets: Float[Tensor, 
     With two views D(p1, z2) / 2 + D(p2, z1) / 2 (Chen and He, SimSiam, 2021, eq. 1 and 2). BYOL's loss (Grill et al.,
     2020, eq. 2, both directions) is 4 + 4 times this.
     """
+    expect_views(predictions, name="predictions")
     v = predictions.shape[1]
     predictions, targets = F.normalize(predictions, dim=-1), F.normalize(targets.detach(), dim=-1)
     of_other_views = targets.sum(1, keepdim=True) - targets
@@ -216,6 +220,7 @@ def cross_correlation(embeddings: Float[Tensor, "b v d"], redundancy_weight: flo
     sum_i (1 - C_ii)^2 + redundancy_weight * sum_i sum_{j != i} C_ij^2, where C correlates the dimensions of the first
     view with those of the second over the rows (eq. 2; 1e-5 is added to each variance). Mean over pairs of views.
     """
+    expect_views(embeddings, num_rows=2)
     centred = embeddings - embeddings.mean(0)
     unit = centred / torch.sqrt(centred.square().mean(0) + 1e-5)
     terms = []
@@ -236,6 +241,7 @@ def variance_invariance_covariance(
     both views. covariance: squared covariances of different dimensions over d, sum of both views. Statistics are those
     of the rows; 1e-4 is added to each variance. Mean over pairs of views.
     """
+    expect_views(embeddings, num_rows=2)
     b, _, d = embeddings.shape
     pairs = itertools.combinations(embeddings.unbind(1), 2)
     centred = embeddings - embeddings.mean(0)
