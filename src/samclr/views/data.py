@@ -181,6 +181,7 @@ def view_data(
     regions = _open_regions(bank, data, region_filter, num_workers) if views.reads_regions else None
     planner = ViewPlanner(
         image_hw=bank.native_hw,
+        bank_hw=bank.bank_hw,
         regions=regions,
         seed=seed,
         images_per_step=images_per_step,
