@@ -12,6 +12,8 @@ import pytest
 from api.signatures import FACES, signatures
 
 import samclr
+from samclr.config import METHODS
+from samclr.methods import Method
 
 
 def test_all_holds_the_public_names():
@@ -34,6 +36,22 @@ def test_type_checkers_see_what_is_loaded(package):
     places = getattr(FACES[package], "_PLACES", dict.fromkeys(seen, "samclr.evaluation.calls"))
     assert seen == places
     assert (Path(samclr.__file__).parent / "py.typed").exists()
+
+
+def test_every_method_that_is_shipped_is_public_with_its_losses():
+    shipped = {spec.build.partition(":")[0] for spec in METHODS.values() if spec.build.startswith("samclr.methods.")}
+    public = {
+        one.__module__ for name in samclr.methods.__all__ if issubclass(one := getattr(samclr.methods, name), Method)
+    }
+    assert len(shipped) > 8
+    assert shipped <= public
+    used = {name for path in (Path(samclr.__file__).parent / "methods").glob("*.py") for name in _from_losses(path)}
+    assert used - {"embedding_spread"} == {"queue_contrast" if n == "info_nce" else n for n in samclr.losses.__all__}
+
+
+def _from_losses(path):
+    lines = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ImportFrom)]
+    return [alias.name for line in lines if line.module == "samclr.methods.losses" for alias in line.names]
 
 
 def test_importing_samclr_loads_no_torch():

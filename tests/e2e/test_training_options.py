@@ -11,7 +11,7 @@ from support.runs import patches_config, small_config
 from support.scenes import write_labelled
 
 from samclr.config import ModelConfig
-from samclr.errors import PartsError, RunError, ScenesError
+from samclr.errors import ConfigError, PartsError, RunError, ScenesError
 from samclr.methods.create import create_method
 from samclr.models.maps import features_and_map
 from samclr.pages.report import write_report
@@ -214,6 +214,31 @@ def test_one_image_is_not_told_to_take_a_batch_that_is_refused(scenes, tmp_path,
     said = capsys.readouterr().err
     assert "of 1 images shows every image more than once" in said
     assert "it is its own negative then; add images" in said
+
+
+def test_one_image_without_its_own_negatives_is_refused_before_there_is_a_run(scenes, tmp_path, capsys):
+    for path in sorted(scenes.rglob("*.png"))[2:]:
+        path.unlink()
+    config = small_config(scenes, None, "simclr", steps=1)
+    config = replace(config, method=replace(config.method, same_image_negatives="ignore"))
+    pretrain(config, tmp_path / "two")
+    said = capsys.readouterr().err
+    assert "of 2 images shows every image more than once; give `global_batch_size` 2 or less" in said
+    assert "its own negative" not in said
+    sorted(scenes.rglob("*.png"))[0].unlink()
+    with pytest.raises(
+        ConfigError, match=r"is ignore, which leaves no negatives .*; add images, or give `same_image_neg"
+    ):
+        pretrain(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_image_has_no_other_backgrounds_and_that_is_said(scenes, store, tmp_path, caplog):
+    for path in sorted(scenes.rglob("*.png"))[1:]:
+        path.unlink()
+    config = small_config(scenes, store, "samclr", steps=1)
+    prepare_data(replace(config, views=replace(config.views, background_mix_prob=0.5)))
+    assert "`background_mix_prob` 0.5 has no effect here: backgrounds come from other images" in caplog.text
 
 
 def test_pairs_of_one_box_are_warned_of_at_the_start_and_in_the_report(scenes, tmp_path, capsys):

@@ -11,7 +11,7 @@ from support.nested import write_nested
 from samclr.config.explorer import ExplorerData
 from samclr.config.pretrain import DataConfig
 from samclr.config.recipes import RECIPES
-from samclr.config.views import AugmentConfig, FilterConfig, LocalViews, ViewsConfig
+from samclr.config.views import AugmentConfig, FilterConfig, LocalViews, ViewGroup, ViewsConfig
 from samclr.datasets.scene_lists import write_list
 from samclr.pages.explorer.sampling import AS_IT_IS
 from samclr.pages.explorer.source import Source
@@ -77,6 +77,31 @@ def test_equal_to_training(number, tmp_path, call):
             visit = sampler.visit(visit.step + 1)
     assert seen >= 12
     assert "leaves this scene out" in source.sampler(6, source.begun)
+
+
+@pytest.mark.parametrize("has_bank", [True, False])
+def test_views_of_fewer_pixels_in_the_bank_count_as_enlarged(has_bank, tmp_path, call):
+    """Whatever the native size of their boxes: the bank holds 40 px of a side of up to 120."""
+    scenes, _ = write_nested(tmp_path, 6, call)
+    data, base = DataConfig(scenes=(scenes,), max_side=40, bank=tmp_path / "bank"), RECIPES["simclr"].config
+    config = replace(base, data=data, group=ViewGroup(size_px=24), optim=replace(base.optim, global_batch_size=6))
+    (run := tmp_path / "run").mkdir()
+    (run / "config.json").write_text(json.dumps(saved_config(config)))
+    trained = prepare_data(config)
+    plan = trained.planner.plan(0)
+    boxes, bank = plan.groups[0].boxes_xyxy, trained.bank
+    sides = np.stack([boxes[..., 3] - boxes[..., 1], boxes[..., 2] - boxes[..., 0]], -1)
+    in_bank = sides * bank.bank_hw[plan.image_index, None] / bank.native_hw[plan.image_index, None]
+    enlarged = (in_bank.min(-1) < 24).sum(1)
+    assert plan.counts["upscaled_views"] == enlarged.sum() > (sides.min(-1) < 24).sum()
+    if not has_bank:
+        (tmp_path / "bank").rename(tmp_path / "elsewhere")
+    source = Source([scenes], ExplorerData(run=run))
+    assert (source.bank is not None) == has_bank
+    for scene in range(6):
+        sampler = source.sampler(scene, source.begun)
+        (row,) = np.flatnonzero(plan.image_index == sampler.image)
+        assert sampler.shares(sampler.visit(0), 1).enlarged == enlarged[row]
 
 
 @pytest.mark.parametrize("has_bank", [True, False])

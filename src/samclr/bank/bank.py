@@ -240,13 +240,20 @@ def encode(levels: list[UInt8[np.ndarray, "_ _ 3"]], codec: Codec) -> bytes:
     return b"".join(level.tobytes() for level in levels) if codec == "raw" else encode_tiles(levels)
 
 
+def capped_hw(height: int, width: int, max_side: int | None) -> tuple[int, int]:
+    """The size in the bank of an image of some native size, px."""
+    if max_side is None or max(height, width) <= max_side:
+        return height, width
+    scale = max_side / max(height, width)
+    return max(round(height * scale), 1), max(round(width * scale), 1)
+
+
 def make_pyramid(pixels: UInt8[np.ndarray, "h w 3"], max_side: int | None) -> list[UInt8[np.ndarray, "_ _ 3"]]:
     """All levels of one image; level 0 is capped to `max_side` pixels on its longer side."""
     image = Image.fromarray(pixels)
-    if max_side is not None and max(image.size) > max_side:
-        scale = max_side / max(image.size)
-        size = (max(round(image.width * scale), 1), max(round(image.height * scale), 1))
-        image = image.resize(size, Image.Resampling.LANCZOS)
+    height, width = capped_hw(image.height, image.width, max_side)
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
     return [np.asarray(image if level == 0 else image.reduce(2**level)) for level in range(NUM_LEVELS)]
 
 

@@ -169,6 +169,7 @@ class Pretrain(Settings):
         from samclr.training.inputs import check_inputs
 
         config = self.config()
+        self._say_partly_idle(config)
         check_inputs(config, self.out)
         if self.dry_run:
             from samclr.training.dry_run import estimate
@@ -198,6 +199,14 @@ class Pretrain(Settings):
         if found is not None and not self.json:
             _show_before_after(found)
         return 0
+
+    def _say_partly_idle(self, config: PretrainConfig) -> None:
+        names = [f"--{name}-prob" for name in ("blur", "solarise") if f"{name}_prob" in self.stated]
+        if names and config.augment.asymmetric and config.local.num_local_views > 0:
+            say(
+                f"{' and '.join(names)} {'applies' if len(names) == 1 else 'apply'} to local views alone here; for "
+                f"global ones, too, give --no-asymmetric"
+            )
 
     def _show_costs(self, costs: "Costs") -> None:
         if self.json:

@@ -19,6 +19,7 @@ from samclr.log import option_of
 Strategy = Literal["image", "region", "random-box"]
 Role = Literal["global", "local"]
 WITH_REGIONS = CountsWith("strategy", ("region", "random-box"))
+SYMMETRIC = CountsWith("asymmetric", (False,), also=CountsWith("num_local_views"), said="with --no-asymmetric")
 READS_REGIONS = CountsWith("strategy", ("region", "random-box"), also=CountsWith("carried_regions"))
 
 
@@ -137,11 +138,11 @@ class AugmentConfig(Settings):
             hue turns by half the circle.
         jitter_saturation: Strength on saturation: 0.8 as in SimCLR and MoCo v2, 0.4 as in BYOL and DINO.
         grey_prob: Share of views that are turned grey.
-        blur_prob: Share of views that are blurred.
+        blur_prob: Share of views that are blurred; with asymmetric, of local views alone.
         blur_sigma: Range of the Gaussian blur's sigma, in px.
-        solarise_prob: Share of views whose light half is inverted.
+        solarise_prob: Share of views whose light half is inverted; with asymmetric, of local views alone.
         asymmetric: As in BYOL and DINO: the first global view is always blurred and never solarised, the others are
-            blurred with 0.1 and solarised with 0.2; local views keep the shares above.
+            blurred with 0.1 and solarised with 0.2, whatever blur_prob and solarise_prob are; local views keep those.
     """
 
     flip_prob: Share = 0.5
@@ -149,9 +150,9 @@ class AugmentConfig(Settings):
     jitter_strength: Annotated[float, Bounds(at_least=0, at_most=2.5)] = 0.5
     jitter_saturation: Annotated[float, Bounds(at_least=0, at_most=4)] = 0.8
     grey_prob: Share = 0.2
-    blur_prob: Share = 0.5
+    blur_prob: Annotated[Share, SYMMETRIC] = 0.5
     blur_sigma: Annotated[tuple[float, float], Bounds(at_least=1e-3, at_most=1e3, rising=True)] = (0.1, 2.0)
-    solarise_prob: Share = 0.0
+    solarise_prob: Annotated[Share, SYMMETRIC] = 0.0
     asymmetric: bool = False
 
 
@@ -165,7 +166,7 @@ class FilterConfig(Settings):
         max_area_frac: Drop regions over this share of the image (1 keeps all), before the containment test.
         containment_frac: Drop regions with more than this share of their area inside one larger region that is kept.
         padding: Factor on a box's height and width about its centre; the box is then clipped to the image.
-        min_box_px: Drop regions whose padded box is shorter than this on its shorter side, in px.
+        min_box_px: Drop regions whose padded box is shorter than this on its shorter side, in px at native size.
     """
 
     min_area_px: CountOrZero = 1000

@@ -4,11 +4,8 @@ Logits are the largest tensors of a step. They are never kept: the gradient make
 a loss takes two to three times their bytes at its peak, masks and backward included (tests/oracles/test_losses.py).
 """
 
-import functools
-import inspect
 import itertools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,30 +13,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from samclr.errors import ConfigError
+from samclr.methods.loss_arguments import expect_views, in_full_precision
 from samclr.methods.ranks import largest_over_ranks, sum_over_ranks
 
 SINKHORN_ROUNDS = 3
-
-
-def in_full_precision(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Run a function without autocast, its half-precision tensors raised to float32; see that a temperature is one."""
-
-    place = [*inspect.signature(function).parameters, "temperature"].index("temperature")
-
-    @functools.wraps(function)
-    def wrapped(*arguments: Any, **options: Any) -> Any:
-        temperature = options.get("temperature", arguments[place] if place < len(arguments) else 1.0)
-        if not temperature > 0:
-            raise ConfigError(f"temperature is {temperature}; expected a number over 0", "temperature")
-        tensors = [a for a in arguments if isinstance(a, Tensor)]
-        raised = [
-            a.float() if isinstance(a, Tensor) and a.dtype in (torch.float16, torch.bfloat16) else a for a in arguments
-        ]
-        with torch.autocast(tensors[0].device.type, enabled=False):
-            return function(*raised, **options)
-
-    return wrapped
 
 
 @in_full_precision
@@ -52,6 +29,7 @@ def nt_xent(
     views of all other rows. With more than two views the positives' terms are averaged. With `image_index`, other rows
     of the anchor's own image are no negatives.
     """
+    expect_views(embeddings)
     b, v, _ = embeddings.shape
     unit = F.normalize(embeddings, dim=-1).flatten(0, 1)
     left_out = torch.eye(b * v, dtype=torch.bool, device=unit.device)
@@ -83,6 +61,7 @@ def region_contrast(
     those of a momentum encoder. The mean over anchors, which is half of the authors' sum of both directions; 0 where no
     region is in two views.
     """
+    expect_views(embeddings, "[b v r d]")
     b, v, r, _ = embeddings.shape
     anchors, keys = F.normalize(embeddings, dim=-1), F.normalize(keys, dim=-1)
     other_view = ~torch.eye(v, dtype=torch.bool, device=shown.device)
@@ -161,6 +140,7 @@ def self_distillation(
 
     student: scores. teacher: shares that sum to 1, of the first t of the student's views. Mean over t * (s - 1) pairs.
     """
+    expect_views(student, "[b s k]", "student scores")
     loss: Tensor = _SelfDistillation.apply(student, teacher, temperature)
     return loss
 
@@ -226,6 +206,7 @@ def negative_cosine(predictions: Float[Tensor, "b v d"], targets: Float[Tensor, 
     With two views D(p1, z2) / 2 + D(p2, z1) / 2 (Chen and He, SimSiam, 2021, eq. 1 and 2). BYOL's loss (Grill et al.,
     2020, eq. 2, both directions) is 4 + 4 times this.
     """
+    expect_views(predictions, name="predictions")
     v = predictions.shape[1]
     predictions, targets = F.normalize(predictions, dim=-1), F.normalize(targets.detach(), dim=-1)
     of_other_views = targets.sum(1, keepdim=True) - targets
@@ -239,6 +220,7 @@ def cross_correlation(embeddings: Float[Tensor, "b v d"], redundancy_weight: flo
     sum_i (1 - C_ii)^2 + redundancy_weight * sum_i sum_{j != i} C_ij^2, where C correlates the dimensions of the first
     view with those of the second over the rows (eq. 2; 1e-5 is added to each variance). Mean over pairs of views.
     """
+    expect_views(embeddings, num_rows=2)
     centred = embeddings - embeddings.mean(0)
     unit = centred / torch.sqrt(centred.square().mean(0) + 1e-5)
     terms = []
@@ -259,6 +241,7 @@ def variance_invariance_covariance(
     both views. covariance: squared covariances of different dimensions over d, sum of both views. Statistics are those
     of the rows; 1e-4 is added to each variance. Mean over pairs of views.
     """
+    expect_views(embeddings, num_rows=2)
     b, _, d = embeddings.shape
     pairs = itertools.combinations(embeddings.unbind(1), 2)
     centred = embeddings - embeddings.mean(0)

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from samclr.methods.losses import embedding_spread, in_full_precision
+from samclr.methods.loss_arguments import in_full_precision
+from samclr.methods.losses import embedding_spread
 
 EVERY_STEPS = 20  # the spread is measured at each step, the rest at every twentieth: it costs products over all pairs
 UNIFORMITY_SCALE = 2.0

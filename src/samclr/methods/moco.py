@@ -8,6 +8,7 @@ from torch import nn
 
 from samclr.draws import shuffled
 from samclr.methods.base import Embeddings, Encoder, Method, Pixels, StepOutput
+from samclr.methods.loss_arguments import expect_views
 from samclr.methods.losses import queue_contrast
 from samclr.methods.metrics import embedding_metrics
 from samclr.methods.moco_spec import MocoConfig
@@ -34,6 +35,7 @@ class MoCo(Method):
     @torch.no_grad()
     def targets(self, pixels: Pixels, step: int) -> Embeddings:
         """Keys of the views. In shuffled parts, so that batch norm sees a key in other company than its query."""
+        expect_views(pixels[0], "[b v c h w]", "views")
         views = pixels[0][:, self.first_key :]
         flat = views.flatten(0, 1)
         order = upload(shuffled(self.seed, step, len(flat)), flat.device)

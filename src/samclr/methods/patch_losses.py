@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from samclr.methods.losses import in_full_precision
+from samclr.methods.loss_arguments import in_full_precision
 
 
 @in_full_precision

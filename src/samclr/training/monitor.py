@@ -115,6 +115,16 @@ def refuse_without_carried(config: PretrainConfig, counts: Mapping[str, int]) ->
         )
 
 
+def refuse_without_negatives(config: PretrainConfig, num_images: int) -> None:
+    """Raise ConfigError where images of their own are no negatives, and there is one image."""
+    if num_images == 1 and getattr(config.method, "same_image_negatives", "keep") == "ignore":
+        raise ConfigError(
+            f"same_image_negatives is ignore, which leaves no negatives where all views are of one image; add images, "
+            f"or give {option_of('same_image_negatives')} keep",
+            "same_image_negatives",
+        )
+
+
 def not_reached_remark(method: Method) -> str | None:
     """Which layers of the backbone the loss does not train, by the shortest names that hold no other; None if all."""
     if not method.not_reached:

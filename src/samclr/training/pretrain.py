@@ -41,6 +41,7 @@ from samclr.training.monitor import (
     identical_pairs_warning,
     not_reached_remark,
     refuse_without_carried,
+    refuse_without_negatives,
     sample_counts,
 )
 from samclr.training.optim import create_optimizer, schedule_step, set_rates
@@ -84,7 +85,7 @@ def pretrain(
     check: is called with the images and regions before the run is made, and raises where they are not to be taken.
 
     Raises:
-        ConfigError: the backbone does not take such views; nothing was made then.
+        ConfigError: the backbone does not take such views, or there are no negatives; nothing was made then.
         RunError: another process trains in the run directory, it has other settings or other data, or the loss is no
             longer finite.
         ScenesError, PartsError, UsageError: as prepare_data.
@@ -137,6 +138,8 @@ def _train(
     num_steps = config.num_steps(data.bank.num_images)
     drawn, pairs = sample_counts(config, num_steps, lambda step: data.planner.plan(step).counts)
     refuse_without_carried(config, drawn)
+    if not has_checkpoint(run):
+        refuse_without_negatives(config, data.bank.num_images)
     open_run(run, whole, write=fabric.is_global_zero)  # a start that is refused leaves no run directory
     _check_same_data(run, data, write=fabric.is_global_zero)
     refuse_shortened(whole, data.bank.num_images)
@@ -262,10 +265,9 @@ def _warn_of_large_batch(config: PretrainConfig, data: TrainingData) -> None:
     size, images = config.optim.global_batch_size, data.bank.num_images
     if size > images:
         remedy = f"give {option_of('global_batch_size')} {images:,} or less" if images > 1 else "add images"
-        say(
-            f"a batch of {size:,} of {images:,} images shows every image more than once: to a contrastive loss it is "
-            f"its own negative then; {remedy}"
-        )
+        keeps = getattr(config.method, "same_image_negatives", "keep") == "keep"
+        own = ": to a contrastive loss it is its own negative then" if keeps else ""
+        say(f"a batch of {size:,} of {images:,} images shows every image more than once{own}; {remedy}")
 
 
 def _check_same_data(run: Path, data: TrainingData, write: bool) -> None:

@@ -178,9 +178,15 @@ def view_data(
     """See `prepare_data`."""
     regions_wanted(data, views)
     bank, num_held_out = _open_bank(data, num_workers)
+    if views.background_mix_prob > 0 and bank.num_images == 1:
+        say_once(
+            f"{option_of('background_mix_prob')} {views.background_mix_prob:g} has no effect here: backgrounds come "
+            f"from other images, and there is one"
+        )
     regions = _open_regions(bank, data, region_filter, num_workers) if views.reads_regions else None
     planner = ViewPlanner(
         image_hw=bank.native_hw,
+        bank_hw=bank.bank_hw,
         regions=regions,
         seed=seed,
         images_per_step=images_per_step,

@@ -104,12 +104,18 @@ class ViewPlanner:
         groups: tuple[ViewGroup, ...],
         augment: AugmentConfig,
         map_sides: tuple[int, ...] = (),
+        bank_hw: Int[np.ndarray, "n 2"] | None = None,
     ):
-        """map_sides: cells along a view's feature map, for each group; needed where views carry regions."""
+        """map_sides: cells along a view's feature map, for each group; needed where views carry regions.
+
+        bank_hw: the size that images have in the bank, which decides alone what counts as enlarged; by default that of
+            image_hw.
+        """
         if views.carried_regions and len(map_sides) != len(groups):
             raise ValueError(f"map_sides has {len(map_sides)} numbers for {len(groups)} view groups")
         self.map_sides = map_sides if views.carried_regions else ()
         self.image_hw, self.regions, self.seed = image_hw, regions, seed
+        self.bank_hw = image_hw if bank_hw is None else bank_hw
         self.images_per_step, self.views, self.groups, self.augment = images_per_step, views, groups, augment
         self._order = lru_cache(maxsize=2)(lambda epoch: draws.epoch_order(seed, epoch, len(image_hw)))
 
@@ -118,8 +124,8 @@ class ViewPlanner:
 
         Counts: images_without_regions (drawn images that fall back to the whole image), repeated_regions
         (an image has fewer regions than asked for), crop_fallbacks (torchvision's ten tries found no crop),
-        identical_pairs (all views of a row show the same box), coverage_fallbacks, upscaled_views, mixed_backgrounds;
-        where rows carry regions, carried_regions and rows_without_regions (a row carries none).
+        identical_pairs (all views of a row show the same box), coverage_fallbacks, upscaled_views (is_enlarged),
+        mixed_backgrounds; where rows carry regions, carried_regions and rows_without_regions (a row carries none).
         """
         per_image = self.views.regions_per_image
         image_index = np.repeat(self.images_of(step), per_image)
@@ -130,8 +136,7 @@ class ViewPlanner:
         groups = []
         for number, group in enumerate(self.groups):
             boxes, fallback = self._draw_boxes(step, number, group, region_index, window, counts)
-            widths = (boxes[..., 2:] - boxes[..., :2]).min(-1)
-            counts["upscaled_views"] += int((widths < group.size_px).sum())
+            counts["upscaled_views"] += int(self.is_enlarged(image_index, boxes, group.size_px).sum())
             if group.num_views > 1:
                 counts["identical_pairs"] += int((boxes == boxes[:, :1]).all((1, 2)).sum())
             others, other_boxes = self._draw_backgrounds(step, number, group, image_index, region_index)
@@ -169,6 +174,14 @@ class ViewPlanner:
         counts["rows_without_regions"] = int((carried == NO_REGION).all(1).sum())
         parts = zip(groups, self.map_sides, shown, strict=True)
         return carried, [replace(group, map_side=side, region_shown=own) for group, side, own in parts]
+
+    def is_enlarged(
+        self, image_index: Int[np.ndarray, "b"], boxes_xyxy: Int[np.ndarray, "b v 4"], size_px: int
+    ) -> Bool[np.ndarray, "b v"]:
+        """Which views are cropped from fewer pixels of the bank than they have, along either side."""
+        native_wh, bank_wh = (hw[image_index, None, ::-1].astype(np.int64) for hw in (self.image_hw, self.bank_hw))
+        sides = boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]
+        return (sides * bank_wh < size_px * native_wh).any(-1)
 
     def images_of(self, step: int) -> Int[np.ndarray, "images_per_step"]:
         """The step's images: its stretch of the endless row of epoch permutations."""

@@ -16,7 +16,7 @@ from samclr.cli.regions import Look, Segment
 from samclr.cli.segmenters import SegmenterOptions
 from samclr.cli.study import RunStudy
 from samclr.config.methods import ProjectorConfig
-from samclr.config.pretrain import OptimConfig, PretrainConfig, ViewGroup
+from samclr.config.pretrain import AugmentConfig, LocalViews, OptimConfig, PretrainConfig, ViewGroup
 from samclr.config.serialise import (
     LARGEST,
     UNIONS,
@@ -246,6 +246,11 @@ def test_what_is_typed_and_changes_nothing_is_said():
         "--center-momentum has no effect here: it applies only with --centering center",
         "--steps has no effect here: it applies only without --epochs",
     ]
+    uneven = replace(image, augment=AugmentConfig(asymmetric=True))
+    assert said(uneven, "blur_prob", "solarise_prob", "blur_sigma") == [
+        "--blur-prob, --solarise-prob have no effect here: they apply only with --no-asymmetric"
+    ]
+    assert said(replace(uneven, local=LocalViews(num_local_views=2)), "blur_prob") == said(image, "blur_prob") == []
     assert said(Look(store=Path("x"), scenes=(Path("x"),)), "padding") == []
     sam = Segment(scenes=(Path("x"),), out=Path("x"), settings=SegmenterOptions(segmenter="sam-hq-vit-h"))
     assert said(sam, "points_per_side", "device") == []

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from samclr.pages.explorer.sampling import SceneSampler, colours_of, is_enlarged
+from samclr.pages.explorer.sampling import SceneSampler, colours_of
 from samclr.regions.coarsest import largest_first
 from samclr.regions.records import ImageRegions
 from samclr.views.plan import WHOLE_IMAGE, ViewPlan
@@ -43,7 +43,8 @@ def row_as_json(
     region = int(plan.region_index[row])
     views = []
     for group, shown in zip(plan.groups, pixels, strict=True):
-        enlarged, covers = is_enlarged(group.boxes_xyxy, group.size_px), sampler.covers(plan, group)
+        enlarged = sampler.planner.is_enlarged(plan.image_index, group.boxes_xyxy, group.size_px)
+        covers = sampler.covers(plan, group)
         for view in range(shown.shape[1]):
             cover = covers[row * shown.shape[1] + view]
             views.append(

@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Int, UInt8
 
 import samclr.draws as draws
 from samclr.config.normalisation import Normalisation
@@ -60,7 +60,16 @@ class SceneSampler:
     others; each row is to the bit that of the plan over all regions.
     """
 
-    def __init__(self, *, image: int, image_hw: Int[np.ndarray, "n 2"], found: ImageRegions | None, sampling: Sampling):
+    def __init__(
+        self,
+        *,
+        image: int,
+        image_hw: Int[np.ndarray, "n 2"],
+        bank_hw: Int[np.ndarray, "n 2"],
+        found: ImageRegions | None,
+        sampling: Sampling,
+    ):
+        """image_hw, bank_hw: native sizes, and those in the bank, which decide what counts as enlarged."""
         views = replace(sampling.views, carried_regions=0)  # which decides nothing that is shown
         self.image, self.num_images, self.sampling = image, len(image_hw), sampling
         kept = [] if found is None else coarsest(found, sampling.filter)
@@ -71,6 +80,7 @@ class SceneSampler:
             regions = one_image_index(image, len(image_hw), found, kept, sampling.filter, looks_at_masks)
         self.planner = ViewPlanner(
             image_hw=image_hw,
+            bank_hw=bank_hw,
             regions=regions,
             seed=sampling.seed,
             images_per_step=sampling.global_batch_size,
@@ -120,7 +130,7 @@ class SceneSampler:
             pairs += rows
             for group in plan.groups:
                 views += group.boxes_xyxy[..., 0].size
-                enlarged += int(is_enlarged(group.boxes_xyxy, group.size_px).sum())
+                enlarged += int(self.planner.is_enlarged(plan.image_index, group.boxes_xyxy, group.size_px).sum())
                 fallback += int(group.crop_fallback.sum())
                 if needs > 0:
                     uncovered += sum(share is not None and share < needs for share in self.covers(plan, group))
@@ -165,11 +175,6 @@ class SceneSampler:
             shown = augment(views, group.augment, AS_IT_IS)
             found.append((shown * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 1, 3, 4, 2).numpy())
         return found
-
-
-def is_enlarged(boxes_xyxy: Int[np.ndarray, "b v 4"], size_px: int) -> Bool[np.ndarray, "b v"]:
-    """Which views show fewer pixels than they have, as the planner counts them (upscaled_views)."""
-    return (boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]).min(-1) < size_px
 
 
 @lru_cache(maxsize=4)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from samclr.bank.bank import SceneBank
+from samclr.bank.bank import SceneBank, capped_hw
 from samclr.bank.places import default_bank
 from samclr.config.explorer import ExplorerData
 from samclr.config.pretrain import PretrainConfig
@@ -115,7 +115,8 @@ class Source:
             return f"strategy {sampling.views.strategy} needs regions: start samclr explore with --regions STORE"
         if sampling.views.background_mix_prob > 0 and self.bank is None:
             return "backgrounds come from other scenes, which needs a bank: run samclr pack on the scenes first"
-        return SceneSampler(image=image, image_hw=self._image_hw(number), found=opened.found, sampling=sampling)
+        image_hw, bank_hw = self._sizes(number)
+        return SceneSampler(image=image, image_hw=image_hw, bank_hw=bank_hw, found=opened.found, sampling=sampling)
 
     def set_shares(self, sampling: Sampling) -> dict[str, Any]:
         """Counts of the views of a sample of the scenes, each as training first shows it, or why there are none."""
@@ -183,15 +184,19 @@ class Source:
         assert self.store is not None
         return np.array(buckets_of(self.store, self.catalogue.refs), np.int32)
 
-    def _image_hw(self, number: int) -> Int[np.ndarray, "n 2"]:
-        """Sizes of all images that training sees, as the bank numbers them. Without a bank that of this one for all,
-        which decides nothing of its rows."""
+    def _sizes(self, number: int) -> tuple[Int[np.ndarray, "n 2"], Int[np.ndarray, "n 2"]]:
+        """Native sizes of all images that training sees, as the bank numbers them, and those in the bank. Without a
+        bank those of this one for all, which decides nothing of its rows."""
         if self.bank is not None:
-            return self.bank.native_hw
+            return self.bank.native_hw, self.bank.bank_hw
         hw = self.catalogue.native_hw[number]
         if not hw.all():
             hw = self.pictures.source(number, self.max_side).native_hw[number]
-        return np.broadcast_to(np.asarray(hw), (self.pictures.num_numbered, 2))
+        in_bank = capped_hw(int(hw[0]), int(hw[1]), self.max_side)
+        native_hw, bank_hw = (
+            np.broadcast_to(np.asarray(one), (self.pictures.num_numbered, 2)) for one in (hw, in_bank)
+        )
+        return native_hw, bank_hw
 
 
 def open_bank(
