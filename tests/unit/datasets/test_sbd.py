@@ -40,7 +40,7 @@ def test_classes_are_those_that_torchvision_reads(tmp_path):
     assert (val.label_map(0) == VALUES[box_scene(2)[1]]).all()
     assert len(open_labelled_scenes(Path(f"sbd:train_noval@{folder}"))[0]) == 1
     assert len(open_labelled_scenes(folder)[0]) == 2
-    with pytest.raises(EvaluationError, match="dense tasks on SBD train on train or train_noval, not on val"):
+    with pytest.raises(EvaluationError, match="SBD is trained on train or train_noval and tested on val"):
         open_labelled_scenes(Path(f"sbd:val@{folder}"))
 
 

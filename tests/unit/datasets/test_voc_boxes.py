@@ -90,7 +90,7 @@ def test_both_years_together(tmp_path, caplog):
 def test_a_split_to_train_on(tmp_path):
     write_voc(tmp_path)
     assert len(open_detection_set(Path(f"voc2007:train@{tmp_path}")).train) == 8
-    with pytest.raises(EvaluationError, match="detection on Pascal VOC 2007 trains on trainval or train, not on val"):
+    with pytest.raises(EvaluationError, match="trained on trainval or train and tested on test for detection"):
         open_detection_set(Path(f"voc2007:val@{tmp_path}"))
     with pytest.raises(EvaluationError, match=r"Pascal VOC 2007 and 2012: expected .*VOC2007/JPEGImages"):
         open_detection_set(Path(f"voc0712@{write_voc(tmp_path / 'late', 2012).parents[1]}"))
