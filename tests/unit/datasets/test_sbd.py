@@ -133,3 +133,14 @@ def test_vocs_trainaug_from_the_raw_files(tmp_path):
     Image.open(train.refs[4].path).verify()
     with pytest.raises(ScenesError, match=r"trainaug.txt, or benchmark_RELEASE/dataset beside VOCdevkit; samclr data"):
         list_scenes([Path(f"voc2012:trainaug@{write_voc(tmp_path / 'alone', 2012)}")])
+
+
+@pytest.mark.parametrize("beside_the_link", [True, False])
+def test_sbd_lies_beside_vocdevkit_or_beside_a_link_to_it(tmp_path, monkeypatch, beside_the_link):
+    folder = write_voc(tmp_path / "disk", 2012)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/VOCdevkit").symlink_to(folder.parent, target_is_directory=True)
+    write_sbd(tmp_path / ("data" if beside_the_link else "disk"), {"train": ["2008_000002"], "val": ["2008_000004"]})
+    monkeypatch.chdir(tmp_path)
+    for root in ("data", "data/VOCdevkit/VOC2012", tmp_path / "data"):
+        assert len(open_labelled_scenes(Path(f"voc2012:trainaug@{root}"))[0]) == 6
