@@ -143,6 +143,13 @@ def test_what_is_missing_or_stray_is_named(tmp_path):
     )
 
 
+def test_a_json_of_other_sizes_is_no_whole_copy(tmp_path):
+    root = write_coco(tmp_path)
+    edited(root, "val2017", lambda held: held["images"][0].update(height=64, width=48))
+    (fault,) = faults_of(root)
+    assert fault.startswith("val2017/000000000700.jpg: it is 64x48 px upright, in its JSON 48x64: one is of another")
+
+
 def test_odd_annotations_are_counted_and_named(tmp_path):
     root = write_coco(tmp_path)
     edited(root, "val2017", lambda held: held["annotations"][0].update(image_id=12345))

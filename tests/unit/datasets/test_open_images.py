@@ -61,6 +61,17 @@ def test_a_whole_copy_is_complete_and_missing_masks_are_said(tmp_path):
     assert "of which none is in any of" in check_set(TINY, root).splits[0].faults[0]
 
 
+@pytest.mark.parametrize("masks", ["{split}-masks", "{split}-masks/{split}-masks-{first}"])
+def test_masks_that_are_missing_are_counted_by_their_archive(tmp_path, masks):
+    root = write_open_images(tmp_path, masks)
+    gone = sorted((root / "train-masks").rglob("*_m02_*.png"))
+    for path in gone:
+        path.unlink()
+    (fault,) = check_set(TINY, root).splits[0].faults
+    assert fault.startswith(f"2 masks that train-annotations-object-segmentation.csv names are missing: {gone[0].name}")
+    assert fault.endswith("by the first character of their names: 0 2")
+
+
 def test_some_of_the_sixteen_archives_are_enough(tmp_path):
     """Whichever row comes first: masks of the others are their images' errors."""
     root = write_open_images(tmp_path, "{split}-masks-{first}")

@@ -98,7 +98,8 @@ def test_images_without_a_map_of_their_objects_are_said_once(tmp_path, caplog):
         if source == "voc2012":
             assert said[0].startswith("8 of 16 images have no label map in their data set, and fail: 2008_000002.jpg, ")
             assert said[0].endswith(
-                "in the release, all have one in voc2012:seg_trainval@ROOT, voc2012:seg_train@ROOT or voc2012:seg_val@ROOT"
+                "; in the release, all have one in voc2012:seg_trainval@ROOT, voc2012:seg_train@ROOT or "
+                "voc2012:seg_val@ROOT"
             )
         assert len(said) == (source != "voc2012:seg_val")
     assert "4 of 8 images have no label map" in said[0]
