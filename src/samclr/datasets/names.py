@@ -123,8 +123,18 @@ def find_root(data_set: DataSetSpec, root: Path | None) -> Path:
             )
     raise ScenesError(
         f"{base} is not a root of {data_set.title}: expected {base / data_set.holds} or "
-        f"{base / data_set.folders[0] / data_set.holds}; found {name_some(sorted(os.listdir(base))) or 'nothing'}; "
-        f"samclr data check {data_set.name} --root DIR tells where to get it"
+        f"{base / data_set.folders[0] / data_set.holds}; found {name_some(sorted(os.listdir(base))) or 'nothing'}"
+        f"{parts_advice(base / data_set.holds)}; samclr data check {data_set.name} --root DIR tells where to get it"
+    )
+
+
+def parts_advice(folder: Path) -> str:
+    """What to do where a folder is not there and its parts are, as train_0 to train_f of Open Images' archives."""
+    parts = sorted(path.name for path in folder.parent.glob(f"{folder.name}_[0-9a-f]") if path.is_dir())
+    if not parts:
+        return ""
+    return (
+        f"; it lies in parts, {name_some(parts)}: move their images into {folder}, or make links to these folders there"
     )
 
 

@@ -72,6 +72,21 @@ def test_masks_that_are_missing_are_counted_by_their_archive(tmp_path, masks):
     assert fault.endswith("by the first character of their names: 0 2")
 
 
+def test_images_as_the_archives_unpack_are_sent_into_one_folder(tmp_path):
+    root = write_open_images(tmp_path)
+    (root / "train").rename(root / "train_0")
+    said = r"found .*; it lies in parts, train_0: move their images into .*train, or make links to these folders th"
+    with pytest.raises(ScenesError, match=said):
+        list_scenes([Path(f"open-images@{root}")])
+    for split in ("validation", "test"):
+        (root / split).rename(root / f"x{split}")
+    with pytest.raises(ScenesError, match=rf"is not a root of Open Images.*{said}"):
+        list_scenes([Path(f"open-images@{root}")])
+    (root / "train").mkdir()
+    (root / "train/train_0").symlink_to(root / "train_0", target_is_directory=True)
+    assert len(segment(root, tmp_path / "out")[0]) == 2
+
+
 def test_some_of_the_sixteen_archives_are_enough(tmp_path):
     """Whichever row comes first: masks of the others are their images' errors."""
     root = write_open_images(tmp_path, "{split}-masks-{first}")
