@@ -1,5 +1,6 @@
 """The command `samclr study`. It imports what it needs when it runs, so that --help is instant."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -181,13 +182,17 @@ class RunStudy(AnySets):
         return 1 if counts["failed"] else 0
 
     def _given(self) -> Any:
+        from samclr.datasets.names import absolute, absolute_measured, scene_paths
         from samclr.study.plan import Given
 
-        return Given(
-            scenes={name: tuple(map(_place, paths)) for name, paths in _named(self.scenes, "--scenes").items()},
+        return Given(  # with absolute roots, so that the study's folder can be used from anywhere
+            scenes={name: scene_paths(paths) for name, paths in _named(self.scenes, "--scenes").items()},
             image_columns=_one_each(self.image_column, "--image-column", "COLUMN"),
-            **{kind.setting: _one_place_each(getattr(self, kind.setting), kind.option) for kind in KINDS.values()},
-            labels=_one_place_each(self.labels, "--labels"),
+            **{
+                kind.setting: _one_place_each(getattr(self, kind.setting), kind.option, absolute_measured)
+                for kind in KINDS.values()
+            },
+            labels=_one_place_each(self.labels, "--labels", absolute),
             ignore_label=self.ignore_label,
             start=self._start(),
             steps=self.steps,
@@ -255,12 +260,5 @@ def _one_each(values: tuple[str, ...], flag: str, what: str = "PATH") -> dict[st
     return {name: given[0] for name, given in named.items()}
 
 
-def _one_place_each(values: tuple[str, ...], flag: str) -> dict[str, Path]:
-    return {name: _place(path) for name, path in _one_each(values, flag).items()}
-
-
-def _place(text: str) -> Path:
-    """With an absolute root, so that the study's folder can be used from anywhere."""
-    from samclr.datasets.names import absolute
-
-    return absolute(Path(text))
+def _one_place_each(values: tuple[str, ...], flag: str, place: Callable[[Path], Path]) -> dict[str, Path]:
+    return {name: place(Path(path)) for name, path in _one_each(values, flag).items()}

@@ -9,11 +9,12 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from samclr.datasets.catalogue import DATASETS, LabelKind
 from samclr.datasets.json_lists import elements
 from samclr.errors import ScenesError, name_some
+from samclr.log import say_once
 from samclr.scenes.reading import content_hash
 from samclr.scenes.refs import LabelFile, SceneRef, stem_of
 from samclr.storage.files import regular
@@ -54,8 +55,8 @@ def read_instances(path: Path) -> Instances:
     if not path.is_file():
         raise ScenesError(f"no such file of annotations: {path}")
     status, found = path.stat(), Instances()
-    sizes: dict[int, tuple[str, int, int]] = {}
-    spans: dict[int, array[int]] = {}
+    sizes: dict[int | str, tuple[str, int, int]] = {}
+    spans: dict[int | str | None, array[int]] = {}
     lists: set[str] = set()
     of_category: dict[int | None, int] = {}
     for one in elements(path):
@@ -63,16 +64,16 @@ def read_instances(path: Path) -> Instances:
         lists.add(one.key)
         if one.key == "images":
             image_id, name = value.get("id"), value.get("file_name")
-            if not isinstance(image_id, int) or not isinstance(name, str):
+            if not _is_id(image_id) or not isinstance(name, str):
                 raise ScenesError(
-                    f"{path} has an image without a whole number as id and a file_name: {str(value)[:80]}"
+                    f"{path} has an image without a whole number or a text as id, and a file_name: {str(value)[:80]}"
                 )
             if image_id in sizes:
                 raise ScenesError(f"{path} has two images with the id {image_id}")
             sizes[image_id] = (name, _length(value.get("height")), _length(value.get("width")))
         elif one.key == "annotations":
             image_id = value.get("image_id")
-            spans.setdefault(image_id if isinstance(image_id, int) else -1, array("q")).extend((one.offset, one.length))
+            spans.setdefault(image_id if _is_id(image_id) else None, array("q")).extend((one.offset, one.length))
             category = category_of(value)
             of_category[category] = of_category.get(category, 0) + 1
         elif one.key == "categories" and type(value.get("id")) is int:
@@ -87,8 +88,12 @@ def read_instances(path: Path) -> Instances:
         head = array("q", (status.st_size, status.st_mtime_ns, height, width))
         found.index[name] = (head + places if places is not None else head).tobytes()
     if lost := sum(len(places) // 2 for places in spans.values()):
-        ids = name_some([str(image_id) for image_id in sorted(spans)], 3)
-        found.faults.append(f"{lost:,} annotations of {path.name} name images that it does not list: {ids}")
+        ids = name_some(sorted("none" if one is None else repr(one) for one in spans), 3)
+        listed = name_some(sorted(map(repr, sizes))[:3], 3) or "none"
+        found.faults.append(
+            f"{lost:,} annotations of {path.name} name images that it does not list: {ids}; its images have the ids "
+            f"{listed}"
+        )
     unknown = {one: n for one, n in of_category.items() if one not in found.categories}
     if unknown:
         names = ["no whole number" if one is None else str(one) for one in unknown]
@@ -141,7 +146,15 @@ def index_of(label: LabelFile) -> dict[str, bytes]:
     """The index of a file of many images, by the names that it has. Raises ScenesError."""
     kind = kind_of(label)
     if kind.mask_files is None:
-        return read_instances(Path(label.path)).index
+        found = read_instances(Path(label.path))
+        if not found.annotated:
+            raise ScenesError(
+                f"{label.path} has no annotation of any of its {len(found.index):,} images"
+                f"{''.join(f': {fault}' for fault in found.faults)}; restore it"
+            )
+        for fault in found.faults:
+            say_once(fault)
+        return found.index
     index: dict[str, bytes] = {}
     for name, path in kind.mask_files(Path(label.path)):
         packed = path.encode("utf-8", "surrogateescape")
@@ -230,6 +243,11 @@ def key_of(image_id: str, names: Iterable[str] | dict[str, bytes]) -> str | None
         _, slash, rest = rest.partition("/")
         if not slash:
             return None
+
+
+def _is_id(value: Any) -> TypeGuard[int | str]:
+    """As `samclr regions import` takes them."""
+    return isinstance(value, int | str) and not isinstance(value, bool)
 
 
 def _length(value: Any) -> int:

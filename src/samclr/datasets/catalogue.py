@@ -118,8 +118,8 @@ class Boxes:
     Attributes:
         train: splits that may be trained on, the usual one first. test: the one that is measured on.
         classes: from the root to their names.
-        objects: from the root, a split, its images' ids and their heights and widths to each image's objects, in this
-            order. Raises EvaluationError where annotations are missing, malformed or those of other images.
+        objects: from the root, a split, ids of some of its images and their heights and widths to each image's objects,
+            in this order. Raises EvaluationError where annotations are missing, malformed or those of other images.
         by_voc: whether Pascal VOC's own rules are counted as well.
     """
 

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from samclr.datasets.catalogue import DataSetSpec, Split
-from samclr.datasets.check_labels import LabelMaps, check_labels
+from samclr.datasets.check_labels import LabelsCheck, check_labels
 from samclr.datasets.label_maps import LabelError, read_values
 from samclr.datasets.layouts import list_named
 from samclr.datasets.names import NamedSource, find_root
-from samclr.errors import ScenesError
+from samclr.errors import EvaluationError, ScenesError
 from samclr.scenes.decode import DecodeError, load_scene
-from samclr.scenes.refs import SceneRef
+from samclr.scenes.refs import SceneRef, stem_of
 
-SAMPLE = 20  # images of each split that are decoded and whose label maps are compared in size
+SAMPLE = 20  # images of each split that are decoded and whose labels are compared in size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class SetCheck:
 
 
 def check_set(data_set: DataSetSpec, root: Path | None) -> SetCheck:
-    """Compare a copy with the release: files and counts of each split, label maps, and their sizes on a sample.
+    """Compare a copy with the release: files and counts of each split, labels, and their sizes on a sample.
 
     Sets of few large files are compared by their MD5 sums.
     """
@@ -78,7 +78,8 @@ def _check_split(data_set: DataSetSpec, root: Path, split: Split) -> SplitCheck:
     checked = check_labels(source, split, refs)
     faults += checked.faults
     faults += data_set.faults_of(root, split.name)
-    faults += _check_sample(refs, checked.maps)
+    faults += _check_sample(source, refs, checked)
+    faults += _check_marks(source, refs)
     return SplitCheck(**facts, images=len(refs), labels=checked.count, faults=tuple(faults))
 
 
@@ -87,15 +88,42 @@ def _without_advice(error: ScenesError) -> str:
     return str(error).rsplit("; samclr data check", 1)[0]
 
 
-def _check_sample(refs: Sequence[SceneRef], maps: Sequence[LabelMaps]) -> list[str]:
-    """Decode images spread over the split, and compare their label maps' sizes."""
+def _check_sample(source: NamedSource, refs: Sequence[SceneRef], checked: LabelsCheck) -> list[str]:
+    """Decode images spread over the split, compare sizes of their label maps and in a JSON, and read their boxes."""
     faults = []
     for number in np.unique(np.linspace(0, len(refs) - 1, min(SAMPLE, len(refs))).astype(int)).tolist():
+        image_id = refs[number].image_id
         try:
-            shape = load_scene(refs[number]).pixels.shape[:2]
-            for those in maps:
+            height, width = load_scene(refs[number]).pixels.shape[:2]
+            stated = checked.sizes_hw.get(image_id, (height, width))
+            if stated != (height, width):
+                faults.append(
+                    f"{image_id}: it is {width}x{height} px upright, in its JSON {stated[1]}x{stated[0]}: one is of "
+                    f"another copy, or was turned"
+                )
+            for those in checked.maps:
                 if (path := those.paths[number]) is not None:
-                    read_values(path, shape, those.num_channels)
-        except (DecodeError, LabelError) as error:
-            faults.append(f"{refs[number].image_id}: {error}")
+                    read_values(path, (height, width), those.num_channels)
+            _read_boxes(source, image_id, (height, width))
+        except (DecodeError, LabelError, EvaluationError) as error:
+            faults.append(f"{image_id}: {error}")
     return faults
+
+
+def _read_boxes(source: NamedSource, image_id: str, size_hw: tuple[int, int]) -> None:
+    """Of a split for detection. Raises EvaluationError where an image's are missing, malformed or another image's."""
+    boxes = source.data_set.boxes
+    if boxes is not None and source.split in (*boxes.train, boxes.test):
+        list(boxes.objects(source.root, source.split, [image_id], [size_hw]))
+
+
+def _check_marks(source: NamedSource, refs: Sequence[SceneRef]) -> list[str]:
+    """Read the classes of all images of a split that has several each."""
+    spec = source.data_set.multilabel
+    if spec is None or source.split not in (spec.train, spec.test):
+        return []
+    try:
+        spec.marks(source.root, source.split, [stem_of(ref.image_id) for ref in refs])
+    except EvaluationError as error:
+        return [str(error)]
+    return []

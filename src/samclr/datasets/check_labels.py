@@ -1,10 +1,12 @@
 """Whether a split's images have the labels that its release has, for `samclr data check`."""
 
-from collections.abc import Sequence
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from samclr.datasets.annotation_index import index_of, key_of, read_instances
+from samclr.datasets.annotation_index import index_of, key_of, mask_paths, place_of, read_instances
 from samclr.datasets.catalogue import LabelKind, Split
 from samclr.datasets.layouts import find_class_labels
 from samclr.datasets.names import NamedSource
@@ -22,11 +24,13 @@ class LabelMaps:
 
 @dataclass(kw_only=True)
 class LabelsCheck:
-    """What was found. count: images with a label, None where the split has none; maps: of which sizes are compared."""
+    """What was found. count: images with a label, None where the split has none; maps: of which sizes are compared;
+    sizes_hw: of images by their ids, height and width in px as a JSON of instances states them."""
 
     count: int | None = None
     faults: list[str] = field(default_factory=list)
     maps: list[LabelMaps] = field(default_factory=list)
+    sizes_hw: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def check_labels(source: NamedSource, split: Split, refs: Sequence[SceneRef]) -> LabelsCheck:
@@ -83,11 +87,15 @@ def _check_files(
                 whole = read_instances(path)
                 names, faults = whole.index, whole.faults
             else:
-                names, faults = index_of(LabelFile(path=str(path), rule=source.data_set.name, kind=kind.name)), []
+                names = index_of(LabelFile(path=str(path), rule=source.data_set.name, kind=kind.name))
+                faults = _missing_masks(path, names.values())
         except ScenesError as error:
             found.faults.append(str(error))
             continue
         keys = [key_of(image_id, names) for image_id in mine]
+        if kind.form == "instances":
+            places = {one: place_of(names[key]) for one, key in zip(mine, keys, strict=True) if key is not None}
+            found.sizes_hw |= {one: place.size for one, place in places.items() if place.size is not None}
         count += sum(key is not None for key in keys)
         found.faults += faults
         if kind.form == "instances" and (without := [i for i, key in zip(mine, keys, strict=True) if key is None]):
@@ -95,6 +103,26 @@ def _check_files(
         if absent := sorted(names.keys() - {key for key in keys if key is not None}):
             found.faults.append(f"{path.name} names {len(absent):,} images that are not there: {name_some(absent)}")
     found.count = count if found.count is None else found.count
+
+
+def _missing_masks(table: Path, indexes: Iterable[bytes]) -> list[str]:
+    """Mask files that a table names and that are not there, counted by the first character, as archives have them."""
+    by_folder: dict[Path, list[str]] = {}
+    for index in indexes:
+        for path in mask_paths(index):
+            by_folder.setdefault(path.parent, []).append(path.name)
+    missing: list[str] = []
+    for folder, names in by_folder.items():
+        there = set(os.listdir(folder)) if folder.is_dir() else set()
+        missing += [name for name in names if name not in there]
+    if not missing:
+        return []
+    first = Counter(name[0] for name in missing)
+    counts = ", ".join(f"{character} {count:,}" for character, count in sorted(first.items()))
+    return [
+        f"{len(missing):,} masks that {table.name} names are missing: {name_some(sorted(missing))}; by the first "
+        f"character of their names: {counts}"
+    ]
 
 
 def _stray_labels(source: NamedSource, paths: Sequence[Path | None], kind: LabelKind) -> list[str]:

@@ -10,8 +10,9 @@ from jaxtyping import UInt8
 
 from samclr.datasets.catalogue import DATASETS, IGNORED, DataSetSpec, PixelClasses
 from samclr.datasets.label_maps import LabelError, read_values, say_turned
+from samclr.datasets.labelled_split import refuse_tested
 from samclr.datasets.layouts import find_class_labels, list_named, recognise_in
-from samclr.datasets.names import DATA_VARIABLE, NamedSource, as_named, find_root
+from samclr.datasets.names import DATA_VARIABLE, NamedSource, as_named, find_root, refuse_split
 from samclr.datasets.text_files import read_text
 from samclr.errors import EvaluationError, ScenesError, name_some
 from samclr.log import say_once
@@ -21,6 +22,7 @@ from samclr.scenes.refs import SceneRef
 
 OWN_LAYOUT = "images/{train,test}/*, labels/{train,test}/*.png of the same stem (or val for test)"
 CLASSES_FILE, NO_CLASS = "classes.txt", "-"
+DENSE = "dense tasks"
 TRAIN_NAMES, TEST_NAMES = ("train", "training"), ("test", "val", "validation")
 
 
@@ -79,6 +81,7 @@ def open_labelled_scenes(name_or_path: Path) -> tuple[LabelledScenes, LabelledSc
         data_set, root, own, asked = _find(name_or_path)
         splits = [_train_and_test(data_set, root, names, own is not None, asked) for names in (TRAIN_NAMES, TEST_NAMES)]
         train, test = (_open_split(split, own) for split in splits)
+        refuse_tested(splits[0], splits[0].split, train.refs, splits[1].split, test.refs)
     except ScenesError as error:
         raise EvaluationError(str(error)) from None
     return train, test
@@ -102,11 +105,11 @@ def open_validation_scenes(name_or_path: Path) -> LabelledScenes | None:
         raise EvaluationError(str(error)) from None
 
 
-def _find(name_or_path: Path) -> tuple[DataSetSpec, Path, PixelClasses | None, str | None]:
-    """The set whose layout it has, its root, the classes that a classes.txt names, and the split that is named."""
+def _find(name_or_path: Path) -> tuple[DataSetSpec, Path, PixelClasses | None, NamedSource | None]:
+    """The set whose layout it has, its root, the classes that a classes.txt names, and a source with a split."""
     named, asked = as_named(name_or_path), None
     if named is not None:
-        data_set, root, asked = named.data_set, named.root, named.split
+        data_set, root, asked = named.data_set, named.root, named if named.is_stated else None
     else:
         variable = os.environ.get(DATA_VARIABLE)
         path = name_or_path if name_or_path.is_dir() or variable is None else Path(variable) / name_or_path
@@ -152,18 +155,18 @@ def _own_classes(file: Path) -> PixelClasses:
 
 
 def _train_and_test(
-    data_set: DataSetSpec, root: Path, names: tuple[str, ...], own: bool, asked: str | None = None
+    data_set: DataSetSpec, root: Path, names: tuple[str, ...], own: bool, asked: NamedSource | None = None
 ) -> NamedSource:
     """The first split of those names that has public labels; of a set of one's own, the first that is there.
 
-    asked: the split that was named, which a set with several to train on is trained on.
+    asked: with the split that was stated, which a set with several to train on is trained on.
     """
     if data_set.dense_splits is not None:
         trained, tested = data_set.dense_splits
-        if asked not in (None, data_set.scene_split, *trained):
-            raise EvaluationError(f"dense tasks on {data_set.title} train on {' or '.join(trained)}, not on {asked}")
-        train = asked if asked in trained else trained[0]
-        return NamedSource(data_set=data_set, split=tested if names == TEST_NAMES else str(train), root=root)
+        if asked is not None:
+            refuse_split(asked, DENSE, trained, tested)
+        train = trained[0] if asked is None else asked.split
+        return NamedSource(data_set=data_set, split=tested if names == TEST_NAMES else train, root=root)
     wanted = [found.name for name in names if (found := data_set.split(name)) is not None and found.labelled]
     if not wanted:
         raise EvaluationError(
@@ -172,8 +175,9 @@ def _train_and_test(
             f"and measured on in the field dense_splits of its DataSetSpec"
         )
     present = [name for name in wanted if (root / data_set.images / name).is_dir()]
-    if asked not in (None, data_set.scene_split) and asked not in wanted[:1] and names == TRAIN_NAMES:
-        raise EvaluationError(f"dense tasks on {data_set.title} train on {wanted[0]}, not on {asked}")
+    if asked is not None and names == TRAIN_NAMES:
+        tested = _train_and_test(data_set, root, TEST_NAMES, own).split
+        refuse_split(asked, DENSE, wanted[:1], tested)
     return NamedSource(data_set=data_set, split=(present if own and present else wanted)[0], root=root)
 
 

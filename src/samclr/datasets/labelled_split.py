@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Int
 
+from samclr.datasets.names import NamedSource
 from samclr.draws import seeded_subset
 from samclr.errors import EvaluationError, name_some
 from samclr.scenes.decode import DecodeError, read_image
@@ -60,4 +61,17 @@ def refuse_broken(broken: list[str]) -> None:
     if broken:
         raise EvaluationError(
             f"{len(broken)} of the labelled images cannot be read: {name_some(broken)}; fix or remove them"
+        )
+
+
+def refuse_tested(
+    source: NamedSource, trained: str, own: Sequence[SceneRef], tested: str, others: Sequence[SceneRef]
+) -> None:
+    """Raise EvaluationError if images of the split that is trained on are in the one that is tested on as well."""
+    both = sorted({ref.image_id for ref in own} & {ref.image_id for ref in others})
+    if both:
+        raise EvaluationError(
+            f"{source.data_set.title} is trained on {trained} and tested on {tested}, and {len(both):,} images are in "
+            f"both: {name_some(both)}; restore the lists of images in {source.root}, or type another split to "
+            f"train on, as {source.data_set.name}:SPLIT@ROOT"
         )

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from samclr.datasets.catalogue import DATASETS, DataSetSpec, ListSplit
 from samclr.datasets.label_maps import LABEL_SUFFIXES, refuse_shared, shared_stems
-from samclr.datasets.names import NamedSource
+from samclr.datasets.names import NamedSource, parts_advice
 from samclr.errors import ScenesError, name_some
 from samclr.scenes.containers import list_file
 from samclr.scenes.notes import ListingNotes
@@ -70,7 +70,7 @@ def _list_images(source: NamedSource, notes: ListingNotes) -> Iterator[SceneRef]
         present = [name for name in names if (data_set.image_folder(root, name) / name).is_dir()]
         raise ScenesError(
             f"{source.data_set.title} has no split {source.split} in {source.root}: expected the folder {folder}; "
-            f"found {', '.join(present) or 'no split'}; {_advice(source)}"
+            f"found {', '.join(present) or 'no split'}{parts_advice(folder)}; {_advice(source)}"
         )
     unreadable: list[str] = []
     others: list[str] = []

@@ -14,7 +14,7 @@ from jaxtyping import Int
 
 from samclr.datasets.catalogue import DATASETS
 from samclr.datasets.labelled import TEST_NAMES, TRAIN_NAMES, download_named, folder_of
-from samclr.datasets.labelled_split import ImageSplit
+from samclr.datasets.labelled_split import ImageSplit, refuse_tested
 from samclr.datasets.layouts import list_named, recognise_in
 from samclr.datasets.names import DATA_VARIABLE, NamedSource, as_named, find_root, refuse_split
 from samclr.datasets.sources import list_scenes
@@ -89,12 +89,13 @@ def _open_named(named: NamedSource) -> MultilabelSet:
     data_set, root, spec = named.data_set, named.root, named.data_set.multilabel
     if spec is None:
         raise EvaluationError(f"{data_set.title} does not say several classes of an image; use {_names()}")
-    refuse_split(named, spec.train, spec.test)
+    refuse_split(named, "classification with several classes", (spec.train,), spec.test)
     splits = []
     for name in (spec.train, spec.test):
         refs = list_named(NamedSource(data_set=data_set, split=name, root=root))
         classes, marks = spec.marks(root, name, [stem_of(ref.image_id) for ref in refs])
         splits.append(MultilabelSplit(refs=refs, labels=marks))
+    refuse_tested(named, spec.train, splits[0].refs, spec.test, splits[1].refs)
     return MultilabelSet(name=data_set.name, classes=tuple(classes), train=splits[0], test=splits[1])
 
 

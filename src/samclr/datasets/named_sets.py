@@ -48,7 +48,7 @@ def read_named(source: NamedSource) -> tuple[tuple[str, ...], Labelled, Labelled
             f"{', '.join(one.name for one in DATASETS.values() if 'labelled' in one.uses)}"
         )
     names = ("train", "val") if data_set.split("val") else ("train", "test")
-    refuse_split(source, *names)
+    refuse_split(source, "classification", names[:1], names[1])
     notes = ListingNotes()
     train, test = (list_named(_source(data_set, root, name), notes) for name in names)
     for line in notes.lines():

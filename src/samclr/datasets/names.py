@@ -25,11 +25,13 @@ _HUB = re.compile(r"(hub:|hf:/+datasets/)(?P<repo>[\w.-]+/[\w.-]+)(:(?P<split>[\
 
 @dataclass(frozen=True, kw_only=True)
 class NamedSource:
-    """A split of a data set of the catalogue. root: as given, or what $SAMCLR_DATA leads to."""
+    """A split of a data set of the catalogue. root: as given, or what $SAMCLR_DATA leads to. is_stated: whether the
+    split was typed, and not the one that NAME@ROOT means."""
 
     data_set: DataSetSpec
     split: str
     root: Path
+    is_stated: bool = False
 
     def spec(self) -> str:
         """What a user types for it."""
@@ -54,7 +56,9 @@ def as_named(source: Path) -> NamedSource | None:
     if found is None:
         return None
     data_set, split, root = found
-    return NamedSource(data_set=data_set, split=split, root=find_root(data_set, root))
+    typed = _NAMED.fullmatch(str(source))
+    is_stated = typed is not None and typed["split"] is not None
+    return NamedSource(data_set=data_set, split=split, root=find_root(data_set, root), is_stated=is_stated)
 
 
 def parse_named(source: Path) -> tuple[DataSetSpec, str, Path | None] | None:
@@ -76,13 +80,17 @@ def parse_named(source: Path) -> tuple[DataSetSpec, str, Path | None] | None:
     return data_set, split, Path(root).expanduser() if root else None
 
 
-def refuse_split(named: NamedSource, *measured: str) -> None:
-    """Raise ScenesError where a split is named of a set that is always measured on the same ones."""
-    if named.split not in (named.data_set.scene_split, measured[0]):
-        raise ScenesError(
-            f"{named.data_set.title} is measured on {' and '.join(measured)}, not on {named.split}; "
-            f"type {named.data_set.name}@{named.root}"
-        )
+def refuse_split(named: NamedSource, task: str, trained: Sequence[str], tested: str) -> None:
+    """Raise ScenesError where a split is stated that a task on the set does not train on; none are `trained` where it
+    only tests."""
+    if not named.is_stated or named.split in (trained or (tested,)):
+        return
+    name, root = named.data_set.name, named.root
+    typed = [f"{name}@{root}", *(f"{name}:{split}@{root}" for split in trained[1:])]
+    raise ScenesError(
+        f"{named.data_set.title} is {'trained on ' * bool(trained)}{' or '.join(trained)}{' and ' * bool(trained)}"
+        f"tested on {tested} for {task}; type {' or '.join(typed)} instead of {name}:{named.split}"
+    )
 
 
 def find_root(data_set: DataSetSpec, root: Path | None) -> Path:
@@ -115,8 +123,18 @@ def find_root(data_set: DataSetSpec, root: Path | None) -> Path:
             )
     raise ScenesError(
         f"{base} is not a root of {data_set.title}: expected {base / data_set.holds} or "
-        f"{base / data_set.folders[0] / data_set.holds}; found {name_some(sorted(os.listdir(base))) or 'nothing'}; "
-        f"samclr data check {data_set.name} --root DIR tells where to get it"
+        f"{base / data_set.folders[0] / data_set.holds}; found {name_some(sorted(os.listdir(base))) or 'nothing'}"
+        f"{parts_advice(base / data_set.holds)}; samclr data check {data_set.name} --root DIR tells where to get it"
+    )
+
+
+def parts_advice(folder: Path) -> str:
+    """What to do where a folder is not there and its parts are, as train_0 to train_f of Open Images' archives."""
+    parts = sorted(path.name for path in folder.parent.glob(f"{folder.name}_[0-9a-f]") if path.is_dir())
+    if not parts:
+        return ""
+    return (
+        f"; it lies in parts, {name_some(parts)}: move their images into {folder}, or make links to these folders there"
     )
 
 
@@ -144,6 +162,14 @@ def absolute(source: Path) -> Path:
     if named is None:
         return source.absolute()
     return Path(NamedSource(data_set=named.data_set, split=named.split, root=named.root.absolute()).spec())
+
+
+def absolute_measured(source: Path) -> Path:
+    """As `absolute`, of a set to measure on, which stays without a split where none is stated: see `refuse_split`."""
+    named = as_named(source)
+    if named is None or named.is_stated:
+        return absolute(source)
+    return Path(f"{named.data_set.name}@{named.root.absolute()}")
 
 
 def absolute_data(data: DataConfig) -> DataConfig:

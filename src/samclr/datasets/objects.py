@@ -101,7 +101,7 @@ def _people_of(name_or_path: Path) -> tuple[DataSetSpec, Path] | None:
     named = as_named(name_or_path)
     if named is not None:
         if named.data_set.people:
-            refuse_split(named, TEST)
+            refuse_split(named, "finding objects", (), TEST)
         return (named.data_set, named.root) if named.data_set.people else None
     path = folder_of(name_or_path)
     found = None if path is None else recognise_in(path, lambda one: one.people or one.pixel_classes)

@@ -6,6 +6,7 @@ as people unpack them, SegmentationClassAug/ID.png and a list train_aug.txt or t
 unpacks beside VOCdevkit: then it is VOC's train and all of SBD without VOC's val.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,7 +21,6 @@ from samclr.datasets.catalogue import (
     Multilabel,
     PixelClasses,
     Split,
-    for_each,
     same_stem,
 )
 from samclr.datasets.pascal_context import CONVERTED, OBJECTS_AND_CLASSES
@@ -38,7 +38,7 @@ AUGMENTED_LISTS = tuple(
     for folder in ("Segmentation", "SegmentationAug")
     for name in ("train_aug", AUGMENTED)
 )
-SBD_MAPS = f"../../{sbd.ROOT}/cls"  # from VOCdevkit/VOC2012
+SBD_MAPS = "SBD's"  # of `find_class_labels`: its maps beside VOCdevkit
 LABEL_FOLDERS = (*OBJECTS_AND_CLASSES, "SegmentationClassAug")
 MARKS = {"1": 1, "-1": -1, "0": 0}
 ANNOTATION = "Annotations/{stem}.xml"
@@ -112,14 +112,26 @@ def lacks_annotations(listed: Any) -> Any:
 
 
 def find_class_labels(*folders: str) -> FindLabels:
-    """The label map of an image's stem in the first of the folders that has one."""
+    """The label map of an image's stem in the first of the folders that has one; SBD_MAPS stands for SBD's."""
 
-    def find(root: Path, image_id: str) -> Path | None:
-        stem = image_id.removesuffix(".jpg")
-        paths = (root / folder / f"{stem}{'.mat' if folder == SBD_MAPS else '.png'}" for folder in folders)
-        return next((path for path in paths if path.is_file()), None)
+    def find(root: Path, image_ids: Sequence[str]) -> list[Path | None]:
+        of_sbd = sbd_of(root) if SBD_MAPS in folders else None
+        return [_first_map(root, folders, image_id.removesuffix(".jpg"), of_sbd) for image_id in image_ids]
 
-    return for_each(find)
+    return find
+
+
+def _first_map(root: Path, folders: Sequence[str], stem: str, of_sbd: Path | None) -> Path | None:
+    paths = [root / folder / f"{stem}.png" for folder in folders if folder != SBD_MAPS]
+    paths += [] if of_sbd is None else [of_sbd / "cls" / f"{stem}.mat"]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def sbd_of(root: Path) -> Path | None:
+    """SBD's folder beside VOCdevkit: where that is typed, else where its links lead to; None if there is none."""
+    devkits = [Path(os.path.abspath(root)).parent, root.resolve().parent]
+    places = [devkit.parent / sbd.ROOT for devkit in devkits]
+    return next((place for place in places if (place / "cls").is_dir()), None)
 
 
 def lister(year: int) -> Any:
@@ -130,8 +142,8 @@ def lister(year: int) -> Any:
         usual = f"ImageSets/{'Segmentation' if segmented else 'Main'}/{split.removeprefix(SEGMENTED)}.txt"
         names = AUGMENTED_LISTS if split == AUGMENTED else (usual,)
         file = next((root / name for name in names if (root / name).is_file()), None)
-        if file is None and split == AUGMENTED and (root / SBD_MAPS).is_dir():
-            return _augmented_by_sbd(root, listed)
+        if file is None and split == AUGMENTED and (of_sbd := sbd_of(root)) is not None:
+            return _augmented_by_sbd(root, of_sbd, listed)
         if file is None:
             beside = f", or {sbd.ROOT} beside VOCdevkit" if split == AUGMENTED else ""
             raise ScenesError(
@@ -150,11 +162,11 @@ def lister(year: int) -> Any:
     return listed
 
 
-def _augmented_by_sbd(root: Path, listed: Any) -> list[str]:
+def _augmented_by_sbd(root: Path, of_sbd: Path, listed: Any) -> list[str]:
     """VOC's train, then those of SBD that are not in it nor in VOC's val, in their order."""
     train, val = listed(root, f"{SEGMENTED}train"), set(listed(root, f"{SEGMENTED}val"))
-    of_sbd = {name for split in sbd.LABELLED for name in sbd.listed((root / SBD_MAPS).parent, split)}
-    return [*train, *sorted(of_sbd - val - set(train))]
+    names = {name for split in sbd.LABELLED for name in sbd.listed(of_sbd, split)}
+    return [*train, *sorted(names - val - set(train))]
 
 
 def title_of(year: int) -> str:

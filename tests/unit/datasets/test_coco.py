@@ -143,12 +143,20 @@ def test_what_is_missing_or_stray_is_named(tmp_path):
     )
 
 
+def test_a_json_of_other_sizes_is_no_whole_copy(tmp_path):
+    root = write_coco(tmp_path)
+    edited(root, "val2017", lambda held: held["images"][0].update(height=64, width=48))
+    (fault,) = faults_of(root)
+    assert fault.startswith("val2017/000000000700.jpg: it is 64x48 px upright, in its JSON 48x64: one is of another")
+
+
 def test_odd_annotations_are_counted_and_named(tmp_path):
     root = write_coco(tmp_path)
     edited(root, "val2017", lambda held: held["annotations"][0].update(image_id=12345))
     edited(root, "val2017", lambda held: held["annotations"][1].update(category_id=12))
     assert faults_of(root) == [
-        "1 annotations of instances_val2017.json name images that it does not list: 12345",
+        "1 annotations of instances_val2017.json name images that it does not list: 12345; its images have the "
+        "ids 700, 701",
         "1 annotations of instances_val2017.json have category ids that it does not list: 12",
     ]
     for category in ("1", [1], None):
@@ -170,7 +178,7 @@ def test_odd_annotations_are_counted_and_named(tmp_path):
         ),
         (lambda held: held["images"].append(held["images"][0]), "has two images with the id 700"),
         (lambda held: held["images"].append(held["images"][0] | {"id": 9}), "has two images with the file_name"),
-        (lambda held: held["images"].append({"id": "a", "file_name": "x.jpg"}), "has an image without a whole number"),
+        (lambda held: held["images"].append({"id": True, "file_name": "x.jpg"}), "has an image without a whole number"),
     ],
 )
 def test_files_that_are_not_cocos_are_refused(tmp_path, change, said):
@@ -185,6 +193,24 @@ def test_annotations_of_other_images_altogether_are_refused(tmp_path):
     edited(root, "val2017", lambda held: [one.update(file_name=f"x{one['id']}.jpg") for one in held["images"]])
     with pytest.raises(ScenesError, match=r"names none of the images: it has x700.jpg, x701.jpg; they have val2017/"):
         indexed(list_scenes([Path(f"coco:val2017@{root}")]))
+
+
+def test_annotations_of_no_image_of_the_file_are_said_or_refused(tmp_path, caplog):
+    """With ids as texts alone, as other tools write them, or in annotations and not in images."""
+    root, scenes = write_coco(tmp_path), [Path(f"coco:val2017@{tmp_path}")]
+    whole = indexed(list_scenes(scenes))
+    edited(root, "val2017", lambda held: [one.update(image_id=str(one["image_id"])) for one in held["annotations"]])
+    with pytest.raises(
+        ScenesError, match=r"has no annotation of any of its 2 images: 3 annotations of .* list: '700'; .* the ids 700"
+    ):
+        indexed(list_scenes(scenes))
+    edited(root, "val2017", lambda held: [one.update(id=str(one["id"])) for one in held["images"]])
+    num_places = [len(place_of(ref.label.index).spans) for ref in whole]
+    assert [len(place_of(ref.label.index).spans) for ref in indexed(list_scenes(scenes))] == num_places == [3, 0]
+    assert "that it does not list" not in caplog.text
+    edited(root, "val2017", lambda held: held["annotations"][0].update(image_id="139"))
+    indexed(list_scenes(scenes))
+    assert "1 annotations of instances_val2017.json name images that it does not list: '139'; its images" in caplog.text
 
 
 @pytest.mark.parametrize(

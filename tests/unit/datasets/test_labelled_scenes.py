@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.mat_sets import write_sbd
 from support.true_layouts import (
     write_ade20k,
     write_ade20k_full,
@@ -23,8 +24,10 @@ from samclr.datasets.labelled_scenes import open_labelled_scenes, open_validatio
 from samclr.datasets.multilabel import open_multilabel
 from samclr.datasets.named import cityscapes_spec
 from samclr.datasets.objects import open_objects
+from samclr.datasets.voc import CLASSES
 from samclr.errors import EvaluationError
 from samclr.evaluation.dense_features import scenes_fingerprint
+from samclr.evaluation.detection.opening import open_detection_set
 from samclr.scenes.decode import load_scene
 
 
@@ -156,14 +159,23 @@ def test_of_several_sets_in_a_folder_one_must_be_named(tmp_path):
 @pytest.mark.parametrize(
     ("opens", "source", "message"),
     [
-        (open_labelled_scenes, "camvid:val", r"dense tasks on CamVid train on train, not on val"),
-        (open_objects, "bsds500:val", r"BSDS500 is measured on test, not on val; type bsds500@"),
+        (
+            open_labelled_scenes,
+            "camvid:val",
+            r"trained on train and tested on test for dense tasks; type camvid@.* of camvid:val$",
+        ),
+        (open_objects, "bsds500:train", r"tested on test for finding objects; type .* instead of bsds500:train"),
+        (open_objects, "bsds500:val", r"BSDS500 is tested on test for finding objects; type bsds500@"),
         (
             open_multilabel,
             "voc2007:train",
-            r"Pascal VOC 2007 is measured on trainval and test, not on train; type voc2",
+            r"is trained on trainval and tested on test for classification .*; type voc2007@.* of voc2007:train$",
         ),
-        (open_labelled, "imagenette-160:val", r"is measured on train and val, not on val; type imagenette-160@"),
+        (
+            open_labelled,
+            "imagenette-160:val",
+            r"on train and tested on val for classification; type imagenette-160@",
+        ),
     ],
 )
 def test_a_split_that_would_not_be_measured_is_refused(tmp_path, opens, source, message):
@@ -174,6 +186,57 @@ def test_a_split_that_would_not_be_measured_is_refused(tmp_path, opens, source, 
     opens(Path(f"{source.partition(':')[0]}@{tmp_path}"))
     with pytest.raises(EvaluationError, match=message):
         opens(Path(f"{source}@{tmp_path}"))
+
+
+def test_a_split_that_is_stated_is_trained_on_or_refused(tmp_path):
+    """Though it is the one that is meant where none is stated."""
+    write_voc(tmp_path, 2012)
+    write_voc(tmp_path, 2007)
+    for opens in (open_labelled_scenes, open_multilabel, open_detection_set):
+        opens(Path(f"voc2012@{tmp_path}"))
+        with pytest.raises(EvaluationError, match=r"VOC 2012 is trained on .* and tested on .* of .*:trainval$"):
+            opens(Path(f"voc2012:trainval@{tmp_path}"))
+    with pytest.raises(EvaluationError, match=r"trained on seg_train or trainaug and tested on seg_val"):
+        open_labelled_scenes(Path(f"voc2012:seg_trainval@{tmp_path}"))
+    open_multilabel(Path(f"voc2007:trainval@{tmp_path}"))
+    (tmp_path / "stl10_binary").mkdir()
+    (tmp_path / "stl10_binary/train_X.bin").touch()
+    with pytest.raises(EvaluationError, match=r"STL-10 is trained on train .* instead of stl10:unlabeled$"):
+        open_labelled(Path(f"stl10:unlabeled@{tmp_path}"))
+
+
+def test_no_set_is_tested_on_what_it_is_trained_on(tmp_path):
+    """Each split that may be trained on for dense tasks, of each set whose splits have names of their own."""
+    for year in (2007, 2012):
+        write_voc(tmp_path, year, augmented=year == 2012)
+    write_sbd(tmp_path / "sbd", {"train": ["2008_1"], "val": ["2008_2"], "train_noval": ["2008_1"]})
+    roots = {"voc2007": tmp_path, "voc2012": tmp_path, "sbd": tmp_path / "sbd"}
+    for data_set in DATASETS.values():
+        if data_set.dense_splits is None:
+            continue
+        trained, tested = data_set.dense_splits
+        assert tested not in trained
+        for split in trained:
+            if data_set.name in roots:  # the others' splits are folders, or lists of two names
+                open_labelled_scenes(Path(f"{data_set.name}:{split}@{roots[data_set.name]}"))
+        assert data_set.name in roots or len(trained) == 1, data_set.name
+
+
+def test_images_that_are_trained_on_and_tested_on_are_refused(tmp_path, monkeypatch):
+    folder = write_voc(tmp_path, 2007)
+    spec = DATASETS["voc2007"]
+    monkeypatch.setitem(DATASETS._specs, "voc2007", replace(spec, dense_splits=(("seg_trainval",), "seg_val")))
+    with pytest.raises(
+        EvaluationError,
+        match=r"VOC 2007 is trained on seg_trainval and tested on seg_val, and 4 images are in both: 0000.*; restore",
+    ):
+        open_labelled_scenes(Path(f"voc2007@{tmp_path}"))
+    for name in ("Main/trainval.txt", *(f"Main/{one}_trainval.txt" for one in CLASSES)):
+        both = folder / "ImageSets" / name
+        both.write_text(both.read_text() + (folder / "ImageSets" / name.replace("trainval", "test")).read_text())
+    for opens in (open_multilabel, open_detection_set):
+        with pytest.raises(EvaluationError, match=r"trained on trainval and tested on test, and 8 images are in both"):
+            opens(Path(f"voc2007@{tmp_path}"))
 
 
 def test_a_pair_that_cannot_be_read_is_named(tmp_path):

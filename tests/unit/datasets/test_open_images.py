@@ -61,6 +61,32 @@ def test_a_whole_copy_is_complete_and_missing_masks_are_said(tmp_path):
     assert "of which none is in any of" in check_set(TINY, root).splits[0].faults[0]
 
 
+@pytest.mark.parametrize("masks", ["{split}-masks", "{split}-masks/{split}-masks-{first}"])
+def test_masks_that_are_missing_are_counted_by_their_archive(tmp_path, masks):
+    root = write_open_images(tmp_path, masks)
+    gone = sorted((root / "train-masks").rglob("*_m02_*.png"))
+    for path in gone:
+        path.unlink()
+    (fault,) = check_set(TINY, root).splits[0].faults
+    assert fault.startswith(f"2 masks that train-annotations-object-segmentation.csv names are missing: {gone[0].name}")
+    assert fault.endswith("by the first character of their names: 0 2")
+
+
+def test_images_as_the_archives_unpack_are_sent_into_one_folder(tmp_path):
+    root = write_open_images(tmp_path)
+    (root / "train").rename(root / "train_0")
+    said = r"found .*; it lies in parts, train_0: move their images into .*train, or make links to these folders th"
+    with pytest.raises(ScenesError, match=said):
+        list_scenes([Path(f"open-images@{root}")])
+    for split in ("validation", "test"):
+        (root / split).rename(root / f"x{split}")
+    with pytest.raises(ScenesError, match=rf"is not a root of Open Images.*{said}"):
+        list_scenes([Path(f"open-images@{root}")])
+    (root / "train").mkdir()
+    (root / "train/train_0").symlink_to(root / "train_0", target_is_directory=True)
+    assert len(segment(root, tmp_path / "out")[0]) == 2
+
+
 def test_some_of_the_sixteen_archives_are_enough(tmp_path):
     """Whichever row comes first: masks of the others are their images' errors."""
     root = write_open_images(tmp_path, "{split}-masks-{first}")

@@ -40,7 +40,7 @@ def test_classes_are_those_that_torchvision_reads(tmp_path):
     assert (val.label_map(0) == VALUES[box_scene(2)[1]]).all()
     assert len(open_labelled_scenes(Path(f"sbd:train_noval@{folder}"))[0]) == 1
     assert len(open_labelled_scenes(folder)[0]) == 2
-    with pytest.raises(EvaluationError, match="dense tasks on SBD train on train or train_noval, not on val"):
+    with pytest.raises(EvaluationError, match="SBD is trained on train or train_noval and tested on val"):
         open_labelled_scenes(Path(f"sbd:val@{folder}"))
 
 
@@ -133,3 +133,14 @@ def test_vocs_trainaug_from_the_raw_files(tmp_path):
     Image.open(train.refs[4].path).verify()
     with pytest.raises(ScenesError, match=r"trainaug.txt, or benchmark_RELEASE/dataset beside VOCdevkit; samclr data"):
         list_scenes([Path(f"voc2012:trainaug@{write_voc(tmp_path / 'alone', 2012)}")])
+
+
+@pytest.mark.parametrize("beside_the_link", [True, False])
+def test_sbd_lies_beside_vocdevkit_or_beside_a_link_to_it(tmp_path, monkeypatch, beside_the_link):
+    folder = write_voc(tmp_path / "disk", 2012)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/VOCdevkit").symlink_to(folder.parent, target_is_directory=True)
+    write_sbd(tmp_path / ("data" if beside_the_link else "disk"), {"train": ["2008_000002"], "val": ["2008_000004"]})
+    monkeypatch.chdir(tmp_path)
+    for root in ("data", "data/VOCdevkit/VOC2012", tmp_path / "data"):
+        assert len(open_labelled_scenes(Path(f"voc2012:trainaug@{root}"))[0]) == 6

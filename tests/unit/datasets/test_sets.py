@@ -23,6 +23,7 @@ from torchvision.datasets import CIFAR10, STL10, Cityscapes
 
 from samclr.bank.bank import SceneBank, pack_scenes
 from samclr.bank.places import default_bank, refuse_inside_scenes
+from samclr.cli.study import RunStudy
 from samclr.config.segmenters import SegmenterConfig
 from samclr.datasets.catalogue import DATASETS
 from samclr.datasets.label_maps import NO_REGION, read_label_regions
@@ -171,6 +172,11 @@ def test_a_name_alone_is_looked_up_in_the_data_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("SAMCLR_DATA", "data")
     assert len(scenes_of("camvid:val")) == 3
     assert absolute(Path("camvid")) == Path(f"camvid:train@{tmp_path}/data/camvid")
+    names = {"on": ("a=camvid",), "dense_on": ("b=camvid:train",), "scenes": ("c=camvid",)}
+    studied = RunStudy(study="smoke", out=tmp_path, **names)._given()
+    assert studied.on == {"a": Path(f"camvid@{tmp_path}/data/camvid")}  # no split is stated
+    assert studied.dense_on == {"b": Path(f"camvid:train@{tmp_path}/data/camvid")}
+    assert studied.scenes == {"c": (absolute(Path("camvid")),)}
 
 
 def test_a_source_means_the_same_from_every_folder(tmp_path, monkeypatch):

@@ -90,7 +90,7 @@ def test_both_years_together(tmp_path, caplog):
 def test_a_split_to_train_on(tmp_path):
     write_voc(tmp_path)
     assert len(open_detection_set(Path(f"voc2007:train@{tmp_path}")).train) == 8
-    with pytest.raises(EvaluationError, match="detection on Pascal VOC 2007 trains on trainval or train, not on val"):
+    with pytest.raises(EvaluationError, match="trained on trainval or train and tested on test for detection"):
         open_detection_set(Path(f"voc2007:val@{tmp_path}"))
     with pytest.raises(EvaluationError, match=r"Pascal VOC 2007 and 2012: expected .*VOC2007/JPEGImages"):
         open_detection_set(Path(f"voc0712@{write_voc(tmp_path / 'late', 2012).parents[1]}"))
@@ -139,6 +139,21 @@ def test_check_names_images_without_their_file(tmp_path):
     faults = {one.split: one.faults for one in check_set(DATASETS["voc2007"], tmp_path).splits}
     assert "1 images have no Annotations/ID.xml: 000017.jpg" in faults["test"]
     assert all("Annotations" not in fault for fault in faults["trainval"])
+
+
+def test_check_reads_boxes_and_marks(tmp_path):
+    """Those that are refused when a backbone is to be measured on them."""
+    folder = write_voc(tmp_path)
+    assert all(len(one.faults) == 1 for one in check_set(DATASETS["voc2007"], tmp_path).splits)  # its size
+    file = folder / "Annotations/000017.xml"
+    file.write_text(file.read_text().replace("<width>64</width>", "<width>48</width>", 1))
+    for name in CLASSES[1:]:
+        (folder / f"ImageSets/Main/{name}_trainval.txt").unlink()
+    faults = {one.split: "; ".join(one.faults[1:]) for one in check_set(DATASETS["voc2007"], tmp_path).splits}
+    assert "000017.jpg: " in faults["test"]
+    assert "000017.xml is of an image of 48x48 px; the image is 64x48 px upright" in faults["test"]
+    assert "bicycle_trainval.txt is missing: it says which images" in faults["trainval"]
+    assert not any(text for split, text in faults.items() if split not in ("test", "trainval"))
 
 
 def test_splits_without_objects(tmp_path):

@@ -17,7 +17,7 @@ SPEC = voc(
     signs=("JPEGImages", "ImageSets/Main", "ImageSets/Action"),
     class_folders=("SegmentationClass", "SegmentationClassAug", SBD_MAPS),
     archives="VOCtrainval_11-May-2012.tar; SBD's label maps from the SBD page of Berkeley",
-    dense_splits=(("seg_train", "trainaug", "seg_trainval"), "seg_val"),
+    dense_splits=(("seg_train", "trainaug"), "seg_val"),
     measured=("train", "val"),
     boxes=boxes_of("train", test="val"),
     fetched=("trainval",),

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from samclr.datasets.catalogue import Boxes, LabelledBox
+from samclr.datasets.labelled_split import refuse_tested
 from samclr.datasets.layouts import list_named
-from samclr.datasets.names import NamedSource
+from samclr.datasets.names import NamedSource, refuse_split
 from samclr.errors import EvaluationError, ScenesError, name_some
 from samclr.evaluation.detection.instances import ImageInstances, InstanceSet, InstanceSplit, has_area
 from samclr.log import say_once
@@ -24,15 +25,17 @@ def open_boxes(source: NamedSource, boxes: Boxes) -> InstanceSet:
             training images have no object, or the test images none that counts.
     """
     data_set, root = source.data_set, source.root
-    train = boxes.train[0] if source.split == data_set.scene_split else source.split
-    if train not in boxes.train:
-        raise EvaluationError(
-            f"detection on {data_set.title} trains on {' or '.join(boxes.train)}, not on {source.split}"
-        )
+    try:
+        refuse_split(source, "detection", boxes.train, boxes.test)
+    except ScenesError as error:
+        raise EvaluationError(str(error)) from None
+    train = source.split if source.is_stated else boxes.train[0]
     classes, splits = boxes.classes(root), []
     for name in (train, boxes.test):
         split = NamedSource(data_set=data_set, split=name, root=root)
         splits.append(InstanceSplit(images=list(_images(split, boxes))))
+    own, others = ([one.ref for one in split.images] for split in splits)
+    refuse_tested(source, train, own, boxes.test, others)
     if not splits[0].trained.images:
         raise EvaluationError(f"the split {train} of {data_set.title} has no object with a box; expected some")
     if splits[1].num_objects == 0:

@@ -201,7 +201,11 @@ def _root(name_or_path: Path) -> Path:
     try:
         named = as_named(name_or_path)
         if named is not None and named.data_set.instances is not None:
-            refuse_split(named, VAL_FOLDERS[0])
+            train, val = (
+                [name for name in names if named.data_set.split(name)] for names in (TRAIN_FOLDERS, VAL_FOLDERS)
+            )
+            if train and val and named.split != val[0]:
+                refuse_split(named, "detection", train[:1], val[0])
     except ScenesError as error:
         raise EvaluationError(str(error)) from None
     if named is not None and named.data_set.instances is None:

@@ -19,8 +19,8 @@ from samclr.datasets.label_maps import (
     read_label_regions,
     say_turned,
 )
-from samclr.errors import ScenesError, UsageError
-from samclr.log import option_of, tell
+from samclr.errors import ScenesError, UsageError, name_some, one_of
+from samclr.log import option_of, say, tell
 from samclr.regions.records import ImageRegions, SegmentError, region_from_rle, regions_of_scene
 from samclr.regions.score import MAX_SEGMENTS
 from samclr.regions.segmenters.base import Segmenter
@@ -98,6 +98,7 @@ class LabelsSegmenter(Segmenter):
         if options.labels is not None:
             return refs
         chosen = [replace(ref, label=label_of_kind(ref, options.annotations), other_labels=()) for ref in refs]
+        _say_unlabelled(chosen)
         for label in dict.fromkeys(ref.label for ref in chosen if ref.label is not None and is_shared(ref.label)):
             tell(f"regions are the {label.kind} of {label.path}, as they were annotated")
         for rule, kind in dict.fromkeys((one.rule, one.kind) for ref in chosen if (one := ref.label) and one.kind):
@@ -168,3 +169,18 @@ class LabelsSegmenter(Segmenter):
                 message=f"the label map has {num_pieces:,} pieces; expected at most {MAX_SEGMENTS:,}: is it a picture?",
             )
         return regions_of_scene(scene, regions_of_partition(pieces, first=1))
+
+
+def _say_unlabelled(refs: Sequence[SceneRef]) -> None:
+    """Say once how many images will fail for want of a label, and which splits have one for each in the release."""
+    without = [ref.image_id for ref in refs if ref.label is None]
+    if not without:
+        return
+    sets = [DATASETS[rule] for rule in dict.fromkeys(ref.label.rule for ref in refs if ref.label is not None)]
+    whole = [
+        f"{one.name}:{split.name}@ROOT" for one in sets for split in one.splits if split.labelled and split.required
+    ]
+    say(
+        f"{len(without):,} of {len(refs):,} images have no label map in their data set, and fail: {name_some(without)}"
+        + (f"; in the release, all have one in {one_of(whole)}" if whole else "")
+    )

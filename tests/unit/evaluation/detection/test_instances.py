@@ -242,7 +242,9 @@ def test_coco_by_its_name(tmp_path, monkeypatch):
     assert (found.name, found.classes) == ("coco", ("person", "dog", "toothbrush"))
     assert [len(found.train), len(found.train.trained), len(found.val)] == [3, 2, 2]
     assert sum(int(one.is_crowd.sum()) for one in found.train.images) == 2
-    with pytest.raises(EvaluationError, match="COCO 2017 is measured on val2017, not on unlabeled2017; type coco@"):
+    with pytest.raises(
+        EvaluationError, match=r"COCO 2017 is trained on train2017 and .* val2017 for detection; type coco@"
+    ):
         open_instances(Path(f"coco:unlabeled2017@{tmp_path / 'coco'}"))
     monkeypatch.setenv("SAMCLR_DATA", str(tmp_path))
     assert open_instances(Path("coco")).val.fingerprint == found.val.fingerprint
