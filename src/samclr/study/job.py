@@ -24,8 +24,8 @@ Engine = Literal["local", "ray"]
 
 
 def plan_study(study: Study, source: str, out: Path, given: Given, parallel: int | None) -> tuple[StudyFolder, Plan]:
-    """Begin the folder `out`, or continue in it. Paths, weights and steps that the command leaves out are those of
-    the time before.
+    """Begin the folder `out`, or continue in it. Paths, weights, steps and seeds that the command leaves out are those
+    of the time before.
 
     Raises:
         UsageError: the study lacks what it needs, or has no arm of a name in `given.only`.

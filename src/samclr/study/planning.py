@@ -90,6 +90,7 @@ def with_paths_of(given: Given, plan: Plan) -> Given:
         ignore_label=given.ignore_label or plan.ignore_label,
         start=given.start or plan.start,
         steps=given.steps or plan.steps,
+        seeds=given.seeds or plan.stated_seeds,
     )
 
 
