@@ -121,7 +121,8 @@ def test_ctrl_c_ends_with_the_image_in_hand_and_says_so(tmp_path, workers):
     kept = len(rows_of(tmp_path / "store"))
     assert 2 <= kept < 240
     assert lines[-1].startswith(f"stopped: {kept} new images are kept in {tmp_path / 'store'}; rerun the same command")
-    assert lines[:-2] == ["segmenter: sam-digits on cpu"]
+    told = [line for line in lines[:-2] if " of 240 images after " not in line]  # on a slow machine
+    assert told == ["segmenter: sam-digits on cpu"]
     assert not list((tmp_path / "store").glob("*.tmp"))
 
 

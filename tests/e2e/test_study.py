@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from support.browser import open_page
 from support.command import command, samclr
+from support.scenes import write_shapes
 from support.study_files import IMAGE, LABELS, SAM, result, write_study_files
 
 from samclr.config.pretrain import ModelConfig
@@ -258,7 +259,7 @@ def test_ray_carries_out_the_same_study(whole, tmp_path):
 
 def test_dense_results_stand_in_the_table_by_their_keys(tmp_path):
     files = write_study_files(tmp_path)
-    given = files.given(dense_on={"camvid": tmp_path}, seeds=(0,))
+    given = files.given(dense_on={"camvid": write_shapes(tmp_path / "shapes")}, seeds=(0,))
     folder, plan = plan_study(files.study, "tiny", tmp_path / "out", given, parallel=1)
     knn = result("knn", "tones", top1=0.5, top5=0.9)
     linear = result("dense", "camvid", variant="linear", kind="dense", miou=0.25)

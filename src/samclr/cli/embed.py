@@ -116,8 +116,9 @@ class Embed(Settings):
             image_column=self.image_column,
         )
         embed = embed_scenes if self.engine == "local" else embed_scenes_on_ray
+        options = self.fill.options(default_workers(self.device), is_last=not self.export)
         with options_called(backbone="architecture"):
-            _, report = embed(refs, job, self.out, self.fill.options(default_workers(self.device)))
+            _, report = embed(refs, job, self.out, options)
         say(tally_text(report))
         status = show_fill("embedded", self.out, report, self.fill.strict, self.json)
         if self.export and not report.is_in_vain:

@@ -46,8 +46,8 @@ class Fill(Settings):
     ] = False
     strict: Annotated[bool, arg(help="End with status 1 if any image failed.")] = False
 
-    def options(self, default_workers: int | None = None) -> Any:
-        """As the job takes them."""
+    def options(self, default_workers: int | None = None, is_last: bool = True) -> Any:
+        """As the job takes them. is_last: see FillOptions."""
         import os
 
         from samclr.scenes.fill import FillOptions
@@ -56,4 +56,5 @@ class Fill(Settings):
             retry_errors=self.retry_errors,
             replace_changed=self.replace_changed,
             num_workers=self.workers or default_workers or os.cpu_count() or 1,
+            is_last=is_last,
         )

@@ -1,6 +1,6 @@
 """What every protocol's settings have, and how a protocol is declared. Its own settings stand in its spec."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -45,6 +45,20 @@ class ProtocolConfig(Settings):
         """Whether the protocol is run with these settings."""
         return True
 
+    @property
+    def variants(self) -> dict[str, str]:
+        """Its results with these settings, where they decide how many there are: by variant, what names the setting.
+
+        The two differ in a main result alone, of which the first setting is: {"": "k100", "k300": "k300"}. Empty: its
+        results have the variants that `ProtocolSpec.shown` names.
+        """
+        return {}
+
+    @staticmethod
+    def in_words(setting: str) -> str:
+        """What names a setting, as it stands in titles: k100 as 100 clusters."""
+        return setting
+
     def settings(self) -> dict[str, Any]:
         """Plain JSON values, without the protocol's name."""
         return {name: value for name, value in to_dict(self).items() if name != "name"}
@@ -72,7 +86,8 @@ class Shown:
     Attributes:
         measure: its name among the result's scores.
         title: of the column.
-        variant: of which result of the protocol; None: of each that no other names, with the variant after the title.
+        variant: of which result of the protocol; None: of each that no other names, with the variant, in words, after
+            the title.
     """
 
     measure: str
@@ -128,6 +143,11 @@ class ProtocolSpec:
     def name(self) -> str:
         """The protocol's name."""
         return self.config.name
+
+
+def first_is_main(settings: Iterable[str]) -> dict[str, str]:
+    """As `ProtocolConfig.variants`, of a protocol whose first setting gives its main result."""
+    return {("" if number == 0 else name): name for number, name in enumerate(settings)}
 
 
 def register_protocol(spec: ProtocolSpec) -> ProtocolSpec:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from samclr.config.cache import cache_folder
 from samclr.config.evaluation import EvaluationConfig
@@ -48,23 +49,8 @@ def evaluate_each(
         EvaluationError: a set cannot be opened, or has too few labels for a protocol; a backbone that gives no numbers.
         RunError, FilesError: the file of results cannot be added to.
     """
-    kinds = [kind for kind in KINDS if sets.get(kind)]
-    config = fit_evaluation(getattr(target.backbone, "input_sizes", None), config, kinds)
     place = results_place(out, target.run)
-    given: dict[str, Any] = {"backbone": target.backbone, "config": config, "device": device, "cache": cache_folder()}
-    tasks: list[Task] = [
-        resolve(KINDS[kind].task).of(_opened(kind, one), **given) for kind in kinds for one in sets[kind]
-    ]
-    protocols: dict[Kind, list[Protocol[Any, Any]]] = {
-        kind: [resolve(PROTOCOLS[one.name].build)(one) for one in config.asked(kind)] for kind in kinds
-    }
-    for task in tasks:
-        if not protocols[task.kind]:
-            raise UsageError(
-                f"nothing is measured on {task.name}: every protocol for such sets is skipped; ask for one of them"
-            )
-        for protocol in protocols[task.kind]:
-            protocol.check(task)
+    tasks, protocols = open_tasks(target.backbone, sets, config, device)
     identity = target.identity() if tasks else {}
     for task in tasks:
         results, details, failed = [], task.details(), None
@@ -82,6 +68,40 @@ def evaluate_each(
             yield results
         if failed is not None:
             raise failed
+
+
+def open_tasks(
+    backbone: nn.Module,
+    sets: Mapping[Kind, Sequence[Any]],
+    config: EvaluationConfig,
+    device: torch.device,
+    tell: bool = True,
+) -> tuple[list[Task], dict[Kind, list[Protocol[Any, Any]]]]:
+    """Open all sets, given as `evaluate_each` takes them, and see that each suits its kind's protocols, as the backbone
+    does, whatever its weights are. Nothing is measured.
+
+    tell: say what was rounded.
+
+    Raises:
+        UsageError, EvaluationError: as `evaluate_each`. ConfigError: the backbone takes no images of such a size.
+    """
+    kinds = [kind for kind in KINDS if sets.get(kind)]
+    config = fit_evaluation(getattr(backbone, "input_sizes", None), config, kinds, tell)
+    given: dict[str, Any] = {"backbone": backbone, "config": config, "device": device, "cache": cache_folder()}
+    tasks: list[Task] = [
+        resolve(KINDS[kind].task).of(_opened(kind, one), **given) for kind in kinds for one in sets[kind]
+    ]
+    protocols: dict[Kind, list[Protocol[Any, Any]]] = {
+        kind: [resolve(PROTOCOLS[one.name].build)(one) for one in config.asked(kind)] for kind in kinds
+    }
+    for task in tasks:
+        if not protocols[task.kind]:
+            raise UsageError(
+                f"nothing is measured on {task.name}: every protocol for such sets is skipped; ask for one of them"
+            )
+        for protocol in protocols[task.kind]:
+            protocol.check(task)
+    return tasks, protocols
 
 
 def _result(identity: dict[str, Any], task: Task, protocol: Protocol[Any, Any], outcome: Outcome) -> Result:

@@ -93,14 +93,15 @@ def result_grid(kind: Kind, results: Sequence[tuple[Hashable, Result]]) -> Grid:
 def _columns_of(result: Result, kind: Kind) -> list[Column]:
     if result.kind != kind or result.protocol not in PROTOCOLS:  # of a package that is not installed here
         return []
+    spec = PROTOCOLS[result.protocol]
     return [
         Column(
             protocol=result.protocol,
             variant=result.variant,
             measure=one.measure,
-            title=one.title if one.variant is not None else f"{one.title}, {result.variant}",
+            title=one.title if one.variant is not None else f"{one.title}, {spec.config.in_words(result.variant)}",
         )
-        for one in PROTOCOLS[result.protocol].shown
+        for one in spec.shown
         if one.measure in result.scores and _shows(result.protocol, one, result.variant)
     ]
 

@@ -16,13 +16,13 @@ from typing import Protocol, runtime_checkable
 import pyarrow as pa
 
 from samclr.errors import ScenesError, name_some
-from samclr.log import option_of, options_are_named, printable, say
+from samclr.log import option_of, options_are_named, say
 from samclr.processes.stopping import Flag, stop_requested, stop_signals, stopped
 from samclr.processes.workers import shared_flag, worker_processes
 from samclr.scenes.buckets import by_bucket
 from samclr.scenes.decode import pages_text
 from samclr.scenes.outdated import drop_outdated
-from samclr.scenes.progress import progress_bar
+from samclr.scenes.progress import shown_progress
 from samclr.scenes.refs import SceneRef
 from samclr.scenes.replaced import ITS_LABEL, ITS_REGIONS, STAMP_COLUMNS, Row, has_same_stamps, replaced
 from samclr.storage.parts import OK, PartsFolder, command_of
@@ -59,11 +59,15 @@ class HealingWork(Work, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class FillOptions:
-    """How to treat rows that exist already."""
+    """How to treat rows that exist already.
+
+    is_last: the caller does nothing after it, so that a signal which comes when all rows are there ends nothing.
+    """
 
     retry_errors: bool = False
     replace_changed: bool = False
     num_workers: int = 1
+    is_last: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +114,7 @@ class FillReport:
 @dataclass(kw_only=True)
 class _BucketResult:
     busy: bool = False
+    is_whole: bool = False  # no image of the bucket lacks its row
     num_new: int = 0
     changed: list[str] = field(default_factory=list)
     healed: dict[Path, str] = field(default_factory=dict)
@@ -130,17 +135,20 @@ def fill(folder: PartsFolder, refs: Sequence[SceneRef], work: Work, options: Fil
     buckets = by_bucket(folder, refs, isinstance(work, HealingWork))
     unfinished = unfinished_buckets(folder, buckets, options, work)
     parallel = options.num_workers > 1 and len(unfinished) > 1
-    with progress_bar() as progress, stop_signals(shared_flag() if parallel else None, STOPPING) as stop:
-        bar = progress.add_task(printable(title), total=len(refs), note="")
-        progress.advance(bar, len(refs) - sum(map(len, unfinished.values())))
+    num_left = len(unfinished)
+    flag = shared_flag() if parallel else None
+    with shown_progress(title, len(refs)) as advance, stop_signals(flag, STOPPING) as stop:
+        advance(len(refs) - sum(map(len, unfinished.values())), "")
         run = partial(_run_in_processes, stop) if parallel else _run_here
         for bucket, result in run(folder.path, folder.kind, unfinished, work, options):
             report.num_new += result.num_new
             report.changed += result.changed
             report.healed |= result.healed
             add_tally(report.tally, result.tally)
-            progress.update(bar, advance=len(buckets[bucket]), note=tally_note(report.tally, report.num_new, start))
-        check_stopped(stop, report, folder)
+            num_left -= result.is_whole
+            advance(len(buckets[bucket]), tally_note(report.tally, report.num_new, start))
+        if num_left or not options.is_last:
+            check_stopped(stop, report, folder)
     drop_outdated(folder, work)
     report.wall_s = time.monotonic() - start
     finish_report(report, folder, refs)
@@ -208,11 +216,10 @@ def tally_note(tally: Tally, num_new: int, start: float) -> str:
 
 
 def check_stopped(stop: Flag, report: FillReport, folder: PartsFolder) -> None:
-    """Raise Stopped if a signal ended the job before all rows were there."""
+    """Raise Stopped if a signal ended the job."""
     if stop.is_set():
-        raise stopped(
-            f"stopped: {report.num_new} new images are kept in {folder.path}; rerun the same command to do the rest"
-        )
+        kept = "1 new image is" if report.num_new == 1 else f"{report.num_new} new images are"
+        raise stopped(f"stopped: {kept} kept in {folder.path}; rerun the same command to do the rest")
 
 
 def _run_here(
@@ -273,6 +280,7 @@ def _fill_bucket(
                 break
             part = todo[first : first + folder.part_rows]
             result.num_new += folder.publish(bucket, lambda companion, part=part: work(part, companion))  # type: ignore[misc]
+        result.is_whole = result.num_new == len(todo)
         tally = getattr(work, "tally", None)
         if tally is not None:
             result.tally = dict(tally)

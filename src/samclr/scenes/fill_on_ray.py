@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from samclr.errors import PartsError
-from samclr.log import name_options, options_are_named, printable
+from samclr.log import name_options, options_are_named
 from samclr.processes.ray_cluster import ClusterWatch
 from samclr.processes.stopping import stop_requested, stop_signals
 from samclr.scenes.buckets import by_bucket
@@ -37,7 +37,7 @@ from samclr.scenes.fill import (
     unfinished_buckets,
 )
 from samclr.scenes.outdated import CompanionWork, drop_outdated
-from samclr.scenes.progress import progress_bar
+from samclr.scenes.progress import shown_progress
 from samclr.scenes.refs import SceneRef
 from samclr.storage.parts import PartsFolder
 
@@ -69,15 +69,15 @@ def fill_on_ray(
         num_todo += len(todo)
         for first in range(0, len(todo), folder.part_rows):
             tasks.append({"bucket": bucket, "refs": pickle.dumps(todo[first : first + folder.part_rows])})
-    with progress_bar() as progress, stop_signals(remark=STOPPING) as stop:
-        bar = progress.add_task(printable(f"{title} on Ray"), total=len(refs), note="")
-        progress.advance(bar, len(refs) - num_todo)
+    with shown_progress(f"{title} on Ray", len(refs)) as advance, stop_signals(remark=STOPPING) as stop:
+        advance(len(refs) - num_todo, "")
         for bucket, made in _results(ray, tasks, work, options.num_workers):
             report.num_new += _publish(folder, bucket, made, buckets[bucket], work, options)
             add_tally(report.tally, made.tally)
-            note = tally_note(report.tally, report.num_new, start)
-            progress.update(bar, advance=len(made.rows), note=note)
-        check_stopped(stop, report, folder)
+            num_todo -= len(made.rows)
+            advance(len(made.rows), tally_note(report.tally, report.num_new, start))
+        if num_todo or not options.is_last:
+            check_stopped(stop, report, folder)
     drop_outdated(folder, work)
     report.wall_s = time.monotonic() - start
     finish_report(report, folder, refs)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from samclr.config.kinds import KINDS, Kind
+from samclr.config.registry import resolve
 from samclr.datasets.sources import list_scenes
 from samclr.demo.data import make_data
 from samclr.demo.protocol_sets import make_sets
@@ -23,13 +24,14 @@ Engine = Literal["local", "ray"]
 
 
 def plan_study(study: Study, source: str, out: Path, given: Given, parallel: int | None) -> tuple[StudyFolder, Plan]:
-    """Begin the folder `out`, or continue in it. Paths, weights and steps that the command leaves out are those of
-    the time before.
+    """Begin the folder `out`, or continue in it. Paths, weights, steps and seeds that the command leaves out are those
+    of the time before.
 
     Raises:
         UsageError: the study lacks what it needs, or has no arm of a name in `given.only`.
         RunError: as begin_study; or a name that was used already means other files now.
         ScenesError: scenes that do not exist.
+        EvaluationError: a set cannot be opened that a run which the command means is still to be measured on.
     """
     if study.generated:
         given = _with_generated(study, out, given)
@@ -47,9 +49,16 @@ def plan_study(study: Study, source: str, out: Path, given: Given, parallel: int
     plan = make_plan(study, source, given, slots.num_threads)
     if before is not None:
         refuse_other_files(*before, plan)
-    folder, plan = begin_study(out, plan)
-    select_runs(plan, given)
-    return folder, plan
+    _open_sets(StudyFolder(path=out), plan, select_runs(plan, given))
+    return begin_study(out, plan)
+
+
+def _open_sets(folder: StudyFolder, plan: Plan, runs: list[Run]) -> None:
+    """See that the sets are there which runs are still to be measured on: each run would train and then end in this."""
+    due = {key for run in runs if not run.arm.missing for key in folder.missing_measurements(plan, run)}
+    for one in plan.measurements:
+        if one.key in due and one.path is not None and not one.path.is_relative_to(folder.path.absolute()):
+            resolve(KINDS[one.kind].opens)(one.path)
 
 
 def select_runs(plan: Plan, given: Given) -> list[Run]:

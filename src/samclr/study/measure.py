@@ -1,18 +1,42 @@
 """What a study measures of a backbone, by the protocols of samclr.evaluation."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from samclr.config.evaluation import TargetConfig
 from samclr.config.methods import Weights
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.registry import PROTOCOLS
-from samclr.evaluation.evaluate import evaluate
+from samclr.evaluation.evaluate import evaluate, open_tasks
 from samclr.evaluation.targets import open_target
+from samclr.models.backbone import create_backbone
 from samclr.models.devices import choose_device
 from samclr.runs.directory import read_json
 from samclr.runs.results import Result
 from samclr.study.plan import Measurement, Plan
+
+
+def check_measurements(config: PretrainConfig, measurements: Sequence[Measurement], plan: Plan) -> None:
+    """See that sets and backbone suit what will be measured of a run, before it is trained.
+
+    config: resolved, as the run is to have it.
+
+    Raises:
+        SamclrError: what measuring would end in: a set that cannot be opened, or that a protocol cannot take; a
+            backbone without maps, or that takes no images of such a size.
+    """
+    if not measurements:
+        return
+    with torch.random.fork_rng(devices=[]):  # the run's own draws go on as if there had been none
+        backbone = create_backbone(config.model, config.group.size_px).eval()
+    sets: dict[str, list[Path]] = {}
+    for one in measurements:
+        assert one.path is not None
+        sets.setdefault(one.kind, []).append(one.path)
+    open_tasks(backbone, sets, plan.measuring, choose_device(config.runtime.device), tell=False)
 
 
 def measure(run: Path, config: PretrainConfig, measurement: Measurement, plan: Plan, untrained: bool) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class Plan:
 
     Attributes:
         steps: of each run, where the command stated them.
-        own_seeds: the study's, where the command stated none.
+        own_seeds: the study's, which are run where no command states others.
     """
 
     study: str
@@ -102,6 +102,11 @@ class Plan:
     ignore_label: tuple[int, ...] = ()
     steps: int | None = None
     own_seeds: tuple[int, ...] = ()
+
+    @property
+    def stated_seeds(self) -> tuple[int, ...] | None:
+        """Its seeds where commands stated them; None where they are the study's."""
+        return self.seeds if self.own_seeds and self.seeds != self.own_seeds else None
 
     def runs(self) -> list["Run"]:
         """All runs, also those of missing arms: the seeds one after another, so that a further seed comes last."""

@@ -15,7 +15,7 @@ from samclr.datasets.names import parse_named
 from samclr.errors import UsageError, name_some
 from samclr.storage.files import is_portable
 from samclr.study.plan import UNTRAINED, Arm, Given, Measurement, Plan, Store, matches
-from samclr.study.recipe import ANY, Evaluation, Grid, Study, Variant
+from samclr.study.recipe import ANY, Evaluation, Grid, Study, Variant, usual_metrics
 
 _NONE: tuple[None] = (None,)
 
@@ -59,7 +59,7 @@ def make_plan(study: Study, source: str, given: Given, num_threads: int) -> Plan
         stores=tuple(stores.values()),
         measurements=tuple(measurements),
         measuring=study.measuring,
-        metrics=study.metrics,
+        metrics=study.metrics or usual_metrics(study.measuring),
         references=study.references,
         quoted=study.quoted,
         headline=study.headline,
@@ -90,6 +90,7 @@ def with_paths_of(given: Given, plan: Plan) -> Given:
         ignore_label=given.ignore_label or plan.ignore_label,
         start=given.start or plan.start,
         steps=given.steps or plan.steps,
+        seeds=given.seeds or plan.stated_seeds,
     )
 
 

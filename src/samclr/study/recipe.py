@@ -1,5 +1,6 @@
 """A study as pure data: the grid of its arms, its budget, and what is measured of them. Nothing here imports torch."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from samclr.config.pretrain import (
     PretrainConfig,
     Strategy,
 )
-from samclr.config.protocols import KnnConfig, protocols_of
+from samclr.config.protocols import KnnConfig, ProtocolConfig, ProtocolSpec, protocols_of
 from samclr.config.registry import METHODS
 from samclr.config.segmenters import SegmenterConfig
 from samclr.errors import ConfigError
@@ -29,6 +30,7 @@ class Metric:
         protocol, measure, variant: of which result, as samclr.runs.results.Result has them.
         title: as tables call it.
         kind: of the protocol.
+        setting: what names the setting of a main result whose protocol has others by their variants: k100.
     """
 
     protocol: str
@@ -36,21 +38,45 @@ class Metric:
     title: str
     variant: str = ""
     kind: Kind = "labelled"
+    setting: str = ""
 
     @property
     def key(self) -> str:
-        """Its name in `Reference.key` and in table.csv: knn_top1."""
+        """Its name in table.csv: knn_top1."""
         return "_".join(part for part in (self.protocol, self.variant, self.measure) if part)
 
+    @property
+    def keys(self) -> tuple[str, str]:
+        """Its names in `Reference.key`, the second with the setting: in_context_miou, in_context_102400_miou."""
+        return self.key, "_".join(part for part in (self.protocol, self.variant or self.setting, self.measure) if part)
 
-def usual_metrics() -> tuple[Metric, ...]:
-    """What every protocol wants shown."""
-    return tuple(
-        Metric(protocol=spec.name, measure=one.measure, title=one.title, variant=one.variant, kind=spec.kind)
-        for spec in protocols_of()
-        for one in spec.shown
-        if one.variant is not None  # else a study names the variants
-    )
+
+def usual_metrics(measuring: EvaluationConfig | None = None) -> tuple[Metric, ...]:
+    """What every protocol wants shown, of each result that it has with these settings; None takes the defaults."""
+    measuring = measuring or EvaluationConfig()
+    return tuple(metric for spec in protocols_of() for metric in _metrics_of(spec, measuring.of(spec.name)))
+
+
+def _metrics_of(spec: ProtocolSpec, config: ProtocolConfig) -> Iterator[Metric]:
+    named = {(one.measure, one.variant) for one in spec.shown}
+    titles = {one.measure: one.title for one in spec.shown if one.variant is None}
+    for one in spec.shown:
+        if one.variant is None:
+            variants = [variant for variant in config.variants if (one.measure, variant) not in named]
+        else:
+            variants = [one.variant] if one.variant in config.variants or not config.variants else []
+        for variant in variants:
+            setting, title = config.variants.get(variant, ""), one.title
+            if one.variant is None or (setting and not variant):  # a main result says what it is of, as others do
+                title = f"{titles.get(one.measure, title)}, {config.in_words(setting)}"
+            yield Metric(
+                protocol=spec.name,
+                measure=one.measure,
+                title=title,
+                variant=variant,
+                kind=spec.kind,
+                setting="" if variant else setting,
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +149,8 @@ class Reference:
 
     Attributes:
         arm: name of the arm, `*` and `?` as in file names; one that is quoted and not run has a name of its own.
-        set, key: what was measured.
+        set, key: what was measured, see `Metric.keys`: in_context_miou is of whatever memory the study names first,
+            in_context_102400_miou of that one alone.
         value: the share.
         title: of a quoted arm that is not run; with the scenes that its name begins with.
     """
@@ -149,7 +176,7 @@ class Study:
         seeds: of the runs; equal seeds share weights, image order and colours, so arms are compared pair by pair.
         optim: the budget. Steps and not epochs, so that arms are comparable.
         evaluations: what is measured of each run.
-        metrics: the numbers shown, as far as something was measured.
+        metrics: the numbers shown, as far as something was measured; by default `usual_metrics` of `measuring`.
         measuring: images of labelled sets, and settings of protocols; those that are not asked for do not run.
         segmenters: settings of segmenters by their name in the grid.
         filter, augment: of all arms.
@@ -173,7 +200,7 @@ class Study:
     seeds: tuple[int, ...] = (0, 1, 2)
     optim: OptimConfig = field(default_factory=OptimConfig)
     evaluations: tuple[Evaluation, ...] = tuple(Evaluation(set=ANY, kind=kind) for kind in KINDS)
-    metrics: tuple[Metric, ...] = field(default_factory=usual_metrics)
+    metrics: tuple[Metric, ...] = ()
     measuring: EvaluationConfig = field(default_factory=EvaluationConfig)
     segmenters: tuple[tuple[str, SegmenterConfig], ...] = ()
     filter: FilterConfig | None = None

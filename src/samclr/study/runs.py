@@ -10,16 +10,13 @@ from typing import Any, Literal
 
 import torch
 
-from samclr.config.model_args import for_timm
 from samclr.config.pretrain import PretrainConfig
 from samclr.config.segmenters import segmenter_spec
 from samclr.config.serialise import fingerprint
 from samclr.datasets.sources import list_scenes
 from samclr.errors import RegionError, SamclrError, UsageError, name_some
-from samclr.evaluation.sizes import fit_evaluation
 from samclr.models.devices import choose_device
 from samclr.models.resolve import resolve_config
-from samclr.models.sizes import choose_sizes
 from samclr.regions.segment import segment_scenes
 from samclr.regions.segmenters.create import default_workers
 from samclr.regions.store import open_store, store_stats
@@ -28,12 +25,13 @@ from samclr.runs.results import Result
 from samclr.scenes.fill import FillOptions
 from samclr.scenes.refs import SceneRef
 from samclr.study.folder import StudyFolder, store_of
-from samclr.study.measure import measure
+from samclr.study.measure import check_measurements, measure
 from samclr.study.plan import Plan, Run, Store
 from samclr.study.same_data import refuse_other_images, refuse_other_set
 from samclr.training.pretrain import pretrain
 
 LOOK_S = 1.0
+FAULTS = (SamclrError, OSError, RuntimeError, ValueError, ArithmeticError, ImportError)  # of a run, not of the study
 Outcome = Literal["done", "failed", "missing", "stopped", "busy"]
 
 
@@ -51,8 +49,8 @@ def carry_out(folder: StudyFolder, plan: Plan, run: Run) -> Outcome:
         torch.set_num_threads(plan.num_threads)
         folder.update_state(run.name, error=None, unavailable=False)
         try:
-            _check_sizes(plan, run, run.config(folder.stores))
-        except SamclrError as error:
+            _check(folder, plan, run)
+        except FAULTS as error:
             folder.update_state(run.name, error=_sentence(error))
             return "failed"
         store = store_of(plan, run.arm)
@@ -64,19 +62,19 @@ def carry_out(folder: StudyFolder, plan: Plan, run: Run) -> Outcome:
             if not _train(folder, plan, run):
                 return "stopped"
             _measure(folder, plan, run)
-        except (SamclrError, OSError, RuntimeError, ValueError, ArithmeticError, ImportError) as error:
+        except FAULTS as error:
             folder.update_state(run.name, error=_sentence(error))
             return "failed"
         return "done"
 
 
-def _check_sizes(plan: Plan, run: Run, config: PretrainConfig) -> None:
-    """Raise ConfigError if the backbone takes no views or labelled images of the run's sizes, before any work."""
-    config = resolve_config(config, tell=False)
-    if measured := plan.measurements_of(run.arm):
-        arguments = for_timm(config.model.model_args)
-        sizes, _ = choose_sizes(config.model.backbone, config.group.size_px, config.model.input_px, arguments=arguments)
-        fit_evaluation(sizes, plan.measuring, {one.kind for one in measured}, tell=False)
+def _check(folder: StudyFolder, plan: Plan, run: Run) -> None:
+    """Raise SamclrError, before any work, if the run's backbone takes no such views, or what it will be measured on
+    does not suit it."""
+    config = resolve_config(run.config(folder.stores), tell=False)
+    missing = folder.missing_measurements(plan, run)
+    if not folder.state(run.name).get("trained"):  # else measuring comes next, and says it
+        check_measurements(config, [one for one in plan.measurements_of(run.arm) if one.key in missing], plan)
 
 
 def _train(folder: StudyFolder, plan: Plan, run: Run) -> bool:

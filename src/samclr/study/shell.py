@@ -64,7 +64,7 @@ def study_command(folder: StudyFolder, plan: Plan, *more: str) -> str:
     words += ["--ignore-label", *map(str, plan.ignore_label)] if plan.ignore_label else []
     words += [] if plan.start is None else flags(plan.start, ModelConfig(backbone=AUTO))
     words += [] if plan.steps is None else ["--steps", str(plan.steps)]
-    words += ["--seeds", *map(str, plan.seeds)] if plan.own_seeds and plan.seeds != plan.own_seeds else []
+    words += [] if plan.stated_seeds is None else ["--seeds", *map(str, plan.stated_seeds)]
     return " ".join([_line(*words), *more])
 
 

@@ -77,7 +77,7 @@ def make_tables(folder: StudyFolder, plan: Plan) -> list[Table]:
         (m, metric)
         for m, metric in plan.columns()
         if any((m.key, metric.key) in found for found in results.values())
-        or any((r.set, r.key) == (m.set, metric.key) for r in plan.references)
+        or any(r.set == m.set and r.key in metric.keys for r in plan.references)
         or (m.path is None and metric == plan.metrics[0])
     ]
     tables = []
@@ -156,7 +156,7 @@ def _quoted(plan: Plan, arm: str, m: Measurement, metric: Metric) -> float | Non
         (
             r.value
             for r in plan.references
-            if (r.set, r.key) == (m.set, metric.key) and m.kind == metric.kind and fnmatchcase(arm, r.arm)
+            if r.set == m.set and r.key in metric.keys and m.kind == metric.kind and fnmatchcase(arm, r.arm)
         ),
         None,
     )

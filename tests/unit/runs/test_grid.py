@@ -80,3 +80,13 @@ def test_what_is_shown_of_every_variant_leaves_out_the_one_with_a_column_of_its_
     grid = result_grid("multilabel", [("a", one) for one in found])
     assert [column.title for column in grid.columns] == ["mAP", "mAP, few labels, k2", "mAP, few labels, k16"]
     assert len(grid.lines) == 1
+
+
+def test_numbers_that_no_column_is_named_after_are_shown_too():
+    found = [result("overcluster", variant, measure="miou", kind="dense") for variant in ("", "k500", "k50")]
+    found += [result("in_context", variant, measure="miou", kind="dense") for variant in ("", "4000")]
+    grid = result_grid("dense", [("a", one) for one in found])
+    assert [column.title for column in grid.columns] == [
+        *("mIoU, in context", "mIoU, in context, memory of 4,000"),
+        *("mIoU, clusters", "mIoU, 500 clusters", "mIoU, 50 clusters"),
+    ]

@@ -356,7 +356,25 @@ def test_the_command_of_a_study_has_the_steps_and_seeds_that_were_stated(files, 
     folder, plan = again(files, tmp_path, steps=9, seeds=(3,))
     assert study_command(folder, plan).endswith(" --steps 9 --seeds 3")
     folder, plan = again(files, tmp_path, steps=9)
-    assert study_command(folder, plan).endswith(f" --steps 9 --seeds 3 {' '.join(map(str, files.study.seeds))}")
+    assert study_command(folder, plan).endswith(" --steps 9 --seeds 3")
+
+
+def test_seeds_that_were_stated_are_remembered(files, tmp_path):
+    def seeds(**given):
+        return again(files, tmp_path, scenes={}, on={}, labels={}, **given)[1].seeds
+
+    assert again(files, tmp_path, seeds=(1,))[1].seeds == (1,)
+    assert seeds() == (1,)
+    assert seeds(seeds=(0, 1)) == (1, 0)  # the number of a run stays its own
+    assert seeds(seeds=(0,)) == seeds() == (1, 0)
+    assert seeds(seeds=(0, 1, 7)) == seeds() == (1, 0, 7)
+
+
+def test_a_study_that_took_its_own_seeds_takes_those_that_its_file_gets(files, tmp_path, begun):
+    assert begun[1].seeds == (0, 1)
+    study = replace(files.study, seeds=(0, 1, 2))
+    assert again(files, tmp_path, study)[1].seeds == (0, 1, 2)
+    assert again(files, tmp_path, study, seeds=(0,))[1].seeds == again(files, tmp_path, study)[1].seeds == (0, 1, 2)
 
 
 def test_the_image_column_of_a_study_s_scenes(files, tmp_path):

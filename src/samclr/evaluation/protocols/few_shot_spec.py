@@ -38,6 +38,11 @@ class FewShotConfig(ProtocolConfig):
         """Whether a share is named."""
         return bool(self.few_shot)
 
+    @property
+    def variants(self) -> dict[str, str]:
+        """One for each share."""
+        return {name: name for name in map(share_name, self.few_shot)}
+
 
 SPEC = ProtocolSpec(
     title="linear, few labels",

@@ -62,12 +62,12 @@ class InContext(DenseProtocol[InContextConfig]):
         found = self._searched(task, test_numbers, side, stage, banks, task.cache / "probes" / f"{KIND}-{key}.pt")
         require_labels(found[config.in_context_memory[0]]["_full_size"])
         outcomes = []
-        for size, bank in banks.items():
+        for variant, (size, bank) in zip(config.variants, banks.items(), strict=True):
             bank.tell_time()
             scores, details = sized_scores(found[size], num_classes, task.config.interval)
             outcomes.append(
                 Outcome(
-                    variant="" if size == config.in_context_memory[0] else str(size),
+                    variant=variant,
                     scores=scores,
                     settings=config.settings() | {"in_context_memory": size},
                     counts={

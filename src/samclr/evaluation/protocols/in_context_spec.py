@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from samclr.config.protocols import ProtocolConfig, ProtocolSpec, Shown
+from samclr.config.protocols import ProtocolConfig, ProtocolSpec, Shown, first_is_main
 from samclr.config.serialise import Bounds, Count, Epochs, InputSide, Seed, Temperature
 from samclr.errors import ConfigError
 from samclr.log import option_of
@@ -57,6 +57,16 @@ class InContextConfig(ProtocolConfig):
         """Only where it is asked for: it is expensive."""
         return self.in_context
 
+    @property
+    def variants(self) -> dict[str, str]:
+        """The main one for the first memory, then one for each other."""
+        return first_is_main(map(str, self.in_context_memory))
+
+    @staticmethod
+    def in_words(setting: str) -> str:
+        """See ProtocolConfig."""
+        return f"memory of {int(setting):,}"
+
 
 SPEC = ProtocolSpec(
     title="in context",
@@ -66,6 +76,7 @@ SPEC = ProtocolSpec(
     shown=(
         Shown(measure="miou", title="mIoU, in context"),
         Shown(measure="miou", title="mIoU, in context, memory of 1,024,000", variant="1024000"),
+        Shown(measure="miou", title="mIoU, in context", variant=None),
     ),
     prefix="in_context_",
     switch="in_context",

@@ -42,6 +42,11 @@ class MultilabelConfig(ProtocolConfig):
             if len(set(getattr(self, name))) < len(getattr(self, name)):
                 raise ConfigError(f"{name} has a value twice; give each once", name)
 
+    @property
+    def variants(self) -> dict[str, str]:
+        """The main one with all labels, then one for each number of shots."""
+        return {name: name for name in ("", *(f"k{shots}" for shots in self.multilabel_shots))}
+
 
 SPEC = ProtocolSpec(
     title="linear SVM",

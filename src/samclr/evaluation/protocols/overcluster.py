@@ -61,7 +61,7 @@ class Overcluster(DenseProtocol[OverclusterConfig]):
         labels = label_squares(one.test, numbers, squares.side_px, config.overcluster_mask_px)
         rows = principal_components(maps.flatten(0, 2), config.overcluster_components, task.device)
         outcomes = []
-        for k in config.overcluster:
+        for variant, k in zip(config.variants, config.overcluster, strict=True):
             runs = []
             for seed in range(config.overcluster_seed, config.overcluster_seed + config.overcluster_runs):
                 setting = KmeansSetting(
@@ -74,7 +74,7 @@ class Overcluster(DenseProtocol[OverclusterConfig]):
             scores, details = run_scores(np.stack(runs), task.config.interval)
             outcomes.append(
                 Outcome(
-                    variant="" if k == config.overcluster[0] else f"k{k}",
+                    variant=variant,
                     scores=scores,
                     settings=config.settings() | {"overcluster": k},
                     counts={"num_test": len(numbers), "num_patches": num_patches, "num_components": rows.shape[1]},

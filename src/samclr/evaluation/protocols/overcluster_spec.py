@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from samclr.config.protocols import ProtocolConfig, ProtocolSpec, Shown
+from samclr.config.protocols import ProtocolConfig, ProtocolSpec, Shown, first_is_main
 from samclr.config.serialise import Bounds, Count, InputSide, Seed, Steps
 from samclr.errors import ConfigError
 
@@ -51,6 +51,16 @@ class OverclusterConfig(ProtocolConfig):
         """Whether a number is named."""
         return bool(self.overcluster)
 
+    @property
+    def variants(self) -> dict[str, str]:
+        """The main one for the first number of clusters, then one for each other."""
+        return first_is_main(f"k{k}" for k in self.overcluster)
+
+    @staticmethod
+    def in_words(setting: str) -> str:
+        """See ProtocolConfig."""
+        return f"{setting[1:]} clusters"
+
 
 SPEC = ProtocolSpec(
     title="clusters",
@@ -60,6 +70,7 @@ SPEC = ProtocolSpec(
     shown=(
         Shown(measure="miou", title="mIoU, clusters"),
         *(Shown(measure="miou", title=f"mIoU, {k} clusters", variant=f"k{k}") for k in (100, 200, 300, 500)),
+        Shown(measure="miou", title="mIoU", variant=None),
     ),
     prefix="overcluster_",
     switch="overcluster",
