@@ -13,6 +13,7 @@ from PIL import Image
 from support.intervals import check_resampled
 from support.scenes import write_shapes
 
+from samclr.evaluation import dense_features
 from samclr.evaluation.protocols import in_context, overcluster
 from samclr.runs.results import Result
 
@@ -128,6 +129,21 @@ def test_a_memory_larger_than_all_patches_and_a_tiny_temperature(tmp_path, call)
     assert "shapes has a memory of 72 patches: all of them vote, not 65536" in said
     assert row["counts"]["voters"] == 72
     assert 0 < row["scores"]["miou"]["value"] < 1
+
+
+def test_a_memory_needs_the_room_of_its_patches(tmp_path, call, monkeypatch):
+    """72 patches are 18,864 bytes, twice for a while, however large a memory is asked for."""
+    shapes = write_shapes(tmp_path / "shapes", num_train=1)
+    command = ("evaluate", "small-cnn", "--untrained", "--dense-on", shapes, *IN_CONTEXT, "--in-context-memory", 10**9)
+    free = {"free": 37_727}
+    monkeypatch.setattr(dense_features.shutil, "disk_usage", lambda path: type("Usage", (), free))
+    status, _, said = call(*command)
+    assert status == 1
+    assert "they need about 37,728 bytes, its disk has 37,727 bytes free; take fewer images " in said
+    assert "images (--in-context-num-train) or a smaller memory (--in-context-memory), or name another disk" in said
+    free["free"] += 1
+    status, _, said = call(*command)
+    assert status == 0, said
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from samclr.evaluation import linear, neighbours
 from samclr.evaluation.intervals import bootstrap_intervals
 from samclr.evaluation.linear import Standardiser, held_out, linear_probe
 from samclr.evaluation.neighbours import NO_CLASS, KnnSetting, hits, knn_predict, knn_ranked, rank, top1
-from samclr.evaluation.protocols.answers import class_details
+from samclr.evaluation.protocols.answers import class_details, share_score
+from samclr.evaluation.protocols.pixels import pixel_scores
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +136,25 @@ def test_intervals_are_those_of_the_binomial():
     assert (found == bootstrap_intervals(right, IntervalConfig(bootstrap=4000))).all()
     # The same images are drawn whatever is measured, so two backbones are compared on equal resamples.
     assert (bootstrap_intervals(right[:, :1], IntervalConfig(bootstrap=4000)) == found[:1]).all()
+
+
+@pytest.mark.parametrize(("num", "limit"), [(8, 0.6306), (1, 0.025)])
+def test_where_all_images_are_right_or_wrong_the_interval_is_exact(num, limit):
+    """Resamples are all alike then. At the end of Clopper and Pearson's a share of 8 in 8 has a chance of 2.5 %."""
+    for right, ends in ((True, (limit, 1.0)), (False, (0.0, 1 - limit))):
+        score = share_score(np.full(num, float(right)), IntervalConfig(bootstrap=100))
+        assert (score.low, score.high) == pytest.approx(ends, abs=1e-4)
+        assert score.value == right
+        assert limit**num == pytest.approx(0.025, rel=1e-3)
+    mixed = share_score(np.float64(np.arange(8) < 3), IntervalConfig(bootstrap=100))
+    ((low, high),) = bootstrap_intervals(np.float64(np.arange(8) < 3)[:, None], IntervalConfig(bootstrap=100))
+    assert (mixed.low, mixed.high) == (low, high)
+
+
+def test_pixels_of_one_image_have_no_interval():
+    counts = np.array([[3.0, 1.0, 2.0, 4.0, 2.0, 5.0]])
+    assert {score.text.count("to") for score in pixel_scores(counts, IntervalConfig()).values()} == {0}
+    assert {score.text.count("to") for score in pixel_scores(counts.repeat(2, 0), IntervalConfig()).values()} == {1}
 
 
 def test_an_interval_of_a_ratio_is_resampled_by_images():

@@ -19,6 +19,7 @@ from samclr.evaluation.patches import RESIZED
 from samclr.evaluation.protocols.in_context_spec import InContextConfig
 from samclr.evaluation.segmentation import patch_shares
 from samclr.evaluation.square_scenes import RandomSquares, stream_squares
+from samclr.log import option_of
 from samclr.models.fingerprints import cache_key
 
 SCALE, JITTER = (0.5, 2.0), 0.1  # open-hummingbird's; a crop is never larger than its image
@@ -122,8 +123,10 @@ def _make(
             lots = draws.uniforms(seed, draws.STREAM_SELECT, epoch, numbers[place], len(found))[0]
             best = rarest_first(found, lots)[:per_crop]
             if is_first:
-                needed = copies * 2 * (maps.shape[0] + found.shape[1]) * per_crop * used
-                check_room(needed, paths[0].parent.parent, "in_context_num_train")
+                num_patches = min(per_crop, len(found)) * used
+                needed = copies * 2 * (maps.shape[0] + found.shape[1]) * num_patches
+                smaller = f" or a smaller memory ({option_of('in_context_memory')})"
+                check_room(needed, paths[0].parent.parent, "in_context_num_train", besides=smaller)
                 is_first = False
             features = F.normalize(maps.flatten(1).T[torch.from_numpy(best).to(device)], dim=1).cpu().numpy()
             shares = found[best] / found[best].sum(1, keepdims=True)

@@ -183,12 +183,16 @@ def part_title(title: str, part: range, num: int) -> str:
     return title if len(part) == num else f"{title}, images {part.start + 1:,} to {part.stop:,} of {num:,}"
 
 
-def check_room(needed: int, cache: Path, setting: str, whose: str = "training") -> None:
-    """See that the disk has room for patch features of so many bytes. Raises EvaluationError, which names `setting`."""
+def check_room(needed: int, cache: Path, setting: str, whose: str = "training", besides: str = "") -> None:
+    """See that the disk has room for patch features of so many bytes.
+
+    Raises:
+        EvaluationError: it has not; take fewer images by `setting`, or do what `besides` says.
+    """
     free = shutil.disk_usage(cache).free
     if needed > free:
         raise EvaluationError(
             f"no room for the {whose} images' patch features in {cache}: they need about {amount_of(needed)}, its "
-            f"disk has {amount_of(free)} free; take fewer images ({option_of(setting)}), "
+            f"disk has {amount_of(free)} free; take fewer images ({option_of(setting)}){besides}, "
             f"or name another disk with $SAMCLR_CACHE"
         )

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from samclr.config.evaluation import IntervalConfig
+from samclr.runs.results import Score
 
 PERCENTILES = (2.5, 97.5)
 RESAMPLED = "resampled"  # in details
@@ -43,6 +44,13 @@ def interval_ends(values: Float[np.ndarray, "b q"]) -> Float[np.ndarray, "q 2"]:
     """Of the measures in each resample; one that is not a number there is left out of its interval."""
     percentile = np.nanpercentile if np.isnan(values).any() else np.percentile
     return percentile(values, PERCENTILES, axis=0).T
+
+
+def score_of(value: float, ends: Float[np.ndarray, "2"], num_images: int) -> Score:
+    """A score with its interval; of one image, which has but one resample, it has none."""
+    if num_images == 1:
+        return Score(value=float(value), n=1)
+    return Score(value=float(value), low=float(ends[0]), high=float(ends[1]), n=num_images)
 
 
 def resampled_details(names: Sequence[str], values: Float[np.ndarray, "b q"]) -> dict[str, Any]:

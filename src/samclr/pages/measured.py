@@ -69,13 +69,13 @@ def main_scores() -> list[tuple[ProtocolSpec, Shown]]:
 
 
 def newest(found: Sequence[Measured], on: str, spec: ProtocolSpec, shown: Shown) -> Result | None:
-    """The result on a set that was measured last; a score without an interval does not count."""
+    """The result on a set that was measured last; a score without an interval, as a best epoch's, does not count."""
     fit = [
         one.result
         for one in found
         if (one.result.on, one.result.protocol, one.result.variant) == (on, spec.name, shown.variant)
         and shown.measure in one.result.scores
-        and one.result.scores[shown.measure].low is not None
+        and (one.result.scores[shown.measure].low is not None or one.result.scores[shown.measure].n == 1)
     ]
     return fit[-1] if fit else None
 
@@ -153,8 +153,8 @@ def _resampled(one: Measured, measure: str) -> Float[np.ndarray, "b"] | None:
 
 def mean_interval(ours: Scored, like: Result, shown: Shown) -> Interval | None:
     """The 95 % interval of the mean over seeds, over test images: of one seed as its result has it."""
-    if len(ours.values) == 1:
-        score = like.scores[shown.measure]
+    score = like.scores[shown.measure]
+    if len(ours.values) == 1 or score.n == 1:
         return None if score.low is None or score.high is None else (score.low, score.high)
     if ours.per_image.keys() == ours.values.keys():
         return _bootstrapped([*ours.per_image.values()], [], ours.measure, like)

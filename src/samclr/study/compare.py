@@ -65,6 +65,11 @@ class PairedMean(ABC):
         """The title of the drawing that it stands in, and its own label there."""
 
     @property
+    @abstractmethod
+    def remark(self) -> str:
+        """What to know of the two sides besides, in a sentence; empty where there is nothing."""
+
+    @property
     def trained_on(self) -> str:
         return f", trained on {self.scenes}" if self.scenes else ""
 
@@ -106,6 +111,10 @@ class Difference(PairedMean):
     @property
     def drawn(self) -> tuple[str, str]:
         return f"{self.set}, {self.metric}{self.trained_on}", " − ".join(self.sides)
+
+    @property
+    def remark(self) -> str:
+        return f"They differ in {' and '.join(self.differing)} at once." if len(self.differing) > 1 else ""
 
 
 def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
@@ -203,10 +212,10 @@ def phrase(difference: PairedMean) -> str:
     points = f"{100 * difference.mean:+.1f} points"
     where = f"on {difference.set} by {difference.metric}{difference.trained_on}"
     names = f"{' against '.join(difference.sides)} {where}"
-    confound = f" They differ in {' and '.join(difference.differing)} at once." if len(difference.differing) > 1 else ""
+    remark = f" {difference.remark}" if difference.remark else ""
     if difference.interval is None:
-        return f"{names}: {points} (n = 1, no interval: a direction, not a proof).{confound}"
+        return f"{names}: {points} (n = 1, no interval: a direction, not a proof).{remark}"
     low, high = difference.interval
     interval = f"95 % interval {100 * low:+.1f} to {100 * high:+.1f}, n = {len(difference.by_seed)}"
     words = {"better": "better", "worse": "worse", "open": "not told apart"}[difference.verdict]
-    return f"{names}: {words}, {points} ({interval}).{confound}"
+    return f"{names}: {words}, {points} ({interval}).{remark}"

@@ -77,7 +77,7 @@ def make_plan(study: Study, source: str, given: Given, num_threads: int) -> Plan
 def with_paths_of(given: Given, plan: Plan) -> Given:
     """What the command says, completed by what it said the last time."""
     sets: dict[str, Any] = {
-        kind.setting: {m.set: m.path for m in plan.measurements if m.path is not None and m.kind == kind.name}
+        kind.setting: {m.set: _as_typed(m.path) for m in plan.measurements if m.path and m.kind == kind.name}
         | given.sets(kind.name)
         for kind in KINDS.values()
     }
@@ -92,6 +92,14 @@ def with_paths_of(given: Given, plan: Plan) -> Given:
         steps=given.steps or plan.steps,
         seeds=given.seeds or plan.stated_seeds,
     )
+
+
+def _as_typed(path: Path) -> Path:
+    """A measured set without its scenes' split, which older studies hold beside every name."""
+    found = parse_named(path)
+    if found is None or found[2] is None or found[1] != found[0].scene_split:
+        return path
+    return Path(f"{found[0].name}@{found[2]}")
 
 
 def _check_names(study: Study, given: Given) -> None:

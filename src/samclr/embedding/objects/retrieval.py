@@ -1,6 +1,7 @@
 """How well vectors find their like: average precision, precision of the ten nearest, and of as many as there are.
 
-All vectors but a query's own group are ranked by cosine similarity, exactly; equal ones come in their order.
+All vectors but a query's own group are ranked by cosine similarity, exactly; equally near ones are one step, whichever
+is listed first.
 """
 
 from collections.abc import Callable
@@ -23,8 +24,9 @@ class Retrieved:
 
     Attributes:
         average_precision: mean over its likes of the share of likes among all that are as near or nearer.
-        precision_at_10: share of likes among its ten nearest, or all if there are fewer.
-        r_precision: share of likes among its m nearest, where it has m.
+        precision_at_10: share of likes among its ten nearest, or all if there are fewer; of equally near ones of which
+            some belong to the ten, the mean over all orders.
+        r_precision: likewise among its m nearest, where it has m.
     """
 
     queries: Int[np.ndarray, "q"]
@@ -42,6 +44,7 @@ def retrieve(vectors: Float[np.ndarray, "n d"], group: Int[np.ndarray, "n"], lik
         EvaluationError: a vector is zero or not finite, or no vector has a like.
     """
     unit, found = unit_rows(vectors), []
+    alike = _firsts(unit)
     at_once = max(PRODUCTS_AT_ONCE // max(len(unit), 1), 1)
     for first in range(0, len(unit), at_once):
         rows = np.arange(first, min(first + at_once, len(unit)))
@@ -49,7 +52,7 @@ def retrieve(vectors: Float[np.ndarray, "n d"], group: Int[np.ndarray, "n"], lik
         likes = like(rows) & others
         rows, others, likes = (one[likes.any(1)] for one in (rows, others, likes))
         if len(rows):
-            dots = np.concatenate([block for _, block in product_blocks(unit[rows], unit)], 1)
+            dots = np.concatenate([block for _, block in product_blocks(unit[rows], unit)], 1)[:, alike]
             found.append((rows, *_measured(np.where(others, dots, -np.inf), likes, others.sum(1))))
     if not found:
         raise EvaluationError("no object has another of its kind to be found: there is nothing to measure")
@@ -59,13 +62,33 @@ def retrieve(vectors: Float[np.ndarray, "n d"], group: Int[np.ndarray, "n"], lik
     )
 
 
+def _firsts(rows: Float[np.ndarray, "n d"]) -> Int[np.ndarray, "n"]:
+    """Of each row the first that equals it: quick products of equal rows may differ in the last digit."""
+    whole = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.itemsize * rows.shape[1])))[:, 0]
+    _, first, inverse = np.unique(whole, return_index=True, return_inverse=True)
+    return first[inverse]
+
+
 def _measured(
     dots: Float[np.ndarray, "b n"], likes: Bool[np.ndarray, "b n"], num_others: Int[np.ndarray, "b"]
 ) -> tuple[Float[np.ndarray, "b"], Float[np.ndarray, "b"], Float[np.ndarray, "b"]]:
     order = np.argsort(-dots, axis=1, kind="stable")
-    right = np.take_along_axis(likes, order, 1)
-    counts, num = np.cumsum(right, 1), right.sum(1)
-    precision = counts / np.arange(1, right.shape[1] + 1)
+    right, ordered = (np.take_along_axis(one, order, 1) for one in (likes, dots))
+    counts, num, width = np.cumsum(right, 1), right.sum(1), right.shape[1]
+    is_last = np.append(ordered[:, 1:] != ordered[:, :-1], np.ones((len(num), 1), bool), 1)  # of equally near ones
+    ends = np.minimum.accumulate(np.where(is_last, np.arange(width), width)[:, ::-1], 1)[:, ::-1]
+    precision = np.take_along_axis(counts, ends, 1) / (ends + 1)
     average = (precision * right).sum(1) / num
-    at_10 = right[:, :NEAREST].sum(1) / np.minimum(NEAREST, num_others)
-    return average, at_10, counts[np.arange(len(num)), num - 1] / num
+    first_ten = np.minimum(NEAREST, num_others)
+    return average, _hits(ordered, counts, first_ten) / first_ten, _hits(ordered, counts, num) / num
+
+
+def _hits(
+    ordered: Float[np.ndarray, "b n"], counts: Int[np.ndarray, "b n"], nearest: Int[np.ndarray, "b"]
+) -> Float[np.ndarray, "b"]:
+    """Of each query the likes among its `nearest`, the mean over all orders of equally near ones. counts: by place."""
+    rows = np.arange(len(nearest))
+    at = ordered[rows, nearest - 1][:, None]
+    start, stop = (ordered > at).sum(1), (ordered >= at).sum(1)  # of those that are as near as the last
+    before = np.where(start > 0, counts[rows, start - 1], 0)
+    return before + (nearest - start) * (counts[rows, stop - 1] - before) / (stop - start)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from samclr.config.evaluation import IntervalConfig
 from samclr.embedding.objects.find import Found, same_segments
 from samclr.embedding.objects.retrieval import Retrieved, retrieve
-from samclr.evaluation.intervals import bootstrap_values, interval_ends, resampled_details
+from samclr.evaluation.intervals import bootstrap_values, interval_ends, resampled_details, score_of
 from samclr.runs.results import Score
 
 
@@ -67,10 +67,7 @@ def _scores(
 
     values, drawn = means(per_image.sum(0)), bootstrap_values(per_image, interval, means)
     all_names, ends = [*names, *(f"{name}_class" for name in names)], interval_ends(drawn)
-    found = {
-        name: Score(value=float(value), low=float(low), high=float(high), n=num_images)
-        for name, value, (low, high) in zip(all_names, values, ends, strict=True)
-    }
+    found = {name: score_of(value, own, num_images) for name, value, own in zip(all_names, values, ends, strict=True)}
     return found, drawn
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int
+from scipy.stats import binomtest
 from torch import Tensor
 
 from samclr.config.evaluation import IntervalConfig
@@ -13,6 +14,7 @@ from samclr.evaluation.protocols.base import LabelledTask, Outcome
 from samclr.evaluation.training import ProbeResult
 from samclr.runs.results import Score
 
+CONFIDENCE = 0.95
 DENSE_CLASSES = 200  # whose confusion is a matrix; 10,000 classes would be 100 million numbers
 
 
@@ -41,8 +43,13 @@ def trained(task: LabelledTask, result: ProbeResult, **more: Any) -> Outcome:
 
 
 def share_score(right: np.ndarray, interval: IntervalConfig) -> Score:
-    """The share of test images that are right [n], with its interval over them."""
+    """The share of test images that are right [n], with its interval over them.
+
+    Where the bootstrap's has no width, as where all are right, it is the exact one (Clopper and Pearson, 1934).
+    """
     ((low, high),) = bootstrap_intervals(right[:, None], interval)
+    if low == high:
+        low, high = binomtest(int(right.sum()), len(right)).proportion_ci(CONFIDENCE, "exact")
     return Score(value=float(right.mean()), low=float(low), high=float(high), n=len(right))
 
 

@@ -23,7 +23,7 @@ from samclr.evaluation.detection.ranks import check_devices, precision_of
 from samclr.evaluation.detection.task import DetectionProtocol, DetectionTask
 from samclr.evaluation.detection.training import detect
 from samclr.evaluation.detection.voc_precision import VOC_RULES, match_by_voc
-from samclr.evaluation.intervals import RESAMPLED, interval_ends, resampled_details
+from samclr.evaluation.intervals import RESAMPLED, interval_ends, resampled_details, score_of
 from samclr.evaluation.protocols.base import Outcome
 from samclr.evaluation.protocols.detection_spec import DetectionConfig
 from samclr.evaluation.sizes import say_fewer
@@ -95,8 +95,8 @@ class Detection(DetectionProtocol[DetectionConfig]):
             counted = rule(own, own[0].objects * 0 + 1)
             values, drawn = average_precisions(counted), resampled_precisions(own, task.config.interval, rule)
             names = [f"{kind}_{name}" for name in MEASURES]
-            for name, value, (low, high) in zip(names, values, interval_ends(drawn), strict=True):
-                scores[name] = Score(value=float(value), low=float(low), high=float(high), n=len(instances.val))
+            for name, value, ends in zip(names, values, interval_ends(drawn), strict=True):
+                scores[name] = score_of(value, ends, len(instances.val))
             resampled |= resampled_details(names, drawn)[RESAMPLED]
             details["per_class_ap" if kind == "box" else "per_class_mask_ap"] = class_precisions(counted)
         return Outcome(

@@ -18,7 +18,7 @@ from samclr.draws import shuffled
 from samclr.errors import EvaluationError, name_some
 from samclr.evaluation.average_precision import Ranking, mean_average_precisions
 from samclr.evaluation.features import split_features
-from samclr.evaluation.intervals import interval_ends, resampled_details
+from samclr.evaluation.intervals import interval_ends, resampled_details, score_of
 from samclr.evaluation.linear_svm import FOLDS, cross_validated, few_scores, in_processes, svm_scores, unit_features
 from samclr.evaluation.multilabel_task import MultilabelProtocol, MultilabelTask
 from samclr.evaluation.protocols.base import Outcome
@@ -201,8 +201,8 @@ def _scores(
     num = len(data.test)
     values, drawn = mean_average_precisions(samples, num, task.config.interval)
     found = {
-        measure: Score(value=float(value), low=float(low), high=float(high), n=num)
-        for measure, value, (low, high) in zip(MEASURES, values, interval_ends(drawn), strict=True)
+        measure: score_of(value, ends, num)
+        for measure, value, ends in zip(MEASURES, values, interval_ends(drawn), strict=True)
     }
     return found, resampled_details(MEASURES, drawn)
 

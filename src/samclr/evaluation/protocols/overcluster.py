@@ -20,7 +20,7 @@ from samclr.evaluation.dense_features import (
     scene_parts,
     scenes_fingerprint,
 )
-from samclr.evaluation.intervals import bootstrap_values, interval_ends, resampled_details
+from samclr.evaluation.intervals import bootstrap_values, interval_ends, resampled_details, score_of
 from samclr.evaluation.mapped import is_sound, make_arrays, map_array
 from samclr.evaluation.matching import count_pairs, hungarian, many_to_one, matched_counts, pair_table
 from samclr.evaluation.patches import RESIZED
@@ -161,8 +161,8 @@ def run_scores(runs: Float[np.ndarray, "s n m"], interval: IntervalConfig) -> tu
     counts = runs.transpose(1, 0, 2).reshape(num_images, -1)
     values, drawn = mean_over_runs(counts.sum(0)), bootstrap_values(counts, interval, mean_over_runs)
     scores = {
-        measure: Score(value=float(value), low=float(low), high=float(high), n=num_images)
-        for measure, value, (low, high) in zip(MEASURES, values, interval_ends(drawn), strict=True)
+        measure: score_of(value, ends, num_images)
+        for measure, value, ends in zip(MEASURES, values, interval_ends(drawn), strict=True)
     }
     ious = np.stack([class_ious(own.sum(0)) for own in runs])
     per_class = [float(np.nanmean(one)) if np.isfinite(one).any() else None for one in ious.T]

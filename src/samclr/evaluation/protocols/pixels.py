@@ -8,7 +8,13 @@ from jaxtyping import Float
 
 from samclr.config.evaluation import IntervalConfig
 from samclr.errors import EvaluationError
-from samclr.evaluation.intervals import bootstrap_intervals, bootstrap_values, interval_ends, resampled_details
+from samclr.evaluation.intervals import (
+    bootstrap_intervals,
+    bootstrap_values,
+    interval_ends,
+    resampled_details,
+    score_of,
+)
 from samclr.evaluation.matching import ImageCounts, matched_counts, pair_table
 from samclr.evaluation.segmentation import class_ious, miou_and_accuracy, sparse_counts
 from samclr.runs.results import Score
@@ -22,8 +28,8 @@ def pixel_scores(counts: Float[np.ndarray, "n m"], interval: IntervalConfig) -> 
     values = miou_and_accuracy(counts.sum(0))
     ends = bootstrap_intervals(counts, interval, miou_and_accuracy)
     return {
-        measure: Score(value=float(value), low=float(low), high=float(high), n=len(counts))
-        for measure, value, (low, high) in zip(("miou", "pixel_accuracy"), values, ends, strict=True)
+        measure: score_of(value, own, len(counts))
+        for measure, value, own in zip(("miou", "pixel_accuracy"), values, ends, strict=True)
     }
 
 
@@ -48,8 +54,8 @@ def sized_scores(
     others, drawn = [*counts][1:], []
     for name in others:
         values = bootstrap_values(counts[name], interval, lambda sums: miou_and_accuracy(sums)[:1])
-        ((low, high),), value = interval_ends(values), float(miou_and_accuracy(counts[name].sum(0))[0])
-        scores[f"miou{name}"] = Score(value=value, low=float(low), high=float(high), n=len(counts[name]))
+        (ends,), value = interval_ends(values), miou_and_accuracy(counts[name].sum(0))[0]
+        scores[f"miou{name}"] = score_of(value, ends, len(counts[name]))
         drawn.append(values)
     table = pair_table(images[first], num_classes, num_classes)
     details = {"confusion": table.T.tolist()} | pixel_details(counts[first])
