@@ -1,5 +1,7 @@
 """Laws of background mixing: the mask stays, the rest is another image's, and nothing else of the plan moves."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,10 @@ from laws.test_plan import assert_same_colours, make_index, planner
 
 from samclr.config.pretrain import ViewsConfig
 from samclr.errors import ConfigError
-from samclr.views.backgrounds import mask_shares, mix_backgrounds
+from samclr.views.backgrounds import mix_backgrounds
 from samclr.views.crop import ViewCropper
 from samclr.views.plan import NO_BACKGROUND, WHOLE_IMAGE
+from samclr.views.shares import mask_at_pixels
 
 
 class FlatCropper(ViewCropper):
@@ -62,7 +65,8 @@ def test_the_mask_stays_and_the_rest_is_replaced():
     regions.grid[:, :, 16:] = 0  # masks fill the left halves of their boxes
     views = FlatCropper().crop(plan.image_index, group.boxes_xyxy, group.size_px) + np.uint8(100)
     before = views.copy()
-    mix_backgrounds(torch.from_numpy(views), group, plan.region_index, regions, FlatCropper())
+    sizes = np.full((len(views), 2), 100)
+    mix_backgrounds(torch.from_numpy(views), group, plan.region_index, sizes, regions, FlatCropper())
     for row, region in enumerate(plan.region_index):
         if region == WHOLE_IMAGE:
             assert (views[row] == before[row]).all()
@@ -83,10 +87,25 @@ def test_shares_follow_the_grid():
     random = np.random.default_rng(0)
     regions.grid[:] = random.integers(0, 256, (1, 32, 32))
     box = regions.mask_box_xyxy[:1].astype(np.int64)
-    shares = mask_shares(regions, np.array([0]), box, 32)
+    shares = mask_at_pixels(regions, np.array([0]), box, np.array([[100, 100]]), 32)
     assert shares[0] == pytest.approx(regions.grid[0] / 255, abs=1e-5)
     beside = box + (box[:, 2:] - box[:, :2] + 5)[:, [0, 1, 0, 1]]
-    assert (mask_shares(regions, np.array([0]), beside, 8) == 0).all()
+    assert (mask_at_pixels(regions, np.array([0]), beside, np.array([[200, 200]]), 8) == 0).all()
+
+
+@pytest.mark.parametrize("edges", list(itertools.product([False, True], repeat=4)))
+def test_a_mask_holds_up_to_the_edges_of_the_image_that_it_touches(edges):
+    """A region of 640 x 320 px: within half a cell (10 and 5 px) of its box only an edge of the image ends it whole."""
+    left, top, right, bottom = edges
+    x0, y0 = 0 if left else 64, 0 if top else 64
+    box = np.array([[x0, y0, x0 + 640, y0 + 320]], np.int32)
+    image_hw = box[:, [3, 2]] + [[0 if bottom else 64, 0 if right else 64]]
+    regions = make_index([1])
+    regions.mask_box_xyxy[:] = box
+    shares = mask_at_pixels(regions, np.array([0]), box, image_hw, 128)[0]
+    assert shares[64, 64] == pytest.approx(1)
+    for touches, side in zip(edges, (shares[64, 0], shares[0, 64], shares[64, -1], shares[-1, 64]), strict=True):
+        assert side == pytest.approx(1 if touches else 0.625)
 
 
 def test_without_masks_it_is_refused():

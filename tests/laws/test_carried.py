@@ -85,12 +85,12 @@ def test_shares_are_the_decoded_masks_areas(seed, box, side):
     masks = masks_of_a_scene(seed)
     index = index_of([masks])
     region = np.arange(len(masks))
-    found = mask_shares(index, region, np.repeat(box[None], len(masks), 0), side, of_cells=True)
+    found = mask_shares(index, region, np.repeat(box[None], len(masks), 0), side)
     for number, mask in enumerate(masks):
         error = np.abs(found[number] - exact_shares(mask, box, side)).max()
         assert error <= grid_error(index.mask_box_xyxy[number], box, side) + 1e-5
     whole = np.array([[0, 0, WIDTH, HEIGHT]])  # here no border of a view cuts a mask: its area to the rounding
-    total = mask_shares(index, region, np.repeat(whole, len(masks), 0), side, of_cells=True).mean((1, 2))
+    total = mask_shares(index, region, np.repeat(whole, len(masks), 0), side).mean((1, 2))
     box_px = (index.mask_box_xyxy[:, 2:] - index.mask_box_xyxy[:, :2]).prod(1)
     assert (np.abs(total * HEIGHT * WIDTH - index.area_px) <= box_px / 510 + 1e-2).all()
 

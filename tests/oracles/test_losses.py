@@ -88,6 +88,19 @@ def test_spread_is_one_on_the_sphere_and_zero_when_collapsed():
     assert float(embedding_spread(torch.ones(10, 32))) < 1e-5
 
 
+def test_a_query_without_negatives_has_a_term_and_a_gradient_of_zero():
+    torch.manual_seed(2)
+    queries, keys, queue = torch.randn(3, 8, requires_grad=True), torch.randn(3, 8), F.normalize(torch.randn(5, 8))
+    left_out = torch.zeros(3, 5, dtype=torch.bool)
+    left_out[0] = True
+    loss = queue_contrast(queries, keys, queue, 0.1, left_out)
+    others = queue_contrast(queries[1:], keys[1:], queue, 0.1) * 2 / 3
+    assert loss.item() == pytest.approx(others.item(), rel=1e-5)
+    gradients = [torch.autograd.grad(of, queries)[0] for of in (loss, others)]
+    assert torch.allclose(*gradients, atol=1e-6)
+    assert (gradients[0][0] == 0).all()
+
+
 @pytest.mark.parametrize("number", range(7))
 def test_memory_stays_under_three_times_the_logits(number):
     loss, embeddings, rest, num_logits = cases(256)[number]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from pycocotools import mask as coco_mask
+from segment_anything.utils.amg import generate_crop_boxes
 from sklearn.datasets import load_digits
 from support.original_sams import original_generator
 from support.sam_models import KINDS, MEAN, STD, as_loaded, digits_sam, tiny_sam
@@ -16,7 +17,7 @@ from samclr.config.sam import MaskConfig
 from samclr.demo.scenes import clutter, digit_ink
 from samclr.regions.sam.decoder import PromptDecoder
 from samclr.regions.sam.generator import Mask, MaskGenerator
-from samclr.regions.sam.grids import point_grid
+from samclr.regions.sam.grids import crop_boxes, point_grid
 from samclr.regions.sam.model import SamModels, load_sam
 
 # (height, width): square, wide, tall, tiny, large
@@ -173,6 +174,31 @@ def test_out_of_memory_halves_and_goes_on(stage, pool, monkeypatch, capsys):
     assert [len(masks) for masks in found] == [len(masks) for masks in expected]
     said = capsys.readouterr().err
     assert "out of memory: images encoded together halved to 1, continuing" in said or "points decoded together" in said
+
+
+@pytest.mark.parametrize("size", [(480, 640), (500, 333), (97, 101), (40, 6), (5, 5), (3, 2), (1, 1), (1, 2000)])
+def test_crops_are_the_references_but_for_those_that_hold_nothing(size):
+    for overlap_ratio in (0, 512 / 1500, 0.9):
+        theirs = list(zip(*generate_crop_boxes(size, 6, overlap_ratio), strict=True))
+        held = [(tuple(box), layer) for box, layer in theirs if box[0] < box[2] and box[1] < box[3]]
+        assert crop_boxes(size, 6, overlap_ratio) == held
+        if min(size) < 7:
+            assert len(held) < len(theirs)
+
+
+@pytest.mark.parametrize("size", [(40, 6), (5, 5), (1, 2)])
+def test_crop_layers_look_into_small_and_thin_images_where_the_reference_crashes(size, pool):
+    config = MaskConfig(
+        points_per_side=8, crop_n_layers=2, pred_iou_thresh=0.0, stability_score_thresh=0.0, crop_nms_thresh=1.0
+    )
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
+    with pytest.raises((ZeroDivisionError, ValueError)):
+        reference(digits_sam("sam"), config, image)
+    (whole,), (found,) = (
+        ours(digits_sam("sam"), replace(config, crop_n_layers=layers), [image], pool) for layers in (0, 2)
+    )
+    assert len({mask.crop_box for mask in found}) > 1
+    assert {mask.rle for mask in whole} <= {mask.rle for mask in found}
 
 
 def test_a_crop_layer_without_survivors_gives_none_where_the_reference_crashes(pool):

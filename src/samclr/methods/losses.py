@@ -104,6 +104,7 @@ class _LogSumExp(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
         rows, columns, log_total, left_out = ctx.saved_tensors
         with torch.autocast(rows.device.type, enabled=False):
+            log_total = log_total.clamp(min=torch.finfo(log_total.dtype).min)  # all left out: shares of 0, not NaN
             shares = _logits(rows, columns, left_out).sub_(log_total[:, None]).exp_().mul_(gradient[:, None])
             of_columns = shares.T @ rows if ctx.needs_input_grad[1] else None
             return shares @ columns, of_columns, None
@@ -124,7 +125,8 @@ def queue_contrast(
 ) -> Float[Tensor, ""]:
     """InfoNCE of a query with its key against a queue of keys on the unit sphere (He et al., MoCo, 2020, eq. 1).
 
-    `left_out`: True where a key of the queue is no negative of a query.
+    `left_out`: True where a key of the queue is no negative of a query. A query without any has a term of 0, and no
+    gradient.
     """
     queries, keys = F.normalize(queries, dim=-1), F.normalize(keys, dim=-1)
     positives = (queries * keys).sum(-1) / temperature

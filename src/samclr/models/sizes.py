@@ -6,7 +6,7 @@ that move, no random number drawn.
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from samclr.config.model_args import for_timm
 from samclr.config.pretrain import PretrainConfig
@@ -139,6 +139,21 @@ def fit_views(config: PretrainConfig, tell: bool = True) -> PretrainConfig:
         local=local,
         evaluation=evaluation,
     )
+
+
+def size_of_weights(sizes: InputSizes, tensors: Mapping[str, Tensor]) -> int | None:
+    """The size that a backbone of fixed size is to be built for to have these tensors' shapes, of the usual ones."""
+    if "img_size" not in sizes.accepted:
+        return None
+    options = tuple((key, value) for key, value in sizes.options if key != "img_size")
+    for px in (_timm_px(sizes.name), *USUAL_PX):
+        try:
+            wanted = trial_model(sizes.name, (*options, ("img_size", px))).state_dict()
+        except ConfigError:  # no whole patches
+            continue
+        if all(value.shape == wanted[name].shape for name, value in tensors.items() if name in wanted):
+            return px
+    return None
 
 
 def feature_width(backbone: nn.Module) -> int:

@@ -11,6 +11,7 @@ from samclr.errors import ConfigError, name_some
 from samclr.log import option_of, say_once
 from samclr.models.names import architecture
 from samclr.models.positions import resampled
+from samclr.models.sizes import InputSizes, size_of_weights
 from samclr.models.weights import COUNTERS, Facts
 
 
@@ -40,7 +41,7 @@ def load_weights(
         named = "; ".join(f"{kind}: {name_some(names)}" for kind, names in faults.items() if names)
         raise ConfigError(
             f"the weights {source} do not fit {model.backbone} with stem {model.stem} ({named}); "
-            f"name the right ones with {option_of('backbone')} and {option_of('stem')}, or give weights of timm's names"
+            f"{_advice(backbone, fitting, wanted)}"
         )
     broken = [name for name, value in fitting.items() if not bool(torch.isfinite(value.float()).all())]
     if broken:
@@ -50,6 +51,19 @@ def load_weights(
     if said:
         say_once(f"the weights {source}: {'; '.join(said)}")
     backbone.load_state_dict(fitting, strict=False)
+
+
+def _advice(backbone: nn.Module, fitting: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
+    """What to do about weights that do not fit."""
+    sizes = getattr(backbone, "input_sizes", None)
+    is_other_shape = any(value.shape != wanted[name].shape for name, value in fitting.items())
+    px = size_of_weights(sizes, fitting) if is_other_shape and isinstance(sizes, InputSizes) else None
+    if px is not None:
+        return (
+            f"they are for images of {px} px, so give images of that size (pretrain: {option_of('size_px')} {px}; "
+            f"otherwise: {option_of('image_px')} {px}), and no other {option_of('input_px')}"
+        )
+    return f"name the right ones with {option_of('backbone')} and {option_of('stem')}, or give weights of timm's names"
 
 
 def _with_places(

@@ -44,6 +44,11 @@ def join_cluster() -> Any:
     return ray
 
 
+def has_gpus(ray: Any) -> bool:
+    """Whether actors of the joined cluster each take a GPU."""
+    return bool(ray.cluster_resources().get("GPU", 0) > 0)
+
+
 class ClusterWatch:
     """Whether the cluster's head still takes connections; Ray's own calls answer from memory when it is gone."""
 

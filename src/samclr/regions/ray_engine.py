@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from samclr.config.segmenters import SegmenterConfig
-from samclr.processes.ray_cluster import join_cluster
+from samclr.processes.ray_cluster import has_gpus, join_cluster
 from samclr.regions.segment import SegmentWork, open_for_segmenting, settled
 from samclr.regions.segmenters.create import segmenter_class
 from samclr.scenes.fill import FillOptions, FillReport
@@ -23,10 +23,11 @@ def segment_scenes_on_ray(
         PartsError, Stopped: as fill_on_ray.
     """
     ray = join_cluster()
-    config = settled(config, refs)
+    kind, config = segmenter_class(config), settled(config, refs)
+    config = SegmenterConfig(segmenter=config.segmenter, options=kind.on_cluster(config.options, has_gpus(ray)))
     store = open_for_segmenting(config, store_path, refs, in_this_process=False)
-    refs = segmenter_class(config).prepared(config.options, refs)
+    refs = kind.prepared(config.options, refs)
     title = f"segmenting with {config.segmenter}"
     report = fill_on_ray(ray, store, refs, SegmentWork(config=config), options, title)
-    segmenter_class(config).say_counted(config.options, report.tally)
+    kind.say_counted(config.options, report.tally)
     return store, report

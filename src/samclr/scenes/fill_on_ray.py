@@ -17,8 +17,13 @@ from typing import Any
 import pyarrow as pa
 
 from samclr.errors import PartsError
+<<<<<<< HEAD
 from samclr.log import name_options, options_are_named
 from samclr.processes.ray_cluster import ClusterWatch
+=======
+from samclr.log import name_options, options_are_named, printable
+from samclr.processes.ray_cluster import ClusterWatch, has_gpus
+>>>>>>> m-viewmath
 from samclr.processes.stopping import stop_requested, stop_signals
 from samclr.scenes.buckets import by_bucket
 from samclr.scenes.fill import (
@@ -95,8 +100,7 @@ class _Made:
 
 def _results(ray: Any, tasks: list[dict[str, Any]], work: Work, num_actors: int) -> Iterator[tuple[int, _Made]]:
     """Bucket and result of each task as it ends. The task of an actor that died goes to a new one."""
-    num_gpus = 1 if ray.cluster_resources().get("GPU", 0) > 0 else 0
-    remote = ray.remote(num_cpus=1, num_gpus=num_gpus)(WorkActor)
+    remote = ray.remote(num_cpus=1, num_gpus=int(has_gpus(ray)))(WorkActor)
     watch = ClusterWatch(ray)
     waiting = deque(tasks)
     running: dict[Any, tuple[Any, dict[str, Any]]] = {}

@@ -242,7 +242,7 @@ class Comparison:
 
 def _cells(regions: RegionIndex, image: int, box_xyxy: np.ndarray, side: int) -> np.ndarray:
     own = np.arange(regions.start[image], regions.start[image + 1])
-    shares = mask_shares(regions, own, np.repeat(box_xyxy[None], len(own), 0), side, of_cells=True)
+    shares = mask_shares(regions, own, np.repeat(box_xyxy[None], len(own), 0), side)
     return regions_of_cells(shares, regions.area_px[own])
 
 

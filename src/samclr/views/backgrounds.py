@@ -13,17 +13,21 @@ from samclr.models.devices import upload
 from samclr.regions.index import RegionIndex
 from samclr.views.crop import Cropper
 from samclr.views.plan import NO_BACKGROUND, GroupPlan
-from samclr.views.shares import mask_shares
+from samclr.views.shares import mask_at_pixels
 
 
 def mix_backgrounds(
     views: UInt8[Tensor, "b v 3 s s"],
     group: GroupPlan,
     region_index: Int[np.ndarray, "b"],
+    image_hw: Int[np.ndarray, "b 2"],
     regions: RegionIndex | None,
     cropper: Cropper,
 ) -> None:
-    """Replace, in place, what the region's mask leaves of each planned view by the crop of another image."""
+    """Replace, in place, what the region's mask leaves of each planned view by the crop of another image.
+
+    image_hw: of the rows' images.
+    """
     row, view = np.nonzero(group.background_image != NO_BACKGROUND)
     if len(row) == 0 or regions is None:
         return
@@ -31,7 +35,7 @@ def mix_backgrounds(
         cropper.crop(group.background_image[row, view], group.background_xyxy[row, view][:, None], group.size_px)
     )
     boxes = group.boxes_xyxy[row, view]
-    shares = mask_shares(regions, region_index[row], boxes, group.size_px)[:, None]
+    shares = mask_at_pixels(regions, region_index[row], boxes, image_hw[row], group.size_px)[:, None]
     rows, numbers, share = (upload(values, views.device) for values in (row, view, shares))
     mixed = views[rows, numbers] * share + crops[:, 0] * (1 - share)
     views[rows, numbers] = mixed.round_().to(torch.uint8)

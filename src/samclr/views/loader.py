@@ -63,9 +63,9 @@ class ViewLoader:
         rows = len(plan.image_index)
         plan = plan.rows(self._rank * rows // self._world_size, (self._rank + 1) * rows // self._world_size)
         plan = with_shares(plan, self._planner.regions)
-        crops = []
+        image_hw, crops = self._planner.image_hw[plan.image_index], []
         for group in plan.groups:
             views = torch.as_tensor(self._cropper.crop(plan.image_index, group.boxes_xyxy, group.size_px))
-            mix_backgrounds(views, group, plan.region_index, self._planner.regions, self._cropper)
+            mix_backgrounds(views, group, plan.region_index, image_hw, self._planner.regions, self._cropper)
             crops.append(views.pin_memory() if self._pin_memory and views.device.type == "cpu" else views)
         return plan, crops

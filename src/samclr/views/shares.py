@@ -1,4 +1,4 @@
-"""Masks warped into views: how much of each pixel, or of each cell of a feature map, a region's mask covers.
+"""Masks warped into views: how much of each cell of a feature map a region's mask covers, and where it is by pixels.
 
 A mask is known by the region index's 32x32 grid over its box, so that a view's crop, resize and flip are two products
 of small matrices.
@@ -17,37 +17,56 @@ AT_ONCE = 4096  # masks that are warped at a time: a few tens of megabytes
 
 
 def mask_shares(
-    regions: RegionIndex,
-    region: Int[np.ndarray, "m"],
-    boxes_xyxy: Int[np.ndarray, "m 4"],
-    side: int,
-    of_cells: bool = False,
+    regions: RegionIndex, region: Int[np.ndarray, "m"], boxes_xyxy: Int[np.ndarray, "m 4"], side: int
 ) -> Float[np.ndarray, "m s s"]:
     """How much of each of side x side parts of a box the region's mask covers, 0 to 1, by the 32x32 grid.
 
-    of_cells: the share of the part's area, as if the mask were even within each cell of the grid; for parts of many
-        pixels. Otherwise the mask at the part's centre, linear between the centres of the grid's cells; for pixels.
+    As if the mask were even within each cell of the grid; for parts of many pixels.
     """
-    mask_box = regions.mask_box_xyxy[region].astype(np.float64 if of_cells else np.float32)
-    boxes = boxes_xyxy.astype(mask_box.dtype)
+    mask_box, boxes = regions.mask_box_xyxy[region].astype(np.float64), boxes_xyxy.astype(np.float64)
+    edges, cells = np.arange(side + 1) / side, np.arange(GRID)
     weights = []
     for low, high in ((0, 2), (1, 3)):
         size, cell = boxes[:, high] - boxes[:, low], (mask_box[:, high] - mask_box[:, low]) / GRID
-        offset, cells = boxes[:, low], np.arange(GRID, dtype=mask_box.dtype)
-        if of_cells:
-            edges = np.arange(side + 1) / side
-            places = (offset[:, None] + edges * size[:, None] - mask_box[:, low, None]) / cell[:, None]
-            # of each cell of the grid, how much lies before each edge; the difference lies between two edges
-            before = np.clip(places[..., None] - cells, 0, 1)
-            part = np.diff(before, axis=1) * (cell * side / size)[:, None, None]
-            weights.append(part.astype(np.float32))
-        else:
-            centre = (np.arange(side, dtype=np.float32) + 0.5) / side
-            position = (offset[:, None] + centre * size[:, None] - mask_box[:, low, None]) / cell[:, None] - 0.5
-            weights.append(np.maximum(0, 1 - np.abs(position[..., None] - cells)))
-    across, down = weights
-    grids = regions.grids(region).astype(np.float32) / 255
-    return down @ grids @ across.transpose(0, 2, 1)
+        places = (boxes[:, low, None] + edges * size[:, None] - mask_box[:, low, None]) / cell[:, None]
+        # of each cell of the grid, how much lies before each edge; the difference lies between two edges
+        before = np.clip(places[..., None] - cells, 0, 1)
+        weights.append((np.diff(before, axis=1) * (cell * side / size)[:, None, None]).astype(np.float32))
+    return _weighted(regions, region, *weights)
+
+
+def mask_at_pixels(
+    regions: RegionIndex,
+    region: Int[np.ndarray, "m"],
+    boxes_xyxy: Int[np.ndarray, "m 4"],
+    image_hw: Int[np.ndarray, "m 2"],
+    side: int,
+) -> Float[np.ndarray, "m s s"]:
+    """The region's mask, 0 to 1, at the centre of each of a view's side x side pixels.
+
+    Linear between the centres of the 32x32 grid's cells, and to 0 beyond the outer ones; but where the mask touches the
+    image's edge they hold up to it, as there is nothing beyond.
+    """
+    mask_box, boxes = regions.mask_box_xyxy[region].astype(np.float32), boxes_xyxy.astype(np.float32)
+    centre, cells = (np.arange(side, dtype=np.float32) + 0.5) / side, np.arange(GRID, dtype=np.float32)
+    weights = []
+    for low, high, end in ((0, 2, image_hw[:, 1]), (1, 3, image_hw[:, 0])):
+        size, cell = boxes[:, high] - boxes[:, low], (mask_box[:, high] - mask_box[:, low]) / GRID
+        position = (boxes[:, low, None] + centre * size[:, None] - mask_box[:, low, None]) / cell[:, None] - 0.5
+        first = np.where(mask_box[:, low] <= 0, 0, -np.inf)
+        last = np.where(mask_box[:, high] >= end, GRID - 1, np.inf)
+        position = np.clip(position, first[:, None], last[:, None]).astype(np.float32)
+        weights.append(np.maximum(0, 1 - np.abs(position[..., None] - cells)))
+    return _weighted(regions, region, *weights)
+
+
+def _weighted(
+    regions: RegionIndex,
+    region: Int[np.ndarray, "m"],
+    across: Float[np.ndarray, "m s 32"],
+    down: Float[np.ndarray, "m s 32"],
+) -> Float[np.ndarray, "m s s"]:
+    return down @ (regions.grids(region).astype(np.float32) / 255) @ across.transpose(0, 2, 1)
 
 
 def with_shares(plan: ViewPlan, regions: RegionIndex | None) -> ViewPlan:
@@ -73,7 +92,7 @@ def _shares_of(
         return shares
     for first in range(0, len(row), AT_ONCE):
         r, w, p = (numbers[first : first + AT_ONCE] for numbers in (row, view, place))
-        shares[r, w, p] = mask_shares(regions, carried[r, p], group.boxes_xyxy[r, w], side, of_cells=True)
+        shares[r, w, p] = mask_shares(regions, carried[r, p], group.boxes_xyxy[r, w], side)
     flipped = group.augment.flip
     shares[flipped] = shares[flipped][..., ::-1]
     return shares

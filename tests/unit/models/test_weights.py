@@ -200,6 +200,20 @@ def test_a_deeper_networks_weights_are_not_half_taken(tmp_path):
         open_target(str(tmp_path / "deep.safetensors"), TargetConfig(backbone="resnet18"), False, None)
 
 
+def test_weights_of_another_size_are_told_by_it(tmp_path):
+    save_file(timm.create_model("gmlp_ti16_224").state_dict(), tmp_path / "gmlp.safetensors")
+    name, given = str(tmp_path / "gmlp.safetensors"), TargetConfig(backbone="gmlp_ti16_224")
+    with pytest.raises(ConfigError) as refused:
+        open_target(name, given, False, None, image_px=128)
+    assert str(refused.value).endswith(
+        "; they are for images of 224 px, so give images of that size (pretrain: `size_px` 224; otherwise: `image_px` "
+        "224), and no other `input_px`"
+    )
+    assert open_target(name, given, False, None, image_px=224).backbone.input_sizes.width == 128
+    with pytest.raises(ConfigError, match="name the right ones with `backbone` and `stem`"):
+        open_target(name, TargetConfig(backbone="gmlp_s16_224"), False, None, image_px=224)
+
+
 def test_a_folder_of_hugging_faces_layout_says_what_it_holds(tmp_path):
     model = timm.create_model("vit_tiny_patch16_224", num_classes=0)
     timm.models.save_for_hf(model, str(tmp_path / "hf"), safe_serialization=True)

@@ -15,18 +15,20 @@ from samclr.datasets.sources import list_scenes
 from samclr.demo.data import DATA_SEED
 from samclr.demo.scenes import PLAIN, VARIED, compose_scene
 from samclr.errors import ConfigError, PartsError, UsageError
+from samclr.regions import ray_engine
 from samclr.regions.records import ImageRegions
 from samclr.regions.sam import model as sam_model
 from samclr.regions.sam.catalogue import KNOWN, hub_id_or_folder, sam_rows
 from samclr.regions.sam.model import load_sam
 from samclr.regions.sam.published import RESIZING
 from samclr.regions.segment import segment_scenes
+from samclr.regions.segmenters import sam
 from samclr.regions.segmenters.create import build_segmenter, maker_of
 from samclr.regions.segmenters.felzenszwalb_spec import FelzenszwalbConfig
 from samclr.regions.segmenters.sam_spec import SamConfig
 from samclr.regions.store import KIND, open_store, store_stats, verify_store
 from samclr.scenes.decode import Scene
-from samclr.scenes.fill import FillOptions
+from samclr.scenes.fill import FillOptions, FillReport
 from samclr.storage.parts import PartsFolder
 
 ON_CPU = ComputeConfig(device="cpu")
@@ -467,3 +469,33 @@ def test_a_line_of_pixels_is_an_image():
     (found,) = build_segmenter(DIGITS).segment([scene])
     assert isinstance(found, ImageRegions)
     assert (found.height, found.width) == (3, 700)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "compute", "precision"),
+    [
+        (0, ComputeConfig(), "float32"),
+        (4, ComputeConfig(), "float16"),
+        (4, ComputeConfig(device="cuda"), "float16"),
+        (4, ComputeConfig(device="cpu"), "float32"),
+        (4, ComputeConfig(precision="bfloat16"), "bfloat16"),
+    ],
+)
+@pytest.mark.parametrize("driver", ["cpu", "cuda"])
+def test_on_ray_the_actors_settle_the_precision(gpus, compute, precision, driver, monkeypatch, tmp_path):
+    """Not the machine that starts the job: the store's manifest has what its masks are made with."""
+    sent = []
+
+    def fill(ray, store, refs, work, options, title):
+        sent.append(work.config.options.compute)
+        return FillReport(num_images=len(refs))
+
+    monkeypatch.setattr(ray_engine, "join_cluster", lambda: SimpleNamespace(cluster_resources=lambda: {"GPU": gpus}))
+    monkeypatch.setattr(ray_engine, "fill_on_ray", fill)
+    monkeypatch.setattr(
+        sam, "compute_device", lambda compute: torch.device(driver if compute.device != "cpu" else "cpu")
+    )
+    config = SegmenterConfig(segmenter="sam-digits", compute=compute)
+    store, _ = ray_engine.segment_scenes_on_ray([], config, tmp_path / "store", FillOptions())
+    assert store.maker["precision"] == precision
+    assert sent == [replace(compute, precision=precision)]

@@ -17,7 +17,7 @@ from samclr.study.compare import pairs_of
 from samclr.study.load import load_study
 from samclr.study.plan import Given, Plan
 from samclr.study.planning import make_plan, with_paths_of
-from samclr.study.recipe import Grid, Study, Variant, usual_metrics
+from samclr.study.recipe import Evaluation, Grid, Study, Variant, usual_metrics
 from samclr.study.studies import ADAPT, CONTROLS, PADDING, PAPER, SETS, STUDIES, TEMPERATURE
 
 PATHS = {name: (Path("/data") / name,) for name in ("cityscapes", "ade20k", "imagenette")}
@@ -255,6 +255,14 @@ def test_warm_ups_keep_their_share_of_other_steps(steps, warmup):
     optim = next(arm.config.optim for arm in plan.arms if arm.variant == "adapt")
     assert (optim.steps, optim.warmup_steps, optim.head_warmup_steps) == (steps, warmup, warmup)
     assert with_paths_of(Given(), plan).start == WEIGHTS
+
+
+def test_measured_sets_of_older_studies_lose_the_scenes_split():
+    study = replace(CONTROLS, evaluations=(Evaluation("stl10"), Evaluation("cifar10"), Evaluation("mine")))
+    sets = {"stl10": Path("stl10:unlabeled@/data"), "cifar10": Path("cifar10@/data"), "mine": Path("/data/mine")}
+    plan = plan_of(study, replace(PHOTOS, on=sets))
+    again = with_paths_of(Given(), plan)
+    assert again.on == sets | {"stl10": Path("stl10@/data")}
 
 
 @pytest.mark.parametrize(

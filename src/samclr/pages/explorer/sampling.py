@@ -169,9 +169,10 @@ class SceneSampler:
         from samclr.views.crop import ViewCropper
 
         cropper, found = ViewCropper(source), []
+        image_hw = self.planner.image_hw[plan.image_index]
         for group in plan.groups:
             views = torch.as_tensor(cropper.crop(plan.image_index, group.boxes_xyxy, group.size_px))
-            mix_backgrounds(views, group, plan.region_index, self.planner.regions, cropper)
+            mix_backgrounds(views, group, plan.region_index, image_hw, self.planner.regions, cropper)
             shown = augment(views, group.augment, AS_IT_IS)
             found.append((shown * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 1, 3, 4, 2).numpy())
         return found

@@ -19,7 +19,10 @@ def point_grid(num_per_side: int) -> Float[np.ndarray, "p 2"]:
 
 
 def crop_boxes(size: tuple[int, int], num_layers: int, overlap_ratio: float) -> list[tuple[CropBox, int]]:
-    """The image (layer 0), then for each layer i its 2^i x 2^i overlapping crops, as (box, layer)."""
+    """The image (layer 0), then for each layer i its 2^i x 2^i overlapping crops, as (box, layer).
+
+    Crops are rounded up, so that the last of a thin or small image may begin at its edge or beyond: those are left out.
+    """
     height, width = size
     boxes: list[tuple[CropBox, int]] = [((0, 0, width, height), 0)]
     for layer in range(1, num_layers + 1):
@@ -29,7 +32,8 @@ def crop_boxes(size: tuple[int, int], num_layers: int, overlap_ratio: float) -> 
         for column in range(number):
             for row in range(number):
                 x0, y0 = (crop_w - overlap) * column, (crop_h - overlap) * row
-                boxes.append(((x0, y0, min(x0 + crop_w, width), min(y0 + crop_h, height)), layer))
+                if x0 < width and y0 < height:
+                    boxes.append(((x0, y0, min(x0 + crop_w, width), min(y0 + crop_h, height)), layer))
     return boxes
 
 

@@ -69,6 +69,13 @@ class Segmenter:
         return decided
 
     @classmethod
+    def on_cluster(cls, options: Any, has_gpus: bool) -> Settings:
+        """Options with what was left to the device decided for a cluster's actors, each with a GPU or none: the machine
+        that starts the job may be of another kind."""
+        decided: Settings = options
+        return decided
+
+    @classmethod
     def prepared(cls, options: Any, refs: Sequence[SceneRef]) -> Sequence[SceneRef]:
         """The scenes as its workers get them, with what is looked up once for all of them. Called after `check`.
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
+from samclr.config.devices import Precision
 from samclr.config.sam import ComputeConfig
 from samclr.log import option_of, say
 from samclr.models.devices import choose_device
@@ -62,6 +63,15 @@ class SamSegmenter(Segmenter):
         return asdict(times)
 
     @classmethod
+    def on_cluster(cls, options: SamConfig, has_gpus: bool) -> SamConfig:
+        """The precision that auto is to the actors."""
+        compute = options.compute
+        if compute.precision != "auto":
+            return options
+        on_cuda = has_gpus if compute.device == "auto" else compute.device.startswith("cuda")
+        return replace(options, compute=replace(compute, precision=automatic_precision(on_cuda)))
+
+    @classmethod
     def for_trial(cls, options: SamConfig) -> SamConfig:
         """On the CPU, not compiled."""
         return replace(options, compute=replace(options.compute, device="cpu", compile=False))
@@ -106,4 +116,9 @@ def compute_precision(compute: ComputeConfig) -> str:
     """float32, float16 or bfloat16."""
     if compute.precision != "auto":
         return compute.precision
-    return "float16" if compute_device(compute).type == "cuda" else "float32"
+    return automatic_precision(compute_device(compute).type == "cuda")
+
+
+def automatic_precision(on_cuda: bool) -> Precision:
+    """What `precision` auto is."""
+    return "float16" if on_cuda else "float32"
