@@ -17,13 +17,8 @@ from typing import Any
 import pyarrow as pa
 
 from samclr.errors import PartsError
-<<<<<<< HEAD
 from samclr.log import name_options, options_are_named
-from samclr.processes.ray_cluster import ClusterWatch
-=======
-from samclr.log import name_options, options_are_named, printable
 from samclr.processes.ray_cluster import ClusterWatch, has_gpus
->>>>>>> m-viewmath
 from samclr.processes.stopping import stop_requested, stop_signals
 from samclr.scenes.buckets import by_bucket
 from samclr.scenes.fill import (
