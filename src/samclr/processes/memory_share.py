@@ -27,7 +27,7 @@ class TooLargeError(Exception):
 
 
 @contextmanager
-def memory_share(num_bytes: float) -> Iterator[None]:
+def memory_share(num_bytes: int) -> Iterator[None]:
     """Hold so much of the share for the block; waits for other processes. Less than a unit is not counted.
 
     Raises:

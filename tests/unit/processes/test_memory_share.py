@@ -22,7 +22,7 @@ def test_no_more_at_a_time_than_the_share_holds(units, most):
 
     def work():
         start.wait()
-        with memory_share(units * UNIT):
+        with memory_share(int(units * UNIT)):
             running.append(1)
             seen.append(len(running))
             time.sleep(0.3)
