@@ -20,6 +20,7 @@ from samclr.cli.tree import Node
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/quick-start.md", "docs/guides/own-folder.md", "docs/guides/own-loop.md")
+LONG = ("docs/guides/own-folder.md",)
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.S | re.M)
 
 # Commands that are not run, and why.
@@ -76,7 +77,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [pytest.param(one, marks=[pytest.mark.slow] * (one in LONG)) for one in PAGES])
 def test_every_block_runs(page, reader, call):
     names = dict(GIVEN.get(page, {}))
     for language, text in blocks(page):

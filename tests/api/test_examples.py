@@ -18,7 +18,7 @@ def folder(tmp_path_factory):
 
 
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem != "generated")
-SLOW = {"hf_trainer", "lightning_module", "lightly_dino", "plugin"}  # lightly_simclr stays
+SLOW = {"hf_trainer", "lightning_module", "lightly_dino", "lightly_simclr", "plugin"}  # plain_simclr stays
 
 
 @pytest.mark.parametrize(

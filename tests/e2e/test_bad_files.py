@@ -76,6 +76,7 @@ def test_twenty_bad_files_cost_twenty_rows(bad_folder, tmp_path):
     assert samclr("pack", folder, "--bank", tmp_path / "bank", "--strict").returncode == 1
 
 
+@pytest.mark.slow
 def test_a_folder_of_bad_files_alone_is_one_clear_error(tmp_path):
     (tmp_path / "bad").mkdir()
     write_bad_files(tmp_path / "bad")

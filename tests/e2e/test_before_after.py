@@ -116,7 +116,9 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("when", ["in a step", "in a measurement", pytest.param("at the end", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "when", ["in a step", *(pytest.param(one, marks=pytest.mark.slow) for one in ("in a measurement", "at the end"))]
+)
 def test_killed_and_resumed_nothing_is_measured_twice_or_lost(config, tmp_path, monkeypatch, when):
     calls = []
     measure = Measured.measure

@@ -102,7 +102,7 @@ def test_checks(command, data, call):
 
 
 STUDY_COMMANDS = {command[4]: command for command in COMMANDS if command[0] == "study"}
-LARGE = ("runs/paper", "runs/padding")
+LARGE = ("runs/paper", "runs/padding", "runs/controls", "runs/temperature")
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,7 @@ def test_a_refused_run_makes_nothing(scenes, tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_backbone_of_one_size_is_trained_resumed_measured_and_taken_out(scenes, tmp_path, call):
     labelled, fields = write_labelled(tmp_path / "labelled"), write_labelled_scenes(tmp_path / "camvid")
     run, name = tmp_path / "run", "gmixer_12_224"

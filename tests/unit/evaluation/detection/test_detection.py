@@ -397,6 +397,7 @@ def test_what_makes_detection_impossible_is_said_before_anything_is_measured(tmp
     assert torch.equal(torch.get_rng_state(), draws)
 
 
+@pytest.mark.slow
 def test_several_processes_start_in_an_allocation_of_slurm(tmp_path, monkeypatch):
     """Its variables speak of the command, which alone SLURM started, and not of the processes that this one starts."""
     slurm = {"NTASKS": 1, "JOB_ID": 7, "PROCID": 0, "LOCALID": 0, "NODEID": 0, "NTASKS_PER_NODE": 1, "JOB_NAME": "job"}
