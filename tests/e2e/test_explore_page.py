@@ -48,10 +48,14 @@ def shown(tmp_path, call):
     assert faults == []
 
 
-def words(page) -> dict[str, str]:
-    """The state, as the address has it."""
-    page.wait_for_timeout(250)
-    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
+def words(page, *names, without="") -> dict[str, str]:
+    """The state, as the address has it a moment later: waits until it has these names, and not `without`."""
+    for _ in range(80):
+        page.wait_for_timeout(250)
+        found = {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
+        if found.keys() >= set(names) and without not in found:
+            return found
+    raise AssertionError(found)
 
 
 def wait(page, expression):
@@ -83,7 +87,7 @@ def test_grid_scene_filter_keys_and_views(shown):
     page.wait_for_selector(f'.card[title^="{HOSTILE[:9]}"], .card[title^="059"]')
     page.click('.card[title^="059"]')
     wait(page, "document.getElementById('title').textContent === '059.png'")
-    assert words(page) == {"scene": "59"}
+    assert words(page, "scene") == {"scene": "59"}
     page.keyboard.press("ArrowLeft")
     wait(page, "document.getElementById('title').textContent === '058.png'")
     found = RegionStore(store)["058.png"]
@@ -111,7 +115,7 @@ def test_grid_scene_filter_keys_and_views(shown):
     page.check("#views-solarise_prob")
     page.select_option("#views-strategy", "random-box")
     wait(page, "document.getElementById('shares').textContent.startsWith('Over this')")
-    state = words(page)
+    state = words(page, "strategy", "solarise_prob")
     assert (state["scene"], state["strategy"], state["solarise_prob"]) == ("58", "random-box", "0.5")
     step = int(page.input_value("#step"))
     page.click("#step-after")
@@ -123,7 +127,7 @@ def test_grid_scene_filter_keys_and_views(shown):
     assert again.is_checked("#views-solarise_prob")
     page.keyboard.press("Escape")
     page.wait_for_selector("#scenes:not([hidden])")
-    assert "scene" not in words(page)
+    words(page, without="scene")
     page.go_back()
     page.wait_for_selector("#scene:not([hidden])")
 
@@ -208,7 +212,7 @@ def test_near_duplicates_and_shares_of_the_whole_set(tmp_path, call):
         groups = [fact.partition("; ")[0] for fact in facts]
         assert groups == ["group 1, to keep", "group 1", "group 2, to keep", "group 2"]
         assert sum("it has no row in the region store" in fact for fact in facts) == 2
-        assert words(page) == {"show": "duplicates"}
+        assert words(page, "show") == {"show": "duplicates"}
         page.click(".card >> nth=0")
         wait(page, "document.getElementById('set-shares').textContent.startsWith('Whole set, each of its 7 scenes')")
         before = page.inner_text("#set-shares")
@@ -288,7 +292,7 @@ def test_the_map_and_neighbours(tmp_path, call):
         page.click("#chosen button >> nth=0")
         page.wait_for_selector("#similar-rows button")
         assert page.inner_text("#similar-title").startswith("Most like region ")
-        assert words(page).keys() == {"scene", "region"}
+        assert words(page, "scene", "region").keys() == {"scene", "region"}
         nearest = page.inner_text("#similar-rows button span >> nth=0")
         assert -1 <= float(nearest) <= 1
         page.click("#similar-rows button >> nth=0")
