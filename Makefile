@@ -36,7 +36,7 @@ test: .venv
 	$(PYTEST) -m "not slow"
 
 test-slow: .venv
-	@echo "== the slow tests: processes that are killed, several ranks, compilers; about five minutes"
+	@echo "== the slow tests: processes that are killed, several ranks, compilers; about a quarter of an hour"
 	$(PYTEST) -m slow
 
 ratios: .venv

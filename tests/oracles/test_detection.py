@@ -164,7 +164,8 @@ def test_ranks_equal_one(tmp_path):
         assert found["gradients"].keys() == both.keys()
         assert len(both) > 40
         for name, gradient in both.items():
-            torch.testing.assert_close(found["gradients"][name], gradient, rtol=1e-4, atol=1e-6)
+            rounding = 1e-4 * float(gradient.abs().max())  # sums over a tensor's scale, in another order
+            torch.testing.assert_close(found["gradients"][name], gradient, rtol=1e-4, atol=max(rounding, 1e-6))
         detector = work._detector(fabric)
         detector.load_state_dict(found["detector"])
         expected = find(fabric, detector, instances.val)
