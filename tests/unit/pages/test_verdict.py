@@ -14,6 +14,7 @@ from samclr.evaluation.intervals import bootstrap_intervals, bootstrap_values, r
 from samclr.evaluation.segmentation import iou_counts, miou_and_accuracy, sparse_counts
 from samclr.pages import report
 from samclr.pages.counts import count_sentences
+from samclr.pages.measured import Measured, main_scores, newest
 from samclr.pages.report import _settings_table
 from samclr.pages.verdict import make_verdict, run_names
 from samclr.runs.results import Result, RunResult, Score
@@ -50,6 +51,14 @@ def measured(run: Path, right: int, untrained: bool = False, first: int = 0, **c
         details=name,
     )
     return RunResult(result=replace(result, **changes), is_own=True, is_current=True)
+
+
+def test_a_score_of_one_image_counts_without_an_interval(tmp_path):
+    (spec, shown), *_ = main_scores()
+    one = measured(tmp_path, 50, protocol=spec.name, variant=shown.variant)
+    for score, counts in ((Score(value=0.5, n=1), True), (Score(value=0.5, n=9), False)):
+        result = replace(one.result, scores={shown.measure: score})
+        assert (newest([Measured(run=tmp_path, seed=0, result=result)], "digits", spec, shown) is not None) == counts
 
 
 def paired(first: np.ndarray, second: np.ndarray) -> str:
